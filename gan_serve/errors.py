@@ -1,0 +1,171 @@
+"""Every error that gan-serve raises on purpose.
+
+    GanServeError
+    ├── InvalidRequest            422  what was asked for makes no sense
+    │   ├── InvalidSeeds
+    │   ├── InvalidTruncation
+    │   ├── InvalidLatents
+    │   ├── InvalidOption
+    │   └── UnknownLabel
+    ├── UnknownModel              404  no checkpoint has that name
+    ├── CheckpointError           503  a checkpoint cannot be trusted or read
+    │   ├── InvalidCheckpoint
+    │   ├── DigestMismatch
+    │   ├── GoldenSampleMismatch
+    │   └── FormatTooNew
+    ├── DeviceUnavailable         503  the device asked for is not there
+    ├── ReceiptError              422  an image does not match its receipt, or has none
+    ├── CannotWrite               500  a file could not be written
+    ├── ServiceError              500  the HTTP service could not start
+    ├── DataError                 422  training images cannot be used
+    └── RunError                  422  a training run cannot start, go on or be exported
+
+Each carries a ``code`` for programs, an HTTP ``status``, and a ``hint``: what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GanServeError(Exception):
+    """Base of all errors. ``str(error)`` says what was wrong; ``error.hint`` what would be right (may be empty)."""
+
+    code = "error"
+    status = 500
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[GanServeError], tuple[str, str]]:
+        return type(self), (self.message, self.hint)
+
+
+class InvalidRequest(GanServeError):
+    """The request itself is at fault; sending it again will not help."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class InvalidSeeds(InvalidRequest):
+    """Seeds are not whole numbers from 0 to 2**32-1, too many, none, or given twice."""
+
+    code = "invalid_seeds"
+
+
+class InvalidTruncation(InvalidRequest):
+    """Truncation is not a number from 0 to 1."""
+
+    code = "invalid_truncation"
+
+
+class InvalidLatents(InvalidRequest):
+    """Latents are not finite float32 [N, z_dim]."""
+
+    code = "invalid_latents"
+
+
+class InvalidOption(InvalidRequest):
+    """An option has a value that does not exist or is out of range."""
+
+    code = "invalid_option"
+
+
+class UnknownLabel(InvalidRequest):
+    """A label that the model does not have."""
+
+    code = "unknown_label"
+
+
+class UnknownModel(GanServeError):
+    """Neither a checkpoint in the package nor a directory has this name."""
+
+    code = "unknown_model"
+    status = 404
+
+
+class CheckpointError(GanServeError):
+    """A checkpoint cannot be used."""
+
+    code = "checkpoint_error"
+    status = 503
+
+
+class InvalidCheckpoint(CheckpointError):
+    """A file of the checkpoint is missing or cannot be read."""
+
+    code = "invalid_checkpoint"
+
+
+class DigestMismatch(CheckpointError):
+    """A file is not the one that config.json describes."""
+
+    code = "digest_mismatch"
+
+
+class GoldenSampleMismatch(CheckpointError):
+    """The model does not draw the sample that it was published with."""
+
+    code = "golden_sample_mismatch"
+
+
+class FormatTooNew(CheckpointError):
+    """The checkpoint was written by a later gan-serve."""
+
+    code = "format_too_new"
+
+
+class DeviceUnavailable(GanServeError):
+    """The device asked for cannot be used; nothing falls back to another in silence."""
+
+    code = "device_unavailable"
+    status = 503
+
+
+class ReceiptError(GanServeError):
+    """An image has no receipt, or is not the image that its receipt describes."""
+
+    code = "receipt_mismatch"
+    status = 422
+
+
+class CannotWrite(GanServeError):
+    """A file could not be written; nothing half-written is left under its name."""
+
+    code = "cannot_write"
+    status = 500
+
+
+class ServiceError(GanServeError):
+    """The HTTP service could not start."""
+
+    code = "service_error"
+
+
+class DataError(GanServeError):
+    """Training images are missing, broken or of no use."""
+
+    code = "invalid_data"
+    status = 422
+
+
+class RunError(GanServeError):
+    """A training run cannot be started, resumed or exported as asked."""
+
+    code = "invalid_run"
+    status = 422
+
+
+def nearest(wrong: object, valid: Iterable[str]) -> str:
+    """Name the valid choice that is most like ``wrong``, as a sentence for a hint; empty if none comes near.
+
+    >>> nearest("fashion-dcgam", ["fashion-dcgan", "mnist-cgan"])
+    "Did you mean 'fashion-dcgan'?"
+    """
+    by_folded_name = {name.casefold(): name for name in valid}
+    matches = difflib.get_close_matches(str(wrong).casefold(), by_folded_name, n=1, cutoff=0.5)
+    return f"Did you mean {by_folded_name[matches[0]]!r}?" if matches else ""

@@ -1,0 +1,75 @@
+"""Write files so that a name never shows a half-written one: beside the target, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from gan_serve.errors import CannotWrite
+
+
+def write_atomically(path: str | Path, write: bytes | str | Callable[[IO[bytes]], object]) -> Path:
+    """Write ``path`` whole or not at all; missing parent folders are made.
+
+    ``write`` is the content, or a function that is given the open binary file.
+
+    Raises:
+        CannotWrite: the disk is full, the folder is not writable, ...; whatever was at ``path`` before is untouched.
+    """
+    path = Path(path)
+    with cannot_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(path)
+        try:
+            with open(temporary, "xb") as file:
+                if callable(write):
+                    write(file)
+                else:
+                    file.write(write.encode() if isinstance(write, str) else write)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def directory_atomically(path: str | Path) -> Iterator[Path]:
+    """Yield an empty directory beside ``path`` that takes its name when the block ends well, and vanishes when not.
+
+    Raises:
+        CannotWrite: ``path`` exists and is not an empty directory, or the disk refuses.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise CannotWrite(f"{path} already exists.", "Choose another directory, or remove it first.")
+    with cannot_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(path)
+        try:
+            temporary.mkdir()
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cannot_write(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing ``path`` into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            f"Cannot write {path}: {error.strerror or error}.", "Check the free space and the permissions of the folder."
+        ) from error
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

@@ -1,0 +1,5 @@
+"""Train GANs from images: ``gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir runs/fashion``.
+
+Needs the extra ``gan-serve[train]``. Nothing here is imported by the runtime; this package imports no torch by itself,
+so that its commands can be listed where torch is not installed.
+"""

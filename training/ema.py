@@ -1,0 +1,31 @@
+"""Exponential moving average of the generator: the weights that are sampled, evaluated and exported."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class GeneratorEMA:
+    """Keeps an averaged copy of a generator, weights and BatchNorm statistics alike.
+
+    After each step of N images, ema = lerp(current, ema, 0.5 ** (N / half_life)): an image's influence halves every
+    ``half_life_kimg`` thousand images, whatever the batch size (Karras et al. 2018, appendix C).
+    """
+
+    def __init__(self, generator: nn.Module, half_life_kimg: float) -> None:
+        self.generator = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.half_life_kimg = half_life_kimg
+
+    @torch.no_grad()
+    def update(self, generator: nn.Module, batch_size: int) -> None:
+        """Move the average towards ``generator`` after a step of ``batch_size`` images."""
+        beta = 0.5 ** (batch_size / (self.half_life_kimg * 1000)) if self.half_life_kimg else 0.0
+        current = generator.state_dict()
+        for name, averaged in self.generator.state_dict().items():
+            if averaged.is_floating_point():
+                averaged.lerp_(current[name], 1.0 - beta)
+            else:
+                averaged.copy_(current[name])
