@@ -17,6 +17,7 @@
     ├── ReceiptError              422  an image does not match its receipt, or has none
     ├── CannotWrite               500  a file could not be written
     ├── ServiceError              500  the HTTP service could not start
+    ├── ExportRefused             422  an export would not be what was trained
     ├── DataError                 422  training images cannot be used
     └── RunError                  422  a training run cannot start, go on or be exported
 
@@ -144,6 +145,13 @@ class ServiceError(GanServeError):
     """The HTTP service could not start."""
 
     code = "service_error"
+
+
+class ExportRefused(GanServeError):
+    """The exported network is not valid, or does not draw what torch draws."""
+
+    code = "export_refused"
+    status = 422
 
 
 class DataError(GanServeError):

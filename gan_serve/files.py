@@ -60,6 +60,13 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_leftovers(*directories: Path) -> None:
+    """Remove what a killed process had half-written in these directories; only for those that no other one writes to."""
+    for directory in directories:
+        for leftover in directory.glob(".*.part"):
+            leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def cannot_write(path: Path) -> Iterator[None]:
     """Turn what the operating system says about writing ``path`` into one clear error."""
@@ -67,7 +74,8 @@ def cannot_write(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CannotWrite(
-            f"Cannot write {path}: {error.strerror or error}.", "Check the free space and the permissions of the folder."
+            f"Cannot write {path}: {error.strerror or error}.",
+            "Check the free space and the permissions of the folder.",
         ) from error
 
 

@@ -203,9 +203,10 @@ def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
         )
     if keys < 2:
         raise InvalidOption("A walk needs at least two seeds.", 'For example "0,5,9".')
-    if not 1 <= _check_int(steps, "steps", InvalidOption) or walk_length(keys, steps, loop) > MAX_SEEDS:
+    if not _check_int(steps, "steps", InvalidOption) >= 1 or walk_length(keys, steps, loop) > MAX_SEEDS:
         raise InvalidOption(
-            f"{steps} steps between {keys} seeds cannot be drawn.", f"Ask for 1 step or more, and at most {MAX_SEEDS:,} frames."
+            f"{steps} steps between {keys} seeds cannot be drawn.",
+            f"Ask for 1 step or more, and at most {MAX_SEEDS:,} frames.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -22,27 +23,27 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    recipe: str                                  # name of the recipe it began with
-    data: str                                    # source of the images, as typed
+    recipe: str  # name of the recipe it began with
+    data: str  # source of the images, as typed
     resolution: Annotated[int, Field(ge=8, le=1024)]  # width and height of the images
-    channels: Literal[1, 3] | None = None        # gray or RGB; None: as the data
-    family: str                                  # generator and discriminator, training/networks
-    z_dim: Count = 100                           # numbers in a latent
-    kimg: Positive                               # thousands of real images shown in all
+    channels: Literal[1, 3] | None = None  # gray or RGB; None: as the data
+    family: str  # generator and discriminator, training/networks
+    z_dim: Count = 100  # numbers in a latent
+    kimg: Positive  # thousands of real images shown in all
     batch_size: Annotated[int, Field(ge=2)] = 128  # real images a step
-    g_lr: Positive = 2e-4                        # Adam's learning rate of the generator
-    d_lr: Positive = 2e-4                        # and of the discriminator
-    beta1: Share = 0.5                           # Adam's first decay; 0.5 as in the DCGAN paper
-    beta2: Share = 0.999                         # Adam's second decay
-    label_smoothing: Share = 0.0                 # one-sided: real images aim at 1 - label_smoothing
-    label_noise: Share = 0.0                     # targets move towards each other by up to this
-    dropout: Share = 0.3                         # of the discriminator's activations
+    g_lr: Positive = 2e-4  # Adam's learning rate of the generator
+    d_lr: Positive = 2e-4  # and of the discriminator
+    beta1: Share = 0.5  # Adam's first decay; 0.5 as in the DCGAN paper
+    beta2: Share = 0.999  # Adam's second decay
+    label_smoothing: Share = 0.0  # one-sided: real images aim at 1 - label_smoothing
+    label_noise: Share = 0.0  # targets move towards each other by up to this
+    dropout: Share = 0.3  # of the discriminator's activations
     ema_kimg: Annotated[float, Field(ge=0)] = 10.0  # half-life of the generator's average; 0: no average
-    kimg_per_tick: Positive = 20.0               # between two log lines, grids and snapshots
-    keep_snapshots: Count = 2                    # how many of the last are kept
+    kimg_per_tick: Positive = 20.0  # between two log lines, grids and snapshots
+    keep_snapshots: Count = 2  # how many of the last are kept
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of weights, latents, data order, dropout
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch finds it
-    threads: Count | None = None                 # CPU threads; None: torch's choice, then recorded
+    threads: Count | None = None  # CPU threads; None: torch's choice, then recorded
 
 
 class Recipe(NamedTuple):
@@ -92,7 +93,9 @@ def check_config(values: Mapping[str, Any]) -> TrainConfig:
         return TrainConfig.model_validate(dict(values))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InvalidOption(f"The settings do not fit: {problems}.", "See training/config.py for every setting.") from error
+        raise InvalidOption(
+            f"The settings do not fit: {problems}.", "See training/config.py for every setting."
+        ) from error
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -111,6 +114,22 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             settings[key.strip()] = value.strip()
     return settings
+
+
+def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
+    """The command that starts this run again: the recipe, and what was set beside it.
+
+    >>> command_line(make_config("dcgan-28", {"data": "fashion-mnist", "kimg": 5}))
+    'gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir RUN --kimg 5'
+    """
+    plain = make_config(config.recipe, {"data": config.data})
+    parts = ["gan-serve", "train", "--recipe", config.recipe, "--data", config.data, "--run-dir", run_dir]
+    for key, value in config.model_dump().items():
+        found_by_the_run = key in ("channels", "device", "threads")
+        if value != getattr(plain, key) and not found_by_the_run:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            parts += ["--kimg", text] if key == "kimg" else ["--set", f"{key}={text}"]
+    return shlex.join(parts)
 
 
 def read_config(path: Path) -> TrainConfig:

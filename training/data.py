@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +36,15 @@ class ImageSet:
 
     images: uint8 [N, H, W, C], H = W, C 1 (gray) or 3 (RGB).
     labels: int64 [N] from 0 to len(class_names)-1, or None.
+    license, credit: of the data, where they are known; a checkpoint's card states them.
     """
 
     name: str
     images: UInt8Array
     labels: Int64Array | None = None
     class_names: tuple[str, ...] = ()
+    license: str = "other"
+    credit: str = "the trainer's own images"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,7 +62,7 @@ class ImageSet:
     @property
     def digest(self) -> str:
         """``sha256:...`` of the images in their order: two runs with the same digest saw the same pixels."""
-        return "sha256:" + hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()
+        return "sha256:" + hashlib.sha256(self.images.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class NamedSource:
 
     folders: tuple[str, ...]
     class_names: tuple[str, ...]
+    license: str
+    credit: str
     how_to_get: str
 
 
@@ -75,6 +80,8 @@ NAMED_SOURCES = {
     "fashion-mnist": NamedSource(
         folders=("/usr/share/datasets/fashion-mnist",),
         class_names=FASHION_MNIST_CLASSES,
+        license="mit",
+        credit="Zalando SE, MIT licence (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747)",
         how_to_get="On Debian and Ubuntu: apt-get install dataset-fashion-mnist. "
         "Elsewhere, put its four *-ubyte.gz files in a folder and pass the folder.",
     )
@@ -110,7 +117,9 @@ def load_images(
         elif path.is_file() and "ubyte" in path.name:
             data = ImageSet(path.name, _read_idx(path, dimensions=3)[..., None])
         elif path.is_file():
-            raise DataError(f"{path} is neither an npz nor an IDX file.", "Give a folder of images, an .npz or IDX files.")
+            raise DataError(
+                f"{path} is neither an npz nor an IDX file.", "Give a folder of images, an .npz or IDX files."
+            )
         else:
             raise DataError(
                 f"There is no data at {source!s}.",
@@ -132,7 +141,9 @@ def _read_named(name: str, split: str) -> ImageSet:
     for folder in source.folders:
         if _has_idx(Path(folder)):
             data = _read_idx_folder(Path(folder), split)
-            return ImageSet(name, data.images, data.labels, source.class_names)
+            return replace(
+                data, name=name, class_names=source.class_names, license=source.license, credit=source.credit
+            )
     raise DataError(f"The data set {name} is not on this machine.", source.how_to_get)
 
 
@@ -160,7 +171,7 @@ def _read_idx_folder(folder: Path, split: str) -> ImageSet:
 
 
 def _read_idx(path: Path, dimensions: int) -> UInt8Array:
-    """IDX as MNIST uses it: two zero bytes, 8 for uint8, the number of dimensions, their big-endian sizes, the bytes."""
+    """IDX as MNIST uses it: two zero bytes, 8 for uint8, the number of dimensions, their big-endian sizes, the data."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
@@ -186,14 +197,16 @@ def _read_npz(path: Path) -> ImageSet:
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise DataError(
-            f"'images' in {path} is {images.dtype} {list(images.shape)}.", "It must be uint8 [N, H, W] or [N, H, W, 1 or 3]."
+            f"'images' in {path} is {images.dtype} {list(images.shape)}.",
+            "It must be uint8 [N, H, W] or [N, H, W, 1 or 3].",
         )
     if "labels" not in contents:
         return ImageSet(path.stem, images)
     labels = contents["labels"]
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
         raise DataError(
-            f"'labels' in {path} is {labels.dtype} {list(labels.shape)}.", f"It must be whole numbers [{len(images)}], from 0."
+            f"'labels' in {path} is {labels.dtype} {list(labels.shape)}.",
+            f"It must be whole numbers [{len(images)}], from 0.",
         )
     count = int(labels.max(initial=0)) + 1
     class_names = tuple(str(name) for name in contents.get("class_names", range(count)))
@@ -230,7 +243,10 @@ def _read_folder(folder: Path, resolution: int | None, channels: int | None) -> 
     if class_names and None not in parents:
         labels = np.array([class_names.index(str(parent)) for parent in parents], np.int64)
     return ImageSet(
-        folder.resolve().name, pixels.reshape(len(files), side, side, -1), labels, class_names if labels is not None else ()
+        folder.resolve().name,
+        pixels.reshape(len(files), side, side, -1),
+        labels,
+        class_names if labels is not None else (),
     )
 
 
@@ -252,4 +268,4 @@ def _fit(data: ImageSet, resolution: int | None, channels: int | None) -> ImageS
         for image in data.images
     ]
     images = np.stack(fitted).reshape(len(data), side, side, -1)
-    return ImageSet(data.name, images, data.labels, data.class_names)
+    return replace(data, images=images)

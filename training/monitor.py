@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gan_serve.training.config import TrainConfig
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -18,7 +19,6 @@ from tqdm import tqdm
 from gan_serve.files import write_atomically
 from gan_serve.images import grid
 from gan_serve.latents import latents_from_seeds
-from gan_serve.training.config import TrainConfig
 
 GRID_SEEDS = range(64)
 

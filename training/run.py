@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gan_serve.training.data import ImageSet
+from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics
 from pydantic import BaseModel, ValidationError
 
 from gan_serve.errors import RunError
-from gan_serve.training.data import ImageSet
 
 
 class DataInfo(BaseModel):
-    """The training images: how many, of what size, and the digest of their pixels."""
+    """The training images: how many, of what size, their digest, and figures to hold a generator against."""
 
     name: str
     digest: str
@@ -19,6 +20,9 @@ class DataInfo(BaseModel):
     img_resolution: int
     img_channels: int
     class_names: tuple[str, ...]
+    license: str
+    credit: str
+    metrics: dict[str, float]
 
 
 class RunInfo(BaseModel):
@@ -33,9 +37,16 @@ class RunInfo(BaseModel):
     def of(cls, data: ImageSet, *, hardware: str, torch_version: str, gan_serve_version: str) -> RunInfo:
         """Describe a run over ``data``."""
         described = DataInfo(
-            name=data.name, digest=data.digest, n=len(data), img_resolution=data.img_resolution,
-            img_channels=data.img_channels, class_names=data.class_names,
-        )  # fmt: skip
+            name=data.name,
+            digest=data.digest,
+            n=len(data),
+            img_resolution=data.img_resolution,
+            img_channels=data.img_channels,
+            class_names=data.class_names,
+            license=data.license,
+            credit=data.credit,
+            metrics=pixel_metrics(data.images[:SAMPLE], "train"),
+        )
         return cls(data=described, hardware=hardware, torch_version=torch_version, gan_serve_version=gan_serve_version)
 
 

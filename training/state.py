@@ -1,11 +1,12 @@
 """Snapshots of a run: everything that the next step depends on, so that a killed run resumes to the same weights.
 
 A snapshot holds both networks, both optimisers, the generator's average, the random states, how many images were shown
-and how long it took. The order of the data follows from the seed and the images shown (``DataOrder``), so it needs none.
+and how long it took. The order of the data needs none: it follows from the seed and the images shown (``DataOrder``).
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ def save_snapshot(run_dir: Path, state: dict[str, Any], *, keep: int) -> Path:
         CannotWrite: the disk refuses; earlier snapshots are untouched.
     """
     path = run_dir / "snapshots" / f"kimg{state['shown'] / 1000:010.3f}.pt"
-    write_atomically(path, lambda file: torch.save(state, file))
+    content = io.BytesIO()  # torch hides the reason where a disk refuses its own writing
+    torch.save(state, content)
+    write_atomically(path, content.getvalue())
     for old in snapshots(run_dir)[:-keep]:
         old.unlink()
     return path

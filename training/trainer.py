@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from gan_serve._version import __version__
-from gan_serve.errors import DeviceUnavailable, RunError
-from gan_serve.files import cannot_write, write_atomically
 from gan_serve.training import losses
-from gan_serve.training.config import TrainConfig, read_config
-from gan_serve.training.data import ImageSet, load_images
+from gan_serve.training.config import TrainConfig
+from gan_serve.training.data import load_images
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.monitor import Monitor, TickMeans, rewind_log
 from gan_serve.training.networks import build_discriminator, build_generator
@@ -34,20 +29,25 @@ from gan_serve.training.state import (
     set_random_state,
     snapshots,
 )
+from torch import Tensor, nn
+
+from gan_serve._version import __version__
+from gan_serve.errors import DeviceUnavailable, RunError
+from gan_serve.files import cannot_write, remove_leftovers, write_atomically
 
 
 def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, quiet: bool = False) -> Path:
     """Train a generator and write the run to ``run_dir``.
 
-    The folder gets ``config.json``, ``run.json`` (data and machine), ``log.jsonl``, ``curves.png``, ``grids/`` (the same 64
-    seeds each tick, drawn by the averaged generator) and ``snapshots/`` (the full state). SIGINT and SIGTERM write a
+    The folder gets ``config.json``, ``run.json`` (data, machine), ``log.jsonl``, ``curves.png``, ``grids/`` (the same
+    64 seeds each tick, drawn by the averaged generator) and ``snapshots/`` (the full state). SIGINT and SIGTERM write a
     snapshot and leave.
 
     Args:
         config: see ``make_config``.
         run_dir: a new folder, or with ``resume`` that of a run that was cut off.
-        resume: go on from the last snapshot; with none, from the start. On the CPU, with the same number of threads, the
-            final weights are the same, bit for bit, as those of a run left alone.
+        resume: go on from the last snapshot; with none, from the start. On the CPU, with the same number of threads,
+            the final weights are the same, bit for bit, as those of a run left alone.
         quiet: no progress bar.
 
     Returns:
@@ -59,6 +59,7 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
     """
     run_dir = Path(run_dir)
     _check_run_dir(run_dir, resume)
+    remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
 
     # Load data.
     data = load_images(config.data, resolution=config.resolution, channels=config.channels)
@@ -79,7 +80,7 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
     earlier = snapshots(run_dir)
     if earlier:
         training.load(load_snapshot(earlier[-1]))
-        rewind_log(run_dir, training.shown / 1000)
+    rewind_log(run_dir, training.shown / 1000)
 
     # Train.
     order = DataOrder(len(data), config.seed)
@@ -102,8 +103,8 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
                     seconds = time.perf_counter() - tick_started
                     training.seconds += seconds
                     speed = (training.shown - tick_shown) / seconds
-                    monitor.tick(training.ema.generator, training.record(images_per_s=speed))
                     with cannot_write(run_dir):
+                        monitor.tick(training.ema.generator, training.record(images_per_s=speed))
                         last_snapshot = save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
                     tick_started, tick_shown = time.perf_counter(), training.shown
                 if stop.is_set():
@@ -160,7 +161,7 @@ class Training:
         )
         d_loss = losses.discriminator_bce(real_logits, fake_logits, *targets)
         self.d_optimizer.zero_grad()
-        d_loss.backward()
+        d_loss.backward()  # type: ignore[no-untyped-call]
         self.d_optimizer.step()
 
         # Generator: the same images, judged by the discriminator as it is now.
@@ -168,7 +169,7 @@ class Training:
         judged = self.discriminator(fake)
         g_loss = losses.generator_non_saturating(judged)
         self.g_optimizer.zero_grad()
-        g_loss.backward()
+        g_loss.backward()  # type: ignore[no-untyped-call]
         self.g_optimizer.step()
         self.discriminator.requires_grad_(True)
         self.ema.update(self.generator, n)
@@ -215,7 +216,9 @@ class Training:
             set_random_state(state["random"])
             self.shown, self.seconds = state["shown"], state["seconds"]
         except (KeyError, ValueError, RuntimeError) as error:
-            raise RunError(f"The snapshot does not fit the run's config: {error}", "Resume with the same config.") from error
+            raise RunError(
+                f"The snapshot does not fit the run's config: {error}", "Resume with the same config."
+            ) from error
 
 
 def pick_device(device: str) -> torch.device:

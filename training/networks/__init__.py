@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
 from torch import nn
 
 from gan_serve.errors import InvalidOption, nearest
-from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
 
 
 class Family(NamedTuple):

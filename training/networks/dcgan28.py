@@ -15,7 +15,7 @@ SLOPE = 0.2
 
 
 class DCGAN28Generator(nn.Module):
-    """z [N, z_dim] -> Dense (R/4)²·256 -> 5x5 transposed convolutions to 128 (stride 1), 64 (stride 2), C (stride 2) -> tanh.
+    """Dense to (R/4)²·256, then 5x5 transposed convolutions to 128 (stride 1), 64 (stride 2), C (stride 2), and tanh.
 
     BatchNorm and LeakyReLU 0.2 lie between the layers; no layer has a bias, as BatchNorm would cancel it, but the last.
 

@@ -1,0 +1,52 @@
+# Two commands set everything up: `make demo` and `make test`. All of it lives in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: demo test lint format serve bench clean
+
+demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
+	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
+
+serve: .venv/runtime  ## serve the bundled checkpoints on http://localhost:3000
+	$(BIN)/gan-serve serve
+
+test: .venv/dev  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types
+
+# mypy does not know setuptools' package-dir: show it the tree as it is installed.
+.PHONY: types
+types: .venv/dev
+	rm -rf build/types && mkdir -p build/types/gan_serve
+	ln -s $(CURDIR)/gan_serve/* build/types/gan_serve/
+	ln -s $(CURDIR)/training $(CURDIR)/exports build/types/gan_serve/
+	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gan_serve
+
+format: .venv/dev  ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/dev  ## measure; figures go to benchmarks/
+	$(BIN)/python benchmarks/sampling.py
+
+clean:
+	rm -rf .venv build dist *.egg-info demo
+
+.venv/python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/runtime: .venv/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+.venv/dev: .venv/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) --editable ".[dev]"
+	touch .venv/runtime $@

@@ -1,0 +1,189 @@
+"""A checkpoint: a directory with config.json, generator.onnx and what describes them. Equally a Hub repository.
+
+config.json             this module's schema
+generator.onnx          z float32 [N, z_dim] (and c int64 [N]) -> img uint8 [N, H, W, C]
+generator.safetensors   the averaged weights, for fine-tuning
+metrics.json            quality, the protocol in each metric's name
+parity.json             how far ONNX is from torch
+README.md, samples.png  the model card
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gan_serve._version import __version__
+from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint
+from gan_serve.images import UInt8Array, encode_png
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+PRECISION_FILES = {"fp32": "generator.onnx", "int8": "generator.int8.onnx", "fp16": "generator.fp16.onnx"}
+WEIGHTS_FILE = "generator.safetensors"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Dimension = Annotated[int, Field(ge=1, le=65536)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Architecture(_Strict):
+    """Which network the weights belong to: its family and the arguments that build it."""
+
+    family: str
+    arguments: dict[str, Any]
+
+
+class FileDigest(_Strict):
+    """What a file must be."""
+
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0)]
+
+
+class GoldenSample(_Strict):
+    """One image that the checkpoint must draw before it is used: a PNG in base64, and what asks for it."""
+
+    seed: int
+    label: int | None = None
+    png: str
+
+    @classmethod
+    def of(cls, pixels: UInt8Array, seed: int, label: int | None = None) -> Self:
+        """Keep ``pixels`` uint8 [H, W, C] as the golden sample."""
+        return cls(seed=seed, label=label, png=base64.b64encode(encode_png(pixels)).decode())
+
+    def pixels(self) -> UInt8Array:
+        """The image, uint8 [H, W, C]."""
+        with Image.open(io.BytesIO(base64.b64decode(self.png))) as image:
+            return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+class CheckpointConfig(_Strict):
+    """``config.json``."""
+
+    format_version: int = FORMAT_VERSION
+    name: Annotated[str, Field(min_length=1)]
+    architecture: Architecture
+    z_dim: Dimension
+    c_dim: Annotated[int, Field(ge=0, le=65536)] = 0
+    class_names: tuple[str, ...] = ()
+    img_resolution: Dimension
+    img_channels: Annotated[int, Field(ge=1, le=3)]
+    license: str
+    files: dict[str, FileDigest]
+    golden_sample: GoldenSample
+    gan_serve_version: str = __version__
+
+    @model_validator(mode="after")
+    def _classes_have_names(self) -> Self:
+        if len(self.class_names) != self.c_dim:
+            raise ValueError(f"c_dim is {self.c_dim} but there are {len(self.class_names)} class names")
+        return self
+
+    @field_validator("files")
+    @classmethod
+    def _files_stay_inside(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
+        outside = [name for name in files if Path(name).name != name or name in ("", ".", "..")]
+        if outside:
+            raise ValueError(f"file names must be plain, not {outside[0]!r}")
+        return files
+
+
+def read_config(directory: Path) -> CheckpointConfig:
+    """Read a checkpoint's ``config.json``.
+
+    Raises:
+        InvalidCheckpoint: it is missing or not of the schema. FormatTooNew: a later gan-serve wrote it.
+    """
+    path = directory / CONFIG_FILE
+    try:
+        raw = json.loads(path.read_bytes())
+        version = raw["format_version"]
+    except FileNotFoundError as error:
+        raise InvalidCheckpoint(
+            f"{directory} is not a gan-serve checkpoint: it has no {CONFIG_FILE}.", "gan-serve export writes one."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidCheckpoint(
+            f"{path} is not the config of a gan-serve checkpoint.", "Fetch the checkpoint again."
+        ) from error
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FormatTooNew(
+            f"{path} has format version {version}; this gan-serve {__version__} reads up to {FORMAT_VERSION}.",
+            f"Install gan-serve {raw.get('gan_serve_version', 'of a later version')} or later.",
+        )
+    try:
+        return CheckpointConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidCheckpoint(
+            f"{path} does not fit the schema: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
+            "Fetch or export the checkpoint again.",
+        ) from error
+
+
+def write_config(directory: Path, config: CheckpointConfig) -> None:
+    """Write ``config.json``, the last file of a checkpoint, since it holds the digests of the others."""
+    (directory / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+
+
+def digest_files(directory: Path) -> dict[str, FileDigest]:
+    """The digests of all files of a checkpoint but ``config.json``."""
+    files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != CONFIG_FILE)
+    return {
+        path.name: FileDigest(sha256=hashlib.sha256(data := path.read_bytes()).hexdigest(), size=len(data))
+        for path in files
+    }
+
+
+def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes:
+    """The content of a checkpoint's file, checked against its digest: what was checked is what is used.
+
+    Raises:
+        InvalidCheckpoint: the file is missing or not listed. DigestMismatch: it is another one.
+    """
+    if name not in config.files:
+        raise InvalidCheckpoint(f"{directory / CONFIG_FILE} does not list {name}.", "Export the checkpoint again.")
+    try:
+        content = (directory / name).read_bytes()
+    except OSError as error:
+        raise InvalidCheckpoint(
+            f"{directory / name} cannot be read: {error.strerror}.", "Fetch the checkpoint again."
+        ) from error
+    expected, found = config.files[name], hashlib.sha256(content).hexdigest()
+    if found != expected.sha256:
+        cut = f" It has {len(content)} bytes of {expected.size}." if len(content) != expected.size else ""
+        raise DigestMismatch(
+            f"{directory / name} is not the file that its config describes "
+            f"(sha256 {found[:12]}..., not {expected.sha256[:12]}...).{cut}",
+            "Fetch or export the checkpoint again.",
+        )
+    return content
+
+
+def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
+    """A verified JSON file of a checkpoint, such as ``metrics.json``; see ``read_verified`` for the errors."""
+    try:
+        return json.loads(read_verified(directory, config, name))
+    except ValueError as error:
+        raise InvalidCheckpoint(f"{directory / name} is not JSON.", "Export the checkpoint again.") from error
+
+
+def verify_checkpoint(directory: Path) -> CheckpointConfig:
+    """Check every file of a checkpoint against its digest; see ``read_verified`` for the errors."""
+    config = read_config(directory)
+    for name in config.files:
+        read_verified(directory, config, name)
+    return config

@@ -1,0 +1,281 @@
+"""The command line: ``gan-serve generate | interpolate | models | info | verify | doctor | serve``.
+
+``gan-serve train``, ``recipes`` and ``export`` are registered by the packages that hold them (entry points of the group
+``gan_serve.commands``), so that this one never imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from gan_serve._version import __version__
+from gan_serve.errors import GanServeError, InvalidOption
+from gan_serve.files import write_atomically
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gan-serve")
+def cli() -> None:
+    """Small image generators: draw, serve, train, export."""
+
+
+def main() -> None:
+    """Run the command line. An error is one clear message and exit code 1; a stack trace means a bug."""
+    for command in entry_points(group="gan_serve.commands"):
+        command.load()(cli)
+    try:
+        cli()
+    except GanServeError as error:
+        click.echo(f"Error: {error.message}" + (f"\n{error.hint}" if error.hint else ""), err=True)
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Say which extra to install where an import fails for want of it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidOption(
+            f"This command needs {error.name}, which is not installed.", f'pip install "gan-serve[{extra}]"'
+        ) from error
+
+
+def _model_options(command: Command) -> Command:
+    command = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")(command)
+    return click.option("--precision", default="fp32", show_default=True, help="A precision that the model has.")(
+        command
+    )
+
+
+def _drawing_options(command: Command) -> Command:
+    command = click.option("--truncation", type=float, default=1.0, show_default=True, help="From 0 to 1.")(command)
+    return _model_options(command)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')
+@click.option("--seed", type=int, help="The first of --n seeds.")
+@click.option("-n", "--n", type=int, help="How many images; with no seed, seeds are drawn at random.")
+@click.option("--label", "labels", multiple=True, help="A class name or index; once for all images, or once for each.")
+@click.option("--columns", type=int, help="Images in a row of the grid.")
+@click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder: one PNG an image.")
+@_drawing_options
+def generate(
+    model: str,
+    seeds: str | None,
+    seed: int | None,
+    n: int | None,
+    labels: tuple[str, ...],
+    columns: int | None,
+    out: Path | None,
+    out_dir: Path | None,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Draw images with MODEL (a name or a directory)."""
+    from gan_serve.generator import Generator
+    from gan_serve.samples import image_name
+
+    if (out is None) == (out_dir is None):
+        raise InvalidOption("Give either --out or --out-dir.", "For example: --out grid.png")
+    format = _format(out) if out else "png"
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    chosen = [_label(label, generator.labels) for label in labels]
+    label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
+    samples = generator.sample(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
+    if out:
+        _write(out, samples, format, columns=columns)
+    elif out_dir:
+        for index in range(len(samples)):
+            write_atomically(out_dir / image_name(samples, index), samples.png(index))
+        click.echo(out_dir)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--seeds", required=True, help='Two or more key seeds, such as "0,5,9".')
+@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key to the next.")
+@click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
+@click.option("--loop", is_flag=True, help="Return to the first key.")
+@click.option("--label", help="A class name or index for the whole walk.")
+@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
+@click.option("--columns", type=int, help="Frames in a row, where the file is a PNG.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="A file: .gif, .webp, .png (a grid), .npz, .zip."
+)
+@_drawing_options
+def interpolate(
+    model: str,
+    seeds: str,
+    steps: int,
+    method: str,
+    loop: bool,
+    label: str | None,
+    fps: float,
+    columns: int | None,
+    out: Path,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Draw a walk between seeds with MODEL (a name or a directory)."""
+    from gan_serve.generator import Generator
+
+    format = _format(out)
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    samples = generator.sample_walk(
+        seeds,
+        steps=steps,
+        method=method,
+        loop=loop,
+        label=None if label is None else _label(label, generator.labels),
+        truncation=truncation,
+    )
+    _write(out, samples, format, columns=columns, fps=fps)
+
+
+@cli.command()
+def models() -> None:
+    """List the checkpoints in the package."""
+    from gan_serve.checkpoint import read_config
+    from gan_serve.hub import list_models, resolve
+
+    for name in list_models():
+        config = read_config(resolve(name))
+        colour = "gray" if config.img_channels == 1 else "RGB"
+        classes = f", {config.c_dim} classes" if config.c_dim else ""
+        click.echo(
+            f"{name}  {config.img_resolution}x{config.img_resolution} {colour}{classes}, licence {config.license}"
+        )
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(model: str, as_json: bool) -> None:
+    """Tell what MODEL is, what it takes, and how good it was measured to be."""
+    from gan_serve.checkpoint import read_config, read_json
+    from gan_serve.hub import resolve
+
+    directory = resolve(model)
+    config = read_config(directory)
+    facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
+        "directory": str(directory),
+        "files": {name: file.model_dump() for name, file in config.files.items()},
+        "metrics": read_json(directory, config, "metrics.json"),
+        "parity": read_json(directory, config, "parity.json"),
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for key, value in _flat(facts):
+        click.echo(f"{key:<40} {value}")
+
+
+@cli.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--model", help="Where the checkpoint lies, if not in the package.")
+def verify(image: Path, model: str | None) -> None:
+    """Make a PNG again from its receipt and compare."""
+    from gan_serve.verify import verify_image
+
+    verification = verify_image(image, model)
+    receipt = verification.receipt
+    how = "bit-equal" if not verification.max_difference else "within one grey level (rounding of another machine)"
+    click.echo(f"{image}: verified, {how}")
+    click.echo(f"{receipt.model} {receipt.digest[:19]}... {receipt.as_json()}")
+
+
+@cli.command()
+def doctor() -> None:
+    """Check this installation: versions, devices, and every checkpoint's golden sample."""
+    import onnxruntime
+
+    from gan_serve.generator import Generator
+    from gan_serve.hub import list_models
+
+    click.echo(f"gan-serve {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package in ("numpy", "pillow", "bentoml", "huggingface-hub", "pydantic"):
+        click.echo(f"{package} {version(package)}")
+    click.echo(f"onnxruntime {onnxruntime.__version__}")
+    failures = 0
+    for name in list_models():
+        for device in ("cpu", "cuda"):
+            try:
+                Generator.from_pretrained(name, device=device)
+                click.echo(f"ok    {name} on {device}: digest and golden sample match")
+            except GanServeError as error:
+                needed = device == "cpu"
+                failures += needed
+                click.echo(f"{'FAIL' if needed else 'no':<5} {name} on {device}: {error.message} {error.hint}")
+    if not list_models():
+        failures += 1
+        click.echo("FAIL  the package holds no checkpoint; install it again.")
+    if failures:
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option(
+    "--model", "models", multiple=True, help="A name or a directory; may be given often. All names if not given."
+)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@_model_options
+def serve(host: str, port: int, models: tuple[str, ...], workers: int, precision: str, device: str) -> None:
+    """Serve models over HTTP."""
+    from gan_serve.service.serve import serve as run
+
+    run(host=host, port=port, models=list(models) or None, precision=precision, device=device, workers=workers)
+
+
+def _label(text: str, labels: tuple[str, ...]) -> str | int:
+    """A label as typed: a class name before an index, since classes may be called by numbers."""
+    return int(text) if text.isdecimal() and text not in labels else text
+
+
+def _format(out: Path) -> str:
+    from gan_serve.samples import FORMATS
+
+    format = out.suffix.lower().removeprefix(".")
+    if format not in FORMATS:
+        raise InvalidOption(
+            f"{out} does not end in a format that can be written.", f"Use one of: .{', .'.join(FORMATS)}."
+        )
+    return format
+
+
+def _write(out: Path, samples: Any, format: str, **options: Any) -> None:
+    from gan_serve.samples import encode
+
+    click.echo(write_atomically(out, encode(samples, format, **options)))
+    if samples.seeds is not None and len(samples) <= 64:
+        click.echo(f"seeds {','.join(map(str, samples.seeds))}", err=True)
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    main()

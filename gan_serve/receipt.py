@@ -1,0 +1,105 @@
+"""The receipt in every image: what made it, so that it can be made again and compared.
+
+In a PNG it is JSON in the text chunk ``gan_serve``; on an image from ``generate`` it is ``image.info["gan_serve"]``.
+Its ``sha256`` covers the pixels and all its other fields, so that a change of either shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gan_serve.errors import ReceiptError
+from gan_serve.images import UInt8Array, png_info
+
+RECEIPT_KEY = "gan_serve"
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Walk(BaseModel):
+    """Which frame of which walk between seeds; ``frame`` is None where all of them lie in one picture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: list[Seed]
+    steps: int
+    method: Literal["slerp", "lerp"]
+    loop: bool
+    frame: int | None = None
+
+
+class Receipt(BaseModel):
+    """What made an image. One of ``seed``, ``seeds`` (a grid), ``latents`` (base64 of float32) and ``walk`` is set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    precision: str
+    seed: Seed | None = None
+    seeds: list[Seed] | None = None
+    latents: str | None = None
+    walk: Walk | None = None
+    label: str | None = None
+    labels: list[str] | None = None
+    truncation: Annotated[float, Field(ge=0, le=1)]
+    columns: int | None = None
+    version: str
+    sha256: str = ""
+
+    def seal(self, pixels: UInt8Array) -> Self:
+        """This receipt with the digest of itself and of ``pixels`` uint8 [H, W, C]."""
+        return self.model_copy(update={"sha256": self._digest(pixels)})
+
+    def matches(self, pixels: UInt8Array) -> bool:
+        """Whether neither the pixels nor the receipt were changed since it was sealed."""
+        return self.sha256 == self._digest(pixels)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that are set."""
+        return self.model_dump(exclude_none=True)
+
+    def as_json(self) -> str:
+        """The fields that are set, as one line of JSON."""
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    def _digest(self, pixels: UInt8Array) -> str:
+        fields = json.dumps(self.model_dump(exclude={"sha256"}, exclude_none=True), sort_keys=True)
+        shape = "x".join(map(str, pixels.shape))
+        return hashlib.sha256(f"{fields}\n{shape}\n".encode() + pixels.tobytes()).hexdigest()
+
+
+def read_receipt(image: Image.Image) -> Receipt:
+    """The receipt of an image, from ``generate`` or opened from a PNG.
+
+    Raises:
+        ReceiptError: there is none, or it is not whole.
+    """
+    held = image.info.get(RECEIPT_KEY)
+    if held is None:
+        raise ReceiptError("The image has no receipt.", "Only PNGs that gan-serve wrote carry one.")
+    try:
+        return Receipt.model_validate(json.loads(held) if isinstance(held, str) else held)
+    except (ValueError, TypeError, ValidationError) as error:
+        raise ReceiptError("The image's receipt cannot be read; it was altered.", "Take the original file.") from error
+
+
+class GeneratedImage(Image.Image):
+    """A Pillow image that keeps its receipt when it is saved as PNG."""
+
+    @classmethod
+    def of(cls, image: Image.Image, receipt: Receipt) -> GeneratedImage:
+        """Give ``image`` its receipt."""
+        image.info[RECEIPT_KEY] = receipt.as_dict()
+        image.__class__ = cls  # Pillow has no public way to make a subclass from pixels.
+        return image  # type: ignore[return-value]
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """As Pillow's ``save``; a PNG also gets the receipt as a text chunk."""
+        params.setdefault("pnginfo", png_info({RECEIPT_KEY: json.dumps(self.info[RECEIPT_KEY], ensure_ascii=False)}))
+        super().save(fp, format, **params)

@@ -1,0 +1,126 @@
+"""ONNX Runtime sessions: the device that was asked for or an error, one thread, batches in pieces, the golden sample.
+
+A session uses one thread: spinning threads on shared cores halve the speed, and several workers beat several threads.
+The pixels of an image do not depend on the batch that it was in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gan_serve.checkpoint import CheckpointConfig
+from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption, nearest
+from gan_serve.images import UInt8Array
+from gan_serve.latents import FloatArray, latents_from_seeds
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+DEVICES = ("auto", "cpu", "cuda")
+MAX_BATCH = 64
+GREY_LEVELS = 1  # how far another CPU or a GPU may round in fp32
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class Session:
+    """A generator that is loaded and has drawn its golden sample."""
+
+    def __init__(self, model: bytes, config: CheckpointConfig, *, device: str = "auto", threads: int = 1) -> None:
+        """Load ``model`` (the content of generator.onnx).
+
+        Raises:
+            InvalidCheckpoint: ONNX Runtime cannot read it, or it is not the network that the config describes.
+            DeviceUnavailable: ``device="cuda"`` and no CUDA.
+            GoldenSampleMismatch: it draws another image than the one it was published with.
+        """
+        self.config = config
+        self._session, self.device = _create(model, device, threads)
+        self._check_signature()
+        self._check_golden_sample()
+
+    def run(self, latents: FloatArray, labels: Int64Array | None = None) -> UInt8Array:
+        """Draw images: latents float32 [N, z_dim], labels int64 [N] where conditional -> uint8 [N, H, W, C]."""
+        pieces = []
+        for start in range(0, len(latents), MAX_BATCH):
+            piece = slice(start, start + MAX_BATCH)
+            inputs: dict[str, Any] = {"z": latents[piece]}
+            if labels is not None:
+                inputs["c"] = labels[piece]
+            pieces.append(self._session.run(["img"], inputs)[0])
+        return np.concatenate(pieces)
+
+    def _check_signature(self) -> None:
+        inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
+        outputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
+        config, side = self.config, self.config.img_resolution
+        expected_inputs = {"z": ("tensor(float)", [config.z_dim])} | (
+            {"c": ("tensor(int64)", [])} if config.c_dim else {}
+        )
+        expected_outputs = {"img": ("tensor(uint8)", [side, side, config.img_channels])}
+        if inputs != expected_inputs or outputs != expected_outputs:
+            raise InvalidCheckpoint(
+                f"The network of {config.name} takes {inputs} and gives {outputs}; its config describes another.",
+                "Export the checkpoint again.",
+            )
+
+    def _check_golden_sample(self) -> None:
+        golden = self.config.golden_sample
+        labels = None if golden.label is None else np.array([golden.label])
+        drawn = self.run(latents_from_seeds([golden.seed], self.config.z_dim), labels)[0].astype(np.int16)
+        expected = golden.pixels()
+        difference = int(np.abs(drawn - expected).max()) if drawn.shape == expected.shape else 255
+        if difference > GREY_LEVELS:
+            raise GoldenSampleMismatch(
+                f"{self.config.name} does not draw its golden sample: a pixel is off by {difference} grey levels "
+                f"(at most {GREY_LEVELS} may come from rounding).",
+                "Fetch the checkpoint again, or try another device or ONNX Runtime version.",
+            )
+
+
+def _create(model: bytes, device: str, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
+    import onnxruntime  # a third of a second: only when a model is loaded
+
+    if device not in DEVICES:
+        raise InvalidOption(
+            f"There is no device {device!r}; there are: {', '.join(DEVICES)}.", nearest(device, DEVICES)
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised below, once and in words
+
+    def open_on(provider: str) -> onnxruntime.InferenceSession:
+        try:
+            return onnxruntime.InferenceSession(model, options, providers=[provider])
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            raise InvalidCheckpoint(
+                f"ONNX Runtime cannot load the network: {str(error).splitlines()[0]}", "Fetch the checkpoint again."
+            ) from error
+
+    if device == "cuda" or (device == "auto" and _has_cuda_driver()):
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            session = open_on("CUDAExecutionProvider")
+            # The list above names CUDA on machines without it; only the session tells the truth.
+            if session.get_providers()[0] == "CUDAExecutionProvider":
+                return session, "cuda"
+        if device == "cuda":
+            raise DeviceUnavailable(
+                "ONNX Runtime cannot use CUDA here.",
+                'It needs an NVIDIA driver and: pip install "gan-serve[cuda]". Or take device="cpu".',
+            )
+    return open_on("CPUExecutionProvider"), "cpu"
+
+
+def _has_cuda_driver() -> bool:
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            continue
+        return True
+    return False

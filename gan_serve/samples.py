@@ -1,0 +1,164 @@
+"""Images that were drawn, with all that made them; and their files: one PNG, a grid, an animation, npz, zip, JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from gan_serve._version import __version__
+from gan_serve.errors import InvalidOption, nearest
+from gan_serve.images import UInt8Array, encode_animation, encode_png, grid, to_pil
+from gan_serve.latents import FloatArray
+from gan_serve.receipt import RECEIPT_KEY, GeneratedImage, Receipt, Walk
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N images and what made them.
+
+    pixels: uint8 [N, H, W, C]. One is set of ``seeds``, ``latents`` (float32 [N, z_dim], where they were given) and
+    ``walk``. labels: the class name of each image, or None where the model has no classes.
+    """
+
+    pixels: UInt8Array
+    model: str
+    digest: str
+    precision: str
+    truncation: float
+    seeds: list[int] | None = None
+    latents: FloatArray | None = None
+    walk: Walk | None = None
+    labels: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def receipt(self, index: int) -> Receipt:
+        """The sealed receipt of one image."""
+        return self._receipt(
+            seed=self.seeds[index] if self.seeds is not None else None,
+            latents=self._latents(slice(index, index + 1)),
+            walk=self.walk.model_copy(update={"frame": index}) if self.walk else None,
+            label=self.labels[index] if self.labels else None,
+        ).seal(self.pixels[index])
+
+    def images(self) -> list[GeneratedImage]:
+        """Pillow images, each with its receipt in ``info["gan_serve"]``."""
+        return [GeneratedImage.of(to_pil(self.pixels[index]), self.receipt(index)) for index in range(len(self))]
+
+    def png(self, index: int) -> bytes:
+        """One image as PNG with its receipt."""
+        return encode_png(self.pixels[index], {RECEIPT_KEY: self.receipt(index).as_json()})
+
+    def grid_png(self, columns: int | None = None) -> bytes:
+        """All images as one PNG grid with its receipt."""
+        sheet = grid(self.pixels, columns)
+        receipt = self._receipt(
+            seeds=self.seeds, latents=self._latents(slice(None)), walk=self.walk, labels=self.labels, columns=columns
+        ).seal(sheet)
+        return encode_png(sheet, {RECEIPT_KEY: receipt.as_json()})
+
+    def _receipt(self, **what: object) -> Receipt:
+        return Receipt.model_validate(
+            {
+                "model": self.model,
+                "digest": self.digest,
+                "precision": self.precision,
+                "truncation": self.truncation,
+                "version": __version__,
+            }
+            | what
+        )
+
+    def _latents(self, which: slice) -> str | None:
+        if self.latents is None:
+            return None
+        return base64.b64encode(self.latents[which].astype("<f4").tobytes()).decode()
+
+
+class Format(NamedTuple):
+    """A file format: ``encode`` takes samples, the columns of a grid and the frames per second of an animation."""
+
+    media_type: str
+    encode: Callable[[Samples, int | None, float], bytes]
+
+
+def encode(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0) -> bytes:
+    """Samples as the bytes of a file in one of ``FORMATS``.
+
+    Raises:
+        InvalidOption: no such format, or a value out of range.
+    """
+    if format not in FORMATS:
+        raise InvalidOption(
+            f"There is no format {format!r}; there are: {', '.join(FORMATS)}.", nearest(format, FORMATS)
+        )
+    if not 0.1 <= fps <= 100:
+        raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "12 is a good walk.")
+    return FORMATS[format].encode(samples, columns, fps)
+
+
+def _png(samples: Samples, columns: int | None, _fps: float) -> bytes:
+    return samples.png(0) if len(samples) == 1 else samples.grid_png(columns)
+
+
+def _gif(samples: Samples, _columns: int | None, fps: float) -> bytes:
+    comment = samples.receipt(0).as_json() if len(samples) else ""
+    return encode_animation(samples.pixels, "gif", fps=fps, comment=comment)
+
+
+def _webp(samples: Samples, _columns: int | None, fps: float) -> bytes:
+    return encode_animation(samples.pixels, "webp", fps=fps)
+
+
+def _npz(samples: Samples, _columns: int | None, _fps: float) -> bytes:
+    arrays: dict[str, np.ndarray] = {"images": samples.pixels}
+    if samples.seeds is not None:
+        arrays["seeds"] = np.array(samples.seeds, np.int64)
+    if samples.latents is not None:
+        arrays["latents"] = samples.latents
+    if samples.labels is not None:
+        arrays["labels"] = np.array(samples.labels)
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def _zip(samples: Samples, _columns: int | None, _fps: float) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for index in range(len(samples)):
+            # A fixed date (the default of ZipInfo), so that the same request gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(image_name(samples, index)), samples.png(index))
+    return out.getvalue()
+
+
+def _json(samples: Samples, _columns: int | None, _fps: float) -> bytes:
+    images = [
+        {"png": base64.b64encode(samples.png(index)).decode(), "receipt": samples.receipt(index).as_dict()}
+        for index in range(len(samples))
+    ]
+    return json.dumps({"model": samples.model, "images": images}).encode()
+
+
+FORMATS = {
+    "png": Format("image/png", _png),
+    "gif": Format("image/gif", _gif),
+    "webp": Format("image/webp", _webp),
+    "npz": Format("application/x-npz", _npz),
+    "zip": Format("application/zip", _zip),
+    "json": Format("application/json", _json),
+}
+
+
+def image_name(samples: Samples, index: int) -> str:
+    """The file name of one image: by its place, and its seed where it has one."""
+    seed = f"-seed{samples.seeds[index]}" if samples.seeds is not None else ""
+    return f"{index:05d}{seed}.png"

@@ -1,0 +1,70 @@
+"""The commands ``gan-serve train`` and ``gan-serve recipes``. Torch is imported only when a run starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gan_serve.cli import needs_extra
+from gan_serve.errors import InvalidOption, RunError
+
+
+def register(group: click.Group) -> None:
+    """Add the commands of this package to ``gan-serve``."""
+    group.add_command(train)
+    group.add_command(recipes)
+
+
+@click.command()
+@click.option("--recipe", help="A recipe of `gan-serve recipes`.")
+@click.option("--data", help="Images: fashion-mnist, a folder, an .npz, or a folder of IDX files.")
+@click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Folder for all that the run writes.")
+@click.option("--kimg", type=float, help="Thousands of real images to show in all; the recipe's if not given.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given often.")
+@click.option("--resume", is_flag=True, help="Go on from the last snapshot of the run.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def train(
+    recipe: str | None,
+    data: str | None,
+    run_dir: Path,
+    kimg: float | None,
+    pairs: tuple[str, ...],
+    resume: bool,
+    quiet: bool,
+) -> None:
+    """Train a generator from images."""
+    from gan_serve.training.config import check_config, make_config, parse_settings, read_config
+
+    asked = parse_settings(pairs)
+    asked |= {key: value for key, value in (("recipe", recipe), ("data", data), ("kimg", kimg)) if value is not None}
+    if resume and (run_dir / "config.json").exists():
+        recorded = read_config(run_dir / "config.json")
+        config = check_config(recorded.model_dump() | asked)
+        changed = [key for key in asked if key != "kimg" and getattr(config, key) != getattr(recorded, key)]
+        if changed:
+            raise RunError(
+                f"The run in {run_dir} was started with another {changed[0]} ({getattr(recorded, changed[0])!r}).",
+                "Only --kimg may change when a run resumes.",
+            )
+    else:
+        missing = [f"--{key}" for key in ("recipe", "data") if key not in asked]
+        if missing:
+            raise InvalidOption(f"A new run needs {' and '.join(missing)}.", "See gan-serve recipes.")
+        config = make_config(asked.pop("recipe"), asked)
+
+    with needs_extra("train"):
+        from gan_serve.training.trainer import train as run
+
+    last = run(config, run_dir, resume=resume, quiet=quiet)
+    click.echo(f"Snapshot: {last}")
+    click.echo(f"Next: gan-serve export {run_dir} --out NAME")
+
+
+@click.command()
+def recipes() -> None:
+    """List the training recipes, their sources and what they need."""
+    from gan_serve.training.config import recipes as all_recipes
+
+    for recipe in all_recipes().values():
+        click.echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
