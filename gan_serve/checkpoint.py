@@ -17,13 +17,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gan_serve._version import __version__
 from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint
-from gan_serve.images import UInt8Array, encode_png
+from gan_serve.images import UInt8Array, encode_png, from_pil
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -66,8 +65,21 @@ class GoldenSample(_Strict):
 
     def pixels(self) -> UInt8Array:
         """The image, uint8 [H, W, C]."""
-        with Image.open(io.BytesIO(base64.b64decode(self.png))) as image:
-            return np.asarray(image).reshape(image.height, image.width, -1)
+        return self._decode(self.png)
+
+    @staticmethod
+    def _decode(png: str) -> UInt8Array:
+        with Image.open(io.BytesIO(base64.b64decode(png, validate=True))) as image:
+            return from_pil(image)
+
+    @field_validator("png")
+    @classmethod
+    def _is_an_image(cls, png: str) -> str:
+        try:
+            cls._decode(png)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError("the golden sample is not a PNG in base64") from error
+        return png
 
 
 class CheckpointConfig(_Strict):

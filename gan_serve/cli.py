@@ -104,6 +104,8 @@ def generate(
         for index in range(len(samples)):
             write_atomically(out_dir / image_name(samples, index), samples.png(index))
         click.echo(out_dir)
+    if seeds is None and seed is None:
+        click.echo(f"seeds drawn: {','.join(map(str, samples.seeds or []))}", err=True)
 
 
 @cli.command()
@@ -265,8 +267,6 @@ def _write(out: Path, samples: Any, format: str, **options: Any) -> None:
     from gan_serve.samples import encode
 
     click.echo(write_atomically(out, encode(samples, format, **options)))
-    if samples.seeds is not None and len(samples) <= 64:
-        click.echo(f"seeds {','.join(map(str, samples.seeds))}", err=True)
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -61,7 +61,7 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(*directories: Path) -> None:
-    """Remove what a killed process had half-written in these directories; only for those that no other one writes to."""
+    """Remove what a killed process left half-written in directories that nothing else writes to."""
     for directory in directories:
         for leftover in directory.glob(".*.part"):
             leftover.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gan_serve.checkpoint import CONFIG_FILE
@@ -29,11 +30,12 @@ def resolve(model: str | Path) -> Path:
         raise InvalidOption(f"A model is a name or a directory, not {model!r}.", f"Try {list_models()}.")
     if str(model) in list_models():
         return BUNDLED / str(model)
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = Path(model)
+    if os.path.isdir(path):  # Path.is_dir raises where a name is too long
         return path
     names = list_models()
+    shown = str(model) if len(str(model)) < 100 else f"{str(model)[:100]}..."
     raise UnknownModel(
-        f"There is no model {str(model)!r}: no checkpoint in the package has that name, and no directory is there.",
+        f"There is no model {shown!r}: no checkpoint in the package has that name, and no directory is there.",
         nearest(model, names) or f"The package has: {', '.join(names)}.",
     )

@@ -30,16 +30,22 @@ def grid(images: UInt8Array, columns: int | None = None) -> UInt8Array:
         InvalidOption: columns below 1.
     """
     n, height, width, channels = images.shape
-    columns = math.ceil(math.sqrt(n)) if columns is None else columns
-    if columns < 1:
-        raise InvalidOption(f"A grid needs at least one column, not {columns}.", "Ask for 1 column or more.")
-    columns = min(columns, n)
+    columns = grid_columns(n, columns)
     rows = math.ceil(n / columns)
     cells = np.full((rows * columns, height + GRID_GAP, width + GRID_GAP, channels), 255, np.uint8)
     cells[:n, GRID_GAP:, GRID_GAP:] = images
     sheet = cells.reshape(rows, columns, height + GRID_GAP, width + GRID_GAP, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(rows * (height + GRID_GAP), columns * (width + GRID_GAP), channels)
     return np.pad(sheet, ((0, GRID_GAP), (0, GRID_GAP), (0, 0)), constant_values=255)
+
+
+def grid_columns(n: int, columns: int | None = None) -> int:
+    """How many of n images a row of ``grid`` holds; see there."""
+    if columns is None:
+        return math.ceil(math.sqrt(n))
+    if columns < 1:
+        raise InvalidOption(f"A grid needs at least one column, not {columns}.", "Ask for 1 column or more.")
+    return min(columns, n)
 
 
 def to_pil(pixels: UInt8Array) -> Image.Image:

@@ -22,7 +22,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Walk(BaseModel):
-    """Which frame of which walk between seeds; ``frame`` is None where all of them lie in one picture."""
+    """Which frame of which walk between seeds; ``frame`` is None where all of them lie in a grid."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,7 +34,10 @@ class Walk(BaseModel):
 
 
 class Receipt(BaseModel):
-    """What made an image. One of ``seed``, ``seeds`` (a grid), ``latents`` (base64 of float32) and ``walk`` is set."""
+    """What made an image. One is set of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk``.
+
+    ``columns`` is set where the image is a grid.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -104,7 +104,9 @@ def _create(model: bytes, device: str, threads: int) -> tuple[onnxruntime.Infere
 
     if device == "cuda" or (device == "auto" and _has_cuda_driver()):
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            onnxruntime.set_default_logger_severity(4)
             session = open_on("CUDAExecutionProvider")
+            onnxruntime.set_default_logger_severity(2)  # ONNX Runtime's default
             # The list above names CUDA on machines without it; only the session tells the truth.
             if session.get_providers()[0] == "CUDAExecutionProvider":
                 return session, "cuda"

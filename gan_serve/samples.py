@@ -14,7 +14,7 @@ import numpy as np
 
 from gan_serve._version import __version__
 from gan_serve.errors import InvalidOption, nearest
-from gan_serve.images import UInt8Array, encode_animation, encode_png, grid, to_pil
+from gan_serve.images import UInt8Array, encode_animation, encode_png, grid, grid_columns, to_pil
 from gan_serve.latents import FloatArray
 from gan_serve.receipt import RECEIPT_KEY, GeneratedImage, Receipt, Walk
 
@@ -59,6 +59,7 @@ class Samples:
 
     def grid_png(self, columns: int | None = None) -> bytes:
         """All images as one PNG grid with its receipt."""
+        columns = grid_columns(len(self), columns)
         sheet = grid(self.pixels, columns)
         receipt = self._receipt(
             seeds=self.seeds, latents=self._latents(slice(None)), walk=self.walk, labels=self.labels, columns=columns

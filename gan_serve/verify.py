@@ -73,8 +73,7 @@ def _bundled(name: str) -> str:
 
 def _draw_again(generator: Generator, receipt: Receipt) -> Any:
     samples = _samples(generator, receipt)
-    whole = receipt.seeds is not None or receipt.columns is not None or (receipt.walk and receipt.walk.frame is None)
-    if whole or (receipt.latents and len(samples) > 1):
+    if receipt.columns is not None:
         return grid(samples.pixels, receipt.columns)
     return samples.pixels[receipt.walk.frame or 0 if receipt.walk else 0]
 

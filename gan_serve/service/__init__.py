@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
 
-import bentoml
-from _bentoml_sdk import Service  # type: ignore[import-untyped]
+def __getattr__(name: str) -> object:
+    # BentoML takes a second to import, and only the server needs it.
+    if name == "GanService":
+        from gan_serve.service.bento import GanService
 
-from gan_serve.service.app import create_app
-from gan_serve.service.errors import ErrorEnvelope
-from gan_serve.service.models import Models
-from gan_serve.service.settings import Settings
-
-settings = Settings.from_environment()
-models = Models()
-
-
-class _EnvelopedService(Service[Any]):  # type: ignore[misc]  # untyped
-    """BentoML puts its limits around our app, and this puts our error envelope around them."""
-
-    def to_asgi(self, is_main: bool = True) -> Any:
-        return ErrorEnvelope(super().to_asgi(is_main))
-
-
-@bentoml.service(
-    name="gan_serve",
-    service_class=_EnvelopedService,
-    workers=settings.workers,
-    traffic={"timeout": settings.timeout, "max_concurrency": settings.max_concurrency},
-)
-@bentoml.asgi_app(create_app(models, settings), path="/")
-class GanService:
-    """Images from small GANs: POST /sample, POST /interpolate, GET /models."""
-
-    def __init__(self) -> None:
-        models.load(settings)
-
-    def __is_ready__(self) -> bool:
-        """What /readyz answers."""
-        return models.ready
+        return GanService
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

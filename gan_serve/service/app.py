@@ -40,8 +40,10 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="gan-serve",
         version=__version__,
-        # BentoML serves /docs.json; FastAPI's own pages load scripts from elsewhere.
-        openapi_url=None,
+        openapi_url="/docs.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
         max_body_size=settings.max_body,
     )
     add_error_handlers(app)

@@ -98,16 +98,24 @@ class Models:
         self._failed[_name(model)] = _for_clients(error, model)
 
 
+def _directory(model: str) -> Path:
+    try:
+        return resolve(model)
+    except GanServeError:
+        return Path(model)
+
+
 def _name(model: str) -> str:
     """The name that requests give to a model, also to one that cannot be loaded."""
+    directory = _directory(model)
     try:
-        return read_config(resolve(model)).name
+        return read_config(directory).name
     except GanServeError:
-        return Path(model).name
+        return directory.name
 
 
 def _for_clients(error: GanServeError, model: str) -> GanServeError:
     """The error as requests see it: the server's fault (503), without the path of the operator's directory."""
     kind = type(error) if error.status == CheckpointError.status else InvalidCheckpoint
-    path, name = str(Path(model).expanduser()), _name(model)
+    path, name = str(_directory(model)), _name(model)
     return kind(error.message.replace(path, name), error.hint.replace(path, name))

@@ -7,10 +7,14 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from gan_serve.errors import InvalidRequest, nearest
+from gan_serve.samples import FORMATS
 
 # Long enough for any name, too short to slow down the search for the nearest one.
 Name = Annotated[str, Field(max_length=200)]
 Label = Name | int
+
+_FORMAT = f"one of {', '.join(FORMATS)}"
+_COLUMNS = "a whole number, 1 or more: the images in a row of a grid"
 
 
 class _Request(BaseModel):
@@ -19,7 +23,7 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: Name = Field(description="the name of a model of this server", examples=["fashion-dcgan"])
-    truncation: float = Field(1.0, description="a number from 0 to 1")
+    truncation: float = Field(default=1.0, description="a number from 0 to 1")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -48,15 +52,19 @@ class _Request(BaseModel):
 class SampleRequest(_Request):
     """Images to draw: by ``seeds``, by ``n`` from ``seed`` on, by ``latents``, or ``n`` with seeds drawn at random."""
 
-    n: int | None = Field(None, description="a whole number, 1 or more")
-    seed: int | None = Field(None, description="a whole number from 0 to 4294967295")
+    n: int | None = Field(default=None, description="a whole number, 1 or more")
+    seed: int | None = Field(default=None, description="a whole number from 0 to 4294967295")
     seeds: int | str | list[int] | None = Field(
-        None, description='a list of whole numbers from 0 to 4294967295, or text such as "0-3,10"', examples=["0-15"]
+        default=None,
+        description='a list of whole numbers from 0 to 4294967295, or text such as "0-3,10"',
+        examples=["0-15"],
     )
-    latents: list[list[float]] | None = Field(None, description="a list of lists of z_dim numbers")
-    label: Label | list[Label] | None = Field(None, description="a class name or index, or a list with one an image")
-    format: Name = Field("png", description="a name: png, npz, json, zip, gif or webp")
-    columns: int | None = Field(None, description="a whole number, 1 or more: the images in a row of a grid")
+    latents: list[list[float]] | None = Field(default=None, description="a list of lists of z_dim numbers")
+    label: Label | list[Label] | None = Field(
+        default=None, description="a class name or index, or a list of one for each image"
+    )
+    format: Name = Field(default="png", description=_FORMAT)
+    columns: int | None = Field(default=None, description=_COLUMNS)
 
 
 class InterpolateRequest(_Request):
@@ -66,13 +74,13 @@ class InterpolateRequest(_Request):
         description='a list of two or more whole numbers from 0 to 4294967295, or text such as "0,5,9"',
         examples=["0,5,9"],
     )
-    steps: int = Field(16, description="a whole number, 1 or more: the frames from one seed to the next")
-    method: Name = Field("slerp", description="slerp or lerp")
-    loop: bool = Field(False, description="true or false")
-    label: Label | None = Field(None, description="one class name or index")
-    format: Name = Field("gif", description="a name: gif, webp, png, npz, json or zip")
-    columns: int | None = Field(None, description="a whole number, 1 or more: the images in a row of a grid")
-    fps: float = Field(12.0, description="a number from 0.1 to 100: frames a second")
+    steps: int = Field(default=16, description="a whole number, 1 or more: the frames from one seed to the next")
+    method: Name = Field(default="slerp", description="slerp or lerp")
+    loop: bool = Field(default=False, description="true or false")
+    label: Label | None = Field(default=None, description="one class name or index")
+    format: Name = Field(default="gif", description=_FORMAT)
+    columns: int | None = Field(default=None, description=_COLUMNS)
+    fps: float = Field(default=12.0, description="a number from 0.1 to 100: frames a second")
 
 
 def _short(value: object) -> str:

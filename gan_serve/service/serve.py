@@ -40,6 +40,8 @@ def serve(
     """
     directories = [resolve(model).resolve() for model in models]  # absolute: BentoML may work in another folder
     names = [read_config(directory).name for directory in directories] or list_models()
+    if not names:
+        raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
     settings = Settings.from_environment().model_copy(
         update={
             "models": tuple(map(str, directories)),
@@ -75,7 +77,8 @@ def _free_address(host: str, port: int) -> str:
 
 
 def _say_what_is_served(host: str, port: int, names: list[str]) -> None:
-    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+    host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    url = f"http://{host}:{port}"
     click.echo(f"Serving {', '.join(names)} on {url} (Ctrl+C ends it). Try:")
     body = f'{{"model": "{names[0]}", "seeds": "0-15"}}'
     click.echo(f"  curl {url}/sample -H 'Content-Type: application/json' -d '{body}' -o grid.png")

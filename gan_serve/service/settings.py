@@ -22,9 +22,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    models: tuple[str, ...] = Field((), description="names or directories, commas between; all of the package if empty")
-    precision: str = Field("fp32", description="fp32, or another that every model has a file for")
-    device: str = Field("auto", description="auto, cpu or cuda")
+    models: tuple[str, ...] = Field(
+        default=(), description="names or directories, commas between; all of the package if empty"
+    )
+    precision: str = Field(default="fp32", description="fp32, or another that every model has a file for")
+    device: str = Field(default="auto", description="auto, cpu or cuda")
     workers: Annotated[int, Field(ge=1, description="processes, each with its own copy of the models")] = 1
     max_images: Annotated[int, Field(ge=1, description="images, or frames of a walk, in one request")] = 1024
     max_body: Annotated[int, Field(ge=1, description="bytes in the body of one request")] = 16 * 2**20

@@ -1,0 +1,58 @@
+"""Fixtures that several test files share. Real images come from scikit-learn's digits and Debian's Fashion-MNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from gan_serve import Generator
+from gan_serve.cli import main
+from gan_serve.hub import BUNDLED
+
+NAME = "fashion-dcgan"
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    """The directory of the checkpoint in the package."""
+    return BUNDLED / NAME
+
+
+@pytest.fixture(scope="session")
+def generator() -> Generator:
+    return Generator.from_pretrained(NAME, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,797 real handwritten digits, 8x8 gray, as an npz with labels."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    np.savez(path, images=(data.images * 255 / 16).round().astype(np.uint8), labels=data.target)
+    return path
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process: ``cli("generate", ...)``."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["gan-serve", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(exit.value.code or 0), captured.out, captured.err)
+
+    return run

@@ -1,0 +1,135 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_serve import DigestMismatch, Generator, GoldenSampleMismatch, InvalidCheckpoint
+from gan_serve.checkpoint import GoldenSample, read_config, verify_checkpoint
+from gan_serve.errors import FormatTooNew
+from gan_serve.hub import BUNDLED, list_models
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def edit(directory: Path, **changes: object) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_bundled_checkpoint_is_whole_and_laid_out_as_documented(name):
+    config = verify_checkpoint(BUNDLED / name)
+    assert config.name == name
+    assert set(config.files) >= {
+        "generator.onnx", "generator.safetensors", "metrics.json", "parity.json", "README.md", "samples.png",
+    }  # fmt: skip
+    assert {path.name for path in (BUNDLED / name).iterdir()} == {*config.files, "config.json"}
+    Generator.from_pretrained(name)
+    parity = json.loads((BUNDLED / name / "parity.json").read_text())
+    assert parity["max_difference"] <= 1
+    assert parity["batch_invariant"]
+
+
+def test_a_truncated_network_is_refused(copy):
+    network = copy / "generator.onnx"
+    network.write_bytes(network.read_bytes()[:-1000])
+    with pytest.raises(DigestMismatch, match=r"generator\.onnx.*bytes"):
+        Generator.from_pretrained(copy)
+
+
+def test_a_truncated_network_with_a_matching_digest_is_refused_too(copy):
+    network = copy / "generator.onnx"
+    content = network.read_bytes()[:-1000]
+    network.write_bytes(content)
+    files = json.loads((copy / "config.json").read_text())["files"]
+    files["generator.onnx"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    edit(copy, files=files)
+    with pytest.raises(InvalidCheckpoint, match="cannot load"):
+        Generator.from_pretrained(copy)
+
+
+def test_a_wrong_digest_is_refused(copy):
+    files = json.loads((copy / "config.json").read_text())["files"]
+    files["generator.onnx"]["sha256"] = "0" * 64
+    edit(copy, files=files)
+    with pytest.raises(DigestMismatch):
+        Generator.from_pretrained(copy)
+
+
+def test_another_golden_sample_is_refused_but_rounding_is_not(copy):
+    golden = read_config(copy).golden_sample
+    pixels = golden.pixels().astype(np.int16)
+    nearly = np.clip(pixels + 1, 0, 255).astype(np.uint8)
+    edit(copy, golden_sample=GoldenSample.of(nearly, golden.seed).model_dump())
+    Generator.from_pretrained(copy)
+    other = np.clip(pixels + 2, 0, 255).astype(np.uint8)
+    edit(copy, golden_sample=GoldenSample.of(other, golden.seed).model_dump())
+    with pytest.raises(GoldenSampleMismatch, match="off by 2"):
+        Generator.from_pretrained(copy)
+
+
+def test_a_missing_file_is_named(copy):
+    (copy / "generator.onnx").unlink()
+    with pytest.raises(InvalidCheckpoint, match=r"generator\.onnx"):
+        Generator.from_pretrained(copy)
+
+
+def test_a_directory_without_config_is_no_checkpoint(tmp_path):
+    with pytest.raises(InvalidCheckpoint, match=r"has no config\.json"):
+        Generator.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"format_version": 1}', '{"format_version": "a"}', "\x00"])
+def test_a_damaged_config_is_refused(copy, text):
+    (copy / "config.json").write_text(text)
+    with pytest.raises(InvalidCheckpoint):
+        Generator.from_pretrained(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"z_dim": 0},
+        {"z_dim": 99},
+        {"img_resolution": 32},
+        {"c_dim": 2},
+        {"c_dim": 2, "class_names": ["a", "b"]},
+        {"golden_sample": {"seed": 0, "png": "AAAA"}},
+        {"golden_sample": {"seed": 0, "png": "?"}},
+        {"files": {"../evil": {"sha256": "0" * 64, "size": 1}}},
+        {"surprise": 1},
+    ],
+)
+def test_a_config_that_describes_another_network_is_refused(copy, change):
+    edit(copy, **change)
+    with pytest.raises((InvalidCheckpoint, GoldenSampleMismatch)):
+        Generator.from_pretrained(copy)
+
+
+def test_a_later_format_says_what_to_install(copy):
+    edit(copy, format_version=2, gan_serve_version="3.1.0")
+    with pytest.raises(FormatTooNew) as error:
+        Generator.from_pretrained(copy)
+    assert "3.1.0" in error.value.hint
+
+
+def test_the_network_runs_in_any_onnx_runtime(checkpoint):
+    """Only onnxruntime and NumPy, in a process that never sees gan_serve."""
+    code = f"""
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession({str(checkpoint / "generator.onnx")!r}, providers=["CPUExecutionProvider"])
+z = numpy.random.RandomState(0).standard_normal(100).astype("float32")[None]
+print(session.run(None, {{"z": z}})[0].tobytes().hex())
+"""
+    drawn = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    golden = read_config(checkpoint).golden_sample.pixels()
+    difference = np.abs(np.frombuffer(bytes.fromhex(drawn), np.uint8).astype(int) - golden.ravel())
+    assert difference.max() <= 1

@@ -1,0 +1,177 @@
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
+from gan_serve.files import directory_atomically, write_atomically
+from gan_serve.images import encode_png, from_pil, grid
+from gan_serve.receipt import read_receipt
+from gan_serve.samples import FORMATS, encode
+from gan_serve.verify import verify_image
+
+rng = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_is_lossless_and_the_same_bytes_each_time(channels):
+    pixels = rng.integers(0, 256, (28, 20, channels), np.uint8)
+    content = encode_png(pixels, {"key": "value ä"})
+    assert content == encode_png(pixels, {"key": "value ä"})
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(from_pil(image), pixels)
+        assert image.text["key"] == "value ä"
+
+
+def test_a_grid_holds_the_images_in_rows_on_white():
+    images = rng.integers(0, 255, (5, 4, 6, 3), np.uint8)
+    sheet = grid(images, columns=3)
+    assert sheet.shape == (2 * 6 + 2, 3 * 8 + 2, 3)
+    np.testing.assert_array_equal(sheet[2:6, 2:8], images[0])
+    np.testing.assert_array_equal(sheet[8:12, 10:16], images[4])
+    assert (sheet[8:12, 18:24] == 255).all()
+    assert grid(images).shape == sheet.shape
+    assert grid(images, columns=9).shape[1] == 5 * 8 + 2
+    with pytest.raises(InvalidOption):
+        grid(images, columns=0)
+
+
+def test_every_format_holds_the_same_pixels(generator):
+    samples = generator.sample_walk([0, 5], steps=3)
+    decoded = {
+        "gif": _frames(encode(samples, "gif")),
+        "webp": _frames(encode(samples, "webp")),
+        "npz": np.load(io.BytesIO(encode(samples, "npz")))["images"],
+        "zip": _from_zip(encode(samples, "zip")),
+    }
+    for name, pixels in decoded.items():
+        np.testing.assert_array_equal(pixels, samples.pixels, err_msg=name)
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_the_same_samples_give_the_same_bytes(generator, format):
+    assert encode(generator.sample(3, seed=1), format) == encode(generator.sample(3, seed=1), format)
+
+
+def test_an_unknown_format_names_the_nearest(generator):
+    with pytest.raises(InvalidOption) as error:
+        encode(generator.sample(seed=1), "pngg")
+    assert "'png'" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda g: g.sample(seeds=7).png(0),
+        lambda g: g.sample(3, seed=5, truncation=0.7).png(2),
+        lambda g: g.sample(3, seed=5).grid_png(),
+        lambda g: g.sample(5, seed=5).grid_png(columns=2),
+        lambda g: g.sample(1, seed=5).grid_png(),
+        lambda g: g.sample(latents=np.full((2, 100), 0.5)).png(1),
+        lambda g: g.sample(latents=np.eye(3, 100)).grid_png(columns=1),
+        lambda g: g.sample(latents=np.eye(1, 100)).grid_png(),
+        lambda g: g.sample_walk([0, 5, 9], steps=3, loop=True).png(7),
+        lambda g: g.sample_walk([0, 5], steps=3, method="lerp").grid_png(),
+        lambda g: g.sample_walk([0, 5], steps=3).grid_png(columns=4),
+    ],
+)
+def test_every_png_can_be_made_again_from_its_receipt(generator, tmp_path, draw):
+    path = write_atomically(tmp_path / "image.png", draw(generator))
+    assert verify_image(path).max_difference == 0
+
+
+def test_an_image_saved_from_python_verifies(generator, tmp_path):
+    [image] = generator.generate(seed=3)
+    image.save(tmp_path / "image.png")
+    assert verify_image(tmp_path / "image.png").receipt.seed == 3
+
+
+def test_an_altered_pixel_is_refused(generator, tmp_path):
+    samples = generator.sample(seed=3)
+    pixels = samples.pixels[0].copy()
+    pixels[14, 14, 0] ^= 1
+    path = write_atomically(tmp_path / "a.png", encode_png(pixels, {"gan_serve": samples.receipt(0).as_json()}))
+    with pytest.raises(ReceiptError, match="altered"):
+        verify_image(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 4}, {"truncation": 0.999}, {"version": "9"}, {"sha256": "0" * 64}, {"seed": -1}, {"extra": 1}]
+)
+def test_an_altered_receipt_is_refused(generator, tmp_path, change):
+    samples = generator.sample(seed=3)
+    receipt = json.dumps(samples.receipt(0).as_dict() | change)
+    path = write_atomically(tmp_path / "a.png", encode_png(samples.pixels[0], {"gan_serve": receipt}))
+    with pytest.raises(ReceiptError, match="altered"):
+        verify_image(path)
+
+
+def test_a_receipt_sealed_anew_over_other_pixels_is_refused(generator, tmp_path):
+    samples = generator.sample(seed=3)
+    pixels = samples.pixels[0].copy()
+    pixels[14, 14, 0] ^= 128
+    forged = samples.receipt(0).seal(pixels)
+    path = write_atomically(tmp_path / "a.png", encode_png(pixels, {"gan_serve": forged.as_json()}))
+    with pytest.raises(ReceiptError, match="off by 128 grey levels"):
+        verify_image(path)
+
+
+def test_a_receipt_of_another_checkpoint_is_refused(generator, tmp_path):
+    samples = generator.sample(seed=3)
+    other = samples.receipt(0).model_copy(update={"digest": "sha256:" + "0" * 64}).seal(samples.pixels[0])
+    path = write_atomically(tmp_path / "a.png", encode_png(samples.pixels[0], {"gan_serve": other.as_json()}))
+    with pytest.raises(ReceiptError, match="another checkpoint"):
+        verify_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", encode_png(np.zeros((4, 4, 1), np.uint8))])
+def test_a_file_without_a_receipt_is_refused(tmp_path, content):
+    path = write_atomically(tmp_path / "a.png", content)
+    with pytest.raises(ReceiptError):
+        verify_image(path)
+
+
+def test_a_plain_pillow_image_has_no_receipt():
+    with pytest.raises(ReceiptError, match="no receipt"):
+        read_receipt(Image.new("L", (4, 4)))
+
+
+def test_a_failing_write_leaves_what_was_there(tmp_path):
+    target = write_atomically(tmp_path / "deep" / "file", b"before")
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CannotWrite, match="No space left"):
+        write_atomically(target, fail)
+    assert target.read_bytes() == b"before"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_failing_directory_leaves_nothing(tmp_path):
+    def fail():
+        with directory_atomically(tmp_path / "out") as directory:
+            (directory / "file").write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(CannotWrite, match="No space left"):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def _frames(content):
+    with Image.open(io.BytesIO(content)) as animation:
+        frames = []
+        for number in range(animation.n_frames):
+            animation.seek(number)
+            frames.append(from_pil(animation.convert("L")))
+    return np.stack(frames)
+
+
+def _from_zip(content):
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return np.stack([from_pil(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()])
