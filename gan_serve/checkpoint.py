@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gan_serve._version import __version__
-from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint
+from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, InvalidOption, nearest
 from gan_serve.images import UInt8Array, encode_png, from_pil
 
 FORMAT_VERSION = 1
@@ -183,6 +183,20 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
             "Fetch or export the checkpoint again.",
         )
     return content
+
+
+def network_file(config: CheckpointConfig, precision: str) -> str:
+    """The name of the file that holds the network in ``precision``.
+
+    Raises:
+        InvalidOption: the checkpoint has none; those that it has are listed.
+    """
+    there = [name for name, file in PRECISION_FILES.items() if file in config.files]
+    if precision not in there:
+        raise InvalidOption(
+            f"{config.name} has no precision {precision!r}; it has: {', '.join(there)}.", nearest(precision, there)
+        )
+    return PRECISION_FILES[precision]
 
 
 def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:

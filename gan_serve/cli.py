@@ -68,7 +68,7 @@ def _drawing_options(command: Command) -> Command:
 @click.argument("model")
 @click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')
 @click.option("--seed", type=int, help="The first of --n seeds.")
-@click.option("-n", "--n", type=int, help="How many images; with no seed, seeds are drawn at random.")
+@click.option("-n", "--n", type=int, help="How many images; with no seed, one is drawn at random.")
 @click.option("--label", "labels", multiple=True, help="A class name or index; once for all images, or once for each.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
@@ -89,6 +89,7 @@ def generate(
 ) -> None:
     """Draw images with MODEL (a name or a directory)."""
     from gan_serve.generator import Generator
+    from gan_serve.latents import seeds_as_text
     from gan_serve.samples import image_name
 
     if (out is None) == (out_dir is None):
@@ -105,7 +106,7 @@ def generate(
             write_atomically(out_dir / image_name(samples, index), samples.png(index))
         click.echo(out_dir)
     if seeds is None and seed is None:
-        click.echo(f"seeds drawn: {','.join(map(str, samples.seeds or []))}", err=True)
+        click.echo(f"seeds drawn: {seeds_as_text(samples.seeds or [])}", err=True)
 
 
 @cli.command()
@@ -244,7 +245,7 @@ def serve(host: str, port: int, models: tuple[str, ...], workers: int, precision
     """Serve models over HTTP."""
     from gan_serve.service.serve import serve as run
 
-    run(host=host, port=port, models=list(models) or None, precision=precision, device=device, workers=workers)
+    run(host=host, port=port, models=models, precision=precision, device=device, workers=workers)
 
 
 def _label(text: str, labels: tuple[str, ...]) -> str | int:

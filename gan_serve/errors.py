@@ -6,6 +6,7 @@
     │   ├── InvalidTruncation
     │   ├── InvalidLatents
     │   ├── InvalidOption
+    │   ├── TooManyImages
     │   └── UnknownLabel
     ├── UnknownModel              404  no checkpoint has that name
     ├── CheckpointError           503  a checkpoint cannot be trusted or read
@@ -74,6 +75,12 @@ class InvalidOption(InvalidRequest):
     """An option has a value that does not exist or is out of range."""
 
     code = "invalid_option"
+
+
+class TooManyImages(InvalidRequest):
+    """More images or frames than a server draws for one request."""
+
+    code = "too_many_images"
 
 
 class UnknownLabel(InvalidRequest):

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint import (
-    PRECISION_FILES,
     CheckpointConfig,
+    network_file,
     read_config,
     read_verified,
     verify_checkpoint,
@@ -87,10 +87,10 @@ class Generator:
         self.directory = directory
         self.config: CheckpointConfig = read_config(directory)
         self.precision = precision
-        model_file = self._model_file(precision)
-        self.digest = f"sha256:{self.config.files[model_file].sha256}"
+        network = network_file(self.config, precision)
+        self.digest = f"sha256:{self.config.files[network].sha256}"
         self._session = Session(
-            read_verified(directory, self.config, model_file), self.config, device=device, threads=threads
+            read_verified(directory, self.config, network), self.config, device=device, threads=threads
         )
 
     @classmethod
@@ -198,8 +198,8 @@ class Generator:
         The image of a seed does not depend on what else is drawn with it.
 
         Args:
-            n: how many images, from ``seed`` on, or with seeds drawn at random.
-            seed: the first of n seeds.
+            n: how many images; 1 if neither n nor seeds are given.
+            seed: the first of n seeds, which follow each other; drawn at random if None.
             seeds: a list of ints, an int, or text such as ``"0-3,10"``; from 0 to 2**32-1.
             latents: float32 [N, z_dim] in place of seeds.
             label: a class name or index for all images, or one for each; without one, a seed takes seed mod c_dim.
@@ -319,6 +319,8 @@ class Generator:
             return [key % self.c_dim for key in keys] if self.c_dim else None
         if isinstance(label, str | int):
             return [self._class(label)] * len(keys)
+        if not isinstance(label, Iterable):
+            raise UnknownLabel(f"A label is a class name or its index, not {label!r}.", f"Try {self.labels}.")
         classes = [self._class(each) for each in label]
         if len(classes) != len(keys):
             raise UnknownLabel(
@@ -337,14 +339,6 @@ class Generator:
             f"{self.name} has no label {label!r}; it has: {', '.join(self.class_names)} (or 0 to {self.c_dim - 1}).",
             nearest(label, self.class_names),
         )
-
-    def _model_file(self, precision: str) -> str:
-        there = [name for name, file in PRECISION_FILES.items() if file in self.config.files]
-        if precision not in there:
-            raise InvalidOption(
-                f"{self.name} has no precision {precision!r}; it has: {', '.join(there)}.", nearest(precision, there)
-            )
-        return PRECISION_FILES[precision]
 
 
 @overload

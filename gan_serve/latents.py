@@ -5,6 +5,7 @@ A seed is a latent: z(s) = ``RandomState(s).standard_normal(z_dim)`` as float32,
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import re
@@ -55,8 +56,18 @@ def parse_seeds(seeds: Seeds) -> list[int]:
     return [_check_seed(seeds)]
 
 
+def seeds_as_text(seeds: list[int]) -> str:
+    """Seeds as the text that ``parse_seeds`` reads.
+
+    >>> seeds_as_text([0, 1, 2, 3, 10])
+    '0-3,10'
+    """
+    runs = [[seed for _, seed in run] for _, run in itertools.groupby(enumerate(seeds), lambda pair: pair[1] - pair[0])]
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
 def choose_seeds(n: int | None = None, seed: int | None = None, seeds: Seeds | None = None) -> list[int]:
-    """The seeds that a call asked for: ``seeds``, or the ``n`` from ``seed`` on, or ``n`` drawn at random.
+    """The seeds that a call asked for: ``seeds``, or the ``n`` from ``seed`` on, which is drawn if not given.
 
     Raises:
         InvalidSeeds: both ways at once, n below 1, or a run of seeds beyond 2**32-1.
@@ -72,9 +83,7 @@ def choose_seeds(n: int | None = None, seed: int | None = None, seeds: Seeds | N
     if count < 1:
         raise InvalidSeeds(f"n must be at least 1, not {count}.", "Ask for one image or more.")
     _check_count(count)
-    if seed is None:
-        return [secrets.randbelow(SEED_END) for _ in range(count)]
-    first = _check_seed(seed)
+    first = secrets.randbelow(SEED_END - count) if seed is None else _check_seed(seed)
     if first + count > SEED_END:
         raise InvalidSeeds(f"{count} seeds from {first} on pass 4294967295, the last seed.", "Begin lower.")
     return list(range(first, first + count))

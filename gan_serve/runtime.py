@@ -82,13 +82,18 @@ class Session:
             )
 
 
-def _create(model: bytes, device: str, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
-    import onnxruntime  # a third of a second: only when a model is loaded
-
+def check_device(device: str) -> None:
+    """Raise ``InvalidOption`` where ``device`` is none of ``DEVICES``."""
     if device not in DEVICES:
         raise InvalidOption(
             f"There is no device {device!r}; there are: {', '.join(DEVICES)}.", nearest(device, DEVICES)
         )
+
+
+def _create(model: bytes, device: str, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
+    import onnxruntime  # a third of a second: only when a model is loaded
+
+    check_device(device)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,19 +27,20 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from gan_serve import Generator, GoldenSampleMismatch, UnknownModel
+from gan_serve import CheckpointError, DigestMismatch, Generator, GoldenSampleMismatch, UnknownModel
 from gan_serve.checkpoint import GoldenSample
 from gan_serve.errors import ServiceError
 from gan_serve.images import from_pil
-from gan_serve.latents import parse_seeds
+from gan_serve.latents import parse_seeds, seeds_as_text
 from gan_serve.receipt import read_receipt
-from gan_serve.service.app import create_app, seeds_as_text
+from gan_serve.service.app import create_app
 from gan_serve.service.errors import ErrorEnvelope
 from gan_serve.service.models import Models
 from gan_serve.service.serve import serve
 from gan_serve.service.settings import Settings
 
 NAME = "fashion-dcgan"
+CHECKOUT = Path(__file__).parents[1]
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -251,7 +253,6 @@ def test_probes_are_green_and_metrics_count_requests(server: httpx.Client) -> No
 
 def test_the_index_names_every_path_and_loads_nothing_from_elsewhere(server: httpx.Client) -> None:
     index = server.get("/")
-    assert index.json()["models"] == server.get("/").json()["models"]
     assert NAME in index.json()["models"]
     for method, path in (named.split() for named in index.json()["paths"]):
         assert server.request(method, path).status_code != 404, path
@@ -262,7 +263,7 @@ def test_docs_json_describes_the_endpoints_and_their_fields(server: httpx.Client
     document = server.get("/docs.json").json()
     assert {"/sample", "/interpolate", "/models"} <= set(document["paths"])
     fields = document["components"]["schemas"]["SampleRequest"]["properties"]
-    assert set(fields) == set(["model", "n", "seed", "seeds", "latents", "label", "truncation", "format", "columns"])
+    assert set(fields) == {"model", "n", "seed", "seeds", "latents", "label", "truncation", "format", "columns"}
     assert all(field["description"] for field in fields.values())
 
 
@@ -360,7 +361,7 @@ def test_a_body_of_another_type_is_refused(server: httpx.Client) -> None:
     assert "Content-Type: application/json" in error["hint"]
 
 
-@pytest.mark.parametrize("path", ["/nope", "/sample/more", "/models/nope", "/static_content"])
+@pytest.mark.parametrize("path", ["/nope", "/sample/more", "/models/nope"])
 def test_a_path_that_is_not_there_is_404(server: httpx.Client, path: str) -> None:
     _error(server.get(path), 404, "not_found")
 
@@ -427,6 +428,24 @@ def test_an_unexpected_error_is_500_and_tells_no_secrets() -> None:
     assert "secret" not in response.text
 
 
+def test_a_damaged_file_is_told_without_the_path_of_the_server(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    (tmp_path / "copy" / "generator.onnx").write_bytes(b"")
+    models = Models()
+    models.load(Settings(models=(str(tmp_path / "copy"),)))
+    with pytest.raises(DigestMismatch, match=f"^{NAME}/generator.onnx is not the file") as error:
+        models.get(NAME)
+    assert str(tmp_path) not in error.value.message + error.value.hint
+
+
+def test_a_precision_that_a_model_lacks_is_the_servers_fault() -> None:
+    models = Models()
+    models.load(Settings(models=(NAME,), precision="fp17"))
+    with pytest.raises(CheckpointError, match="no precision 'fp17'") as error:
+        models.get(NAME)
+    assert error.value.status == 503
+
+
 def test_models_that_share_a_name_are_red(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, tmp_path / "copy")
     models = Models()
@@ -470,3 +489,27 @@ def test_serve_refuses_a_model_that_is_not_there() -> None:
     with pytest.raises(UnknownModel) as error:
         serve(port=_free_port(), models=["fashion-dcgam"])
     assert NAME in error.value.hint
+
+
+@pytest.fixture(scope="session")
+def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a bento, built from the checkout as ``bentoml build`` does it."""
+    home = tmp_path_factory.mktemp("bentoml")
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    build = [sys.executable, "-m", "bentoml", "build", str(CHECKOUT)]
+    subprocess.run(build, env=environment, check=True, capture_output=True)
+    [directory] = (home / "bentos" / "gan-serve").glob("*/")
+    return directory
+
+
+def test_a_bento_holds_the_runtime_and_nothing_else(bento: Path) -> None:
+    packed = {path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()}
+    runtime = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve").rglob("*.py")]
+    checkpoints = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve" / "checkpoints").glob("*/*")]
+    assert packed == {*runtime, *checkpoints, Path("LICENSE"), Path("bentofile.yaml")}
+
+
+def test_a_bento_installs_what_the_package_needs(bento: Path) -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    needed = {line.replace('"', "'") for line in (bento / "env/python/requirements.txt").read_text().splitlines()}
+    assert set(project["dependencies"]) <= needed

@@ -21,7 +21,7 @@ Count = Annotated[int, Field(ge=1)]
 class TrainConfig(BaseModel):
     """Everything that decides what a run computes. Field names are the keys of ``--set``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
     recipe: str  # name of the recipe it began with
     data: str  # source of the images, as typed

@@ -132,8 +132,9 @@ def resize(image: Image.Image, resolution: int) -> Image.Image:
     """Cut the largest square from the middle and resize it to ``resolution`` with Lanczos."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
+    # Not resize's own box: its filter would see beyond the cut.
+    square = image.crop((left, top, left + side, top + side))
+    return square.resize((resolution, resolution), Image.Resampling.LANCZOS)
 
 
 def _read_named(name: str, split: str) -> ImageSet:
@@ -185,7 +186,7 @@ def _read_idx(path: Path, dimensions: int) -> UInt8Array:
 
 def _read_npz(path: Path) -> ImageSet:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             contents = {name: arrays[name] for name in ("images", "labels", "class_names") if name in arrays}
             names = ", ".join(arrays.files)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -7,7 +7,6 @@ and how long it took. The order of the data needs none: it follows from the seed
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def load_snapshot(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise RunError(
             f"The snapshot {path} cannot be read: {error}", "Remove it to go on from the one before."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -11,9 +10,10 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from gan_serve._version import __version__
-from gan_serve.latents import choose_seeds, parse_seeds, walk_length
+from gan_serve.errors import TooManyImages
+from gan_serve.latents import choose_seeds, parse_seeds, seeds_as_text, walk_length
 from gan_serve.samples import FORMATS, Samples, encode
-from gan_serve.service.errors import ErrorBody, TooManyImages, add_error_handlers
+from gan_serve.service.errors import ErrorBody, add_error_handlers
 from gan_serve.service.models import ModelInfo, Models
 from gan_serve.service.schemas import InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
@@ -133,13 +133,3 @@ def _headers(samples: Samples) -> dict[str, str]:
     if len(samples) == 1:
         headers["X-Gan-Serve-Receipt"] = json.dumps(samples.receipt(0).as_dict())  # ASCII, as headers must be
     return {name: value for name, value in headers.items() if len(value) <= MAX_HEADER}
-
-
-def seeds_as_text(seeds: list[int]) -> str:
-    """Seeds as the text that ``parse_seeds`` reads.
-
-    >>> seeds_as_text([0, 1, 2, 3, 10])
-    '0-3,10'
-    """
-    runs = [[seed for _, seed in run] for _, run in itertools.groupby(enumerate(seeds), lambda pair: pair[1] - pair[0])]
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

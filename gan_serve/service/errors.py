@@ -19,12 +19,6 @@ from gan_serve.errors import GanServeError, InvalidRequest
 ERROR_HEADER = "x-gan-serve-error"  # on every answer that has the envelope: its code
 
 
-class TooManyImages(InvalidRequest):
-    """More images or frames than this server draws for one request."""
-
-    code = "too_many_images"
-
-
 class ErrorDetail(BaseModel):
     """What went wrong: a code for programs, and a sentence and advice for people."""
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import click
 
-from gan_serve.checkpoint import read_config
+from gan_serve.checkpoint import network_file, read_config
 from gan_serve.errors import ServiceError
 from gan_serve.hub import list_models, resolve
+from gan_serve.runtime import check_device
 from gan_serve.service.settings import Settings
 
 
@@ -36,12 +37,16 @@ def serve(
         workers: processes, each with its own copy of the models.
 
     Raises:
-        UnknownModel, InvalidCheckpoint: a model is not there. ServiceError: the port is in use, or the host unknown.
+        UnknownModel, InvalidCheckpoint: a model is not there. InvalidOption: a model has no such precision, or there is
+        no such device. ServiceError: the port is in use, or the host unknown.
     """
     directories = [resolve(model).resolve() for model in models]  # absolute: BentoML may work in another folder
-    names = [read_config(directory).name for directory in directories] or list_models()
-    if not names:
+    configs = [read_config(directory) for directory in directories or map(resolve, list_models())]
+    if not configs:
         raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
+    for config in configs:
+        network_file(config, precision)
+    check_device(device)
     settings = Settings.from_environment().model_copy(
         update={
             "models": tuple(map(str, directories)),
@@ -51,7 +56,7 @@ def serve(
         }
     )
     address = _free_address(host, port)
-    _say_what_is_served(host, port, names)
+    _say_what_is_served(host, port, [config.name for config in configs])
     os.environ |= settings.as_environment() | {"BENTOML_DO_NOT_TRACK": "True"}
     command = [sys.executable, "-m", "bentoml", "serve", "gan_serve.service:GanService"]
     os.execv(sys.executable, [*command, "--host", address, "--port", str(port)])

@@ -1,0 +1,171 @@
+"""The command line: what a user types, sees and finds on disk."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_serve.images import from_pil
+from gan_serve.latents import parse_seeds
+
+
+def test_generate_writes_a_grid_that_verifies(cli, tmp_path, generator):
+    out = tmp_path / "grid.png"
+    assert cli("generate", "fashion-dcgan", "--seeds", "0-63", "--out", out) == (0, f"{out}\n", "")
+    with Image.open(out) as image:
+        assert image.size == (8 * 30 + 2, 8 * 30 + 2)
+        second_row = from_pil(image)[32:60, 2:30]
+    np.testing.assert_array_equal(second_row, generator.generate(seeds=8, output="numpy")[0])
+    outcome = cli("verify", out)
+    assert outcome.code == 0
+    assert "verified, bit-equal" in outcome.out
+
+
+def test_generate_writes_one_png_a_seed(cli, tmp_path, generator):
+    assert cli("generate", "fashion-dcgan", "-n", 3, "--seed", 7, "--out-dir", tmp_path / "out").code == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["00000-seed7.png", "00001-seed8.png", "00002-seed9.png"]
+    with Image.open(tmp_path / "out" / names[2]) as image:
+        np.testing.assert_array_equal(from_pil(image), generator.generate(seeds=9, output="numpy")[0])
+
+
+def test_seeds_that_were_drawn_are_told(cli, tmp_path):
+    outcome = cli("generate", "fashion-dcgan", "-n", 2, "--out", tmp_path / "a.npz")
+    told = parse_seeds(outcome.err.removeprefix("seeds drawn:").strip())
+    assert np.load(tmp_path / "a.npz")["seeds"].tolist() == told
+
+
+def test_interpolate_writes_an_animation(cli, tmp_path):
+    out = tmp_path / "walk.gif"
+    assert cli("interpolate", "fashion-dcgan", "--seeds", "0,5,9", "--steps", 4, "--loop", "--out", out).code == 0
+    with Image.open(out) as animation:
+        assert animation.n_frames == 12
+        assert animation.info["loop"] == 0
+
+
+def test_verify_refuses_an_altered_pixel(cli, tmp_path):
+    out = tmp_path / "a.png"
+    cli("generate", "fashion-dcgan", "--seeds", 1, "--out", out)
+    with Image.open(out) as image:
+        text = image.text
+        pixels = np.array(image)
+    pixels[0, 0] ^= 1
+    from gan_serve.images import encode_png
+
+    out.write_bytes(encode_png(pixels[..., None], text))
+    outcome = cli("verify", out)
+    assert outcome.code == 1
+    assert "altered" in outcome.err
+
+
+def test_models_info_and_recipes(cli):
+    assert "fashion-dcgan  28x28 gray" in cli("models").out
+    facts = json.loads(cli("info", "fashion-dcgan", "--json").out)
+    assert (facts["z_dim"], facts["license"], facts["parity"]["bound"]) == (100, "mit", 1)
+    assert "mean_gradient_1000_seeds" in cli("info", "fashion-dcgan").out
+    assert "dcgan-28" in cli("recipes").out
+
+
+def test_doctor_checks_every_checkpoint(cli):
+    outcome = cli("doctor")
+    assert outcome.code == 0
+    assert "fashion-dcgan on cpu: digest and golden sample match" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["generate", "fashion-dcgam", "--seeds", "1"], "Did you mean 'fashion-dcgan'?"),
+        (["generate", "fashion-dcgan", "--seeds", "5-1"], 'Write "1-5"'),
+        (["generate", "fashion-dcgan", "--seeds", "a"], "'a' is not a seed"),
+        (["generate", "fashion-dcgan", "--seeds", "-1"], "'-1' is not a seed"),
+        (["generate", "fashion-dcgan", "--seeds", "4294967296"], "out of range"),
+        (["generate", "fashion-dcgan", "--seeds", "0-9999999"], "more than 100,000 seeds"),
+        (["generate", "fashion-dcgan", "-n", "10000000"], "more than 100,000 seeds"),
+        (["generate", "fashion-dcgan", "-n", "0"], "n must be at least 1"),
+        (["generate", "fashion-dcgan", "-n", "2", "--seeds", "1"], "not both"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--truncation", "1.5"], "from 0 to 1"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--truncation", "-1"], "from 0 to 1"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--truncation", "nan"], "from 0 to 1"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--label", "Bag"], "has no labels"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--precision", "int4"], "it has: fp32"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--device", "tpu"], "there are: auto, cpu, cuda"),
+        (["generate", "fashion-dcgan", "--seeds", "1-2", "--columns", "0"], "at least one column"),
+        (["interpolate", "fashion-dcgan", "--seeds", "1"], "at least two seeds"),
+        (["interpolate", "fashion-dcgan", "--seeds", "1,2", "--method", "slurp"], "'slerp'"),
+        (["interpolate", "fashion-dcgan", "--seeds", "1,2", "--steps", "0"], "0 steps"),
+        (["interpolate", "fashion-dcgan", "--seeds", "1,2", "--fps", "nan"], "fps"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_no_file(cli, tmp_path, arguments, says):
+    outcome = cli(*arguments, "--out", tmp_path / "a.png")
+    assert outcome.code == 1
+    assert says in outcome.err
+    assert outcome.err.startswith("Error: ")
+    assert len(outcome.err.splitlines()) <= 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "--run-dir", "{tmp}/run"], "--recipe and --data"),
+        (["train", "--recipe", "dcgan", "--data", "x", "--run-dir", "{tmp}/run"], "dcgan-28"),
+        (["train", "--recipe", "dcgan-28", "--data", "{tmp}", "--run-dir", "{tmp}/run"], "holds no images"),
+        (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "kimg"], "key=value"),
+        (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "lr=1"], "'lr'"),
+        (["export", "{tmp}", "--out", "{tmp}/out"], "holds no training run"),
+        (["verify", "{tmp}/none.png"], "cannot be read"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--out", "{tmp}/a.jpg"], "does not end in a format"),
+        (["generate", "fashion-dcgan", "--seeds", "1"], "either --out or --out-dir"),
+        (["info", "{tmp}"], "has no config.json"),
+    ],
+)
+def test_other_mistakes_are_one_clear_error_too(cli, tmp_path, arguments, says):
+    outcome = cli(*(argument.format(tmp=tmp_path) for argument in arguments))
+    assert outcome.code == 1
+    assert says in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_in_use_is_one_clear_error(cli):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        outcome = cli("serve", "--port", taken.getsockname()[1])
+    assert outcome.code == 1
+    assert "in use" in outcome.err
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path):
+    """The kernel refuses files beyond 1 KiB, as a full disk would."""
+    command = [sys.executable, "-m", "gan_serve.cli", "generate", "fashion-dcgan", "--seeds", "0-63", "--out"]
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *command, str(tmp_path / "grid.png")]
+    outcome = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("Error: Cannot write")
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawing_never_imports_torch(tmp_path):
+    code = f"""
+import sys
+import gan_serve
+gan_serve.generate("fashion-dcgan", seeds=1)[0].save({str(tmp_path / "a.png")!r})
+from gan_serve.cli import main
+sys.argv = ["gan-serve", "models"]
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules, "torch was imported"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_package_imports_without_the_heavy_parts():
+    code = "import sys, gan_serve; print({'torch', 'onnxruntime', 'bentoml', 'fastapi'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"

@@ -1,0 +1,145 @@
+import gzip
+
+import numpy as np
+import pytest
+from gan_serve.training.data import NAMED_SOURCES, load_images
+from PIL import Image
+
+from gan_serve.errors import DataError
+
+rng = np.random.default_rng(0)
+FASHION = NAMED_SOURCES["fashion-mnist"].folders[0]
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = bytes((0, 0, 8, array.ndim)) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def test_idx_files_plain_and_gzipped(tmp_path):
+    images, labels = rng.integers(0, 256, (5, 28, 28)), np.array([0, 1, 2, 1, 0])
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels))
+    data = load_images(tmp_path)
+    np.testing.assert_array_equal(data.images[..., 0], images)
+    np.testing.assert_array_equal(data.labels, labels)
+    assert data.class_names == ("0", "1", "2")
+    with pytest.raises(DataError, match="t10k-images"):
+        load_images(tmp_path, split="test")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-1], lambda raw: raw + b"x", lambda _: b"", lambda raw: b"\1" + raw[1:]]
+)
+def test_a_damaged_idx_file_is_refused(tmp_path, damage):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(damage(idx(np.zeros((2, 4, 4)))))
+    with pytest.raises(DataError, match="not a whole IDX"):
+        load_images(tmp_path)
+
+
+def test_a_truncated_gzip_is_refused(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros((9, 28, 28))))[:-9])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_images(tmp_path)
+
+
+def test_npz_with_labels_and_names(tmp_path):
+    images = rng.integers(0, 256, (4, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=[1, 0, 1, 0], class_names=["cat", "dog"])
+    data = load_images(tmp_path / "a.npz")
+    np.testing.assert_array_equal(data.images, images)
+    assert (data.class_names, data.img_resolution, data.img_channels, len(data)) == (("cat", "dog"), 16, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"pictures": np.zeros((2, 4, 4), np.uint8)}, "no array 'images'; it has: pictures"),
+        ({"images": np.zeros((2, 4, 4), np.float32)}, "float32"),
+        ({"images": np.zeros((2, 4, 4, 2), np.uint8)}, r"\[2, 4, 4, 2\]"),
+        ({"images": np.zeros((0, 4, 4), np.uint8)}, "no images"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0]}, "labels"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, -1]}, "labels"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 5], "class_names": ["a"]}, "names 1 classes for 6"),
+        ({"images": np.array([{}, {}])}, "not a readable npz"),
+    ],
+)
+def test_an_npz_of_another_form_is_refused(tmp_path, arrays, says):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=says):
+        load_images(tmp_path / "a.npz")
+
+
+def test_a_file_that_is_no_npz_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK\3\4 half")
+    with pytest.raises(DataError, match="not a readable npz"):
+        load_images(tmp_path / "a.npz")
+
+
+def test_a_folder_with_subfolders_has_labels(tmp_path):
+    for kind, value in (("dark", 10), ("light", 200)):
+        (tmp_path / kind).mkdir()
+        for number in range(2):
+            Image.new("L", (16, 16), value).save(tmp_path / kind / f"{number}.png")
+    data = load_images(tmp_path, resolution=8)
+    assert data.class_names == ("dark", "light")
+    np.testing.assert_array_equal(data.labels, [0, 0, 1, 1])
+    np.testing.assert_array_equal(data.images[:, 0, 0, 0], [10, 10, 200, 200])
+
+
+def test_images_are_cut_square_from_the_middle_and_resized(tmp_path):
+    pixels = np.zeros((16, 48), np.uint8)
+    pixels[:, 16:32] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    data = load_images(tmp_path, resolution=8)
+    assert data.images.shape == (1, 8, 8, 1)
+    assert (data.images == 255).all()
+
+
+def test_channels_follow_the_images_or_the_wish(tmp_path):
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
+    Image.new("L", (8, 8), 9).save(tmp_path / "gray.png")
+    assert load_images(tmp_path).images[1, 0, 0].tolist() == [255, 0, 0]
+    assert load_images(tmp_path, channels=1).images[1, 0, 0].tolist() == [76]  # 0.299 * 255
+
+
+def test_arrays_are_resized_by_the_same_rule(digits):
+    data = load_images(digits, resolution=16, channels=3)
+    assert data.images.shape == (1797, 16, 16, 3)
+    assert len(data.class_names) == 10
+
+
+def test_broken_images_are_named(tmp_path):
+    Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"not a png")
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"2 of 3 .*bad\.png.*cut\.png"):
+        load_images(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no images"):
+        load_images(tmp_path)
+
+
+def test_a_source_that_is_not_there_names_the_nearest(tmp_path):
+    with pytest.raises(DataError, match="no data at") as error:
+        load_images("fashion-mnits")
+    assert "fashion-mnist" in error.value.hint
+    with pytest.raises(DataError, match="neither"):
+        load_images(__file__)
+
+
+def test_the_digest_is_of_the_pixels(digits):
+    data = load_images(digits)
+    assert data.digest == load_images(digits).digest
+    assert data.digest != load_images(digits, resolution=16).digest
+
+
+@pytest.mark.skipif(not __import__("os").path.isdir(FASHION), reason="Debian's dataset-fashion-mnist is not installed")
+def test_fashion_mnist_is_found_by_name():
+    train, test = load_images("fashion-mnist"), load_images("fashion-mnist", split="test")
+    assert (train.images.shape, test.images.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
+    assert np.bincount(train.labels).tolist() == [6000] * 10
+    assert (train.class_names[7], train.license) == ("Sneaker", "mit")
