@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gan_serve._version import __version__
-from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, InvalidOption, nearest
+from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, InvalidOption
 from gan_serve.images import UInt8Array, encode_png, from_pil
 
 FORMAT_VERSION = 1
@@ -193,9 +193,7 @@ def network_file(config: CheckpointConfig, precision: str) -> str:
     """
     there = [name for name, file in PRECISION_FILES.items() if file in config.files]
     if precision not in there:
-        raise InvalidOption(
-            f"{config.name} has no precision {precision!r}; it has: {', '.join(there)}.", nearest(precision, there)
-        )
+        raise InvalidOption.unknown(f"precision of {config.name} called", precision, there)
     return PRECISION_FILES[precision]
 
 

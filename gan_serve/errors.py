@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class GanServeError(Exception):
@@ -75,6 +76,13 @@ class InvalidOption(InvalidRequest):
     """An option has a value that does not exist or is out of range."""
 
     code = "invalid_option"
+
+    @classmethod
+    def unknown(cls, kind: str, value: object, choices: Iterable[str]) -> Self:
+        """The error for a ``value`` that is none of the ``choices``: it lists them and names the nearest."""
+        names = list(choices)
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+        return cls(f"There is no {kind} {shown}; there are: {', '.join(names)}.", nearest(value, names))
 
 
 class TooManyImages(InvalidRequest):

@@ -423,7 +423,7 @@ def _load(directory: Path, device: str, precision: str, _changed: int) -> Genera
 
 def _check_output(output: str) -> None:
     if output not in ("pil", "numpy"):
-        raise InvalidOption(f"There is no output {output!r}; there are: pil, numpy.", nearest(output, ("pil", "numpy")))
+        raise InvalidOption.unknown("output", output, ("pil", "numpy"))
 
 
 def _as(output: Output, samples: Samples) -> list[GeneratedImage] | UInt8Array:

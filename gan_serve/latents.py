@@ -16,7 +16,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, InvalidTruncation, nearest
+from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, InvalidTruncation
 
 SEED_END = 2**32
 MAX_SEEDS = 100_000
@@ -207,9 +207,7 @@ def walk(keys: FloatArray, steps: int, method: str = "slerp", loop: bool = False
 def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
     """Raise ``InvalidOption`` where ``walk`` would, before any latent is drawn."""
     if method not in WALK_METHODS:
-        raise InvalidOption(
-            f"There is no method {method!r}; there are: {', '.join(WALK_METHODS)}.", nearest(method, WALK_METHODS)
-        )
+        raise InvalidOption.unknown("method", method, WALK_METHODS)
     if keys < 2:
         raise InvalidOption("A walk needs at least two seeds.", 'For example "0,5,9".')
     if not _check_int(steps, "steps", InvalidOption) >= 1 or walk_length(keys, steps, loop) > MAX_SEEDS:

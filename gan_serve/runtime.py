@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint import CheckpointConfig
-from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption, nearest
+from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
 from gan_serve.images import UInt8Array
 from gan_serve.latents import FloatArray, latents_from_seeds
 
@@ -85,9 +85,7 @@ class Session:
 def check_device(device: str) -> None:
     """Raise ``InvalidOption`` where ``device`` is none of ``DEVICES``."""
     if device not in DEVICES:
-        raise InvalidOption(
-            f"There is no device {device!r}; there are: {', '.join(DEVICES)}.", nearest(device, DEVICES)
-        )
+        raise InvalidOption.unknown("device", device, DEVICES)
 
 
 def _create(model: bytes, device: str, threads: int) -> tuple[onnxruntime.InferenceSession, str]:

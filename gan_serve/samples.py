@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_serve._version import __version__
-from gan_serve.errors import InvalidOption, nearest
+from gan_serve.errors import InvalidOption
 from gan_serve.images import UInt8Array, encode_animation, encode_png, grid, grid_columns, to_pil
 from gan_serve.latents import FloatArray
 from gan_serve.receipt import RECEIPT_KEY, GeneratedImage, Receipt, Walk
@@ -98,9 +98,7 @@ def encode(samples: Samples, format: str, *, columns: int | None = None, fps: fl
         InvalidOption: no such format, or a value out of range.
     """
     if format not in FORMATS:
-        raise InvalidOption(
-            f"There is no format {format!r}; there are: {', '.join(FORMATS)}.", nearest(format, FORMATS)
-        )
+        raise InvalidOption.unknown("format", format, FORMATS)
     if not 0.1 <= fps <= 100:
         raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "12 is a good walk.")
     return FORMATS[format].encode(samples, columns, fps)

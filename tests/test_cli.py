@@ -94,7 +94,7 @@ def test_doctor_checks_every_checkpoint(cli):
         (["generate", "fashion-dcgan", "--seeds", "1", "--truncation", "-1"], "from 0 to 1"),
         (["generate", "fashion-dcgan", "--seeds", "1", "--truncation", "nan"], "from 0 to 1"),
         (["generate", "fashion-dcgan", "--seeds", "1", "--label", "Bag"], "has no labels"),
-        (["generate", "fashion-dcgan", "--seeds", "1", "--precision", "int4"], "it has: fp32"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--precision", "int4"], "there are: fp32"),
         (["generate", "fashion-dcgan", "--seeds", "1", "--device", "tpu"], "there are: auto, cpu, cuda"),
         (["generate", "fashion-dcgan", "--seeds", "1-2", "--columns", "0"], "at least one column"),
         (["interpolate", "fashion-dcgan", "--seeds", "1"], "at least two seeds"),

@@ -77,9 +77,7 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
     """
     available = recipes()
     if recipe not in available:
-        raise InvalidOption(
-            f"No recipe is called {recipe!r}; there are: {', '.join(available)}.", nearest(recipe, available)
-        )
+        raise InvalidOption.unknown("recipe", recipe, available)
     return check_config({"recipe": recipe} | dict(available[recipe].config) | dict(settings))
 
 

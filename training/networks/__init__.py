@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
 from torch import nn
 
-from gan_serve.errors import InvalidOption, nearest
+from gan_serve.errors import InvalidOption
 
 
 class Family(NamedTuple):
@@ -36,7 +36,5 @@ def build_discriminator(family: str, **arguments: Any) -> nn.Module:
 
 def _family(name: str) -> Family:
     if name not in FAMILIES:
-        raise InvalidOption(
-            f"No network family is called {name!r}; there are: {', '.join(FAMILIES)}.", nearest(name, FAMILIES)
-        )
+        raise InvalidOption.unknown("network family", name, FAMILIES)
     return FAMILIES[name]

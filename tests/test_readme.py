@@ -1,0 +1,114 @@
+"""The code in the README and in docs/ runs as it stands there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gan_serve.training.data import NAMED_SOURCES
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return [code for kind, code in BLOCK.findall((ROOT / document).read_text()) if kind == language]
+
+
+@pytest.fixture
+def shell(tmp_path: Path):
+    """Run a block as bash would, stopping at the first command that fails; gan-serve is the one under test."""
+
+    def run(code: str) -> str:
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "BENTOML_DO_NOT_TRACK": "True",
+        }
+        process = subprocess.Popen(
+            ["bash", "-euc", code], cwd=tmp_path, env=environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            output, _ = process.communicate(timeout=300)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        assert process.returncode == 0, output
+        return output
+
+    return run
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/checkpoints.md"])
+def test_python_blocks_run(document, tmp_path, monkeypatch):
+    found = blocks(document, "python")
+    assert found
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gan_serve").symlink_to(ROOT / "gan_serve")
+    for code in found:
+        names: dict[str, object] = {}
+        exec(compile(code, document, "exec"), names)
+        if "frames" in names:
+            assert len(names["frames"]) == 48
+            assert names["pixels"].shape == (5, 28, 28, 1)
+            assert (tmp_path / "seed7.png").exists()
+        else:
+            assert names["images"].shape == (1, 28, 28, 1)
+
+
+def test_the_command_line_block_runs(shell, tmp_path):
+    output = shell(_block("gan-serve verify grid.png", without="curl"))
+    assert "verified, bit-equal" in output
+    assert {path.name for path in tmp_path.iterdir()} == {"grid.png", "pictures", "walk.gif"}
+
+
+def test_the_http_block_runs(shell, tmp_path, unused_port):
+    code = _block("curl").replace("3000", str(unused_port))
+    output = shell(f"trap 'kill $(jobs -p)' EXIT\n{code}")
+    assert "verified, bit-equal" in output
+    assert (tmp_path / "served.gif").read_bytes().startswith(b"GIF89a")
+
+
+def test_the_training_block_runs(shell, tmp_path):
+    """As typed, but for the length: a few steps instead of hours."""
+    if not any(Path(folder).is_dir() for folder in NAMED_SOURCES["fashion-mnist"].folders):
+        pytest.skip("Debian's dataset-fashion-mnist is not installed")
+    code = _block("gan-serve train").replace("--run-dir runs/fashion", "--run-dir runs/fashion --kimg 0.3")
+    shell(code)
+    assert (tmp_path / "mine.png").exists()
+    assert (tmp_path / "my-fashion" / "config.json").exists()
+
+
+def test_every_make_target_of_the_readme_exists():
+    named = set(re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert named == {"demo", "test", "serve", "lint", "bench"}
+    assert named <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_every_command_of_the_documents_exists(cli):
+    commands = set(
+        re.findall(r"^\w[\w-]+", cli("--help").out.split("Commands:")[1].replace("\n  ", "\n"), re.MULTILINE)
+    )
+    for document in ("README.md", "docs/training.md", "docs/serving.md"):
+        used = set(re.findall(r"gan-serve ([a-z]+)\b", (ROOT / document).read_text()))
+        assert used - {"is"} <= commands, document
+
+
+def test_links_within_the_repository_lead_somewhere():
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def _block(containing: str, without: str = "\0") -> str:
+    [found] = [code for code in blocks("README.md", "bash") if containing in code and without not in code]
+    assert shlex.split(found, comments=True)
+    return found
