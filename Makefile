@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lint format serve bench clean
+.PHONY: demo test lowest lint format serve bench clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -33,11 +33,17 @@ format: .venv/dev  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The lowest versions that pyproject.toml admits, in an environment of their own.
+lowest:  ## run the tests with the lower bounds of the dependencies
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable ".[test]"
+	.venv-lowest/bin/python -m pytest --override-ini filterwarnings=default
+
 bench: .venv/dev  ## measure; figures go to benchmarks/
 	$(BIN)/python benchmarks/sampling.py
 
 clean:
-	rm -rf .venv build dist *.egg-info demo
+	rm -rf .venv .venv-lowest build dist *.egg-info demo
 
 .venv/python:
 	$(PYTHON) -m venv .venv

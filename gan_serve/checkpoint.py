@@ -193,7 +193,7 @@ def network_file(config: CheckpointConfig, precision: str) -> str:
     """
     there = [name for name, file in PRECISION_FILES.items() if file in config.files]
     if precision not in there:
-        raise InvalidOption.unknown(f"precision of {config.name} called", precision, there)
+        raise InvalidOption.unknown("precision", precision, there)
     return PRECISION_FILES[precision]
 
 

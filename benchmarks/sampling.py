@@ -1,0 +1,144 @@
+"""What sampling costs: start-up, latents, the network beside PyTorch eager, PNG. ``make bench`` writes sampling.md.
+
+Everything that is compared runs in one process, interleaved, one thread each; the median of the rounds counts, and ratios
+are what to read on a shared machine.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from gan_serve.training.networks import build_generator
+from safetensors.torch import load_file
+
+from gan_serve import Generator
+from gan_serve.checkpoint import WEIGHTS_FILE
+from gan_serve.latents import latents_from_seeds
+
+NAME = "fashion-dcgan"
+ROUNDS = 15
+BATCHES = (1, 8, 64)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    lines = [
+        "# Sampling",
+        "",
+        f"Written by `make bench` (benchmarks/sampling.py) with {NAME}; {platform.processor() or platform.machine()}, "
+        f"one thread, ONNX Runtime {onnxruntime.__version__}, torch {torch.__version__}, NumPy {np.__version__}. "
+        f"Medians of {ROUNDS} interleaved rounds.",
+        "",
+        "| | time |",
+        "|---|---|",
+        f"| `import gan_serve` in a new process, Python's own start taken off | {import_time():.2f} s |",
+        f"| new process to first image saved | {first_image_time():.2f} s |",
+        "",
+        "| images/s at batch | " + " | ".join(map(str, BATCHES)) + " |",
+        "|---|" + "---|" * len(BATCHES),
+        *network_rows(),
+        "",
+        "| a latent of 100 | µs |",
+        "|---|---|",
+        *latent_rows(),
+        "",
+        "| an image, from pixels | µs |",
+        "|---|---|",
+        *png_rows(),
+    ]
+    text = "\n".join(lines) + "\n"
+    (Path(__file__).parent / "sampling.md").write_text(text)
+    print(text)
+
+
+def import_time() -> float:
+    empty, full = interleaved(lambda: _python("pass"), lambda: _python("import gan_serve"))
+    return full - empty
+
+
+def first_image_time() -> float:
+    code = f"import gan_serve, os; gan_serve.generate({NAME!r}, seed=1)[0].save(os.devnull, 'PNG')"
+    [seconds] = interleaved(lambda: _python(code))
+    return seconds
+
+
+def network_rows() -> list[str]:
+    generator = Generator.from_pretrained(NAME, device="cpu")
+    config = generator.config
+    eager = build_generator(config.architecture.family, **config.architecture.arguments).eval()
+    eager.load_state_dict(load_file(generator.directory / WEIGHTS_FILE))
+
+    def torch_pixels(latents: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            images = eager(latents).permute(0, 2, 3, 1)
+            return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+    ours, theirs = [], []
+    for batch in BATCHES:
+        latents = latents_from_seeds(range(batch), generator.z_dim)
+        repeats = max(1, 64 // batch)
+        a, b = interleaved(
+            lambda z=latents: generator._session.run(z),
+            lambda z=torch.from_numpy(latents): torch_pixels(z),
+            repeats=repeats,
+        )
+        ours.append(batch / a)
+        theirs.append(batch / b)
+    ratios = [x / y for x, y in zip(ours, theirs, strict=True)]
+    return [
+        "| gan-serve (ONNX Runtime) | " + " | ".join(f"{x:.0f}" for x in ours) + " |",
+        "| PyTorch eager | " + " | ".join(f"{x:.0f}" for x in theirs) + " |",
+        "| ratio | " + " | ".join(f"**{x:.2f}**" for x in ratios) + " |",
+    ]
+
+
+def latent_rows() -> list[str]:
+    seeds = range(1000)
+
+    def anew() -> None:
+        for seed in seeds:
+            np.random.RandomState(seed).standard_normal(100).astype(np.float32)
+
+    reseeded, new = interleaved(lambda: latents_from_seeds(seeds, 100), anew)
+    return [
+        f"| one `RandomState`, reseeded (ours) | {reseeded * 1e3:.1f} |",
+        f"| a new `RandomState` a seed | {new * 1e3:.1f} |",
+        f"| ratio | **{new / reseeded:.1f}** |",
+    ]
+
+
+def png_rows() -> list[str]:
+    samples = Generator.from_pretrained(NAME, device="cpu").sample(64, seed=0)
+    png, receipt = interleaved(
+        lambda: [samples.png(index) for index in range(64)], lambda: [samples.receipt(index) for index in range(64)]
+    )
+    return [f"| PNG with its receipt | {png / 64 * 1e6:.0f} |", f"| of it the receipt | {receipt / 64 * 1e6:.0f} |"]
+
+
+def interleaved(*functions: Callable[[], object], repeats: int = 1) -> list[float]:
+    """The median seconds of one call of each function, all of them taking turns."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(ROUNDS):
+        for times, function in zip(seconds, functions, strict=True):
+            started = time.perf_counter()
+            for _ in range(repeats):
+                function()
+            times.append((time.perf_counter() - started) / repeats)
+    return [statistics.median(times) for times in seconds]
+
+
+def _python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+if __name__ == "__main__":
+    main()
