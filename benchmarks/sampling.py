@@ -1,7 +1,7 @@
 """What sampling costs: start-up, latents, the network beside PyTorch eager, PNG. ``make bench`` writes sampling.md.
 
-Everything that is compared runs in one process, interleaved, one thread each; the median of the rounds counts, and ratios
-are what to read on a shared machine.
+Everything that is compared runs in one process, interleaved, one thread each; the median of the rounds counts, and
+ratios are what to read on a shared machine.
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ def network_rows() -> list[str]:
     ours, theirs = [], []
     for batch in BATCHES:
         latents = latents_from_seeds(range(batch), generator.z_dim)
+        tensor = torch.from_numpy(latents)
         repeats = max(1, 64 // batch)
         a, b = interleaved(
             lambda z=latents: generator._session.run(z),
-            lambda z=torch.from_numpy(latents): torch_pixels(z),
+            lambda z=tensor: torch_pixels(z),
             repeats=repeats,
         )
         ours.append(batch / a)
