@@ -314,7 +314,7 @@ def _parameters(training: Training):
 
 
 def _command(digits: Path, run_dir: Path, settings: dict[str, object]) -> list[str]:
-    words = [sys.executable, "-W", "error", "-m", "gan_serve.cli", "train", "--quiet", "--resume", "--run-dir", run_dir]
+    words = [sys.executable, "-m", "gan_serve.cli", "train", "--quiet", "--resume", "--run-dir", run_dir]
     values = SMALL | settings | {"data": digits, "recipe": "dcgan-28"}
     words += ["--recipe", values.pop("recipe"), "--data", values.pop("data")]
     return [str(word) for word in words] + [f"--set={key}={value}" for key, value in values.items()]
