@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from gan_serve.training.networks import build_generator
 from safetensors.torch import load_file
 
 from gan_serve import Generator
 from gan_serve.checkpoint import WEIGHTS_FILE
 from gan_serve.latents import latents_from_seeds
+from gan_serve.training.networks import build_generator
 
 NAME = "fashion-dcgan"
 ROUNDS = 15

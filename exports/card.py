@@ -36,7 +36,7 @@ images = gan_serve.generate("{name}", n=4, seed=7)
 ## Training
 - Recipe `{recipe}`: {source}.
 - Command: `{command}`
-- {kimg:,.0f} thousand images shown ({passes:.1f} passes), {hours:.1f} hours on {hardware}, torch {torch}.
+- {kimg:,.0f} thousand images shown ({passes:.1f} passes), {hours:.1f} hours on {machines}.
 - The weights are an exponential moving average of the generator's, half-life {ema:g} thousand images.
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 
@@ -88,8 +88,7 @@ def model_card(
         kimg=shown / 1000,
         passes=shown / info.data.n,
         hours=seconds / 3600,
-        hardware=info.hardware,
-        torch=info.torch_version,
+        machines=", then ".join(info.machines),
         ema=config.ema_kimg,
         metrics="\n".join(f"| `{metric}` | {value} |" for metric, value in metrics.items()),
         seeds=parity.seeds,

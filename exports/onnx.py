@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_serve.errors import ExportRefused
+from gan_serve.training.networks import to_pixels
 
 OPSET = 20
 
@@ -27,10 +28,7 @@ class PixelGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z float32 [N, z_dim] -> uint8 [N, H, W, C], rounded to the nearest grey level."""
-        images = self.generator(z)
-        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        by_rows: Tensor = pixels.permute(0, 2, 3, 1)
-        return by_rows
+        return to_pixels(self.generator(z))
 
 
 def to_onnx(generator: nn.Module, z_dim: int) -> bytes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import torch
-from gan_serve.exports.onnx import PixelGenerator
 from pydantic import BaseModel
 from torch import nn
 
 from gan_serve.errors import ExportRefused
+from gan_serve.exports.onnx import PixelGenerator
 from gan_serve.latents import latents_from_seeds, truncate
+from gan_serve.runtime import open_session
 
 SEEDS = range(256)
 TRUNCATIONS = (1.0, 0.7, 0.5)
@@ -38,9 +39,7 @@ def measure_parity(model: bytes, generator: nn.Module, z_dim: int) -> Parity:
     Raises:
         ExportRefused: a pixel differs by more than one grey level, or an image depends on its batch.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session, _ = open_session(model, "cpu")
     reference = PixelGenerator(generator).eval()
     latents = latents_from_seeds(SEEDS, z_dim)
 

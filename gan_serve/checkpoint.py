@@ -14,6 +14,7 @@ import base64
 import hashlib
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -30,11 +31,12 @@ PRECISION_FILES = {"fp32": "generator.onnx", "int8": "generator.int8.onnx", "fp1
 WEIGHTS_FILE = "generator.safetensors"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Architecture(_Strict):
@@ -54,8 +56,8 @@ class FileDigest(_Strict):
 class GoldenSample(_Strict):
     """One image that the checkpoint must draw before it is used: a PNG in base64, and what asks for it."""
 
-    seed: int
-    label: int | None = None
+    seed: Seed
+    label: Annotated[int, Field(ge=0)] | None = None
     png: str
 
     @classmethod
@@ -65,27 +67,22 @@ class GoldenSample(_Strict):
 
     def pixels(self) -> UInt8Array:
         """The image, uint8 [H, W, C]."""
-        return self._decode(self.png)
-
-    @staticmethod
-    def _decode(png: str) -> UInt8Array:
-        with Image.open(io.BytesIO(base64.b64decode(png, validate=True))) as image:
+        with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True))) as image:
             return from_pil(image)
 
-    @field_validator("png")
-    @classmethod
-    def _is_an_image(cls, png: str) -> str:
-        try:
-            cls._decode(png)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError("the golden sample is not a PNG in base64") from error
-        return png
+    def size(self) -> tuple[int, int]:
+        """Width and height, as the PNG's header states them: to be checked before it is decoded."""
+        header = base64.b64decode(self.png, validate=True)[:24]
+        if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
+            raise ValueError("the golden sample is not a PNG")
+        width, height = struct.unpack(">II", header[16:24])
+        return int(width), int(height)
 
 
 class CheckpointConfig(_Strict):
     """``config.json``."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
     name: Annotated[str, Field(min_length=1)]
     architecture: Architecture
     z_dim: Dimension
@@ -96,12 +93,27 @@ class CheckpointConfig(_Strict):
     license: str
     files: dict[str, FileDigest]
     golden_sample: GoldenSample
-    gan_serve_version: str = __version__
+    gan_serve_version: str
 
     @model_validator(mode="after")
     def _classes_have_names(self) -> Self:
         if len(self.class_names) != self.c_dim:
             raise ValueError(f"c_dim is {self.c_dim} but there are {len(self.class_names)} class names")
+        return self
+
+    @model_validator(mode="after")
+    def _golden_sample_fits(self) -> Self:
+        golden, side = self.golden_sample, self.img_resolution
+        if (golden.label is None) != (self.c_dim == 0) or (golden.label or 0) >= max(self.c_dim, 1):
+            raise ValueError(f"the golden sample has the label {golden.label}, of {self.c_dim} classes")
+        if golden.size() != (side, side):
+            raise ValueError(f"the golden sample is of another size than {side}x{side}")
+        try:
+            shape = golden.pixels().shape
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"the golden sample cannot be decoded: {error}") from error
+        if shape[2] != self.img_channels:
+            raise ValueError(f"the golden sample has {shape[2]} channels, not {self.img_channels}")
         return self
 
     @field_validator("files")
@@ -121,13 +133,14 @@ def read_config(directory: Path) -> CheckpointConfig:
     """
     path = directory / CONFIG_FILE
     try:
-        raw = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        raw = json.loads(content)
         version = raw["format_version"]
     except FileNotFoundError as error:
         raise InvalidCheckpoint(
             f"{directory} is not a gan-serve checkpoint: it has no {CONFIG_FILE}.", "gan-serve export writes one."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidCheckpoint(
             f"{path} is not the config of a gan-serve checkpoint.", "Fetch the checkpoint again."
         ) from error
@@ -137,7 +150,7 @@ def read_config(directory: Path) -> CheckpointConfig:
             f"Install gan-serve {raw.get('gan_serve_version', 'of a later version')} or later.",
         )
     try:
-        return CheckpointConfig.model_validate(raw)
+        return CheckpointConfig.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidCheckpoint(

@@ -21,7 +21,7 @@ def write_atomically(path: str | Path, write: bytes | str | Callable[[IO[bytes]]
     Raises:
         CannotWrite: the disk is full, the folder is not writable, ...; whatever was at ``path`` before is untouched.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     with cannot_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
@@ -46,7 +46,7 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
     Raises:
         CannotWrite: ``path`` exists and is not an empty directory, or the disk refuses.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise CannotWrite(f"{path} already exists.", "Choose another directory, or remove it first.")
     with cannot_write(path):
@@ -80,4 +80,4 @@ def cannot_write(path: Path) -> Iterator[None]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{secrets.token_hex(8)}.part")

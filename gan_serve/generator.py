@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint import (
+    PRECISION_FILES,
     CheckpointConfig,
     network_file,
     read_config,
@@ -35,7 +36,7 @@ from gan_serve.latents import (
     walk,
 )
 from gan_serve.receipt import GeneratedImage, Walk
-from gan_serve.runtime import Session
+from gan_serve.runtime import Session, check_device
 from gan_serve.samples import Samples
 
 Label = str | int
@@ -83,8 +84,10 @@ class Generator:
     (4, 28, 28, 1)
     """
 
-    def __init__(self, directory: Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1) -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
+    ) -> None:
+        self.directory = directory = Path(directory)
         self.config: CheckpointConfig = read_config(directory)
         self.precision = precision
         network = network_file(self.config, precision)
@@ -271,11 +274,11 @@ class Generator:
         truncation = check_truncation(truncation)
         keys = parse_seeds(seeds)
         check_walk(len(keys), steps, method, loop)
-        if label is not None and not isinstance(label, str | int):
+        if label is not None and not isinstance(label, str | int | np.integer):
             raise UnknownLabel("A walk has one label.", "Give one class name or index.")
         classes = self._classes(label, keys[:1])
         z = walk(latents_from_seeds(keys, self.z_dim), steps, method, loop)
-        path = Walk(seeds=keys, steps=steps, method="slerp" if method == "slerp" else "lerp", loop=loop)
+        path = Walk(seeds=keys, steps=int(steps), method="slerp" if method == "slerp" else "lerp", loop=bool(loop))
         return self._draw(z, None if classes is None else classes * len(z), truncation, path=path)
 
     def save_pretrained(self, directory: str | Path) -> Path:
@@ -317,10 +320,8 @@ class Generator:
         """The class of each image, or None where the model has none."""
         if label is None:
             return [key % self.c_dim for key in keys] if self.c_dim else None
-        if isinstance(label, str | int):
+        if isinstance(label, str | int | np.integer) or not self.c_dim or not isinstance(label, Iterable):
             return [self._class(label)] * len(keys)
-        if not isinstance(label, Iterable):
-            raise UnknownLabel(f"A label is a class name or its index, not {label!r}.", f"Try {self.labels}.")
         classes = [self._class(each) for each in label]
         if len(classes) != len(keys):
             raise UnknownLabel(
@@ -328,15 +329,16 @@ class Generator:
             )
         return classes
 
-    def _class(self, label: Label) -> int:
+    def _class(self, label: object) -> int:
         if not self.c_dim:
             raise UnknownLabel(f"{self.name} has no labels; it is not conditional.", "Leave the label out.")
         if isinstance(label, str) and label in self.class_names:
             return self.class_names.index(label)
         if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < self.c_dim:
             return int(label)
+        shown = repr(label) if len(repr(label)) <= 60 else f"{repr(label)[:57]}..."
         raise UnknownLabel(
-            f"{self.name} has no label {label!r}; it has: {', '.join(self.class_names)} (or 0 to {self.c_dim - 1}).",
+            f"{self.name} has no label {shown}; it has: {', '.join(self.class_names)} (or 0 to {self.c_dim - 1}).",
             nearest(label, self.class_names),
         )
 
@@ -410,6 +412,9 @@ def interpolate(
 
 
 def _loaded(model: str | Path, device: str, precision: str) -> Generator:
+    check_device(device)
+    if not isinstance(precision, str):
+        raise InvalidOption.unknown("precision", precision, PRECISION_FILES)
     directory = resolve(model)
     config = directory / "config.json"
     changed = config.stat().st_mtime_ns if config.exists() else 0

@@ -54,28 +54,29 @@ def to_pil(pixels: UInt8Array) -> Image.Image:
 
 
 def from_pil(image: Image.Image) -> UInt8Array:
-    """The pixels of a gray or RGB Pillow image, uint8 [H, W, C]."""
+    """The pixels of a gray or RGB Pillow image, uint8 [H, W, C].
+
+    Raises:
+        ValueError: the image is of another mode, whose numbers are not what is seen (a palette, say).
+    """
+    if image.mode not in ("L", "RGB"):
+        raise ValueError(f"the image is of mode {image.mode}, not L or RGB")
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def encode_png(pixels: UInt8Array, text: dict[str, str] | None = None) -> bytes:
     """A PNG of uint8 [H, W, C] with ``text`` as text chunks. The same input gives the same bytes."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in (text or {}).items():
+        info.add_itxt(key, value)
     out = io.BytesIO()
-    to_pil(pixels).save(out, "PNG", compress_level=1, pnginfo=png_info(text or {}))
+    to_pil(pixels).save(out, "PNG", compress_level=1, pnginfo=info)
     return out.getvalue()
 
 
-def png_info(text: dict[str, str]) -> PngImagePlugin.PngInfo:
-    """Text chunks for Pillow's PNG writer."""
-    info = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        info.add_itxt(key, value)
-    return info
-
-
-def encode_animation(frames: UInt8Array, format: str, *, fps: float, comment: str = "") -> bytes:
+def encode_animation(frames: UInt8Array, format: str, *, fps: float) -> bytes:
     """An endless animation of uint8 [N, H, W, C]: ``gif`` (gray exact, colour in 256 shades) or ``webp`` (lossless)."""
-    options: dict[str, Any] = {"lossless": True} if format == "webp" else {"comment": comment.encode()}
+    options: dict[str, Any] = {"lossless": True} if format == "webp" else {}
     first, *rest = (to_pil(frame) for frame in frames)
     out = io.BytesIO()
     first.save(out, format, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)

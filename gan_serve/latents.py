@@ -10,7 +10,8 @@ import math
 import operator
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Set
+from numbers import Real
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -46,14 +47,14 @@ def parse_seeds(seeds: Seeds) -> list[int]:
     """
     if isinstance(seeds, str):
         return _parse_text(seeds)
-    if isinstance(seeds, Iterable):
-        parsed = []
-        for number, seed in enumerate(seeds):
-            _check_count(number + 1)
-            parsed.append(_check_seed(seed))
-        _check_count(len(parsed))
-        return parsed
-    return [_check_seed(seeds)]
+    if isinstance(seeds, bytes | bytearray | Mapping | Set) or (numbers := _iterator(seeds)) is None:
+        return [_check_seed(seeds)]
+    parsed: list[int] = []
+    for seed in numbers:
+        _check_count(len(parsed) + 1)
+        parsed.append(_check_seed(seed))
+    _check_count(len(parsed))
+    return parsed
 
 
 def seeds_as_text(seeds: list[int]) -> str:
@@ -112,9 +113,13 @@ def check_latents(latents: Any, z_dim: int) -> FloatArray:
         InvalidLatents: another shape, no rows, too many, or numbers that are not finite.
     """
     try:
-        array = np.asarray(latents, np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
+        array = np.asarray(latents)
+    except ValueError as error:  # rows of different lengths
         raise InvalidLatents("latents are not an array of numbers.", f"Give float32 [N, {z_dim}].") from error
+    if array.dtype.kind not in "fiu":
+        raise InvalidLatents("latents are not an array of numbers.", f"Give float32 [N, {z_dim}].")
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused below
+        array = array.astype(np.float32)
     if array.ndim != 2 or array.shape[1] != z_dim or not 1 <= len(array) <= MAX_SEEDS:
         raise InvalidLatents(
             f"latents have the shape {list(array.shape)}.", f"Give float32 [N, {z_dim}], N from 1 to {MAX_SEEDS:,}."
@@ -130,13 +135,14 @@ def check_truncation(truncation: Any) -> float:
     Raises:
         InvalidTruncation: NaN, out of range, or no number.
     """
+    is_number = isinstance(truncation, Real) and not isinstance(truncation, bool)
     try:
-        value = math.nan if isinstance(truncation, bool | str) else float(truncation)
-    except (TypeError, ValueError, OverflowError):
+        value = float(truncation) if is_number else math.nan
+    except OverflowError:
         value = math.nan
     if not 0.0 <= value <= 1.0:
         raise InvalidTruncation(
-            f"truncation must be a number from 0 to 1, not {truncation!r}.",
+            f"truncation must be a number from 0 to 1, not {_short(truncation)}.",
             "1 leaves the latents as they are; smaller values draw them towards their mean.",
         )
     return value
@@ -210,9 +216,11 @@ def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
         raise InvalidOption.unknown("method", method, WALK_METHODS)
     if keys < 2:
         raise InvalidOption("A walk needs at least two seeds.", 'For example "0,5,9".')
+    if not isinstance(loop, bool | np.bool_):
+        raise InvalidOption(f"loop must be True or False, not {_short(loop)}.", "True returns to the first seed.")
     if not _check_int(steps, "steps", InvalidOption) >= 1 or walk_length(keys, steps, loop) > MAX_SEEDS:
         raise InvalidOption(
-            f"{steps} steps between {keys} seeds cannot be drawn.",
+            f"{_short(steps)} steps between {keys} seeds cannot be drawn.",
             f"Ask for 1 step or more, and at most {MAX_SEEDS:,} frames.",
         )
 
@@ -222,7 +230,7 @@ def _parse_text(text: str) -> list[int]:
     for part in text.split(","):
         match = _RANGE.fullmatch(part)
         if not match:
-            raise InvalidSeeds(f"{_short(part)!r} is not a seed or a range of seeds.", _SEEDS_HINT)
+            raise InvalidSeeds(f"{_short(part)} is not a seed or a range of seeds.", _SEEDS_HINT)
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise InvalidSeeds(f"The range {part.strip()!r} runs backwards.", f'Write "{last}-{first}".')
@@ -245,7 +253,16 @@ def _check_int(value: SupportsIndex | Any, what: str, error: type[InvalidSeeds |
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise error(f"{what} must be a whole number, not {_short(value)!r}.", _SEEDS_HINT) from None
+        raise error(f"{what} must be a whole number, not {_short(value)}.", "Give one such as 7.") from None
+
+
+def _iterator(value: Any) -> Iterator[Any] | None:
+    """What goes through ``value``, or None; an array of no dimensions says that it can be gone through and cannot."""
+    try:
+        iterator: Iterator[Any] = iter(value)
+    except TypeError:
+        return None
+    return iterator
 
 
 def _check_count(count: int) -> None:
@@ -256,5 +273,8 @@ def _check_count(count: int) -> None:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    """A value as an error message shows it."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."

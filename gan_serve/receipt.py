@@ -10,15 +10,14 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from PIL import Image, PngImagePlugin
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gan_serve.checkpoint import Seed
 from gan_serve.errors import ReceiptError
-from gan_serve.images import UInt8Array, png_info
+from gan_serve.images import UInt8Array
 
 RECEIPT_KEY = "gan_serve"
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Walk(BaseModel):
@@ -51,9 +50,21 @@ class Receipt(BaseModel):
     label: str | None = None
     labels: list[str] | None = None
     truncation: Annotated[float, Field(ge=0, le=1)]
-    columns: int | None = None
+    columns: Annotated[int, Field(ge=1)] | None = None
     version: str
     sha256: str = ""
+
+    @model_validator(mode="after")
+    def _tells_one_story(self) -> Self:
+        told = [self.seed, self.seeds, self.latents, self.walk]
+        if sum(part is not None for part in told) != 1:
+            raise ValueError("exactly one of seed, seeds, latents and walk makes an image")
+        if self.label is not None and self.labels is not None:
+            raise ValueError("there is a label and there are labels")
+        is_grid = self.seeds is not None or (self.walk is not None and self.walk.frame is None)
+        if self.latents is None and (self.columns is not None) != is_grid:
+            raise ValueError("columns belong to a grid, and a grid has columns")
+        return self
 
     def seal(self, pixels: UInt8Array) -> Self:
         """This receipt with the digest of itself and of ``pixels`` uint8 [H, W, C]."""
@@ -88,7 +99,7 @@ def read_receipt(image: Image.Image) -> Receipt:
         raise ReceiptError("The image has no receipt.", "Only PNGs that gan-serve wrote carry one.")
     try:
         return Receipt.model_validate(json.loads(held) if isinstance(held, str) else held)
-    except (ValueError, TypeError, ValidationError) as error:
+    except (ValueError, TypeError, ValidationError, RecursionError) as error:
         raise ReceiptError("The image's receipt cannot be read; it was altered.", "Take the original file.") from error
 
 
@@ -102,7 +113,15 @@ class GeneratedImage(Image.Image):
         image.__class__ = cls  # Pillow has no public way to make a subclass from pixels.
         return image  # type: ignore[return-value]
 
+    def copy(self) -> GeneratedImage:
+        """As Pillow's ``copy``; the receipt stays with it."""
+        image = super().copy()
+        image.__class__ = type(self)
+        return image  # type: ignore[return-value]
+
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
         """As Pillow's ``save``; a PNG also gets the receipt as a text chunk."""
-        params.setdefault("pnginfo", png_info({RECEIPT_KEY: json.dumps(self.info[RECEIPT_KEY], ensure_ascii=False)}))
+        if RECEIPT_KEY in self.info:
+            info = params.setdefault("pnginfo", PngImagePlugin.PngInfo())
+            info.add_itxt(RECEIPT_KEY, json.dumps(self.info[RECEIPT_KEY], ensure_ascii=False))
         super().save(fp, format, **params)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 MAX_BATCH = 64
+MAX_THREADS = 256
 GREY_LEVELS = 1  # how far another CPU or a GPU may round in fp32
 
 Int64Array = npt.NDArray[np.int64]
@@ -39,20 +40,13 @@ class Session:
             GoldenSampleMismatch: it draws another image than the one it was published with.
         """
         self.config = config
-        self._session, self.device = _create(model, device, threads)
+        self._session, self.device = open_session(model, device, threads)
         self._check_signature()
         self._check_golden_sample()
 
     def run(self, latents: FloatArray, labels: Int64Array | None = None) -> UInt8Array:
         """Draw images: latents float32 [N, z_dim], labels int64 [N] where conditional -> uint8 [N, H, W, C]."""
-        pieces = []
-        for start in range(0, len(latents), MAX_BATCH):
-            piece = slice(start, start + MAX_BATCH)
-            inputs: dict[str, Any] = {"z": latents[piece]}
-            if labels is not None:
-                inputs["c"] = labels[piece]
-            pieces.append(self._session.run(["img"], inputs)[0])
-        return np.concatenate(pieces)
+        return draw(self._session, latents, labels)
 
     def _check_signature(self) -> None:
         inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
@@ -82,16 +76,31 @@ class Session:
             )
 
 
+def draw(session: onnxruntime.InferenceSession, latents: FloatArray, labels: Int64Array | None = None) -> UInt8Array:
+    """Run a session over any number of latents, in pieces; see ``Session.run``."""
+    pieces = []
+    for start in range(0, len(latents), MAX_BATCH):
+        piece = slice(start, start + MAX_BATCH)
+        inputs: dict[str, Any] = {"z": latents[piece]}
+        if labels is not None:
+            inputs["c"] = labels[piece]
+        pieces.append(session.run(["img"], inputs)[0])
+    return np.concatenate(pieces)
+
+
 def check_device(device: str) -> None:
     """Raise ``InvalidOption`` where ``device`` is none of ``DEVICES``."""
     if device not in DEVICES:
         raise InvalidOption.unknown("device", device, DEVICES)
 
 
-def _create(model: bytes, device: str, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
+def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxruntime.InferenceSession, str]:
+    """Open an ONNX file's content on a device, and say which one it is; see ``Session`` for the errors."""
     import onnxruntime  # a third of a second: only when a model is loaded
 
     check_device(device)
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise InvalidOption(f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}.", "1 is best.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

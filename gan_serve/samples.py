@@ -19,7 +19,7 @@ from gan_serve.latents import FloatArray
 from gan_serve.receipt import RECEIPT_KEY, GeneratedImage, Receipt, Walk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """N images and what made them.
 
@@ -42,6 +42,7 @@ class Samples:
 
     def receipt(self, index: int) -> Receipt:
         """The sealed receipt of one image."""
+        index = range(len(self))[index]
         return self._receipt(
             seed=self.seeds[index] if self.seeds is not None else None,
             latents=self._latents(slice(index, index + 1)),
@@ -101,6 +102,7 @@ def encode(samples: Samples, format: str, *, columns: int | None = None, fps: fl
         raise InvalidOption.unknown("format", format, FORMATS)
     if not 0.1 <= fps <= 100:
         raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "12 is a good walk.")
+    grid_columns(len(samples), columns)  # refused also where the format draws no grid
     return FORMATS[format].encode(samples, columns, fps)
 
 
@@ -109,8 +111,7 @@ def _png(samples: Samples, columns: int | None, _fps: float) -> bytes:
 
 
 def _gif(samples: Samples, _columns: int | None, fps: float) -> bytes:
-    comment = samples.receipt(0).as_json() if len(samples) else ""
-    return encode_animation(samples.pixels, "gif", fps=fps, comment=comment)
+    return encode_animation(samples.pixels, "gif", fps=fps)
 
 
 def _webp(samples: Samples, _columns: int | None, fps: float) -> bytes:

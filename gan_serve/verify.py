@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,10 +12,10 @@ from PIL import Image
 from gan_serve.errors import ReceiptError, UnknownModel
 from gan_serve.generator import Generator
 from gan_serve.hub import list_models
-from gan_serve.images import from_pil, grid
-from gan_serve.receipt import Receipt, read_receipt
+from gan_serve.images import UInt8Array, from_pil, grid
+from gan_serve.latents import FloatArray, latents_from_seeds, walk
+from gan_serve.receipt import Receipt, Walk, read_receipt
 from gan_serve.runtime import GREY_LEVELS
-from gan_serve.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,11 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
         ReceiptError: no receipt; pixels or receipt were altered; another checkpoint made it, or draws another image.
         UnknownModel: the checkpoint is not in the package and ``model`` was not given.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            receipt, pixels = read_receipt(image), from_pil(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ReceiptError(f"{path} cannot be read as an image: {error}", "Give a PNG that gan-serve wrote.") from error
+    receipt, pixels = _read(path)
     if not receipt.matches(pixels):
         raise ReceiptError(f"{path} was altered: its pixels or its receipt are not as they were written.")
     generator = Generator.from_pretrained(model or _bundled(receipt.model), precision=receipt.precision)
-    if generator.digest != receipt.digest:
+    if (generator.name, generator.digest) != (receipt.model, receipt.digest):
         raise ReceiptError(
             f"{path} was made by another checkpoint called {receipt.model} ({receipt.digest[:19]}..., "
             f"not {generator.digest[:19]}...).",
@@ -71,28 +65,46 @@ def _bundled(name: str) -> str:
     return name
 
 
-def _draw_again(generator: Generator, receipt: Receipt) -> Any:
-    samples = _samples(generator, receipt)
-    if receipt.columns is not None:
-        return grid(samples.pixels, receipt.columns)
-    return samples.pixels[receipt.walk.frame or 0 if receipt.walk else 0]
+def _read(path: str | Path) -> tuple[Receipt, UInt8Array]:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            receipt = read_receipt(image)
+            # A palette, transparency, a colour profile or a second frame would change what is seen.
+            beside = set(image.info) - set(getattr(image, "text", ())) - {"dpi"}
+            if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
+                raise ReceiptError(f"{path} was altered: gan-serve writes plain gray or RGB PNGs.")
+            return receipt, from_pil(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ReceiptError(f"{path} cannot be read as an image: {error}", "Give a PNG that gan-serve wrote.") from error
 
 
-def _samples(generator: Generator, receipt: Receipt) -> Samples:
-    if receipt.walk:
-        path = receipt.walk
-        samples = generator.sample_walk(
-            path.seeds, steps=path.steps, method=path.method, loop=path.loop, truncation=receipt.truncation,
-            label=receipt.label or (receipt.labels[0] if receipt.labels else None),
-        )  # fmt: skip
-        if path.frame is not None and not 0 <= path.frame < len(samples):
-            raise ReceiptError("The receipt names a frame that its walk does not have.")
-        return samples
+def _draw_again(generator: Generator, receipt: Receipt) -> UInt8Array:
     label = receipt.label if receipt.labels is None else receipt.labels
-    if receipt.latents is not None:
-        latents = np.frombuffer(base64.b64decode(receipt.latents), "<f4").reshape(-1, generator.z_dim)
-        return generator.sample(latents=latents, label=label, truncation=receipt.truncation)
-    seeds = receipt.seeds if receipt.seeds is not None else receipt.seed
-    if seeds is None:
-        raise ReceiptError("The receipt names no seed, no latents and no walk.")
-    return generator.sample(seeds=seeds, label=label, truncation=receipt.truncation)
+    if receipt.walk is not None:
+        latents = _walk_latents(generator, receipt.walk)
+        samples = generator.sample(latents=latents, label=label, truncation=receipt.truncation)
+    elif receipt.latents is not None:
+        latents = _given_latents(generator, receipt.latents)
+        samples = generator.sample(latents=latents, label=label, truncation=receipt.truncation)
+    else:
+        seeds = receipt.seed if receipt.seeds is None else receipt.seeds
+        samples = generator.sample(seeds=seeds, label=label, truncation=receipt.truncation)
+    return samples.pixels[0] if receipt.columns is None else grid(samples.pixels, receipt.columns)
+
+
+def _walk_latents(generator: Generator, path: Walk) -> FloatArray:
+    """The latents of the frame that a receipt names, or of all frames."""
+    latents = walk(latents_from_seeds(path.seeds, generator.z_dim), path.steps, path.method, path.loop)
+    if path.frame is None:
+        return latents
+    if not 0 <= path.frame < len(latents):
+        raise ReceiptError("The receipt names a frame that its walk does not have.")
+    return latents[path.frame : path.frame + 1]
+
+
+def _given_latents(generator: Generator, encoded: str) -> FloatArray:
+    try:
+        return np.frombuffer(base64.b64decode(encoded, validate=True), "<f4").reshape(-1, generator.z_dim)
+    except ValueError as error:
+        raise ReceiptError("The receipt's latents cannot be read.", "Take the original file.") from error

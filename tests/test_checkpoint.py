@@ -87,7 +87,9 @@ def test_a_directory_without_config_is_no_checkpoint(tmp_path):
         Generator.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"format_version": 1}', '{"format_version": "a"}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", "{}", '{"format_version": 1}', '{"format_version": "a"}', "\0", "[" * 10**5]
+)
 def test_a_damaged_config_is_refused(copy, text):
     (copy / "config.json").write_text(text)
     with pytest.raises(InvalidCheckpoint):
@@ -104,6 +106,13 @@ def test_a_damaged_config_is_refused(copy, text):
         {"c_dim": 2, "class_names": ["a", "b"]},
         {"golden_sample": {"seed": 0, "png": "AAAA"}},
         {"golden_sample": {"seed": 0, "png": "?"}},
+        {"golden_sample": {"seed": -1, "png": GoldenSample.of(np.zeros((28, 28, 1), np.uint8), 0).png}},
+        {"golden_sample": GoldenSample.of(np.zeros((28, 28, 1), np.uint8), 0, label=3).model_dump()},
+        {"golden_sample": GoldenSample.of(np.zeros((28, 28, 3), np.uint8), 0).model_dump()},
+        {"golden_sample": GoldenSample.of(np.zeros((9000, 9000, 1), np.uint8), 0).model_dump()},
+        {"format_version": True},
+        {"format_version": 0},
+        {"format_version": "1"},
         {"files": {"../evil": {"sha256": "0" * 64, "size": 1}}},
         {"surprise": 1},
     ],

@@ -9,8 +9,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gan_serve import Generator, UnknownLabel
-from gan_serve.checkpoint import Architecture, CheckpointConfig, GoldenSample, digest_files, write_config
+from gan_serve import Generator, UnknownLabel, __version__
+from gan_serve.checkpoint import (
+    FORMAT_VERSION,
+    Architecture,
+    CheckpointConfig,
+    GoldenSample,
+    digest_files,
+    write_config,
+)
 
 CLASSES = ("Bag", "Ankle boot")
 SIZE = 4
@@ -50,6 +57,8 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     onnx.save(model, directory / "generator.onnx")
     level = 100 + int(abs(np.random.RandomState(0).standard_normal(2)[0]))
     config = CheckpointConfig(
+        format_version=FORMAT_VERSION,
+        gan_serve_version=__version__,
         name="conditional",
         architecture=Architecture(family="none", arguments={}),
         z_dim=2,
@@ -72,6 +81,7 @@ def classes_of(pixels: np.ndarray) -> list[int]:
 def test_a_label_is_a_name_or_an_index(conditional):
     assert classes_of(conditional.generate(n=3, seed=0, label="Ankle boot", output="numpy")) == [1, 1, 1]
     assert classes_of(conditional.generate(n=2, seed=0, label=0, output="numpy")) == [0, 0]
+    assert classes_of(conditional.generate(n=2, seed=0, label=np.int64(1), output="numpy")) == [1, 1]
     assert classes_of(conditional.generate(seeds="0-2", label=["Bag", 1, "Bag"], output="numpy")) == [0, 1, 0]
 
 

@@ -2,10 +2,10 @@ import gzip
 
 import numpy as np
 import pytest
-from gan_serve.training.data import NAMED_SOURCES, load_images
 from PIL import Image
 
 from gan_serve.errors import DataError
+from gan_serve.training.data import NAMED_SOURCES, load_images
 
 rng = np.random.default_rng(0)
 FASHION = NAMED_SOURCES["fashion-mnist"].folders[0]
@@ -62,6 +62,8 @@ def test_npz_with_labels_and_names(tmp_path):
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, -1]}, "labels"),
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 5], "class_names": ["a"]}, "names 1 classes for 6"),
         ({"images": np.array([{}, {}])}, "not a readable npz"),
+        ({"images": np.zeros((2, 0, 0), np.uint8)}, r"\[2, 0, 0, 1\]"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 2**62]}, "go up to 4611686018427387904"),
     ],
 )
 def test_an_npz_of_another_form_is_refused(tmp_path, arrays, says):
@@ -72,6 +74,13 @@ def test_an_npz_of_another_form_is_refused(tmp_path, arrays, says):
 
 def test_a_file_that_is_no_npz_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK\3\4 half")
+    with pytest.raises(DataError, match="not a readable npz"):
+        load_images(tmp_path / "a.npz")
+
+
+def test_an_npy_called_npz_is_refused(tmp_path):
+    with open(tmp_path / "a.npz", "wb") as file:
+        np.save(file, np.zeros(3))
     with pytest.raises(DataError, match="not a readable npz"):
         load_images(tmp_path / "a.npz")
 
@@ -94,6 +103,43 @@ def test_images_are_cut_square_from_the_middle_and_resized(tmp_path):
     data = load_images(tmp_path, resolution=8)
     assert data.images.shape == (1, 8, 8, 1)
     assert (data.images == 255).all()
+
+
+def test_photos_are_turned_as_their_exif_says(tmp_path):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:4] = 255  # white on top, as the sensor saw it
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: to be shown, turn clockwise
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    [image] = load_images(tmp_path).images
+    assert image[:, 12:].mean() == 255
+    assert image[:, :12].mean() == 0
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    ramp = np.arange(256, dtype=np.uint16) * 257
+    Image.fromarray(np.tile(ramp, (256, 1))).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(load_images(tmp_path).images[0, 0, :, 0], np.arange(256))
+
+
+def test_what_is_transparent_lies_on_white(tmp_path):
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("LA", (8, 8), (0, 128)).save(tmp_path / "b.png")
+    data = load_images(tmp_path)
+    assert data.img_channels == 1
+    assert (data.images[0] == 255).all()
+    assert abs(int(data.images[1, 0, 0, 0]) - 127) <= 1
+
+
+def test_a_gray_palette_stays_gray(tmp_path):
+    Image.new("L", (8, 8), 77).convert("P").save(tmp_path / "a.png")
+    assert load_images(tmp_path).images[0, 0, 0].tolist() == [77]
+
+
+def test_pixels_of_no_known_range_are_refused(tmp_path):
+    Image.fromarray(np.random.default_rng(0).random((8, 8), np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match=r"a\.tiff.*no known range"):
+        load_images(tmp_path)
 
 
 def test_channels_follow_the_images_or_the_wish(tmp_path):
@@ -127,6 +173,8 @@ def test_a_source_that_is_not_there_names_the_nearest(tmp_path):
     with pytest.raises(DataError, match="no data at") as error:
         load_images("fashion-mnits")
     assert "fashion-mnist" in error.value.hint
+    with pytest.raises(DataError, match="no data at"):
+        load_images("a" * 5000)
     with pytest.raises(DataError, match="neither"):
         load_images(__file__)
 

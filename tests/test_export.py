@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from gan_serve.exports.export import export_run
-from gan_serve.exports.onnx import PixelGenerator, to_onnx
-from gan_serve.exports.parity import measure_parity
-from gan_serve.training.config import make_config
-from gan_serve.training.networks import build_generator
-from gan_serve.training.state import load_snapshot, snapshots
-from gan_serve.training.trainer import train
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -24,7 +18,14 @@ from torch import nn
 from gan_serve import Generator
 from gan_serve.checkpoint import verify_checkpoint
 from gan_serve.errors import CannotWrite, ExportRefused, InvalidOption, RunError
+from gan_serve.exports.export import export_run
+from gan_serve.exports.onnx import PixelGenerator, to_onnx
+from gan_serve.exports.parity import measure_parity
 from gan_serve.latents import latents_from_seeds
+from gan_serve.training.config import make_config
+from gan_serve.training.networks import build_generator
+from gan_serve.training.state import load_snapshot, snapshots
+from gan_serve.training.trainer import train
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,14 @@ def test_pixels_are_rounded_to_the_nearest_grey_level(value):
     assert (session.run(["img"], {"z": z.numpy()})[0] == expected).all()
 
 
+def test_a_run_that_diverged_is_not_exported(run, tmp_path):
+    state = load_snapshot(snapshots(run)[-1])
+    state["ema"]["layers.conv3.bias"].fill_(math.nan)
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(ExportRefused, match="not all finite"):
+        export_run(run, tmp_path / "out", snapshot=tmp_path / "nan.pt")
+
+
 def test_an_export_overwrites_nothing(exported, run):
     with pytest.raises(CannotWrite, match="already exists"):
         export_run(run, exported)
@@ -131,6 +140,8 @@ def test_what_cannot_be_exported_says_why(run, tmp_path):
         export_run(tmp_path, tmp_path / "out")
     with pytest.raises(InvalidOption, match="no name"):
         export_run(run, tmp_path / "out", name="a/b")
+    with pytest.raises(InvalidOption, match="no name of a licence"):
+        export_run(run, tmp_path / "out", license="a\n---\nevil: 1")
     (tmp_path / "bad.pt").write_bytes(b"no")
     with pytest.raises(RunError, match="cannot be read"):
         export_run(run, tmp_path / "out", snapshot=tmp_path / "bad.pt")

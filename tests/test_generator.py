@@ -112,6 +112,7 @@ def test_nonsense_for_a_model_is_refused(model):
         ({"n": 2, "seeds": [1]}, InvalidSeeds),
         ({"latents": np.zeros((1, 100)), "seed": 3}, InvalidOption),
         ({"output": "jpeg"}, InvalidOption),
+        ({"output": ["pil"]}, InvalidOption),
     ],
 )
 def test_contradictions_are_refused(generator, wish, error):
@@ -136,6 +137,25 @@ def test_cuda_where_there_is_none_raises_with_the_fix(capfd):
 def test_an_unknown_precision_lists_what_there_is():
     with pytest.raises(InvalidOption, match="fp32"):
         Generator.from_pretrained("fashion-dcgan", precision="int4")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"device": ["cpu"]},
+        {"device": None},
+        {"precision": ["fp32"]},
+        {"threads": 0},
+        {"threads": "2"},
+        {"threads": 10**6},
+    ],
+)
+def test_options_of_a_wrong_type_are_refused(options):
+    with pytest.raises(InvalidOption):
+        Generator.from_pretrained("fashion-dcgan", **options)
+    if "threads" not in options:
+        with pytest.raises(InvalidOption):
+            gan_serve.generate("fashion-dcgan", **options)
 
 
 def test_save_pretrained_copies_every_byte(generator, checkpoint, tmp_path):

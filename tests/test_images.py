@@ -5,11 +5,12 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
 from gan_serve.files import directory_atomically, write_atomically
 from gan_serve.images import encode_png, from_pil, grid
-from gan_serve.receipt import read_receipt
+from gan_serve.receipt import Walk, read_receipt
 from gan_serve.samples import FORMATS, encode
 from gan_serve.verify import verify_image
 
@@ -119,6 +120,61 @@ def test_a_receipt_sealed_anew_over_other_pixels_is_refused(generator, tmp_path)
         verify_image(path)
 
 
+def test_what_is_seen_may_not_differ_from_the_pixels(generator, tmp_path):
+    """A palette, transparency or a second frame leave the numbers as they are and change the picture."""
+    [image] = generator.generate(seed=3)
+    inverted = Image.frombytes("P", image.size, image.tobytes())
+    inverted.putpalette([255 - level for level in range(256) for _ in "rgb"])
+    text = PngInfo()
+    text.add_itxt("gan_serve", json.dumps(image.info["gan_serve"]))
+    inverted.save(tmp_path / "palette.png", pnginfo=text)
+    image.save(tmp_path / "transparent.png", transparency=0)
+    image.save(tmp_path / "frames.png", save_all=True, append_images=[Image.new("L", image.size)])
+    image.save(tmp_path / "profile.png", icc_profile=b"profile")
+    for name in ("palette", "transparent", "frames", "profile"):
+        with pytest.raises(ReceiptError):
+            verify_image(tmp_path / f"{name}.png")
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        {"seed": 999, "walk": Walk(seeds=[1, 2], steps=2, method="slerp", loop=False, frame=0)},
+        {"seed": None},
+        {"seed": None, "seeds": [3]},
+        {"columns": 1},
+        {"seed": None, "walk": Walk(seeds=[1, 2], steps=2, method="slerp", loop=False)},
+        {"labels": ["a"], "label": "a"},
+        {"seed": None, "latents": "AAA?"},
+        {"seed": None, "latents": "AAAA"},
+    ],
+)
+def test_a_receipt_that_contradicts_itself_is_refused_also_when_sealed(generator, tmp_path, story):
+    samples = generator.sample(seed=3)
+    told = samples.receipt(0).model_copy(update=story).seal(samples.pixels[0])
+    receipt = json.dumps({key: value for key, value in told.model_dump().items() if value is not None})
+    path = write_atomically(tmp_path / "a.png", encode_png(samples.pixels[0], {"gan_serve": receipt}))
+    with pytest.raises(ReceiptError):
+        verify_image(path)
+
+
+def test_a_receipt_survives_copies_and_other_text(generator, tmp_path):
+    [image] = generator.generate(seed=3)
+    image.copy().save(tmp_path / "copy.png")
+    text = PngInfo()
+    text.add_text("Author", "me")
+    image.save(tmp_path / "mine.png", pnginfo=text, dpi=(72, 72))
+    for name in ("copy", "mine"):
+        assert verify_image(tmp_path / f"{name}.png").receipt.seed == 3
+    image.info.clear()
+    image.save(tmp_path / "bare.png")
+
+
+def test_the_last_frame_by_a_negative_index_verifies(generator, tmp_path):
+    path = write_atomically(tmp_path / "a.png", generator.sample_walk([0, 5], steps=3).png(-1))
+    assert verify_image(path).receipt.walk.frame == 3
+
+
 def test_a_receipt_of_another_checkpoint_is_refused(generator, tmp_path):
     samples = generator.sample(seed=3)
     other = samples.receipt(0).model_copy(update={"digest": "sha256:" + "0" * 64}).seal(samples.pixels[0])
@@ -150,6 +206,19 @@ def test_a_failing_write_leaves_what_was_there(tmp_path):
         write_atomically(target, fail)
     assert target.read_bytes() == b"before"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_files_are_written_through_links_and_to_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with directory_atomically(tmp_path / "link") as directory:
+        (directory / "file").write_text("whole")
+    assert (tmp_path / "real" / "file").read_text() == "whole"
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with directory_atomically(".") as directory:
+        (directory / "file").write_text("whole")
+    assert (tmp_path / "empty" / "file").read_text() == "whole"
 
 
 def test_a_failing_directory_leaves_nothing(tmp_path):

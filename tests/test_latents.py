@@ -27,6 +27,8 @@ from gan_serve.latents import (
         ("4294967295", [2**32 - 1]),
         (np.array([3, 1]), [3, 1]),
         (range(2, 4), [2, 3]),
+        (np.array(3), [3]),
+        (np.int64(3), [3]),
         ("5,5", [5, 5]),
     ],
 )
@@ -54,6 +56,11 @@ def test_seeds_are_read_alike_from_text_ints_and_lists(seeds, expected):
         ([1, "2"], "whole number"),
         (None, "whole number"),
         ([], "no seeds"),
+        (b"0-3", "whole number"),
+        ({3: 1}, "whole number"),
+        ({3, 4}, "whole number"),
+        (np.array(3.5), "whole number"),
+        (10**400, "a number of 1329 bits is out of range"),
         ("0-9999999", "more than 100,000"),
         ("0-99999,0-99999", "more than 100,000"),
         (range(10_000_000), "more than 100,000"),
@@ -113,14 +120,28 @@ def test_truncation_one_is_the_identity_and_less_shrinks():
     np.testing.assert_allclose(np.linalg.norm(truncate(z, 0.5)), np.linalg.norm(z) / 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("value", [1.5, -1, -1e-9, math.nan, math.inf, "0.5", None, True, [1]])
+@pytest.mark.parametrize(
+    "value", [1.5, -1, -1e-9, math.nan, math.inf, "0.5", b"1", None, True, np.True_, [1], 10**400, 1j]
+)
 def test_truncation_out_of_range_is_refused(value):
     with pytest.raises(InvalidTruncation, match="from 0 to 1"):
         check_truncation(value)
 
 
 @pytest.mark.parametrize(
-    "latents", [np.zeros(100), np.zeros((2, 99)), np.zeros((0, 100)), np.full((1, 100), np.nan), "text", [["a"] * 100]]
+    "latents",
+    [
+        np.zeros(100),
+        np.zeros((2, 99)),
+        np.zeros((0, 100)),
+        np.full((1, 100), np.nan),
+        "text",
+        [["a"] * 100],
+        [["1"] * 100],
+        np.zeros((1, 100), complex),
+        np.full((1, 100), 1e39),
+        [[1], [2, 3]],
+    ],
 )
 def test_latents_of_a_wrong_form_are_refused(latents):
     with pytest.raises(InvalidLatents):
@@ -165,6 +186,9 @@ def test_a_walk_passes_exactly_through_its_keys(method):
         {"steps": -3},
         {"steps": 1.5},
         {"steps": 10**9},
+        {"steps": 10**400},
+        {"steps": 4, "loop": "no"},
+        {"steps": 4, "loop": None},
         {"steps": 4, "method": "slurp"},
         {"steps": 4, "keys": 1},
     ],

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from gan_serve.training.data import NAMED_SOURCES
 
 ROOT = Path(__file__).parents[1]

@@ -41,7 +41,12 @@ def train(
     if resume and (run_dir / "config.json").exists():
         recorded = read_config(run_dir / "config.json")
         config = check_config(recorded.model_dump() | asked)
-        changed = [key for key in asked if key != "kimg" and getattr(config, key) != getattr(recorded, key)]
+        if config.device == "auto":
+            config = config.model_copy(update={"device": recorded.device})
+        # The data may have moved; whether it is the same is told by its digest.
+        changed = [
+            key for key in asked if key not in ("kimg", "data") and getattr(config, key) != getattr(recorded, key)
+        ]
         if changed:
             raise RunError(
                 f"The run in {run_dir} was started with another {changed[0]} ({getattr(recorded, changed[0])!r}).",

@@ -43,7 +43,7 @@ class TrainConfig(BaseModel):
     keep_snapshots: Count = 2  # how many of the last are kept
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of weights, latents, data order, dropout
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch finds it
-    threads: Count | None = None  # CPU threads; None: torch's choice, then recorded
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None  # CPU threads; None: torch's choice, then recorded
 
 
 class Recipe(NamedTuple):
@@ -138,5 +138,5 @@ def read_config(path: Path) -> TrainConfig:
     """
     try:
         return TrainConfig.model_validate_json(path.read_text())
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise InvalidOption(f"{path} is not the config of a run: {error}", "Start a new run directory.") from error
+    except (ValidationError, UnicodeDecodeError, OSError) as error:
+        raise InvalidOption(f"{path} is not the config of a run.", "Start a new run directory.") from error

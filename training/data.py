@@ -1,13 +1,15 @@
 """Training images from wherever they lie: IDX files, an npz, a folder of images, or a data set known by name.
 
 Everything becomes one array in memory, uint8 [N, H, W, C]. The rule for images of another size: cut the largest square
-from the middle, then resize with Lanczos. Colour becomes gray by ITU-R 601 luma where one channel is asked for.
+from the middle, then resize with Lanczos. Colour becomes gray by ITU-R 601 luma where one channel is asked for. Image
+files are read by ``image_files``.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -18,15 +20,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from gan_serve.errors import DataError, nearest
+from gan_serve.images import UInt8Array
+from gan_serve.training.image_files import BROKEN, SUFFIXES, find_images, read_image, resize
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 IDX_FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
              "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}  # fmt: skip
 
-UInt8Array = npt.NDArray[np.uint8]
+MAX_CLASSES = 65536  # as a checkpoint's config allows
+
 Int64Array = npt.NDArray[np.int64]
 
 
@@ -62,7 +66,8 @@ class ImageSet:
     @property
     def digest(self) -> str:
         """``sha256:...`` of the images in their order: two runs with the same digest saw the same pixels."""
-        return "sha256:" + hashlib.sha256(self.images.tobytes()).hexdigest()
+        shape = "x".join(map(str, self.images.shape))
+        return "sha256:" + hashlib.sha256(f"{shape}\n".encode() + self.images.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -110,31 +115,23 @@ def load_images(
         data = _read_named(str(source), split)
     else:
         path = Path(source).expanduser()
-        if path.is_dir():
+        if os.path.isdir(path):  # Path.is_dir raises where a name is too long
             data = _read_idx_folder(path, split) if _has_idx(path) else _read_folder(path, resolution, channels)
-        elif path.suffix == ".npz" and path.is_file():
+        elif path.suffix == ".npz" and os.path.isfile(path):
             data = _read_npz(path)
-        elif path.is_file() and "ubyte" in path.name:
+        elif os.path.isfile(path) and "ubyte" in path.name:
             data = ImageSet(path.name, _read_idx(path, dimensions=3)[..., None])
-        elif path.is_file():
+        elif os.path.isfile(path):
             raise DataError(
                 f"{path} is neither an npz nor an IDX file.", "Give a folder of images, an .npz or IDX files."
             )
         else:
+            shown = str(source) if len(str(source)) < 100 else f"{str(source)[:100]}..."
             raise DataError(
-                f"There is no data at {source!s}.",
+                f"There is no data at {shown}.",
                 nearest(source, NAMED_SOURCES) or f"Give a folder, an .npz, or a name: {', '.join(NAMED_SOURCES)}.",
             )
     return _fit(data, resolution, channels)
-
-
-def resize(image: Image.Image, resolution: int) -> Image.Image:
-    """Cut the largest square from the middle and resize it to ``resolution`` with Lanczos."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Not resize's own box: its filter would see beyond the cut.
-    square = image.crop((left, top, left + side, top + side))
-    return square.resize((resolution, resolution), Image.Resampling.LANCZOS)
 
 
 def _read_named(name: str, split: str) -> ImageSet:
@@ -189,14 +186,14 @@ def _read_npz(path: Path) -> ImageSet:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             contents = {name: arrays[name] for name in ("images", "labels", "class_names") if name in arrays}
             names = ", ".join(arrays.files)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a readable npz: {error}.", "Write it with numpy.savez_compressed.") from error
     if "images" not in contents:
         raise DataError(f"{path} has no array 'images'; it has: {names}.", "Store uint8 [N, H, W] or [N, H, W, C].")
     images = contents["images"]
     if images.ndim == 3:
         images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape[1:]:
         raise DataError(
             f"'images' in {path} is {images.dtype} {list(images.shape)}.",
             "It must be uint8 [N, H, W] or [N, H, W, 1 or 3].",
@@ -210,49 +207,46 @@ def _read_npz(path: Path) -> ImageSet:
             f"It must be whole numbers [{len(images)}], from 0.",
         )
     count = int(labels.max(initial=0)) + 1
-    class_names = tuple(str(name) for name in contents.get("class_names", range(count)))
+    if count > MAX_CLASSES:
+        raise DataError(f"'labels' in {path} go up to {count - 1}.", f"There may be {MAX_CLASSES} classes, from 0.")
+    class_names = tuple(str(name) for name in np.atleast_1d(contents.get("class_names", np.arange(count))))
     if len(class_names) < count:
         raise DataError(f"{path} names {len(class_names)} classes for {count} labels.", "Name every class.")
     return ImageSet(path.stem, images, labels.astype(np.int64), class_names)
 
 
 def _read_folder(folder: Path, resolution: int | None, channels: int | None) -> ImageSet:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    files = find_images(folder)
     if not files:
-        raise DataError(f"{folder} holds no images.", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}.")
-    images, broken = [], []
+        raise DataError(f"{folder} holds no images.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
+    images: list[Image.Image] = []
+    broken: list[str] = []
     for path in files:
         try:
-            with Image.open(path) as image:
-                image.load()
-                images.append(image.convert("RGB" if _is_colour(image) else "L"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            broken.append((path, error))
+            # Small at once: the folder may hold more than fits in memory.
+            image = read_image(path, resolution or (images[0].width if images else None))
+            images.append(resize(image, min(image.size)))
+        except BROKEN as error:
+            broken.append(f"{path.relative_to(folder)}: {error}")
     if broken:
-        listed = "; ".join(f"{path.relative_to(folder)}: {error}" for path, error in broken[:5])
         more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
         raise DataError(
-            f"{len(broken)} of {len(files)} images in {folder} cannot be read ({listed}{more}).",
+            f"{len(broken)} of {len(files)} images in {folder} cannot be read ({'; '.join(broken[:5])}{more}).",
             "Repair or remove them.",
         )
     mode = {1: "L", 3: "RGB"}[channels or (3 if any(image.mode == "RGB" for image in images) else 1)]
-    side = resolution or min(images[0].size)
-    pixels = np.stack([np.asarray(resize(image.convert(mode), side)) for image in images])
-    parents = [path.relative_to(folder).parts[0] if path.parent != folder else None for path in files]
-    class_names = tuple(sorted({parent for parent in parents if parent is not None}))
-    labels = None
-    if class_names and None not in parents:
-        labels = np.array([class_names.index(str(parent)) for parent in parents], np.int64)
-    return ImageSet(
-        folder.resolve().name,
-        pixels.reshape(len(files), side, side, -1),
-        labels,
-        class_names if labels is not None else (),
-    )
+    side = images[0].width
+    pixels = np.stack([np.asarray(image.convert(mode)) for image in images]).reshape(len(images), side, side, -1)
+    labels, class_names = _labels_from_subfolders(folder, files)
+    return ImageSet(folder.resolve().name, pixels, labels, class_names)
 
 
-def _is_colour(image: Image.Image) -> bool:
-    return image.mode not in ("1", "L", "LA", "I", "F", "I;16")
+def _labels_from_subfolders(folder: Path, files: list[Path]) -> tuple[Int64Array | None, tuple[str, ...]]:
+    if any(path.parent == folder for path in files):
+        return None, ()
+    parents = [path.relative_to(folder).parts[0] for path in files]
+    class_names = tuple(sorted(set(parents)))
+    return np.array([class_names.index(parent) for parent in parents], np.int64), class_names
 
 
 def _fit(data: ImageSet, resolution: int | None, channels: int | None) -> ImageSet:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gan_serve.training.config import TrainConfig
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_serve.files import write_atomically
-from gan_serve.images import grid
+from gan_serve.images import encode_png, grid
 from gan_serve.latents import latents_from_seeds
+from gan_serve.training.config import TrainConfig
+from gan_serve.training.networks import to_pixels
 
 GRID_SEEDS = range(64)
 
@@ -85,10 +85,8 @@ class Monitor:
 def save_grid(path: Path, generator: nn.Module, latents: Tensor) -> None:
     """Write a PNG grid of the images that ``generator`` draws from ``latents`` float32 [N, z_dim]."""
     device = next(generator.parameters()).device
-    images = generator(latents.to(device)).permute(0, 2, 3, 1)
-    pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    sheet = Image.fromarray(grid(pixels).squeeze())
-    write_atomically(path, lambda file: sheet.save(file, "PNG"))
+    pixels = to_pixels(generator(latents.to(device))).cpu().numpy()
+    write_atomically(path, encode_png(grid(pixels)))
 
 
 def read_log(run_dir: Path) -> list[dict[str, Any]]:
@@ -115,7 +113,7 @@ def write_curves(run_dir: Path) -> None:
     marker = "o" if len(records) == 1 else None
     for axes, names in ((losses, ("d_loss", "g_loss")), (accuracies, ("d_real_acc", "d_fake_acc", "g_acc"))):
         for name in names:
-            axes.plot(kimg, [record[name] for record in records], label=name, marker=marker)
+            axes.plot(kimg, [record.get(name, math.nan) for record in records], label=name, marker=marker)
         axes.set_xlabel("kimg (thousands of real images shown)")
     losses.axhline(math.log(2), color="gray", linestyle="--", label="equilibrium, ln 2")
     losses.set_ylabel("loss")
@@ -130,6 +128,8 @@ def write_curves(run_dir: Path) -> None:
 def _whole_records(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
     for line in lines:
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(record, dict) and "kimg" in record:
+            yield record

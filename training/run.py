@@ -1,14 +1,20 @@
-"""What a run records of its data and its machine (``run.json``), for the model card and for resuming."""
+"""What a run records of its data and its machines (``run.json``), and that one process alone writes to it."""
 
 from __future__ import annotations
 
+import contextlib
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 
-from gan_serve.training.data import ImageSet
-from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics
+import torch
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from gan_serve.errors import RunError
+from gan_serve.files import cannot_write
+from gan_serve.training.data import ImageSet
+from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics
 
 
 class DataInfo(BaseModel):
@@ -26,15 +32,14 @@ class DataInfo(BaseModel):
 
 
 class RunInfo(BaseModel):
-    """Data, hardware and versions of a run."""
+    """The data of a run, and the machines that it ran on, each with its torch."""
 
     data: DataInfo
-    hardware: str
-    torch_version: str
+    machines: tuple[str, ...]
     gan_serve_version: str
 
     @classmethod
-    def of(cls, data: ImageSet, *, hardware: str, torch_version: str, gan_serve_version: str) -> RunInfo:
+    def of(cls, data: ImageSet, *, machine: str, gan_serve_version: str) -> RunInfo:
         """Describe a run over ``data``."""
         described = DataInfo(
             name=data.name,
@@ -47,7 +52,7 @@ class RunInfo(BaseModel):
             credit=data.credit,
             metrics=pixel_metrics(data.images[:SAMPLE], "train"),
         )
-        return cls(data=described, hardware=hardware, torch_version=torch_version, gan_serve_version=gan_serve_version)
+        return cls(data=described, machines=(machine,), gan_serve_version=gan_serve_version)
 
 
 def read_run_info(run_dir: Path) -> RunInfo:
@@ -61,5 +66,51 @@ def read_run_info(run_dir: Path) -> RunInfo:
         return RunInfo.model_validate_json(path.read_text())
     except FileNotFoundError as error:
         raise RunError(f"{run_dir} holds no training run.", "Give the folder that --run-dir named.") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged: {error}", "Start a new run.") from error
+    except (ValidationError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path} cannot be read; it is not as the run wrote it.", "Start a new run.") from error
+
+
+def continued(run_dir: Path, info: RunInfo) -> RunInfo:
+    """What is known of the run, with the machines that it ran on before."""
+    if not (run_dir / "run.json").exists():
+        return info
+    before = read_run_info(run_dir)
+    if before.data.digest != info.data.digest:
+        raise RunError(
+            f"The run in {run_dir} was made from other images ({before.data.name}, {before.data.digest[:19]}...).",
+            "Give the same data, or start a new run.",
+        )
+    return before.model_copy(update={"machines": tuple(dict.fromkeys((*before.machines, *info.machines)))})
+
+
+def describe_machine(device: torch.device) -> str:
+    """The processor, the threads where it is a CPU, and the version of torch."""
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = f"{torch.get_num_threads()} CPU threads ({_cpu_name()})"
+    return f"{processor}, torch {torch.__version__}"
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):  # Linux only
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+@contextlib.contextmanager
+def sole_writer(run_dir: Path) -> Iterator[None]:
+    """Hold the run's lock; the system gives it back however the process ends."""
+    with cannot_write(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run_dir / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(f"Another process is writing to {run_dir}.", "Wait for it, or stop it first.") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import platform
 import signal
 import threading
 import time
@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+from gan_serve._version import __version__
+from gan_serve.errors import DeviceUnavailable, RunError
+from gan_serve.files import cannot_write, remove_leftovers, write_atomically
 from gan_serve.training import losses
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.data import load_images
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.monitor import Monitor, TickMeans, rewind_log
 from gan_serve.training.networks import build_discriminator, build_generator
-from gan_serve.training.run import RunInfo, read_run_info
+from gan_serve.training.run import RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.state import (
     DataOrder,
     load_snapshot,
@@ -29,11 +34,6 @@ from gan_serve.training.state import (
     set_random_state,
     snapshots,
 )
-from torch import Tensor, nn
-
-from gan_serve._version import __version__
-from gan_serve.errors import DeviceUnavailable, RunError
-from gan_serve.files import cannot_write, remove_leftovers, write_atomically
 
 
 def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -59,7 +59,6 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
     """
     run_dir = Path(run_dir)
     _check_run_dir(run_dir, resume)
-    remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
 
     # Load data.
     data = load_images(config.data, resolution=config.resolution, channels=config.channels)
@@ -67,52 +66,61 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
     threads = config.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     config = config.model_copy(update={"channels": data.img_channels, "threads": threads, "device": device.type})
-    images = torch.tensor(data.images).permute(0, 3, 1, 2).contiguous().to(device)
 
-    # Describe the run.
-    info = RunInfo.of(data, hardware=_hardware(device), torch_version=torch.__version__, gan_serve_version=__version__)
-    _check_same_data(run_dir, info)
-    write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
-    write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
-
-    # Build networks, or take them up again.
+    # Build networks.
     training = Training.start(config, device)
-    earlier = snapshots(run_dir)
-    if earlier:
-        training.load(load_snapshot(earlier[-1]))
-    rewind_log(run_dir, training.shown / 1000)
 
-    # Train.
-    order = DataOrder(len(data), config.seed)
-    monitor = Monitor(run_dir, config, training.shown, quiet=quiet)
+    with sole_writer(run_dir):
+        # Take them up where an earlier process left them.
+        remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
+        earlier = snapshots(run_dir)
+        if earlier:
+            training.load(load_snapshot(earlier[-1]))
+            _check_kimg(config, training.shown)
+
+        # Describe the run.
+        info = RunInfo.of(data, machine=describe_machine(device), gan_serve_version=__version__)
+        info = continued(run_dir, info)
+        write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
+        write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
+        rewind_log(run_dir, training.shown / 1000)
+
+        # Train.
+        images = torch.tensor(data.images).permute(0, 3, 1, 2).contiguous().to(device)
+        monitor = Monitor(run_dir, config, training.shown, quiet=quiet)
+        try:
+            last_snapshot = _loop(training, images, monitor, run_dir)
+        finally:
+            monitor.close()
+    return last_snapshot or earlier[-1]
+
+
+def _loop(training: Training, images: Tensor, monitor: Monitor, run_dir: Path) -> Path | None:
+    """Step until all kimg are shown or a signal comes; the last snapshot, or None where nothing was left to do."""
+    config = training.config
+    order = DataOrder(len(images), config.seed)
     tick_size = config.kimg_per_tick * 1000
-    last_snapshot = earlier[-1] if earlier else None
     tick_started, tick_shown = time.perf_counter(), training.shown
-    try:
-        with _stop_on_signal() as stop:
-            while training.shown < config.kimg * 1000:
-                # One step of each network.
-                before = training.shown
-                indices = order.batch(training.shown, config.batch_size).to(device)
-                training.step(images[indices].float() / 127.5 - 1)
-                monitor.step(training.shown, training.means)
+    last_snapshot = None
+    with _stop_on_signal() as stop:
+        while training.shown < config.kimg * 1000 and not stop.is_set():
+            # One step of each network.
+            before = training.shown
+            indices = order.batch(training.shown, config.batch_size).to(training.device)
+            training.step(images[indices].float() / 127.5 - 1)
+            monitor.step(training.shown, training.means)
 
-                # End of a tick: log, grid, snapshot.
-                finished = training.shown >= config.kimg * 1000
-                if before // tick_size != training.shown // tick_size or finished or stop.is_set():
-                    seconds = time.perf_counter() - tick_started
-                    training.seconds += seconds
-                    speed = (training.shown - tick_shown) / seconds
-                    with cannot_write(run_dir):
-                        monitor.tick(training.ema.generator, training.record(images_per_s=speed))
-                        last_snapshot = save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
-                    tick_started, tick_shown = time.perf_counter(), training.shown
-                if stop.is_set():
-                    break
-    finally:
-        monitor.close()
-    if last_snapshot is None:
-        raise RunError("Nothing was trained.", "Ask for more kimg.")
+            # End of a tick: log, grid, snapshot.
+            finished = training.shown >= config.kimg * 1000
+            if before // tick_size != training.shown // tick_size or finished or stop.is_set():
+                seconds = time.perf_counter() - tick_started
+                training.seconds += seconds
+                record = training.record(images_per_s=(training.shown - tick_shown) / seconds)
+                _check_finite(record)
+                with cannot_write(run_dir):
+                    monitor.tick(training.ema.generator, record)
+                    last_snapshot = save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
+                tick_started, tick_shown = time.perf_counter(), training.shown
     return last_snapshot
 
 
@@ -239,22 +247,26 @@ def pick_device(device: str) -> torch.device:
 def _check_run_dir(run_dir: Path, resume: bool) -> None:
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file.", "Give a folder for the run.")
-    if (run_dir / "config.json").exists() and not resume:
+    if not resume and ((run_dir / "config.json").exists() or snapshots(run_dir)):
         raise RunError(f"{run_dir} already holds a run.", "Add --resume to go on with it, or choose another folder.")
 
 
-def _check_same_data(run_dir: Path, info: RunInfo) -> None:
-    if (run_dir / "run.json").exists() and (before := read_run_info(run_dir)).data.digest != info.data.digest:
+def _check_kimg(config: TrainConfig, shown: int) -> None:
+    if shown - config.batch_size >= config.kimg * 1000:
         raise RunError(
-            f"The run in {run_dir} was made from other images ({before.data.name}, {before.data.digest[:19]}...).",
-            "Give the same data, or start a new run.",
+            f"The run has shown {shown / 1000:g} kimg already, more than the {config.kimg:g} asked for.",
+            "Ask for more, or start a new run.",
         )
 
 
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
+def _check_finite(record: dict[str, Any]) -> None:
+    """Stop before a snapshot of a run that has diverged takes the place of a good one."""
+    wrong = [name for name, value in record.items() if not math.isfinite(value)]
+    if wrong:
+        raise RunError(
+            f"Training diverged before {record['kimg']:g} kimg: {', '.join(wrong)} is not finite.",
+            "The last snapshot is from before. Start anew with lower learning rates (--set g_lr=..., d_lr=...).",
+        )
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         # Their pages load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         max_body_size=settings.max_body,
     )
     add_error_handlers(app)

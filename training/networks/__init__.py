@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
+from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
 
 
 class Family(NamedTuple):
@@ -32,6 +33,11 @@ def build_generator(family: str, **arguments: Any) -> nn.Module:
 def build_discriminator(family: str, **arguments: Any) -> nn.Module:
     """Make a discriminator: ``build_discriminator("dcgan28", img_resolution=28, img_channels=1, dropout=0.3)``."""
     return _family(family).discriminator(**arguments)
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Images float32 [N, C, H, W] in [-1, 1] -> uint8 [N, H, W, C], rounded to the nearest grey level."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _family(name: str) -> Family:
