@@ -27,6 +27,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+import gan_serve
 from gan_serve import CheckpointError, DigestMismatch, Generator, GoldenSampleMismatch, UnknownModel
 from gan_serve.checkpoint import GoldenSample
 from gan_serve.errors import ServiceError
@@ -49,11 +50,16 @@ def _running(models: list[str], directory: Path, **settings: str) -> Iterator[ht
     """A server in another process and another folder, as ``gan-serve serve`` would start it, and a client for it."""
     port = _free_port()
     start = f"from gan_serve.service.serve import serve; serve(host='127.0.0.1', port={port}, models={models})"
+    with _started([sys.executable, "-c", start], port, directory, **settings) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _started(command: list[str], port: int, directory: Path, **settings: str) -> Iterator[httpx.Client]:
+    """The server that ``command`` starts on ``port``, run in ``directory``, and a client for it."""
     log = directory / "log.txt"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", start], cwd=directory, env=os.environ | settings, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, cwd=directory, env=os.environ | settings, stdout=output, stderr=output)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             _wait_until_alive(client, process, log)
@@ -513,3 +519,23 @@ def test_a_bento_installs_what_the_package_needs(bento: Path) -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     needed = {line.replace('"', "'") for line in (bento / "env/python/requirements.txt").read_text().splitlines()}
     assert set(project["dependencies"]) <= needed
+
+
+def test_a_bento_serves_from_another_folder_with_the_code_that_it_holds(bento: Path, tmp_path: Path) -> None:
+    held = Path(shutil.copytree(bento, tmp_path / "bento"))
+    version = held / "src" / "gan_serve" / "_version.py"
+    version.write_text(version.read_text().replace(gan_serve.__version__, "9.9.9"))
+    port = _free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", str(held), "--host", "127.0.0.1", "--port", str(port)]
+    with _started(command, port, tmp_path) as client:
+        assert client.get("/").json()["version"] == "9.9.9"
+        assert _image(_post(client, "/sample", seed=7)).size == (28, 28)
+
+
+def test_bentoml_serve_works_from_the_repository(tmp_path: Path) -> None:
+    port = _free_port()
+    target = ["gan_serve.service:GanService", "--working-dir", str(CHECKOUT)]
+    command = [sys.executable, "-m", "bentoml", "serve", *target, "--host", "127.0.0.1", "--port", str(port)]
+    with _started(command, port, tmp_path) as client:
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/models").json()["models"][0]["name"] == NAME
