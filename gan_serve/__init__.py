@@ -1,6 +1,7 @@
 """Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` gives pictures; no GPU, no torch."""
 
 from gan_serve._version import __version__
+from gan_serve.api import generate, interpolate
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -13,7 +14,7 @@ from gan_serve.errors import (
     UnknownLabel,
     UnknownModel,
 )
-from gan_serve.generator import Generator, generate, interpolate
+from gan_serve.generator import Generator
 from gan_serve.hub import list_models
 from gan_serve.samples import Samples
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint import (
-    PRECISION_FILES,
     CheckpointConfig,
     network_file,
     read_config,
@@ -36,7 +34,7 @@ from gan_serve.latents import (
     walk,
 )
 from gan_serve.receipt import GeneratedImage, Walk
-from gan_serve.runtime import Session, check_device
+from gan_serve.runtime import Session
 from gan_serve.samples import Samples
 
 Label = str | int
@@ -61,19 +59,6 @@ class WalkOptions(TypedDict, total=False):
     loop: bool
     label: Label | None
     truncation: float
-
-
-class _LoadOptions(TypedDict, total=False):
-    device: str
-    precision: str
-
-
-class GenerateOptions(SampleOptions, _LoadOptions, total=False):
-    """What ``generate`` takes beside the model and ``n``."""
-
-
-class InterpolateOptions(WalkOptions, _LoadOptions, total=False):
-    """What ``interpolate`` takes beside the model and ``seeds``."""
 
 
 class Generator:
@@ -183,8 +168,8 @@ class Generator:
         >>> image.info["gan_serve"]["seed"]
         7
         """
-        _check_output(output)
-        return _as(output, self.sample(n, **options))
+        check_output(output)
+        return in_form(output, self.sample(n, **options))
 
     def sample(
         self,
@@ -245,8 +230,8 @@ class Generator:
         >>> len(Generator.from_pretrained("fashion-dcgan").interpolate([0, 5, 9], steps=4, loop=True))
         12
         """
-        _check_output(output)
-        return _as(output, self.sample_walk(seeds, **options))
+        check_output(output)
+        return in_form(output, self.sample_walk(seeds, **options))
 
     def sample_walk(
         self,
@@ -343,93 +328,12 @@ class Generator:
         )
 
 
-@overload
-def generate(
-    model: str | Path, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[GenerateOptions]
-) -> list[GeneratedImage]: ...
-
-
-@overload
-def generate(
-    model: str | Path, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[GenerateOptions]
-) -> UInt8Array: ...
-
-
-def generate(
-    model: str | Path,
-    n: int | None = None,
-    *,
-    output: Output = "pil",
-    device: str = "auto",
-    precision: str = "fp32",
-    **options: Unpack[SampleOptions],
-) -> list[GeneratedImage] | UInt8Array:
-    """Draw images with a model by its name or directory; it stays loaded for the next call.
-
-    Args:
-        model, device, precision: as for ``Generator.from_pretrained``.
-        n, output, options: as for ``Generator.generate``.
-
-    >>> generate("fashion-dcgan", n=2, seed=7)[0].size
-    (28, 28)
-    """
-    _check_output(output)
-    return _as(output, _loaded(model, device, precision).sample(n, **options))
-
-
-@overload
-def interpolate(
-    model: str | Path, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[InterpolateOptions]
-) -> list[GeneratedImage]: ...
-
-
-@overload
-def interpolate(
-    model: str | Path, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[InterpolateOptions]
-) -> UInt8Array: ...
-
-
-def interpolate(
-    model: str | Path,
-    seeds: Seeds,
-    *,
-    output: Output = "pil",
-    device: str = "auto",
-    precision: str = "fp32",
-    **options: Unpack[WalkOptions],
-) -> list[GeneratedImage] | UInt8Array:
-    """Draw the frames of a walk through key seeds with a model by its name or directory.
-
-    Args:
-        model, device, precision: as for ``Generator.from_pretrained``.
-        seeds, output, options: as for ``Generator.interpolate``.
-
-    >>> len(interpolate("fashion-dcgan", [0, 5], steps=8))
-    9
-    """
-    _check_output(output)
-    return _as(output, _loaded(model, device, precision).sample_walk(seeds, **options))
-
-
-def _loaded(model: str | Path, device: str, precision: str) -> Generator:
-    check_device(device)
-    if not isinstance(precision, str):
-        raise InvalidOption.unknown("precision", precision, PRECISION_FILES)
-    directory = resolve(model)
-    config = directory / "config.json"
-    changed = config.stat().st_mtime_ns if config.exists() else 0
-    return _load(directory.resolve(), device, precision, changed)
-
-
-@functools.lru_cache(maxsize=4)
-def _load(directory: Path, device: str, precision: str, _changed: int) -> Generator:
-    return Generator(directory, device=device, precision=precision)
-
-
-def _check_output(output: str) -> None:
+def check_output(output: str) -> None:
+    """Raise ``InvalidOption`` where ``output`` is neither ``pil`` nor ``numpy``."""
     if output not in ("pil", "numpy"):
         raise InvalidOption.unknown("output", output, ("pil", "numpy"))
 
 
-def _as(output: Output, samples: Samples) -> list[GeneratedImage] | UInt8Array:
+def in_form(output: Output, samples: Samples) -> list[GeneratedImage] | UInt8Array:
+    """Samples as Pillow images with receipts, or as uint8 [N, H, W, C]."""
     return samples.images() if output == "pil" else samples.pixels

@@ -1,4 +1,5 @@
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,7 +186,7 @@ def test_the_digest_is_of_the_pixels(digits):
     assert data.digest != load_images(digits, resolution=16).digest
 
 
-@pytest.mark.skipif(not __import__("os").path.isdir(FASHION), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not Path(FASHION).is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_fashion_mnist_is_found_by_name():
     train, test = load_images("fashion-mnist"), load_images("fashion-mnist", split="test")
     assert (train.images.shape, test.images.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))

@@ -1,0 +1,112 @@
+"""The functions of the package: a model by its name or directory, loaded once and kept for the next call."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack, overload
+
+from gan_serve.checkpoint import PRECISION_FILES
+from gan_serve.errors import InvalidOption
+from gan_serve.generator import Generator, Output, SampleOptions, WalkOptions, check_output, in_form
+from gan_serve.hub import resolve
+from gan_serve.images import UInt8Array
+from gan_serve.latents import Seeds
+from gan_serve.receipt import GeneratedImage
+from gan_serve.runtime import check_device
+
+
+class _LoadOptions(TypedDict, total=False):
+    device: str
+    precision: str
+
+
+class GenerateOptions(SampleOptions, _LoadOptions, total=False):
+    """What ``generate`` takes beside the model and ``n``."""
+
+
+class InterpolateOptions(WalkOptions, _LoadOptions, total=False):
+    """What ``interpolate`` takes beside the model and ``seeds``."""
+
+
+@overload
+def generate(
+    model: str | Path, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[GenerateOptions]
+) -> list[GeneratedImage]: ...
+
+
+@overload
+def generate(
+    model: str | Path, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[GenerateOptions]
+) -> UInt8Array: ...
+
+
+def generate(
+    model: str | Path,
+    n: int | None = None,
+    *,
+    output: Output = "pil",
+    device: str = "auto",
+    precision: str = "fp32",
+    **options: Unpack[SampleOptions],
+) -> list[GeneratedImage] | UInt8Array:
+    """Draw images with a model by its name or directory; it stays loaded for the next call.
+
+    Args:
+        model, device, precision: as for ``Generator.from_pretrained``.
+        n, output, options: as for ``Generator.generate``.
+
+    >>> generate("fashion-dcgan", n=2, seed=7)[0].size
+    (28, 28)
+    """
+    check_output(output)
+    return in_form(output, _loaded(model, device, precision).sample(n, **options))
+
+
+@overload
+def interpolate(
+    model: str | Path, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[InterpolateOptions]
+) -> list[GeneratedImage]: ...
+
+
+@overload
+def interpolate(
+    model: str | Path, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[InterpolateOptions]
+) -> UInt8Array: ...
+
+
+def interpolate(
+    model: str | Path,
+    seeds: Seeds,
+    *,
+    output: Output = "pil",
+    device: str = "auto",
+    precision: str = "fp32",
+    **options: Unpack[WalkOptions],
+) -> list[GeneratedImage] | UInt8Array:
+    """Draw the frames of a walk through key seeds with a model by its name or directory.
+
+    Args:
+        model, device, precision: as for ``Generator.from_pretrained``.
+        seeds, output, options: as for ``Generator.interpolate``.
+
+    >>> len(interpolate("fashion-dcgan", [0, 5], steps=8))
+    9
+    """
+    check_output(output)
+    return in_form(output, _loaded(model, device, precision).sample_walk(seeds, **options))
+
+
+def _loaded(model: str | Path, device: str, precision: str) -> Generator:
+    check_device(device)
+    if not isinstance(precision, str):
+        raise InvalidOption.unknown("precision", precision, PRECISION_FILES)
+    directory = resolve(model)
+    config = directory / "config.json"
+    changed = config.stat().st_mtime_ns if config.exists() else 0
+    return _load(directory.resolve(), device, precision, changed)
+
+
+@functools.lru_cache(maxsize=4)
+def _load(directory: Path, device: str, precision: str, _changed: int) -> Generator:
+    return Generator(directory, device=device, precision=precision)
