@@ -88,7 +88,7 @@ class CheckpointConfig(_Strict):
     z_dim: Dimension
     c_dim: Annotated[int, Field(ge=0, le=65536)] = 0
     class_names: tuple[str, ...] = ()
-    img_resolution: Dimension
+    img_resolution: Annotated[int, Field(ge=1, le=4096)]
     img_channels: Annotated[int, Field(ge=1, le=3)]
     license: str
     files: dict[str, FileDigest]

@@ -47,7 +47,7 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
         CannotWrite: ``path`` exists and is not an empty directory, or the disk refuses.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise CannotWrite(f"{path} already exists.", "Choose another directory, or remove it first.")
     with cannot_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from gan_serve.latents import (
     choose_seeds,
     latents_from_seeds,
     parse_seeds,
+    shorten,
     truncate,
     walk,
 )
@@ -305,9 +306,10 @@ class Generator:
         """The class of each image, or None where the model has none."""
         if label is None:
             return [key % self.c_dim for key in keys] if self.c_dim else None
-        if isinstance(label, str | int | np.integer) or not self.c_dim or not isinstance(label, Iterable):
+        one_each = _listed(label)
+        if one_each is None or not self.c_dim:
             return [self._class(label)] * len(keys)
-        classes = [self._class(each) for each in label]
+        classes = [self._class(each) for each in one_each]
         if len(classes) != len(keys):
             raise UnknownLabel(
                 f"There are {len(classes)} labels for {len(keys)} images.", "Give one label, or one for each image."
@@ -321,11 +323,19 @@ class Generator:
             return self.class_names.index(label)
         if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < self.c_dim:
             return int(label)
-        shown = repr(label) if len(repr(label)) <= 60 else f"{repr(label)[:57]}..."
         raise UnknownLabel(
-            f"{self.name} has no label {shown}; it has: {', '.join(self.class_names)} (or 0 to {self.c_dim - 1}).",
-            nearest(label, self.class_names),
+            f"{self.name} has no label {shorten(label)}; it has: "
+            f"{', '.join(self.class_names)} (or 0 to {self.c_dim - 1}).",
+            nearest(label, self.class_names) if isinstance(label, str) else "",
         )
+
+
+def _listed(label: Any) -> list[Any] | None:
+    """The labels where there are several, None where it is one; an array of no dimensions is one."""
+    try:
+        return None if isinstance(label, str | bytes) else list(label)
+    except TypeError:
+        return None
 
 
 def check_output(output: str) -> None:

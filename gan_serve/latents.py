@@ -114,7 +114,7 @@ def check_latents(latents: Any, z_dim: int) -> FloatArray:
     """
     try:
         array = np.asarray(latents)
-    except ValueError as error:  # rows of different lengths
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths, tensors that are no arrays
         raise InvalidLatents("latents are not an array of numbers.", f"Give float32 [N, {z_dim}].") from error
     if array.dtype.kind not in "fiu":
         raise InvalidLatents("latents are not an array of numbers.", f"Give float32 [N, {z_dim}].")
@@ -142,7 +142,7 @@ def check_truncation(truncation: Any) -> float:
         value = math.nan
     if not 0.0 <= value <= 1.0:
         raise InvalidTruncation(
-            f"truncation must be a number from 0 to 1, not {_short(truncation)}.",
+            f"truncation must be a number from 0 to 1, not {shorten(truncation)}.",
             "1 leaves the latents as they are; smaller values draw them towards their mean.",
         )
     return value
@@ -217,10 +217,10 @@ def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
     if keys < 2:
         raise InvalidOption("A walk needs at least two seeds.", 'For example "0,5,9".')
     if not isinstance(loop, bool | np.bool_):
-        raise InvalidOption(f"loop must be True or False, not {_short(loop)}.", "True returns to the first seed.")
+        raise InvalidOption(f"loop must be True or False, not {shorten(loop)}.", "True returns to the first seed.")
     if not _check_int(steps, "steps", InvalidOption) >= 1 or walk_length(keys, steps, loop) > MAX_SEEDS:
         raise InvalidOption(
-            f"{_short(steps)} steps between {keys} seeds cannot be drawn.",
+            f"{shorten(steps)} steps between {keys} seeds cannot be drawn.",
             f"Ask for 1 step or more, and at most {MAX_SEEDS:,} frames.",
         )
 
@@ -230,7 +230,7 @@ def _parse_text(text: str) -> list[int]:
     for part in text.split(","):
         match = _RANGE.fullmatch(part)
         if not match:
-            raise InvalidSeeds(f"{_short(part)} is not a seed or a range of seeds.", _SEEDS_HINT)
+            raise InvalidSeeds(f"{shorten(part)} is not a seed or a range of seeds.", _SEEDS_HINT)
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise InvalidSeeds(f"The range {part.strip()!r} runs backwards.", f'Write "{last}-{first}".')
@@ -243,7 +243,7 @@ def _parse_text(text: str) -> list[int]:
 def _check_seed(seed: Any) -> int:
     number = _check_int(seed, "a seed")
     if not 0 <= number < SEED_END:
-        raise InvalidSeeds(f"The seed {_short(number)} is out of range.", _SEEDS_HINT)
+        raise InvalidSeeds(f"The seed {shorten(number)} is out of range.", _SEEDS_HINT)
     return number
 
 
@@ -253,7 +253,7 @@ def _check_int(value: SupportsIndex | Any, what: str, error: type[InvalidSeeds |
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise error(f"{what} must be a whole number, not {_short(value)}.", "Give one such as 7.") from None
+        raise error(f"{what} must be a whole number, not {shorten(value)}.", "Give one such as 7.") from None
 
 
 def _iterator(value: Any) -> Iterator[Any] | None:
@@ -272,9 +272,12 @@ def _check_count(count: int) -> None:
         raise InvalidSeeds("There are no seeds.", _SEEDS_HINT)
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
     """A value as an error message shows it."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 40 else text[:37] + "..."

@@ -120,8 +120,10 @@ class GeneratedImage(Image.Image):
         return image  # type: ignore[return-value]
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """As Pillow's ``save``; a PNG also gets the receipt as a text chunk."""
+        """As Pillow's ``save``; a PNG also gets the receipt as a text chunk, beside those in ``pnginfo``."""
         if RECEIPT_KEY in self.info:
-            info = params.setdefault("pnginfo", PngImagePlugin.PngInfo())
+            info, given = PngImagePlugin.PngInfo(), params.get("pnginfo")
+            info.chunks.extend(given.chunks if given else ())
             info.add_itxt(RECEIPT_KEY, json.dumps(self.info[RECEIPT_KEY], ensure_ascii=False))
+            params["pnginfo"] = info  # writers of other formats pass it by
         super().save(fp, format, **params)

@@ -17,6 +17,9 @@ from gan_serve.latents import FloatArray, latents_from_seeds, walk
 from gan_serve.receipt import Receipt, Walk, read_receipt
 from gan_serve.runtime import GREY_LEVELS
 
+# Pillow's names for what a PNG may hold beside pixels and text; a text of the same name may not hide one.
+CHANGES_WHAT_IS_SEEN = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -71,7 +74,8 @@ def _read(path: str | Path) -> tuple[Receipt, UInt8Array]:
             image.load()
             receipt = read_receipt(image)
             # A palette, transparency, a colour profile or a second frame would change what is seen.
-            beside = set(image.info) - set(getattr(image, "text", ())) - {"dpi"}
+            harmless = {"dpi"} | set(getattr(image, "text", ())) - CHANGES_WHAT_IS_SEEN
+            beside = set(image.info) - harmless
             if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
                 raise ReceiptError(f"{path} was altered: gan-serve writes plain gray or RGB PNGs.")
             return receipt, from_pil(image)

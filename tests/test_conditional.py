@@ -82,6 +82,7 @@ def test_a_label_is_a_name_or_an_index(conditional):
     assert classes_of(conditional.generate(n=3, seed=0, label="Ankle boot", output="numpy")) == [1, 1, 1]
     assert classes_of(conditional.generate(n=2, seed=0, label=0, output="numpy")) == [0, 0]
     assert classes_of(conditional.generate(n=2, seed=0, label=np.int64(1), output="numpy")) == [1, 1]
+    assert classes_of(conditional.generate(n=2, seed=0, label=np.array([1, 0]), output="numpy")) == [1, 0]
     assert classes_of(conditional.generate(seeds="0-2", label=["Bag", 1, "Bag"], output="numpy")) == [0, 1, 0]
 
 
@@ -102,7 +103,10 @@ def test_a_walk_holds_one_label(conditional):
     assert conditional.sample_walk([1, 0], steps=2).labels == ["Ankle boot"] * 3
 
 
-@pytest.mark.parametrize("label", ["bag", "Boot", 2, -1, True, 1.0, ["Bag"], ["Bag", "Bag", "Bag"], [None, None]])
+NO_LABELS = ["bag", "Boot", 2, -1, True, 1.0, ["Bag"], ["Bag", "Bag", "Bag"], [None, None], b"\0\1", 10**400]
+
+
+@pytest.mark.parametrize("label", NO_LABELS)
 def test_any_other_label_is_refused(conditional, label):
     with pytest.raises(UnknownLabel):
         conditional.generate(seeds=[0, 1], label=label)

@@ -129,9 +129,12 @@ def test_what_is_seen_may_not_differ_from_the_pixels(generator, tmp_path):
     text.add_itxt("gan_serve", json.dumps(image.info["gan_serve"]))
     inverted.save(tmp_path / "palette.png", pnginfo=text)
     image.save(tmp_path / "transparent.png", transparency=0)
+    hidden = PngInfo()
+    hidden.add_text("transparency", "a text of that name")
+    image.save(tmp_path / "hidden.png", transparency=0, pnginfo=hidden)
     image.save(tmp_path / "frames.png", save_all=True, append_images=[Image.new("L", image.size)])
     image.save(tmp_path / "profile.png", icc_profile=b"profile")
-    for name in ("palette", "transparent", "frames", "profile"):
+    for name in ("palette", "transparent", "hidden", "frames", "profile"):
         with pytest.raises(ReceiptError):
             verify_image(tmp_path / f"{name}.png")
 
@@ -166,6 +169,8 @@ def test_a_receipt_survives_copies_and_other_text(generator, tmp_path):
     image.save(tmp_path / "mine.png", pnginfo=text, dpi=(72, 72))
     for name in ("copy", "mine"):
         assert verify_image(tmp_path / f"{name}.png").receipt.seed == 3
+    assert len(text.chunks) == 1
+    image.save(tmp_path / "none.png", pnginfo=None)
     image.info.clear()
     image.save(tmp_path / "bare.png")
 

@@ -251,7 +251,7 @@ def _labels_from_subfolders(folder: Path, files: list[Path]) -> tuple[Int64Array
 
 def _fit(data: ImageSet, resolution: int | None, channels: int | None) -> ImageSet:
     """Bring images to the size and the channels that are wanted, by the rule above."""
-    if not len(data):
+    if 0 in data.images.shape:
         raise DataError(f"{data.name} holds no images.", "Give a set with at least one image.")
     height, width = data.images.shape[1:3]
     side = resolution or min(height, width)

@@ -54,8 +54,9 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
         The last snapshot.
 
     Raises:
-        DataError: the images cannot be used. RunError: ``run_dir`` holds a run and ``resume`` is not set, or it was
-        made from other data. DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: the disk refuses.
+        DataError: the images cannot be used. RunError: ``run_dir`` holds a run and ``resume`` is not set, the run was
+        made from other data or has shown more than ``kimg``, another process writes to it, or the training diverged.
+        DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: the disk refuses.
     """
     run_dir = Path(run_dir)
     _check_run_dir(run_dir, resume)
@@ -63,7 +64,7 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
     # Load data.
     data = load_images(config.data, resolution=config.resolution, channels=config.channels)
     device = pick_device(config.device)
-    threads = config.threads or torch.get_num_threads()
+    threads = config.threads or min(torch.get_num_threads(), 256)  # as the config allows
     torch.set_num_threads(threads)
     config = config.model_copy(update={"channels": data.img_channels, "threads": threads, "device": device.type})
 
@@ -72,6 +73,7 @@ def train(config: TrainConfig, run_dir: str | Path, *, resume: bool = False, qui
 
     with sole_writer(run_dir):
         # Take them up where an earlier process left them.
+        _check_run_dir(run_dir, resume)  # again: another process may have begun meanwhile
         remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
         earlier = snapshots(run_dir)
         if earlier:
@@ -103,7 +105,8 @@ def _loop(training: Training, images: Tensor, monitor: Monitor, run_dir: Path) -
     tick_started, tick_shown = time.perf_counter(), training.shown
     last_snapshot = None
     with _stop_on_signal() as stop:
-        while training.shown < config.kimg * 1000 and not stop.is_set():
+        stopping = False
+        while training.shown < config.kimg * 1000 and not stopping:
             # One step of each network.
             before = training.shown
             indices = order.batch(training.shown, config.batch_size).to(training.device)
@@ -111,12 +114,13 @@ def _loop(training: Training, images: Tensor, monitor: Monitor, run_dir: Path) -
             monitor.step(training.shown, training.means)
 
             # End of a tick: log, grid, snapshot.
+            stopping = stop.is_set()
             finished = training.shown >= config.kimg * 1000
-            if before // tick_size != training.shown // tick_size or finished or stop.is_set():
+            if before // tick_size != training.shown // tick_size or finished or stopping:
                 seconds = time.perf_counter() - tick_started
                 training.seconds += seconds
                 record = training.record(images_per_s=(training.shown - tick_shown) / seconds)
-                _check_finite(record)
+                _check_finite(record, training)
                 with cannot_write(run_dir):
                     monitor.tick(training.ema.generator, record)
                     last_snapshot = save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
@@ -259,13 +263,16 @@ def _check_kimg(config: TrainConfig, shown: int) -> None:
         )
 
 
-def _check_finite(record: dict[str, Any]) -> None:
+def _check_finite(record: dict[str, Any], training: Training) -> None:
     """Stop before a snapshot of a run that has diverged takes the place of a good one."""
     wrong = [name for name, value in record.items() if not math.isfinite(value)]
+    weights = (*training.generator.parameters(), *training.discriminator.parameters())
+    if not all(bool(torch.isfinite(values).all()) for values in weights):
+        wrong.append("a weight")
     if wrong:
         raise RunError(
             f"Training diverged before {record['kimg']:g} kimg: {', '.join(wrong)} is not finite.",
-            "The last snapshot is from before. Start anew with lower learning rates (--set g_lr=..., d_lr=...).",
+            "No snapshot was written since. Start anew with lower learning rates (--set g_lr=..., --set d_lr=...).",
         )
 
 

@@ -123,6 +123,7 @@ def _invalid_body(request: Request, error: Mapping[str, Any]) -> Response:
     """What is wrong with a body that is no JSON object; the fields of one are checked in ``schemas``."""
     if error["type"] in ("json_invalid", "missing"):
         return status_envelope(400)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
         return status_envelope(415)
     return envelope(422, ErrorDetail(code=InvalidRequest.code, message="The body is not a JSON object.", hint=_OBJECT))
