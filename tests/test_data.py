@@ -1,15 +1,13 @@
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.training.data import NAMED_SOURCES, load_images
+from gan_serve.training.data import load_images
 
 rng = np.random.default_rng(0)
-FASHION = NAMED_SOURCES["fashion-mnist"].folders[0]
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -186,7 +184,7 @@ def test_the_digest_is_of_the_pixels(digits):
     assert data.digest != load_images(digits, resolution=16).digest
 
 
-@pytest.mark.skipif(not Path(FASHION).is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.usefixtures("fashion_mnist")
 def test_fashion_mnist_is_found_by_name():
     train, test = load_images("fashion-mnist"), load_images("fashion-mnist", split="test")
     assert (train.images.shape, test.images.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))

@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from gan_serve.training.data import NAMED_SOURCES
+from servers import free_port
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,17 +69,16 @@ def test_the_command_line_block_runs(shell, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"grid.png", "pictures", "walk.gif"}
 
 
-def test_the_http_block_runs(shell, tmp_path, unused_port):
-    code = _block("curl").replace("3000", str(unused_port))
+def test_the_http_block_runs(shell, tmp_path):
+    code = _block("curl").replace("3000", str(free_port()))
     output = shell(f"trap 'kill $(jobs -p)' EXIT\n{code}")
     assert "verified, bit-equal" in output
     assert (tmp_path / "served.gif").read_bytes().startswith(b"GIF89a")
 
 
+@pytest.mark.usefixtures("fashion_mnist")
 def test_the_training_block_runs(shell, tmp_path):
     """As typed, but for the length: a few steps instead of hours."""
-    if not any(Path(folder).is_dir() for folder in NAMED_SOURCES["fashion-mnist"].folders):
-        pytest.skip("Debian's dataset-fashion-mnist is not installed")
     code = _block("gan-serve train").replace("--run-dir runs/fashion", "--run-dir runs/fashion --kimg 0.3")
     shell(code)
     assert (tmp_path / "mine.png").exists()
