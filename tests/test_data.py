@@ -1,11 +1,13 @@
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gan_serve.errors import DataError
+from gan_serve.errors import DataError, InvalidOption
 from gan_serve.training.data import load_images
+from gan_serve.training.sources.image_set import new_images
 
 rng = np.random.default_rng(0)
 
@@ -154,13 +156,80 @@ def test_arrays_are_resized_by_the_same_rule(digits):
     assert len(data.class_names) == 10
 
 
-def test_broken_images_are_named(tmp_path):
-    Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(tmp_path / "good.png")
+def test_a_few_broken_images_are_skipped_and_named(tmp_path):
+    for kind in ("a", "b"):
+        (tmp_path / kind).mkdir()
+        for number in range(9):
+            pixels = rng.integers(0, 256, (32, 32), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{number}.png")
+    (tmp_path / "a" / "0.png").write_bytes(b"not a png")  # the first, and so not the one that gives the size
+    whole = (tmp_path / "b" / "3.png").read_bytes()
+    (tmp_path / "b" / "3a.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("L", (32, 32), 9).save(tmp_path / "b" / "9.png")
+    data = load_images(tmp_path)
+    assert [skipped.split(":")[0] for skipped in data.skipped] == ["a/0.png", "b/3a.png"]  # 2 of 20: a tenth
+    assert "cannot identify" in data.skipped[0]
+    assert data.images.shape == (18, 32, 32, 1)
+    assert np.bincount(data.labels).tolist() == [8, 10]
+    assert data.names[7:9] == ("a/8.png", "b/0.png")
+    np.testing.assert_array_equal(data.images[11], np.asarray(Image.open(tmp_path / "b" / "3.png"))[..., None])
+    assert (data.images[-1] == 9).all()
+
+
+def test_many_broken_images_stop_the_run_and_are_named(tmp_path):
+    for number in range(8):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
     (tmp_path / "bad.png").write_bytes(b"not a png")
-    whole = (tmp_path / "good.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"2 of 3 .*bad\.png.*cut\.png"):
+    with pytest.raises(DataError, match=r"1 of 9 .*bad\.png"):
         load_images(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"9 of 9 .* and 4 more"):
+        load_images(tmp_path)
+
+
+def test_hidden_files_are_left_out(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"macOS puts these beside every file")
+    (tmp_path / ".thumbnails").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / ".thumbnails" / "a.png")
+    assert load_images(tmp_path).names == ("a.png",)
+
+
+def test_folders_that_hold_everything_are_no_labels(tmp_path):
+    for kind in ("cat", "dog"):
+        folder = tmp_path / "download" / "images" / kind
+        folder.mkdir(parents=True)
+        Image.new("L", (8, 8)).save(folder / "1.png")
+    assert load_images(tmp_path).class_names == ("cat", "dog")
+    one = load_images(tmp_path / "download" / "images" / "cat" / "..", resolution=4)
+    assert (one.class_names, one.name) == (("cat", "dog"), "images")
+    assert load_images(tmp_path / "download" / "images" / "cat").labels is None
+
+
+def test_folders_called_train_and_test_are_splits(tmp_path):
+    for split, count in (("train", 3), ("Test", 2)):
+        for kind in ("cat", "dog"):
+            (tmp_path / split / kind).mkdir(parents=True)
+            for number in range(count):
+                Image.new("L", (8, 8), count).save(tmp_path / split / kind / f"{number}.png")
+    train, test = load_images(tmp_path), load_images(tmp_path, split="test")
+    assert (len(train), len(test)) == (6, 4)
+    assert train.class_names == test.class_names == ("cat", "dog")
+    (tmp_path / "Test").rename(tmp_path / ".hidden")
+    with pytest.raises(DataError, match="has no test folder; it has: train"):
+        load_images(tmp_path, split="test")
+
+
+def test_a_split_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(InvalidOption, match="no split 'tset'; there are: train, test") as error:
+        load_images(tmp_path, split="tset")
+    assert "'test'" in error.value.hint
+
+
+def test_a_set_too_large_for_the_memory_is_refused():
+    with pytest.raises(DataError, match="1000000000 images of 1024x1024 need 3145728 GB"):
+        new_images(10**9, 1024, 3)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
@@ -182,6 +251,17 @@ def test_the_digest_is_of_the_pixels(digits):
     data = load_images(digits)
     assert data.digest == load_images(digits).digest
     assert data.digest != load_images(digits, resolution=16).digest
+    unlabelled = load_images(digits, labels="none")
+    assert unlabelled.digest == data.digest
+    assert (unlabelled.labels, unlabelled.class_names, unlabelled.labels_digest) == (None, (), None)
+
+
+def test_the_labels_digest_is_of_labels_and_names(digits):
+    data = load_images(digits)
+    assert data.labels_digest == load_images(digits, resolution=16).labels_digest
+    turned = replace(data, labels=data.labels[::-1])
+    renamed = replace(data, class_names=(*data.class_names[:-1], "nine"))
+    assert len({data.labels_digest, turned.labels_digest, renamed.labels_digest}) == 3
 
 
 @pytest.mark.usefixtures("fashion_mnist")

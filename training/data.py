@@ -1,266 +1,122 @@
-"""Training images from wherever they lie: IDX files, an npz, a folder of images, or a data set known by name.
+"""Training images from wherever they lie: ``load_images`` opens every kind of source.
 
-Everything becomes one array in memory, uint8 [N, H, W, C]. The rule for images of another size: cut the largest square
-from the middle, then resize with Lanczos. Colour becomes gray by ITU-R 601 luma where one channel is asked for. Image
-files are read by ``image_files``.
+A folder, tar or zip of images, IDX files, an npz, parquet files, a data set known by name or one on the Hugging Face
+Hub: each has its file in ``sources/``. Everything becomes one array in memory, uint8 [N, H, W, C]. The rule for images
+of another size: cut the largest square from the middle, then resize with Lanczos. Colour becomes gray by ITU-R 601 luma
+where one channel is asked for. Single image files are read by ``image_files``, labels of a table by ``sources.labels``.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
-import zipfile
-import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
 from gan_serve.errors import DataError, nearest
-from gan_serve.images import UInt8Array
-from gan_serve.training.image_files import BROKEN, SUFFIXES, find_images, read_image, resize
+from gan_serve.training.image_files import find_images, is_junk
+from gan_serve.training.sources import arrays, hub
+from gan_serve.training.sources.files import ARCHIVE_SUFFIXES, is_archive, name_of, read_image_files
+from gan_serve.training.sources.image_set import ImageSet, Int64Array, fit
+from gan_serve.training.sources.labels import NONE, read_table, relabel
+from gan_serve.training.sources.named import NAMED_SOURCES, NamedSource, load_named
+from gan_serve.training.sources.parquet import read_parquet
+from gan_serve.training.sources.splits import check_split, files_of_split
 
-FASHION_MNIST_CLASSES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
-IDX_FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-             "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}  # fmt: skip
+__all__ = ["NAMED_SOURCES", "ImageSet", "Int64Array", "NamedSource", "load_images"]
 
-MAX_CLASSES = 65536  # as a checkpoint's config allows
-
-Int64Array = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images of one size, with labels where the source has them.
-
-    images: uint8 [N, H, W, C], H = W, C 1 (gray) or 3 (RGB).
-    labels: int64 [N] from 0 to len(class_names)-1, or None.
-    license, credit: of the data, where they are known; a checkpoint's card states them.
-    """
-
-    name: str
-    images: UInt8Array
-    labels: Int64Array | None = None
-    class_names: tuple[str, ...] = ()
-    license: str = "other"
-    credit: str = "the trainer's own images"
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def img_resolution(self) -> int:
-        """Width and height in pixels."""
-        return int(self.images.shape[1])
-
-    @property
-    def img_channels(self) -> int:
-        """1 for gray, 3 for RGB."""
-        return int(self.images.shape[3])
-
-    @property
-    def digest(self) -> str:
-        """``sha256:...`` of the images in their order: two runs with the same digest saw the same pixels."""
-        shape = "x".join(map(str, self.images.shape))
-        return "sha256:" + hashlib.sha256(f"{shape}\n".encode() + self.images.tobytes()).hexdigest()
-
-
-@dataclass(frozen=True)
-class NamedSource:
-    """A data set that is found by name: where to look, and what its labels are called."""
-
-    folders: tuple[str, ...]
-    class_names: tuple[str, ...]
-    license: str
-    credit: str
-    how_to_get: str
-
-
-NAMED_SOURCES = {
-    "fashion-mnist": NamedSource(
-        folders=("/usr/share/datasets/fashion-mnist",),
-        class_names=FASHION_MNIST_CLASSES,
-        license="mit",
-        credit="Zalando SE, MIT licence (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747)",
-        how_to_get="On Debian and Ubuntu: apt-get install dataset-fashion-mnist. "
-        "Elsewhere, put its four *-ubyte.gz files in a folder and pass the folder.",
-    )
-}
+KINDS = f"Give a folder of images, an archive ({', '.join(ARCHIVE_SUFFIXES)}), an .npz, .parquet or IDX files."
 
 
 def load_images(
-    source: str | Path, *, split: str = "train", resolution: int | None = None, channels: int | None = None
+    source: str | Path,
+    *,
+    split: str = "train",
+    resolution: int | None = None,
+    channels: int | None = None,
+    labels: str | None = None,
 ) -> ImageSet:
     """Read a data set.
 
     Args:
-        source: a name (``fashion-mnist``), a folder with IDX files, one IDX file, an npz with ``images``
-            (and ``labels``, ``class_names``), or a folder of images (subfolders are labels).
+        source: a name (``fashion-mnist``, ``mnist``, ``cifar10``), ``hf://datasets/org/name[@revision][/path]``, a
+            folder, tar or zip of images (subfolders are labels), a folder of such archives, a folder with IDX files,
+            one IDX file, an npz with ``images`` (and ``labels``, ``class_names``, ``filenames``), parquet files.
         split: ``train`` or ``test``, where the source has both.
-        resolution: wanted width and height; the source's own if None.
+        resolution: wanted width and height; the source's own if None (of image files: that of the first).
         channels: 1 or 3; the source's own if None.
+        labels: where labels come from, if not from the source: ``file.csv:column``, ``file.npz:attribute`` (looked for
+            here, then in the source's folder); ``none`` drops the source's own.
 
     Raises:
-        DataError: nothing there, an empty folder, broken files (each named), arrays of a wrong shape.
+        DataError: nothing there, no images in it, a damaged file, more than a tenth of the images broken (fewer are
+            left out and named in ``skipped``), arrays of a wrong shape, labels that do not fit, a failed download.
+        InvalidOption: ``split`` is neither.
 
     >>> load_images("fashion-mnist").images.shape  # doctest: +SKIP
     (60000, 28, 28, 1)
     """
-    if str(source) in NAMED_SOURCES:
-        data = _read_named(str(source), split)
+    check_split(split)
+    name = str(source)
+    fetched = hub.fetch(name) if name.startswith(hub.PREFIX) else None
+    path = fetched.path if fetched else Path(source).expanduser()
+    # The table is read first: a misspelt column should not cost the minutes that the images take.
+    table = read_table(labels, fetched.root if fetched else path) if labels not in (None, NONE) else None
+    if name in NAMED_SOURCES:
+        data = load_named(name, split)
     else:
-        path = Path(source).expanduser()
-        if os.path.isdir(path):  # Path.is_dir raises where a name is too long
-            data = _read_idx_folder(path, split) if _has_idx(path) else _read_folder(path, resolution, channels)
-        elif path.suffix == ".npz" and os.path.isfile(path):
-            data = _read_npz(path)
-        elif os.path.isfile(path) and "ubyte" in path.name:
-            data = ImageSet(path.name, _read_idx(path, dimensions=3)[..., None])
-        elif os.path.isfile(path):
-            raise DataError(
-                f"{path} is neither an npz nor an IDX file.", "Give a folder of images, an .npz or IDX files."
-            )
-        else:
-            shown = str(source) if len(str(source)) < 100 else f"{str(source)[:100]}..."
-            raise DataError(
-                f"There is no data at {shown}.",
-                nearest(source, NAMED_SOURCES) or f"Give a folder, an .npz, or a name: {', '.join(NAMED_SOURCES)}.",
-            )
-    return _fit(data, resolution, channels)
-
-
-def _read_named(name: str, split: str) -> ImageSet:
-    source = NAMED_SOURCES[name]
-    for folder in source.folders:
-        if _has_idx(Path(folder)):
-            data = _read_idx_folder(Path(folder), split)
-            return replace(
-                data, name=name, class_names=source.class_names, license=source.license, credit=source.credit
-            )
-    raise DataError(f"The data set {name} is not on this machine.", source.how_to_get)
-
-
-def _find_idx(folder: Path, stem: str) -> Path | None:
-    candidates = (folder / stem, folder / f"{stem}.gz")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _has_idx(folder: Path) -> bool:
-    return any(_find_idx(folder, images) for images, _ in IDX_FILES.values())
-
-
-def _read_idx_folder(folder: Path, split: str) -> ImageSet:
-    image_stem, label_stem = IDX_FILES[split]
-    image_file, label_file = _find_idx(folder, image_stem), _find_idx(folder, label_stem)
-    if image_file is None:
-        raise DataError(f"{folder} has no {image_stem}[.gz].", f"Put the {split} images there.")
-    images = _read_idx(image_file, dimensions=3)[..., None]
-    if label_file is None:
-        return ImageSet(folder.name, images)
-    labels = _read_idx(label_file, dimensions=1).astype(np.int64)
-    if len(labels) != len(images):
-        raise DataError(f"{label_file} has {len(labels)} labels for {len(images)} images.", "Fetch both files again.")
-    return ImageSet(folder.name, images, labels, tuple(str(label) for label in range(int(labels.max(initial=0)) + 1)))
-
-
-def _read_idx(path: Path, dimensions: int) -> UInt8Array:
-    """IDX as MNIST uses it: two zero bytes, 8 for uint8, the number of dimensions, their big-endian sizes, the data."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.", "Fetch the file again.") from error
-    header = 4 + 4 * dimensions
-    shape = tuple(int(size) for size in np.frombuffer(raw[4:header], ">u4"))
-    if raw[:4] != bytes((0, 0, 8, dimensions)) or len(raw) != header + int(np.prod(shape)):
-        raise DataError(f"{path} is not a whole IDX file of {dimensions} dimensions.", "Fetch the file again.")
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
-
-
-def _read_npz(path: Path) -> ImageSet:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            contents = {name: arrays[name] for name in ("images", "labels", "class_names") if name in arrays}
-            names = ", ".join(arrays.files)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is not a readable npz: {error}.", "Write it with numpy.savez_compressed.") from error
-    if "images" not in contents:
-        raise DataError(f"{path} has no array 'images'; it has: {names}.", "Store uint8 [N, H, W] or [N, H, W, C].")
-    images = contents["images"]
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape[1:]:
-        raise DataError(
-            f"'images' in {path} is {images.dtype} {list(images.shape)}.",
-            "It must be uint8 [N, H, W] or [N, H, W, 1 or 3].",
+        data = _read_path(path, split, resolution, channels)
+    if fetched:
+        data = replace(
+            data,
+            name=fetched.repo.split("/")[-1],
+            license=fetched.license,
+            credit=f"{fetched.repo} on the Hugging Face Hub, revision {fetched.revision[:12]}",
         )
-    if "labels" not in contents:
-        return ImageSet(path.stem, images)
-    labels = contents["labels"]
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
+    data = fit(data, resolution, channels)
+    if table:
+        return relabel(data, table)
+    return replace(data, labels=None, class_names=()) if labels == NONE else data
+
+
+def _read_path(path: Path, split: str, resolution: int | None, channels: int | None) -> ImageSet:
+    if not os.path.exists(path):  # Path.exists raises where a name is too long
+        shown = str(path) if len(str(path)) < 100 else f"{str(path)[:100]}..."
         raise DataError(
-            f"'labels' in {path} is {labels.dtype} {list(labels.shape)}.",
-            f"It must be whole numbers [{len(images)}], from 0.",
+            f"There is no data at {shown}.",
+            nearest(path, NAMED_SOURCES) or f"{KINDS} Or a name: {', '.join(NAMED_SOURCES)}.",
         )
-    count = int(labels.max(initial=0)) + 1
-    if count > MAX_CLASSES:
-        raise DataError(f"'labels' in {path} go up to {count - 1}.", f"There may be {MAX_CLASSES} classes, from 0.")
-    class_names = tuple(str(name) for name in np.atleast_1d(contents.get("class_names", np.arange(count))))
-    if len(class_names) < count:
-        raise DataError(f"{path} names {len(class_names)} classes for {count} labels.", "Name every class.")
-    return ImageSet(path.stem, images, labels.astype(np.int64), class_names)
+    if os.path.isdir(path):
+        return _read_folder(path, split, resolution, channels)
+    if path.suffix == ".npz":
+        return arrays.read_npz(path)
+    if path.suffix == ".parquet":
+        return read_parquet([path], path.stem, resolution, channels)
+    if is_archive(path):
+        return read_image_files([path], name_of(path), split, resolution, channels)
+    if "ubyte" in path.name:
+        return ImageSet(path.name, arrays.read_idx(path, dimensions=3)[..., None])
+    raise DataError(f"{path} is neither an archive of images nor an npz, parquet or IDX file.", KINDS)
 
 
-def _read_folder(folder: Path, resolution: int | None, channels: int | None) -> ImageSet:
-    files = find_images(folder)
-    if not files:
-        raise DataError(f"{folder} holds no images.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
-    images: list[Image.Image] = []
-    broken: list[str] = []
-    for path in files:
-        try:
-            # Small at once: the folder may hold more than fits in memory.
-            image = read_image(path, resolution or (images[0].width if images else None))
-            images.append(resize(image, min(image.size)))
-        except BROKEN as error:
-            broken.append(f"{path.relative_to(folder)}: {error}")
-    if broken:
-        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        raise DataError(
-            f"{len(broken)} of {len(files)} images in {folder} cannot be read ({'; '.join(broken[:5])}{more}).",
-            "Repair or remove them.",
-        )
-    mode = {1: "L", 3: "RGB"}[channels or (3 if any(image.mode == "RGB" for image in images) else 1)]
-    side = images[0].width
-    pixels = np.stack([np.asarray(image.convert(mode)) for image in images]).reshape(len(images), side, side, -1)
-    labels, class_names = _labels_from_subfolders(folder, files)
-    return ImageSet(folder.resolve().name, pixels, labels, class_names)
+def _read_folder(folder: Path, split: str, resolution: int | None, channels: int | None) -> ImageSet:
+    """Read the first of these that a folder holds: IDX files, parquet, images, archives of images, an npz."""
+    if arrays.has_idx(folder):
+        return arrays.read_idx_folder(folder, split)
+    if tables := _files(folder, split, lambda path: path.suffix == ".parquet"):
+        return read_parquet(tables, name_of(folder), resolution, channels)
+    if not find_images(folder):
+        if archives := _files(folder, split, is_archive):
+            return read_image_files(archives, name_of(folder), split, resolution, channels)
+        if packed := _files(folder, split, lambda path: path.suffix == ".npz"):
+            if len(packed) > 1:
+                raise DataError(f"{folder} holds {len(packed)} npz files.", f"Give one of them, such as {packed[0]}.")
+            return arrays.read_npz(packed[0])
+    return read_image_files([folder], name_of(folder), split, resolution, channels)
 
 
-def _labels_from_subfolders(folder: Path, files: list[Path]) -> tuple[Int64Array | None, tuple[str, ...]]:
-    if any(path.parent == folder for path in files):
-        return None, ()
-    parents = [path.relative_to(folder).parts[0] for path in files]
-    class_names = tuple(sorted(set(parents)))
-    return np.array([class_names.index(parent) for parent in parents], np.int64), class_names
-
-
-def _fit(data: ImageSet, resolution: int | None, channels: int | None) -> ImageSet:
-    """Bring images to the size and the channels that are wanted, by the rule above."""
-    if 0 in data.images.shape:
-        raise DataError(f"{data.name} holds no images.", "Give a set with at least one image.")
-    height, width = data.images.shape[1:3]
-    side = resolution or min(height, width)
-    mode = {1: "L", 3: "RGB"}[channels or data.img_channels]
-    if (height, width) == (side, side) and data.img_channels == (channels or data.img_channels):
-        return data
-    fitted = [
-        np.asarray(resize(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).convert(mode), side))
-        for image in data.images
-    ]
-    images = np.stack(fitted).reshape(len(data), side, side, -1)
-    return replace(data, images=images)
+def _files(folder: Path, split: str, wanted: Callable[[Path], bool]) -> list[Path]:
+    """The files below ``folder`` that are ``wanted`` and not hidden, those of ``split`` where their names tell."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if wanted(path) and path.is_file())
+    names = sorted(path.as_posix() for path in paths if not is_junk(path.parts))
+    return [folder / name for name in files_of_split(names, split, str(folder))]

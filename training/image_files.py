@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for damaged files
+# What Pillow raises for damaged files: its decoders trust lengths and indices that they find in them.
+BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
+    Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files below ``folder``, in the order of their names."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """All image files below ``folder`` that are not hidden, in the order of their names."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if is_image_name(path.name) and not is_junk(path.relative_to(folder).parts) and path.is_file()
+    )
 
 
-def read_image(path: Path, resolution: int | None = None) -> Image.Image:
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image, by its suffix."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def is_junk(parts: Sequence[str]) -> bool:
+    """Whether a path (its parts, as seen from the source) is hidden or what macOS puts into archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def read_image(file: Path | BinaryIO, resolution: int | None = None) -> Image.Image:
     """Read an image as mode L or RGB, cut and resized to ``resolution`` where one is given.
 
     It is turned as its EXIF orientation says; what is transparent lies on white; 16 bits become 8; gray stays gray
@@ -25,7 +46,7 @@ def read_image(path: Path, resolution: int | None = None) -> Image.Image:
     Raises:
         One of ``BROKEN``: it cannot be read, or has values whose range is not known (32 bits, floats).
     """
-    with Image.open(path) as opened:
+    with Image.open(file) as opened:
         if resolution:
             opened.draft(None, (2 * resolution, 2 * resolution))  # JPEG: decode no more than is needed
         image = _eight_bits(ImageOps.exif_transpose(opened))
