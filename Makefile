@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lowest lint format serve bench clean
+.PHONY: demo test lowest lint format serve bench bench-train clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -41,6 +41,9 @@ lowest:  ## run the tests with the lower bounds of the dependencies
 
 bench: .venv/dev  ## measure; figures go to benchmarks/
 	$(BIN)/python benchmarks/sampling.py
+
+bench-train: .venv/dev  ## measure training beside PyTorch's DCGAN tutorial (half an hour on two cores)
+	$(BIN)/python benchmarks/training.py --quality 20
 
 clean:
 	rm -rf .venv .venv-lowest build dist *.egg-info demo

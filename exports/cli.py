@@ -19,8 +19,8 @@ def register(group: click.Group) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory for the checkpoint.")
 @click.option("--name", help="The checkpoint's name; that of the directory if not given.")
 @click.option("--license", help="SPDX name; that of the data where it is known, else `other`.")
-@click.option("--snapshot", type=click.Path(path_type=Path), help="A snapshot of the run; the last if not given.")
-def export(run: Path, out: Path, name: str | None, license: str | None, snapshot: Path | None) -> None:
+@click.option("--snapshot", help="A snapshot of the run, or `best`; the last if not given.")
+def export(run: Path, out: Path, name: str | None, license: str | None, snapshot: str | None) -> None:
     """Turn a training run into a checkpoint, certified against torch."""
     with needs_extra("train"):
         from gan_serve.exports.export import export_run

@@ -1,4 +1,10 @@
-"""A generator as one self-contained ONNX file: z float32 [N, z_dim] in, img uint8 [N, H, W, C] out, N dynamic."""
+"""A generator as one self-contained ONNX file: latents, labels and psi in, pixels out, any number of images.
+
+z    float32 [N, z_dim]
+c    int64 [N], the class of each image, where the generator is conditional
+psi  float32 [N], truncation towards the mean w, where the generator has a space w
+img  uint8 [N, H, W, C]
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,15 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
+from gan_serve.checkpoint import TruncationSpace
 from gan_serve.errors import ExportRefused
 from gan_serve.training.networks import to_pixels
 
@@ -20,45 +28,121 @@ OPSET = 20
 
 
 class PixelGenerator(nn.Module):
-    """A generator with the conversion of its images from [-1, 1] to pixels: what the ONNX file computes."""
+    """A generator with the conversion of its images from [-1, 1] to pixels: what the ONNX file computes.
+
+    Args:
+        generator: has the attributes ``z_dim``, ``c_dim`` and ``truncation_space``; see ``training/networks``.
+    """
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
+        self.z_dim = cast(int, generator.z_dim)
+        self.c_dim = cast(int, generator.c_dim)
+        self.truncation_space = cast(TruncationSpace, generator.truncation_space)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """z float32 [N, z_dim] -> uint8 [N, H, W, C], rounded to the nearest grey level."""
-        return to_pixels(self.generator(z))
+    def forward(self, z: Tensor, c: Tensor | None = None, psi: Tensor | None = None) -> Tensor:
+        """z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> uint8 [N, H, W, C], to the nearest grey level."""
+        images = self.generator(z, c, psi) if self.truncation_space == "w" else self.generator(z, c)
+        return to_pixels(images)
+
+    def example(self, n: int = 2) -> dict[str, Tensor]:
+        """The inputs that this generator has, by name, for n images; more than one, or the export would fix N."""
+        inputs = {"z": torch.zeros(n, self.z_dim)}
+        if self.c_dim:
+            inputs["c"] = torch.zeros(n, dtype=torch.int64)
+        if self.truncation_space == "w":
+            inputs["psi"] = torch.ones(n)
+        return inputs
 
 
-def to_onnx(generator: nn.Module, z_dim: int) -> bytes:
-    """Export a generator in eval mode, on the CPU. The same weights give the same bytes.
+def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Export a generator in eval mode, on the CPU. The same weights and metadata give the same bytes.
+
+    Args:
+        generator: see ``PixelGenerator``.
+        metadata: what the file says of itself, its ``metadata_props``.
 
     Raises:
-        ExportRefused: the file does not pass ONNX's own checks, or holds anything but standard operators.
+        ExportRefused: the file does not pass ONNX's own checks, fixes the number of images, or holds anything but
+        standard operators.
     """
-    example = torch.zeros(2, z_dim)
+    network = PixelGenerator(generator).eval()
+    example = network.example()
+    n = torch.export.Dim("N")
     with _quiet():
         program = torch.onnx.export(
-            PixelGenerator(generator).eval(),
-            (example,),
+            network,
+            kwargs=example,
             dynamo=True,
             external_data=False,
-            input_names=["z"],
+            input_names=list(example),
             output_names=["img"],
-            dynamic_shapes={"z": {0: torch.export.Dim("N")}},
+            dynamic_shapes={name: {0: n} for name in example},
             opset_version=OPSET,
             verbose=False,
         )
     model = cast("torch.onnx.ONNXProgram", program).model_proto
     _strip_metadata(model)
+    _fix_order_of_sums(model.graph)
+    onnx.helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
         raise ExportRefused(f"The exported network is not valid ONNX: {error}") from error
+    fixed = [value.name for value in model.graph.input if not value.type.tensor_type.shape.dim[0].dim_param]
+    if fixed:
+        raise ExportRefused(f"The exported network fixes the number of images by {', '.join(fixed)}; it must be free.")
     if domains := {node.domain for node in model.graph.node} - {""}:
         raise ExportRefused(f"The exported network needs operators of {', '.join(domains)}; any ONNX Runtime must do.")
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _fix_order_of_sums(graph: onnx.GraphProto) -> None:
+    """Replace means over [N, C] and over the channels or the pixels of [N, C, H, W] by sums of a fixed order.
+
+    ONNX Runtime's ReduceMean adds in an order that depends on where in memory an image lies and on whether it is alone,
+    so that a seed would not always be the same image. Products and pooling have no such dependence.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info)
+    }
+    for node in graph.node:
+        over = _mean_over(node, constants, shapes)
+        if over is None:
+            continue
+        channels = shapes[node.input[0]][1]
+        if over == "pixels":
+            node.op_type = "GlobalAveragePool"
+            del node.input[1]
+        else:
+            node.op_type = "MatMul" if over == "features" else "Conv"
+            node.input[1] = f"mean_of_{channels}_{over}"
+            if node.input[1] not in constants:
+                shape = (channels, 1) if over == "features" else (1, channels, 1, 1)
+                weights = onnx.numpy_helper.from_array(np.full(shape, 1 / channels, np.float32), node.input[1])
+                constants[weights.name] = weights
+                graph.initializer.append(weights)
+        del node.attribute[:]
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _mean_over(
+    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], shapes: Mapping[str, list[int]]
+) -> str | None:
+    """``features`` where a node is a mean over [N, C], ``channels`` or ``pixels`` of [N, C, H, W], None elsewhere."""
+    if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in constants:
+        return None
+    if any(attribute.name == "keepdims" and not attribute.i for attribute in node.attribute):
+        return None
+    rank = len(shapes.get(node.input[0], ()))
+    axes = {int(axis) % max(rank, 1) for axis in onnx.numpy_helper.to_array(constants[node.input[1]])}
+    what = {(2, (1,)): "features", (4, (1,)): "channels", (4, (2, 3)): "pixels"}
+    return what.get((rank, tuple(sorted(axes))))
 
 
 def _strip_metadata(model: onnx.ModelProto) -> None:

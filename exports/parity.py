@@ -1,4 +1,8 @@
-"""How far an ONNX file is from torch, pixel by pixel, and whether its images depend on the batch."""
+"""How far an ONNX file is from torch, pixel by pixel, and whether its images depend on the batch.
+
+Measured over seeds x labels x truncations x batch sizes. The number of images a truncation is bounded, so that a
+network with many classes takes no longer than one without: fewer seeds under each label, and at most 16 labels.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +14,44 @@ from torch import nn
 
 from gan_serve.errors import ExportRefused
 from gan_serve.exports.onnx import PixelGenerator
-from gan_serve.latents import latents_from_seeds, truncate
-from gan_serve.runtime import open_session
+from gan_serve.latents import latents_from_seeds
+from gan_serve.runtime import draw, network_inputs, open_session
 
-SEEDS = range(256)
+IMAGES = 256  # for each truncation
+MAX_LABELS = 16
 TRUNCATIONS = (1.0, 0.7, 0.5)
 BATCH_SIZES = (1, 2, 3, 7, 16, 64)
 BOUND = 1  # grey levels
 
 
 class Parity(BaseModel):
-    """``parity.json``: the largest difference in any pixel, in grey levels, and over what it was measured."""
+    """``parity.json``: the largest difference in any pixel, in grey levels, and over what it was measured.
+
+    ``seeds`` from 0 on under each of ``labels`` classes (0 where the model has none), at each truncation.
+    """
 
     max_difference: int
     differing_pixels: float
     bound: int
     batch_invariant: bool
     seeds: int
+    labels: int = 0
     truncations: tuple[float, ...]
     batch_sizes: tuple[int, ...]
     torch_version: str
     onnxruntime_version: str
 
 
-def measure_parity(model: bytes, generator: nn.Module, z_dim: int) -> Parity:
+def spread(count: int, limit: int = MAX_LABELS) -> list[int]:
+    """All numbers below ``count`` where they are at most ``limit``, else that many at equal distances, ends included.
+
+    >>> spread(3), spread(1000, limit=4)
+    ([0, 1, 2], [0, 333, 666, 999])
+    """
+    return [round(number) for number in np.linspace(0, count - 1, min(count, limit)).tolist()]
+
+
+def measure_parity(model: bytes, generator: nn.Module) -> Parity:
     """Compare an ONNX file with its torch generator (eval mode, CPU), both in fp32.
 
     Raises:
@@ -41,25 +59,29 @@ def measure_parity(model: bytes, generator: nn.Module, z_dim: int) -> Parity:
     """
     session, _ = open_session(model, "cpu")
     reference = PixelGenerator(generator).eval()
-    latents = latents_from_seeds(SEEDS, z_dim)
+    labels = spread(reference.c_dim)
+    seeds = IMAGES // max(len(labels), 1)
+    latents = latents_from_seeds(range(seeds), reference.z_dim)
+    classes = None
+    if labels:
+        latents, classes = np.tile(latents, (len(labels), 1)), np.repeat(np.array(labels, np.int64), seeds)
 
     differences, invariant = [], True
     for truncation in TRUNCATIONS:
-        z = truncate(latents, truncation)
+        inputs = network_inputs(latents, classes, truncation, reference.truncation_space)
         with torch.no_grad():
-            expected = reference(torch.from_numpy(z)).numpy().astype(np.int16)
-        whole = session.run(["img"], {"z": z})[0]
-        differences.append(np.abs(whole - expected))
-        for size in BATCH_SIZES:
-            pieces = [session.run(["img"], {"z": z[start : start + size]})[0] for start in range(0, len(z), size)]
-            invariant = invariant and np.array_equal(np.concatenate(pieces), whole)
+            expected = reference(**{name: torch.from_numpy(values) for name, values in inputs.items()}).numpy()
+        whole = draw(session, inputs, batch=len(latents))
+        differences.append(np.abs(whole.astype(np.int16) - expected))
+        invariant = invariant and all(np.array_equal(draw(session, inputs, batch=size), whole) for size in BATCH_SIZES)
     difference = np.stack(differences)
     parity = Parity(
         max_difference=int(difference.max()),
         differing_pixels=float((difference > 0).mean()),
         bound=BOUND,
         batch_invariant=invariant,
-        seeds=len(SEEDS),
+        seeds=seeds,
+        labels=len(labels),
         truncations=TRUNCATIONS,
         batch_sizes=BATCH_SIZES,
         torch_version=torch.__version__,

@@ -1,7 +1,7 @@
 """A checkpoint: a directory with config.json, generator.onnx and what describes them. Equally a Hub repository.
 
 config.json             this module's schema
-generator.onnx          z float32 [N, z_dim] (and c int64 [N]) -> img uint8 [N, H, W, C]
+generator.onnx          z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> img uint8 [N, H, W, C]
 generator.safetensors   the averaged weights, for fine-tuning
 metrics.json            quality, the protocol in each metric's name
 parity.json             how far ONNX is from torch
@@ -16,7 +16,7 @@ import io
 import json
 import struct
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -33,6 +33,7 @@ WEIGHTS_FILE = "generator.safetensors"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
+TruncationSpace = Literal["z", "w"]  # where latents are drawn towards their mean; w: by the network's input psi
 
 
 class _Strict(BaseModel):
@@ -88,6 +89,7 @@ class CheckpointConfig(_Strict):
     z_dim: Dimension
     c_dim: Annotated[int, Field(ge=0, le=65536)] = 0
     class_names: tuple[str, ...] = ()
+    truncation_space: TruncationSpace = "z"
     img_resolution: Annotated[int, Field(ge=1, le=4096)]
     img_channels: Annotated[int, Field(ge=1, le=3)]
     license: str

@@ -31,7 +31,6 @@ from gan_serve.latents import (
     latents_from_seeds,
     parse_seeds,
     shorten,
-    truncate,
     walk,
 )
 from gan_serve.receipt import GeneratedImage, Walk
@@ -192,7 +191,8 @@ class Generator:
             seeds: a list of ints, an int, or text such as ``"0-3,10"``; from 0 to 2**32-1.
             latents: float32 [N, z_dim] in place of seeds.
             label: a class name or index for all images, or one for each; without one, a seed takes seed mod c_dim.
-            truncation: from 0 to 1; 1 leaves the latents as they are, smaller draws them towards their mean.
+            truncation: from 0 to 1; 1 leaves the latents as they are, smaller draws them towards their mean, in w where
+                the network has that space (StyleGAN's psi), else in z.
 
         Raises:
             InvalidSeeds, InvalidLatents, InvalidTruncation, UnknownLabel, InvalidOption: what was wrong, and what would
@@ -289,7 +289,7 @@ class Generator:
         latents: FloatArray | None = None,
         path: Walk | None = None,
     ) -> Samples:
-        pixels = self._session.run(truncate(z, truncation), None if classes is None else np.array(classes, np.int64))
+        pixels = self._session.run(z, None if classes is None else np.array(classes, np.int64), truncation)
         return Samples(
             pixels=pixels,
             model=self.name,

@@ -7,15 +7,16 @@ The pixels of an image do not depend on the batch that it was in.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint import CheckpointConfig
+from gan_serve.checkpoint import CheckpointConfig, TruncationSpace
 from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
 from gan_serve.images import UInt8Array
-from gan_serve.latents import FloatArray, latents_from_seeds
+from gan_serve.latents import FloatArray, latents_from_seeds, truncate
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -44,17 +45,28 @@ class Session:
         self._check_signature()
         self._check_golden_sample()
 
-    def run(self, latents: FloatArray, labels: Int64Array | None = None) -> UInt8Array:
-        """Draw images: latents float32 [N, z_dim], labels int64 [N] where conditional -> uint8 [N, H, W, C]."""
-        return draw(self._session, latents, labels)
+    def run(self, latents: FloatArray, labels: Int64Array | None = None, truncation: float = 1.0) -> UInt8Array:
+        """Draw images.
+
+        Args:
+            latents: float32 [N, z_dim], not truncated.
+            labels: int64 [N], from 0 to c_dim-1, where the model is conditional.
+            truncation: from 0 to 1, in the space of the checkpoint's ``truncation_space``.
+
+        Returns:
+            uint8 [N, H, W, C].
+        """
+        return draw(self._session, network_inputs(latents, labels, truncation, self.config.truncation_space))
 
     def _check_signature(self) -> None:
         inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
         outputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
         config, side = self.config, self.config.img_resolution
-        expected_inputs = {"z": ("tensor(float)", [config.z_dim])} | (
-            {"c": ("tensor(int64)", [])} if config.c_dim else {}
-        )
+        expected_inputs: dict[str, tuple[str, list[int]]] = {"z": ("tensor(float)", [config.z_dim])}
+        if config.c_dim:
+            expected_inputs["c"] = ("tensor(int64)", [])
+        if config.truncation_space == "w":
+            expected_inputs["psi"] = ("tensor(float)", [])
         expected_outputs = {"img": ("tensor(uint8)", [side, side, config.img_channels])}
         if inputs != expected_inputs or outputs != expected_outputs:
             raise InvalidCheckpoint(
@@ -76,15 +88,28 @@ class Session:
             )
 
 
-def draw(session: onnxruntime.InferenceSession, latents: FloatArray, labels: Int64Array | None = None) -> UInt8Array:
-    """Run a session over any number of latents, in pieces; see ``Session.run``."""
-    pieces = []
-    for start in range(0, len(latents), MAX_BATCH):
-        piece = slice(start, start + MAX_BATCH)
-        inputs: dict[str, Any] = {"z": latents[piece]}
-        if labels is not None:
-            inputs["c"] = labels[piece]
-        pieces.append(session.run(["img"], inputs)[0])
+def network_inputs(
+    latents: FloatArray, labels: Int64Array | None, truncation: float, space: TruncationSpace
+) -> dict[str, Any]:
+    """What a network is fed: ``z`` float32 [N, z_dim], ``c`` int64 [N] where there are labels, ``psi`` float32 [N].
+
+    A network with a space w truncates there by itself, towards its mean w, by psi; in any other z is truncated.
+    """
+    in_w = space == "w"
+    inputs: dict[str, Any] = {"z": latents if in_w else truncate(latents, truncation)}
+    if labels is not None:
+        inputs["c"] = labels
+    if in_w:
+        inputs["psi"] = np.full(len(latents), truncation, np.float32)
+    return inputs
+
+
+def draw(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], *, batch: int = MAX_BATCH) -> UInt8Array:
+    """Run a session over N images, at most ``batch`` at a time: arrays [N, ...] by input -> uint8 [N, H, W, C]."""
+    pieces = [
+        session.run(["img"], {name: values[start : start + batch] for name, values in inputs.items()})[0]
+        for start in range(0, len(inputs["z"]), batch)
+    ]
     return np.concatenate(pieces)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import random
+import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,16 +17,15 @@ import torch
 from PIL import Image
 
 from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunError
-from gan_serve.training import losses
-from gan_serve.training.config import command_line, make_config, parse_settings, recipes
+from gan_serve.training.config import command_line, make_config, parse_settings
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.monitor import read_log, write_curves
-from gan_serve.training.networks import build_discriminator, build_generator
+from gan_serve.training.recipes import recipes
+from gan_serve.training.recorder import best_kimg
 from gan_serve.training.run import sole_writer
 from gan_serve.training.state import DataOrder, load_snapshot, snapshots
-from gan_serve.training.trainer import Training, pick_device, train
-
-SMALL = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 0.5, "z_dim": 16, "threads": 1, "device": "cpu"}
+from gan_serve.training.trainer import pick_device, train
+from runs import SMALL, same, train_command, whole_lines
 
 
 def small_config(digits: Path, **settings: object):
@@ -47,7 +45,7 @@ def test_a_run_writes_its_config_log_grids_curves_and_snapshots(run):
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [record["kimg"] for record in log] == [0.512, 1.024, 1.504, 2.016]
     for record in log:
-        assert all(math.isfinite(value) for value in record.values())
+        assert all(math.isfinite(value) for value in record.values() if not isinstance(value, list))
         assert {"d_loss", "g_loss", "d_real_acc", "d_fake_acc", "d_acc", "g_acc", "images_per_s"} <= set(record)
         with Image.open(run / "grids" / f"kimg{record['kimg']:010.3f}.png") as grid:
             assert grid.size == (8 * 10 + 2, 8 * 10 + 2)
@@ -59,14 +57,6 @@ def test_a_run_writes_its_config_log_grids_curves_and_snapshots(run):
 def test_training_changes_the_grid(run):
     first, *_, last = sorted((run / "grids").iterdir())
     assert np.abs(np.asarray(Image.open(first), float) - np.asarray(Image.open(last), float)).mean() > 0.2
-
-
-def test_every_weight_of_both_networks_moves(digits):
-    training = Training.start(small_config(digits, channels=1), torch.device("cpu"))
-    before = {name: value.clone() for name, value in _parameters(training)}
-    training.step(torch.rand(32, 1, 8, 8) * 2 - 1)
-    for name, value in _parameters(training):
-        assert not torch.equal(value, before[name]), name
 
 
 def test_a_new_run_does_not_overwrite_another(run, digits):
@@ -142,47 +132,22 @@ def test_a_damaged_snapshot_is_named(tmp_path):
         load_snapshot(path)
 
 
-def test_sigkill_at_three_random_moments_gives_the_same_weights(digits, tmp_path):
-    settings = {"kimg": 16, "kimg_per_tick": 1}
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    reference = subprocess.Popen(_command(digits, undisturbed, settings), stdout=subprocess.DEVNULL)
-
-    seed = random.randrange(2**32)
-    print("moments drawn with seed", seed)  # pytest shows it where the test fails
-    moments = random.Random(seed)
-    for ticks in (3, 3, 3):
-        process = subprocess.Popen(_command(digits, killed, settings), stdout=subprocess.DEVNULL)
-        before = len(_log(killed))
-        while process.poll() is None and len(_log(killed)) < before + ticks:
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0.0, 0.2))  # within a tick, or while its snapshot is written
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert subprocess.run(_command(digits, killed, settings), stdout=subprocess.DEVNULL, check=False).returncode == 0
-    assert reference.wait() == 0
-
-    assert _same(load_snapshot(snapshots(undisturbed)[-1]), load_snapshot(snapshots(killed)[-1]), ignoring="seconds")
-    kimg = [record["kimg"] for record in _log(killed)]
-    assert kimg == [record["kimg"] for record in _log(undisturbed)]
-    assert not list(killed.rglob("*.part"))
-
-
 def test_sigterm_writes_a_snapshot_and_leaves(digits, tmp_path):
     process = subprocess.Popen(
-        _command(digits, tmp_path / "run", {"kimg": 10_000, "kimg_per_tick": 2}), stdout=subprocess.DEVNULL
+        train_command(digits, tmp_path / "run", kimg=10_000, kimg_per_tick=2), stdout=subprocess.DEVNULL
     )
-    while not _log(tmp_path / "run"):
+    while not whole_lines(tmp_path / "run"):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
     shown = load_snapshot(snapshots(tmp_path / "run")[-1])["shown"]
-    assert shown / 1000 == _log(tmp_path / "run")[-1]["kimg"]
+    assert shown / 1000 == whole_lines(tmp_path / "run")[-1]["kimg"]
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_no_half_snapshot(digits, tmp_path):
     """The kernel refuses files beyond a size, as a full disk would."""
-    limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *_command(digits, tmp_path / "run", {"kimg": 1})]
+    limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *train_command(digits, tmp_path / "run", kimg=1)]
     outcome = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert outcome.returncode == 1
     assert "Error: Cannot write" in outcome.stderr
@@ -250,68 +215,73 @@ def test_the_command_line_of_a_config_makes_it_again():
     assert words == "gan-serve train --recipe dcgan-28 --data 'my photos' --run-dir RUN --kimg 5 --set g_lr=0.0001"
 
 
-# Networks
+def test_any_command_line_trains_the_same(tmp_path):
+    asked = {
+        "data": "x", "labels": "table.csv:kind", "kimg": 1234.5678, "g_lr": 0.000123456789, "channels": 1, "bf16": True,
+        "augment": "color,cutout", "flip": True, "minibatch": "std",
+    }  # fmt: skip
+    config = make_config("dcgan-28", asked)
+    words = shlex.split(command_line(config))
+    pairs = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+    typed = {word.removeprefix("--"): words[at + 1] for at, word in enumerate(words) if word in ("--kimg", "--labels")}
+    assert make_config("dcgan-28", {"data": "x"} | parse_settings(pairs) | typed) == config
 
 
-@pytest.mark.parametrize(("resolution", "channels"), [(28, 1), (32, 3), (8, 1), (64, 3)])
-def test_networks_are_built_from_resolution_and_channels(resolution, channels):
-    generator = build_generator("dcgan28", z_dim=100, img_resolution=resolution, img_channels=channels)
-    discriminator = build_discriminator("dcgan28", img_resolution=resolution, img_channels=channels)
-    images = generator(torch.randn(2, 100))
-    assert images.shape == (2, channels, resolution, resolution)
-    assert images.abs().max() <= 1
-    assert discriminator(images).shape == (2,)
+def test_resuming_where_no_run_is_says_so(cli, tmp_path):
+    outcome = cli("train", "--resume", "--run-dir", tmp_path / "nothing")
+    assert outcome.code == 1
+    assert "holds no run to go on with" in outcome.err
 
 
-def test_the_generator_of_the_lesson_has_its_layers():
-    generator = build_generator("dcgan28", z_dim=100, img_resolution=28, img_channels=1)
-    weights = {name: tuple(value.shape) for name, value in generator.named_parameters() if "norm" not in name}
-    assert weights == {
-        "layers.dense.weight": (12544, 100),
-        "layers.conv1.weight": (256, 128, 5, 5),
-        "layers.conv2.weight": (128, 64, 5, 5),
-        "layers.conv3.weight": (64, 1, 5, 5),
-        "layers.conv3.bias": (1,),
-    }
+# The best snapshot
 
 
-@pytest.mark.parametrize("resolution", [4, 30])
-def test_a_resolution_that_cannot_be_built_is_refused(resolution):
-    with pytest.raises(InvalidOption, match="multiple of 4"):
-        build_generator("dcgan28", z_dim=100, img_resolution=resolution, img_channels=1)
+def test_the_best_snapshot_is_kept_beside_the_last(digits, tmp_path):
+    qualities = iter([3.0, 1.0, math.nan, 2.0, 5.0, 4.0])
+    config = small_config(digits, kimg=3, keep_snapshots=1, ticks_per_evaluation=1)
+    train(config, tmp_path / "run", quiet=True, evaluate=lambda _generator: {"mine": next(qualities)})
+    kept = [load_snapshot(path)["shown"] for path in snapshots(tmp_path / "run")]
+    assert kept == [1024, 3008]
+    assert best_kimg(tmp_path / "run") == 1.024
 
 
-def test_an_unknown_family_names_the_nearest():
-    with pytest.raises(InvalidOption, match="dcgan29"):
-        build_generator("dcgan29")
+def test_no_quality_is_measured_where_none_is_wanted(digits, tmp_path):
+    config = small_config(digits, ticks_per_evaluation=0)
+    train(config, tmp_path / "run", quiet=True, evaluate=lambda _generator: pytest.fail("measured"))
+    assert best_kimg(tmp_path / "run") is None
 
 
-# Losses and averages against closed forms
+def test_a_diversity_is_that_of_the_whole_set_in_any_order(digits, tmp_path):
+    with np.load(digits) as arrays:
+        order = np.argsort(arrays["labels"], kind="stable")
+        np.savez(tmp_path / "sorted.npz", images=arrays["images"][order])
+    found = []
+    for data in (digits, tmp_path / "sorted.npz"):
+        run_dir = tmp_path / f"run-{data.stem}"
+        train(small_config(data, kimg=0.1), run_dir, quiet=True)
+        metrics = json.loads((run_dir / "run.json").read_text())["data"]["metrics"]
+        found.append(metrics["pairwise_l1_1000_train"])
+    assert found[0] == pytest.approx(found[1], rel=0.05)
 
 
-def test_losses_are_ln_2_where_the_discriminator_cannot_tell():
-    zero = torch.zeros(5)
-    real, fake = losses.soft_targets(5, smoothing=0, noise=0, like=zero)
-    assert losses.discriminator_bce(zero, zero, real, fake).item() == pytest.approx(math.log(2))
-    assert losses.generator_non_saturating(zero).item() == pytest.approx(math.log(2))
+def test_a_run_too_short_to_grow_says_so(digits, tmp_path, capsys):
+    config = make_config("progressive", SMALL | {"data": str(digits), "kimg": 0.1, "width": 0.1})
+    train(config, tmp_path / "run")
+    assert "grow to level 0 of 1" in capsys.readouterr().out
 
 
-def test_a_sure_discriminator_has_no_loss_and_the_generator_still_a_gradient():
-    sure = torch.full((5,), 20.0)
-    real, fake = losses.soft_targets(5, smoothing=0, noise=0, like=sure)
-    assert losses.discriminator_bce(sure, -sure, real, fake).item() == pytest.approx(0, abs=1e-6)
-    logits = (-sure).requires_grad_()
-    losses.generator_non_saturating(logits).backward()
-    assert logits.grad.sum().item() == pytest.approx(-1, abs=1e-6)
+def test_parts_of_one_image_are_refused(digits, tmp_path):
+    with pytest.raises(InvalidOption, match="one image to each part"):
+        train(small_config(digits, accumulate=32), tmp_path / "run", quiet=True)
 
 
-def test_soft_targets_are_one_sided_or_noisy():
-    like = torch.zeros(1000)
-    real, fake = losses.soft_targets(1000, smoothing=0.1, noise=0, like=like)
-    assert (real.unique().tolist(), fake.unique().tolist()) == ([pytest.approx(0.9)], [0.0])
-    real, fake = losses.soft_targets(1000, smoothing=0, noise=0.1, like=like)
-    assert 0.9 <= real.min() < 0.91 < 0.99 < real.max() <= 1
-    assert 0 <= fake.min() < 0.01 < 0.09 < fake.max() <= 0.1
+def test_a_file_that_is_no_snapshot_is_named(tmp_path):
+    torch.save([1, 2], tmp_path / "kimg000001.000.pt")
+    with pytest.raises(RunError, match="no snapshot"):
+        load_snapshot(tmp_path / "kimg000001.000.pt")
+
+
+# Averages against closed forms
 
 
 def test_the_average_halves_an_influence_every_half_life():
@@ -329,7 +299,7 @@ def test_no_average_copies_the_generator():
     ema = GeneratorEMA(network, half_life_kimg=0)
     network(torch.randn(8, 3))
     ema.update(network, batch_size=8)
-    assert _same(ema.generator.state_dict(), network.state_dict())
+    assert same(ema.generator.state_dict(), network.state_dict())
 
 
 # Data order
@@ -353,31 +323,3 @@ def test_the_order_follows_from_seed_and_position_alone():
 
 def test_a_set_smaller_than_a_batch_is_shown_several_times():
     assert sorted(DataOrder(3, seed=0).batch(0, 9).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-
-
-def _parameters(training: Training):
-    yield from training.generator.named_parameters(prefix="generator")
-    yield from training.discriminator.named_parameters(prefix="discriminator")
-
-
-def _command(digits: Path, run_dir: Path, settings: dict[str, object]) -> list[str]:
-    words = [sys.executable, "-m", "gan_serve.cli", "train", "--quiet", "--resume", "--run-dir", run_dir]
-    values = SMALL | settings | {"data": digits, "recipe": "dcgan-28"}
-    words += ["--recipe", values.pop("recipe"), "--data", values.pop("data")]
-    return [str(word) for word in words] + [f"--set={key}={value}" for key, value in values.items()]
-
-
-def _log(run_dir: Path) -> list[dict[str, float]]:
-    path = run_dir / "log.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
-
-
-def _same(one: object, other: object, ignoring: str = "") -> bool:
-    """Bit for bit."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[k], other[k], ignoring) for k in one if k != ignoring)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(_same(a, b, ignoring) for a, b in zip(one, other, strict=True))
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return torch.equal(one, other)
-    return one == other

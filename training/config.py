@@ -5,17 +5,29 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from torch import nn
 
 from gan_serve.errors import InvalidOption, nearest
+from gan_serve.training.losses import LOSSES
+from gan_serve.training.networks import arguments_of, find_family
+from gan_serve.training.recipes import recipes
+
+
+def _names(value: object) -> object:
+    """``"color,cutout"`` as typed, or a list."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+LossName = Literal["non-saturating", "saturating", "lsgan", "hinge", "wasserstein"]
+Augmentation = Literal["color", "translation", "cutout"]
 
 
 class TrainConfig(BaseModel):
@@ -24,46 +36,76 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
     recipe: str  # name of the recipe it began with
+
+    # Images
     data: str  # source of the images, as typed
-    resolution: Annotated[int, Field(ge=8, le=1024)]  # width and height of the images
+    labels: str | None = None  # where labels come from, beside the source's own: file.csv:column, file.npz:attribute
+    resolution: Annotated[int, Field(ge=8, le=1024, multiple_of=4)]  # width and height of the images
     channels: Literal[1, 3] | None = None  # gray or RGB; None: as the data
+    flip: bool = False  # mirror half of the real images left to right
+    augment: Annotated[tuple[Augmentation, ...], BeforeValidator(_names)] = ()  # of all that D sees, joined by commas
+
+    # Networks
     family: str  # generator and discriminator, training/networks
     z_dim: Count = 100  # numbers in a latent
+    width: Positive = 1.0  # multiplies all channel counts of both networks
+    conditional: bool = False  # both networks are told the label
+    conditioning: Literal["planes", "projection"] = "planes"  # how the discriminator is told
+    upsampling: Literal["transposed", "nearest"] | None = None  # of a dcgan generator
+    activation: Literal["relu", "leaky"] | None = None  # of a dcgan generator
+    style_mixing: Annotated[float, Field(ge=0, le=1)] | None = None  # stylegan: share of images with two latents
+    d_norm: Literal["batch", "layer", "instance", "none"] | None = None  # normalisation in the discriminator
+    minibatch: Literal["none", "std", "discrimination"] | None = None  # how D compares the images of a batch
+    dropout: Share | None = None  # of the discriminator's activations
+    spectral_norm: bool = False  # divide each of the discriminator's weights by its largest singular value
+    init_std: Weight = 0.0  # first weights are drawn from N(0, init_std²); 0: as torch does
+    stage_kimg: Positive | None = None  # progressive: how long a size is trained before the next fades in
+    fade_kimg: Positive | None = None  # progressive: how long the next takes to fade in
+
+    # Length
     kimg: Positive  # thousands of real images shown in all
-    batch_size: Annotated[int, Field(ge=2)] = 128  # real images a step
-    g_lr: Positive = 2e-4  # Adam's learning rate of the generator
-    d_lr: Positive = 2e-4  # and of the discriminator
-    beta1: Share = 0.5  # Adam's first decay; 0.5 as in the DCGAN paper
-    beta2: Share = 0.999  # Adam's second decay
+    batch_size: Annotated[int, Field(ge=2)] = 128  # real images in a step of the discriminator, over all processes
+    accumulate: Count = 1  # parts that a batch is cut into, one after the other, to save memory
+
+    # The game
+    loss: LossName = "non-saturating"  # training/losses.py
+    n_critic: Count = 1  # steps of the discriminator for one of the generator
+    gp_weight: Weight = 0.0  # gradient penalty between real and generated images
+    r1: Weight = 0.0  # γ of the gradient penalty on real images
+    r1_every: Count = 1  # steps of the discriminator from one R1 penalty to the next, which then weighs as much more
+    clip: Weight = 0.0  # bound of the discriminator's weights; 0: none
     label_smoothing: Share = 0.0  # one-sided: real images aim at 1 - label_smoothing
     label_noise: Share = 0.0  # targets move towards each other by up to this
-    dropout: Share = 0.3  # of the discriminator's activations
-    ema_kimg: Annotated[float, Field(ge=0)] = 10.0  # half-life of the generator's average; 0: no average
+    label_flip: Share = 0.0  # share of images whose target is the wrong one
+    instance_noise: Weight = 0.0  # deviation of the noise on all images that D sees
+    instance_noise_kimg: Weight = 0.0  # ... which fades out over this; 0: it stays
+    feature_matching: Weight = 0.0  # weight of the distance between mean features of real and generated images
+    mode_seeking: Weight = 0.0  # weight of the penalty on latents that give like images
+
+    # Optimisers
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    g_lr: Positive = 2e-4  # learning rate of the generator
+    d_lr: Positive = 2e-4  # and of the discriminator
+    g_beta1: Share = 0.5  # Adam's first decay; 0.5 as in the DCGAN paper
+    g_beta2: Share = 0.999  # Adam's second decay, and RMSprop's only one
+    d_beta1: Share = 0.5
+    d_beta2: Share = 0.999
+    ema_kimg: Weight = 10.0  # half-life of the generator's average; 0: no average
+
+    # What is written
     kimg_per_tick: Positive = 20.0  # between two log lines, grids and snapshots
+    ticks_per_evaluation: Annotated[int, Field(ge=0)] = 5  # between two measurements of quality; 0: none
     keep_snapshots: Count = 2  # how many of the last are kept
+
+    # How it is computed
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of weights, latents, data order, dropout
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch finds it
     threads: Annotated[int, Field(ge=1, le=256)] | None = None  # CPU threads; None: torch's choice, then recorded
+    bf16: bool | None = None  # convolutions in bfloat16; None: where the processor has units for it, then recorded
+    compile: bool = False  # torch.compile both networks
 
 
-class Recipe(NamedTuple):
-    """A named starting point: where it comes from, and the config it sets."""
-
-    name: str
-    title: str
-    source: str
-    needs: str
-    config: Mapping[str, Any]
-
-
-def recipes() -> dict[str, Recipe]:
-    """Read every recipe in ``training/recipes``, by name."""
-    found = {}
-    for file in sorted(resources.files("gan_serve.training.recipes").iterdir(), key=lambda entry: entry.name):
-        if file.name.endswith(".toml"):
-            name = file.name.removesuffix(".toml")
-            found[name] = Recipe(name=name, **tomllib.loads(file.read_text()))
-    return found
+OF_THE_MACHINE = ("device", "threads")  # what another machine may choose otherwise
 
 
 def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
@@ -78,7 +120,7 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
     available = recipes()
     if recipe not in available:
         raise InvalidOption.unknown("recipe", recipe, available)
-    return check_config({"recipe": recipe} | dict(available[recipe].config) | dict(settings))
+    return check_config(dict(available[recipe].config) | dict(settings) | {"recipe": recipe})
 
 
 def check_config(values: Mapping[str, Any]) -> TrainConfig:
@@ -88,12 +130,69 @@ def check_config(values: Mapping[str, Any]) -> TrainConfig:
         hint = nearest(unknown[0], TrainConfig.model_fields) or f"Settings are: {', '.join(TrainConfig.model_fields)}."
         raise InvalidOption(f"There is no setting {unknown[0]!r}.", hint)
     try:
-        return TrainConfig.model_validate(dict(values))
+        config = TrainConfig.model_validate(dict(values))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidOption(
             f"The settings do not fit: {problems}.", "See training/config.py for every setting."
         ) from error
+    _check_together(config)
+    return config
+
+
+def generator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
+    """What ``build_generator`` takes for a config; a checkpoint records it."""
+    return _network_arguments(find_family(config.family).generator, config, img_channels, c_dim)
+
+
+def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
+    """What ``build_discriminator`` takes for a config."""
+    return _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
+
+
+def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channels: int, c_dim: int) -> dict[str, Any]:
+    """The settings that are arguments of a network; those left at None are the network's own choice."""
+    values = config.model_dump() | {
+        "img_resolution": config.resolution, "img_channels": img_channels, "c_dim": c_dim
+    }  # fmt: skip
+    return {name: values[name] for name in arguments_of(network) if values.get(name) is not None}
+
+
+def _check_together(config: TrainConfig) -> None:
+    """Refuse settings that a family of networks lacks, that need another one, or that spoil each other."""
+    family = find_family(config.family)
+    known = (*arguments_of(family.generator), *arguments_of(family.discriminator))
+    for option in ("upsampling", "activation", "style_mixing", "d_norm", "minibatch", "dropout"):
+        if getattr(config, option) is not None and option not in known:
+            raise InvalidOption(
+                f"Networks of the family {config.family} have no {option}.",
+                f"They have: {', '.join(dict.fromkeys(name for name in known if name in TrainConfig.model_fields))}.",
+            )
+    grows = hasattr(family.generator, "set_level")
+    if grows and (config.stage_kimg is None or config.fade_kimg is None):
+        raise InvalidOption(f"Networks of the family {config.family} grow.", "Set stage_kimg and fade_kimg.")
+    if not grows and (config.stage_kimg is not None or config.fade_kimg is not None):
+        raise InvalidOption(
+            f"Networks of the family {config.family} do not grow.", "stage_kimg and fade_kimg are for progressive."
+        )
+    for option, needed in (("r1_every", "r1"), ("instance_noise_kimg", "instance_noise")):
+        if getattr(config, option) != TrainConfig.model_fields[option].default and not getattr(config, needed):
+            raise InvalidOption(f"{option} has no effect without {needed}.", f"Add --set {needed}=...")
+    if config.init_std and config.family in ("progressive", "stylegan"):
+        raise InvalidOption(
+            f"Networks of the family {config.family} scale their weights themselves.", "Leave init_std at 0."
+        )
+    softened = [name for name in ("label_smoothing", "label_noise", "label_flip") if getattr(config, name)]
+    if softened and not LOSSES[config.loss].has_targets:
+        raise InvalidOption(
+            f"The loss {config.loss} has no targets that {softened[0]} could change.",
+            f"Add --set {softened[0]}=0, or take the loss non-saturating, saturating or lsgan.",
+        )
+    if config.batch_size % config.accumulate:
+        raise InvalidOption(
+            f"A batch of {config.batch_size} cannot be cut into {config.accumulate} equal parts.",
+            "accumulate must divide batch_size.",
+        )
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -108,7 +207,8 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
         if not equals or not key:
             raise InvalidOption(f"--set takes key=value, not {pair!r}.", "For example: --set batch_size=64")
         try:
-            settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            read = tomllib.loads(f"value = {value}")["value"]
+            settings[key.strip()] = read if isinstance(read, bool | int | float | str | list) else value.strip()
         except tomllib.TOMLDecodeError:
             settings[key.strip()] = value.strip()
     return settings
@@ -123,11 +223,19 @@ def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
     plain = make_config(config.recipe, {"data": config.data})
     parts = ["gan-serve", "train", "--recipe", config.recipe, "--data", config.data, "--run-dir", run_dir]
     for key, value in config.model_dump().items():
-        found_by_the_run = key in ("channels", "device", "threads")
-        if value != getattr(plain, key) and not found_by_the_run:
-            text = f"{value:g}" if isinstance(value, float) else str(value)
-            parts += ["--kimg", text] if key == "kimg" else ["--set", f"{key}={text}"]
+        if value != getattr(plain, key) and key not in OF_THE_MACHINE:
+            text = _as_typed(value)
+            parts += [f"--{key}", text] if key in ("kimg", "labels") else ["--set", f"{key}={text}"]
     return shlex.join(parts)
+
+
+def _as_typed(value: object) -> str:
+    """A setting's value as ``--set`` reads it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class GeneratorEMA:
-    """Keeps an averaged copy of a generator, weights and BatchNorm statistics alike.
+    """Keeps an averaged copy of a generator, weights and BatchNorm statistics alike; other buffers are copied.
 
     After each step of N images, ema = lerp(current, ema, 0.5 ** (N / half_life)): an image's influence halves every
     ``half_life_kimg`` thousand images, whatever the batch size (Karras et al. 2018, appendix C).
@@ -23,9 +23,12 @@ class GeneratorEMA:
     def update(self, generator: nn.Module, batch_size: int) -> None:
         """Move the average towards ``generator`` after a step of ``batch_size`` images."""
         beta = 0.5 ** (batch_size / (self.half_life_kimg * 1000)) if self.half_life_kimg else 0.0
-        current = generator.state_dict()
-        for name, averaged in self.generator.state_dict().items():
-            if averaged.is_floating_point():
-                averaged.lerp_(current[name], 1.0 - beta)
+        averaged: list[Tensor] = list(self.generator.parameters())
+        current: list[Tensor] = list(generator.parameters())
+        for (name, kept), new in zip(self.generator.named_buffers(), generator.buffers(), strict=True):
+            if name.endswith(("running_mean", "running_var")):
+                averaged.append(kept)
+                current.append(new)
             else:
-                averaged.copy_(current[name])
+                kept.copy_(new)
+        torch._foreach_lerp_(averaged, current, 1.0 - beta)

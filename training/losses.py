@@ -1,23 +1,47 @@
 """Adversarial losses on logits, one short function each, with formula and source.
 
-D(x) is the discriminator's logit and σ the sigmoid. All functions take logits float [N] and return a scalar.
+D(x) is the discriminator's (critic's) output before any sigmoid, and σ the sigmoid. All functions take float [N] and
+return a scalar. To add a loss, write its two functions, name them in ``LOSSES``, and its name in ``config.LossName``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def discriminator_bce(real_logits: Tensor, fake_logits: Tensor, real_target: Tensor, fake_target: Tensor) -> Tensor:
+class Targets(NamedTuple):
+    """What a discriminator should say of each real and each generated image, both float [N]."""
+
+    real: Tensor
+    fake: Tensor
+
+
+class Loss(NamedTuple):
+    """The two sides of a game.
+
+    discriminator: (real_logits, fake_logits, targets) -> loss. generator: (fake_logits) -> loss.
+    has_targets: whether targets count, so that they can be smoothed, noisy or flipped.
+    boundary: the logit above which the discriminator says "real"; None for a critic, which gives no such verdict.
+    """
+
+    discriminator: Callable[[Tensor, Tensor, Targets], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    has_targets: bool
+    boundary: float | None
+
+
+def discriminator_bce(real_logits: Tensor, fake_logits: Tensor, targets: Targets) -> Tensor:
     """Binary cross-entropy of the discriminator, the mean of its two halves: ln 2 where it cannot tell at all.
 
-    ½ (BCE(σ(D(x)), real_target) + BCE(σ(D(G(z))), fake_target)), targets 1 and 0 (Goodfellow et al. 2014, eq. 1),
-    or softened ones (see ``soft_targets``).
+    ½ (BCE(σ(D(x)), target) + BCE(σ(D(G(z))), target)), targets 1 and 0 (Goodfellow et al. 2014, eq. 1), or softened.
     """
-    real = F.binary_cross_entropy_with_logits(real_logits, real_target)
-    fake = F.binary_cross_entropy_with_logits(fake_logits, fake_target)
+    real = F.binary_cross_entropy_with_logits(real_logits, targets.real)
+    fake = F.binary_cross_entropy_with_logits(fake_logits, targets.fake)
     return (real + fake) / 2
 
 
@@ -26,16 +50,64 @@ def generator_non_saturating(fake_logits: Tensor) -> Tensor:
     return F.softplus(-fake_logits).mean()
 
 
-def soft_targets(n: int, *, smoothing: float, noise: float, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets of the discriminator for n real and n fake images, each [n].
+def generator_saturating(fake_logits: Tensor) -> Tensor:
+    """log(1 - σ(D(G(z)))), averaged (Goodfellow et al. 2014, eq. 1): the minimax game; it saturates while D wins."""
+    return -F.softplus(fake_logits).mean()
 
-    smoothing: one-sided; real images aim at 1 - smoothing (Salimans et al. 2016, section 3.4).
-    noise: every target moves towards the other by a number drawn anew from 0 to ``noise`` for each image, so that D
-        never grows sure of itself.
+
+def discriminator_lsgan(real_logits: Tensor, fake_logits: Tensor, targets: Targets) -> Tensor:
+    """½ E[(D(x) - target)²] + ½ E[(D(G(z)) - target)²], targets 1 and 0 (Mao et al. 2017, eq. 9)."""
+    return (F.mse_loss(real_logits, targets.real) + F.mse_loss(fake_logits, targets.fake)) / 2
+
+
+def generator_lsgan(fake_logits: Tensor) -> Tensor:
+    """½ E[(D(G(z)) - 1)²] (Mao et al. 2017, eq. 9)."""
+    return F.mse_loss(fake_logits, torch.ones_like(fake_logits)) / 2
+
+
+def discriminator_hinge(real_logits: Tensor, fake_logits: Tensor, _targets: Targets) -> Tensor:
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (Lim and Ye 2017; Miyato et al. 2018, eq. 16)."""
+    return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+
+
+def critic_wasserstein(real_logits: Tensor, fake_logits: Tensor, _targets: Targets) -> Tensor:
+    """E[D(G(z))] - E[D(x)]: minus the estimate of the Wasserstein-1 distance (Arjovsky et al. 2017, eq. 2)."""
+    return fake_logits.mean() - real_logits.mean()
+
+
+def generator_by_score(fake_logits: Tensor) -> Tensor:
+    """-E[D(G(z))]: the generator of the Wasserstein and the hinge loss."""
+    return -fake_logits.mean()
+
+
+LOSSES = {
+    "non-saturating": Loss(discriminator_bce, generator_non_saturating, has_targets=True, boundary=0.0),
+    "saturating": Loss(discriminator_bce, generator_saturating, has_targets=True, boundary=0.0),
+    "lsgan": Loss(discriminator_lsgan, generator_lsgan, has_targets=True, boundary=0.5),
+    "hinge": Loss(discriminator_hinge, generator_by_score, has_targets=False, boundary=0.0),
+    "wasserstein": Loss(critic_wasserstein, generator_by_score, has_targets=False, boundary=None),
+}
+
+
+def value(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """V(D, G) = E[log σ(D(x))] + E[log(1 - σ(D(G(z))))] (Goodfellow et al. 2014, eq. 1).
+
+    For the best discriminator it is 2 JSD(p, q) - log 4; where it cannot tell, -log 4.
     """
-    real = torch.full((n,), 1.0 - smoothing, device=like.device, dtype=like.dtype)
-    fake = torch.zeros(n, device=like.device, dtype=like.dtype)
-    if noise:
-        real = real - noise * torch.rand_like(real)
-        fake = fake + noise * torch.rand_like(fake)
-    return real, fake
+    return -F.softplus(-real_logits).mean() - F.softplus(fake_logits).mean()
+
+
+def soft_targets(uniform: Tensor, *, smoothing: float = 0.0, noise: float = 0.0, flip: float = 0.0) -> Targets:
+    """Targets of the discriminator for N real and N generated images.
+
+    Args:
+        uniform: float [N, 4], random numbers from 0 to 1: what decides noise and flips.
+        smoothing: one-sided; real images aim at 1 - smoothing (Salimans et al. 2016, section 3.4).
+        noise: every target moves towards the other by up to this, anew for each image, so that D never grows sure.
+        flip: share of the real and of the generated images that get the other kind's target (Chintala et al. 2016,
+            "GAN hacks", 6).
+    """
+    real = 1.0 - smoothing - noise * uniform[:, 0]
+    fake = noise * uniform[:, 1]
+    flip_real, flip_fake = uniform[:, 2] < flip, uniform[:, 3] < flip
+    return Targets(torch.where(flip_real, 0.0, real), torch.where(flip_fake, 1.0 - smoothing, fake))

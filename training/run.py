@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from gan_serve.errors import RunError
 from gan_serve.files import cannot_write
 from gan_serve.training.data import ImageSet
-from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics
+from gan_serve.training.distributed import Processes
+from gan_serve.training.evaluation.pixels import pixel_metrics, random_sample
 
 
 class DataInfo(BaseModel):
@@ -22,6 +23,8 @@ class DataInfo(BaseModel):
 
     name: str
     digest: str
+    labels_digest: str | None = None  # of a conditional run
+    skipped: tuple[str, ...] = ()  # images that could not be read, each as ``name: why``
     n: int
     img_resolution: int
     img_channels: int
@@ -39,18 +42,20 @@ class RunInfo(BaseModel):
     gan_serve_version: str
 
     @classmethod
-    def of(cls, data: ImageSet, *, machine: str, gan_serve_version: str) -> RunInfo:
+    def of(cls, data: ImageSet, *, conditional: bool, machine: str, gan_serve_version: str) -> RunInfo:
         """Describe a run over ``data``."""
         described = DataInfo(
             name=data.name,
             digest=data.digest,
+            skipped=data.skipped,
+            labels_digest=data.labels_digest if conditional else None,
             n=len(data),
             img_resolution=data.img_resolution,
             img_channels=data.img_channels,
             class_names=data.class_names,
             license=data.license,
             credit=data.credit,
-            metrics=pixel_metrics(data.images[:SAMPLE], "train"),
+            metrics=pixel_metrics(data.images[random_sample(len(data))], "train"),
         )
         return cls(data=described, machines=(machine,), gan_serve_version=gan_serve_version)
 
@@ -80,16 +85,22 @@ def continued(run_dir: Path, info: RunInfo) -> RunInfo:
             f"The run in {run_dir} was made from other images ({before.data.name}, {before.data.digest[:19]}...).",
             "Give the same data, or start a new run.",
         )
+    if before.data.labels_digest != info.data.labels_digest:
+        raise RunError(
+            f"The run in {run_dir} was made with other labels than {info.data.name} has now.",
+            "Give the same labels, or start a new run.",
+        )
     return before.model_copy(update={"machines": tuple(dict.fromkeys((*before.machines, *info.machines)))})
 
 
-def describe_machine(device: torch.device) -> str:
+def describe_machine(device: torch.device, processes: Processes) -> str:
     """The processor, the threads where it is a CPU, and the version of torch."""
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
         processor = f"{torch.get_num_threads()} CPU threads ({_cpu_name()})"
-    return f"{processor}, torch {torch.__version__}"
+    times = f"{processes.world} x " if processes.world > 1 else ""
+    return f"{times}{processor}, torch {torch.__version__}"
 
 
 def _cpu_name() -> str:

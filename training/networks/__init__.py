@@ -1,38 +1,67 @@
 """Generators and discriminators, one file a family; ``build_*`` makes one from the name in a config.
 
-A generator maps z float32 [N, z_dim] to images float32 [N, C, H, W] in [-1, 1]; a discriminator maps images to logits
-[N]. Both are built from resolution and channels. To add a family, write its file and name it in ``FAMILIES``.
+A generator maps z float32 [N, z_dim] (and labels int64 [N] where conditional) to images float32 [N, C, H, W] in
+[-1, 1]; a discriminator maps images (and labels) to logits [N]. Both are built from resolution and channels. To add a
+family, write its file and name it in ``FAMILIES``; the arguments of its classes are its options in a config.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
+from gan_serve.training.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
+from gan_serve.training.networks.discriminator import Discriminator
+from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator
+from gan_serve.training.networks.progressive import ProgressiveDiscriminator, ProgressiveGenerator
+from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGANGenerator
 
 
 class Family(NamedTuple):
     """The two networks that belong together."""
 
     generator: type[nn.Module]
-    discriminator: type[nn.Module]
+    discriminator: type[Discriminator]
 
 
-FAMILIES = {"dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator)}
+FAMILIES = {
+    "mlp": Family(MLPGenerator, MLPDiscriminator),
+    "dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator),
+    "dcgan": Family(DCGANGenerator, DCGANDiscriminator),
+    "progressive": Family(ProgressiveGenerator, ProgressiveDiscriminator),
+    "stylegan": Family(StyleGANGenerator, StyleGANDiscriminator),
+}
 
 
 def build_generator(family: str, **arguments: Any) -> nn.Module:
     """Make a generator: ``build_generator("dcgan28", z_dim=100, img_resolution=28, img_channels=1)``."""
-    return _family(family).generator(**arguments)
+    return find_family(family).generator(**arguments)
 
 
-def build_discriminator(family: str, **arguments: Any) -> nn.Module:
+def build_discriminator(family: str, **arguments: Any) -> Discriminator:
     """Make a discriminator: ``build_discriminator("dcgan28", img_resolution=28, img_channels=1, dropout=0.3)``."""
-    return _family(family).discriminator(**arguments)
+    return find_family(family).discriminator(**arguments)
+
+
+def find_family(name: str) -> Family:
+    """A family by its name.
+
+    Raises:
+        InvalidOption: there is none; the nearest is named.
+    """
+    if name not in FAMILIES:
+        raise InvalidOption.unknown("network family", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def arguments_of(network: type[nn.Module]) -> tuple[str, ...]:
+    """The names of the arguments that a network class takes."""
+    return tuple(inspect.signature(network).parameters)
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -40,7 +69,27 @@ def to_pixels(images: Tensor) -> Tensor:
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _family(name: str) -> Family:
-    if name not in FAMILIES:
-        raise InvalidOption.unknown("network family", name, FAMILIES)
-    return FAMILIES[name]
+def initialise(network: nn.Module, deviation: float) -> None:
+    """Draw the weights of every dense and convolutional layer from N(0, deviation²), those of BatchNorm from N(1, ...).
+
+    DCGAN's own start (Radford et al. 2016, section 4): 0.02. Biases start at 0.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, deviation)
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, deviation)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide every weight matrix by its largest singular value, by power iteration (Miyato et al. 2018).
+
+    A convolution's weight counts as the matrix [out, in * height * width].
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
+            nn.utils.parametrizations.spectral_norm(layer)

@@ -1,0 +1,36 @@
+"""What tests of training runs share: the command that starts one, its log, and comparing states bit for bit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+SMALL = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 0.5, "z_dim": 16, "threads": 1, "device": "cpu"}
+
+
+def train_command(data: Path, run_dir: Path, **settings: object) -> list[str]:
+    """The command line of a small run, to be started as a process; it resumes what is there."""
+    words = [sys.executable, "-m", "gan_serve.cli", "train", "--quiet", "--resume", "--run-dir", run_dir]
+    values = {"recipe": "dcgan-28"} | SMALL | settings
+    words += ["--recipe", values.pop("recipe"), "--data", data]
+    return [str(word) for word in words] + [f"--set={key}={value}" for key, value in values.items()]
+
+
+def whole_lines(run_dir: Path) -> list[dict[str, float]]:
+    """The log of a run that may be writing to it right now."""
+    path = run_dir / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
+
+
+def same(one: object, other: object, ignoring: str = "") -> bool:
+    """Bit for bit, but for the dictionary key ``ignoring``."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k], ignoring) for k in one if k != ignoring)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(same(a, b, ignoring) for a, b in zip(one, other, strict=True))
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    return one == other

@@ -1,0 +1,231 @@
+"""Every recipe on real digits: it trains, resumes to the same weights and exports; and what its settings combine to."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gan_serve import Generator
+from gan_serve.errors import InvalidOption
+from gan_serve.exports.export import export_run
+from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.data import load_images
+from gan_serve.training.draws import Draws
+from gan_serve.training.loader import Loader
+from gan_serve.training.recipes import recipes
+from gan_serve.training.state import load_snapshot, snapshots
+from gan_serve.training.step import Training
+from gan_serve.training.trainer import train
+from runs import SMALL, same, whole_lines
+
+GROWING = {"stage_kimg": 0.3, "fade_kimg": 0.3}
+TINY = {"width": 0.125, "batch_size": 16, "bf16": False}
+
+
+def small(recipe: str, data: Path, **settings: object) -> TrainConfig:
+    growing = GROWING if recipe == "progressive" else {}
+    return make_config(recipe, SMALL | TINY | growing | {"data": str(data)} | settings)
+
+
+def start(recipe: str, data: Path, **settings: object) -> tuple[Training, Loader]:
+    config = small(recipe, data, channels=1, **settings)
+    c_dim = 10 if config.conditional else 0
+    loader = Loader(load_images(data), seed=0, labels=config.conditional, device=torch.device("cpu"))
+    return Training.start(config, torch.device("cpu"), c_dim=c_dim), loader
+
+
+def step(training: Training, loader: Loader) -> None:
+    config = training.config
+    training.step([loader.batch(training.shown, config.batch_size) for _ in range(config.n_critic)])
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipe_trains_resumes_and_exports(recipe, digits, tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    config = small(recipe, digits, kimg=0.96, kimg_per_tick=0.48)
+    train(config, whole, quiet=True)
+    train(config.model_copy(update={"kimg": 0.48}), resumed, quiet=True)
+    train(config, resumed, resume=True, quiet=True)
+
+    first, *_, last = whole_lines(whole)
+    assert all(math.isfinite(value) for value in last.values() if isinstance(value, float))
+    assert {"g_loss", "g_grad_norm", "d_grad_norm", "images_per_s", "memory_mb", "diversity"} <= last.keys()
+    assert (
+        {"c_loss", "c_wass_loss"} <= last.keys() if config.loss == "wasserstein" else {"d_loss", "d_acc"} <= last.keys()
+    )
+    assert first["kimg"] < last["kimg"]
+    assert same(load_snapshot(snapshots(whole)[-1]), load_snapshot(snapshots(resumed)[-1]), ignoring="seconds")
+    grids = sorted((whole / "grids").iterdir())
+    assert grids[0].read_bytes() != grids[-1].read_bytes()
+
+    generator = Generator.from_pretrained(export_run(whole, tmp_path / "checkpoint"), device="cpu")
+    drawn = generator.generate(seeds=[0, 1], output="numpy")
+    assert drawn.shape == (2, 8, 8, 1)
+    assert (drawn[0] != drawn[1]).any()
+    assert generator.c_dim == (10 if config.conditional else 0)
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
+    training, loader = start(recipe, digits)
+    grown = {"stage_kimg": None, "fade_kimg": None} if recipe == "progressive" else {}
+    training.config = training.config.model_copy(update=grown)  # all levels take part
+    generator, discriminator = _weights(training.generator), _weights(training.discriminator)
+    batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+
+    for _ in range(3):  # what lies behind a zero weight moves once that has moved
+        fakes = training.discriminator_step(batch, draws)
+    assert _moved(training.generator, generator) == set()
+    # The last bias cancels in a difference of logits.
+    moved = _moved(training.discriminator, discriminator) | {"logit.bias"}
+    assert moved == _in_use(training.discriminator)
+
+    discriminator = _weights(training.discriminator)
+    for _ in range(3):
+        training.generator_step(batch, fakes, draws)
+    assert _moved(training.discriminator, discriminator) == set()
+    assert _moved(training.generator, generator) == _in_use(training.generator)
+
+
+OPTIONS = {
+    "saturating loss": {"loss": "saturating"},
+    "least squares": {"loss": "lsgan"},
+    "hinge loss": {"loss": "hinge"},
+    "soft targets": {"label_smoothing": 0.1, "label_noise": 0.1, "label_flip": 0.05},
+    "instance noise": {"instance_noise": 0.1, "instance_noise_kimg": 1},
+    "feature matching": {"feature_matching": 1.0},
+    "minibatch discrimination": {"minibatch": "discrimination"},
+    "minibatch deviation": {"minibatch": "std"},
+    "mode seeking": {"mode_seeking": 1.0},
+    "r1": {"r1": 1.0, "r1_every": 2},
+    "gradient penalty": {"gp_weight": 10.0, "loss": "wasserstein"},
+    "clipping": {"clip": 0.01},
+    "spectral norm": {"spectral_norm": True},
+    "dropout": {"dropout": 0.2},
+    "nearly all dropped": {"dropout": 0.999},
+    "no average": {"ema_kimg": 0},
+    "betas": {"g_beta1": 0.0, "d_beta2": 0.9},
+    "several critic steps": {"n_critic": 3},
+    "RMSprop": {"optimizer": "rmsprop"},
+    "augmentation": {"augment": "color,translation,cutout", "flip": True},
+    "bfloat16": {"bf16": True},
+    "accumulation": {"accumulate": 4},
+    "labels as planes": {"conditional": True},
+    "labels by projection": {"conditional": True, "conditioning": "projection"},
+}
+
+
+@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "progressive", "stylegan"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_combine_with_every_family(name, family, digits):
+    recipe = {"mlp": "mlp-gan", "dcgan28": "dcgan-28", "dcgan": "wgan-gp"}.get(family, family)
+    plain = {"loss": "non-saturating", "gp_weight": 0, "r1": 0, "n_critic": 1, "kimg_per_tick": 1}
+    training, loader = start(recipe, digits, **plain | OPTIONS[name])
+    before = _weights(training.generator)
+    for _ in range(2):
+        step(training, loader)
+    assert training.means.first_not_finite() is None
+    assert _moved(training.generator, before)
+    assert training.shown == 2 * 16 * training.config.n_critic
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(digits):
+    """Without anything that looks at the whole batch, cutting it into parts changes nothing but rounding."""
+    gradients = []
+    for parts in (1, 4):
+        training, loader = start("mlp-gan", digits, accumulate=parts)
+        batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+        training.generator.eval()  # BatchNorm would see the parts
+        training.discriminator_step(batch, draws)
+        gradients.append([weight.grad.clone() for weight in training.discriminator.parameters()])
+    for whole, cut in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, cut)
+
+
+def test_a_conditional_run_without_labels_is_refused(digits, tmp_path):
+    with np.load(digits) as arrays:
+        np.savez(tmp_path / "bare.npz", images=arrays["images"])
+    with pytest.raises(InvalidOption, match="no labels") as error:
+        train(small("cgan", tmp_path / "bare.npz"), tmp_path / "run", quiet=True)
+    assert "conditional=false" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "says"),
+    [
+        ("wgan-gp", {"label_noise": 0.1}, "no targets"),
+        ("dcgan-28", {"accumulate": 3}, "equal parts"),
+        ("dcgan-28", {"upsampling": "nearest"}, "no upsampling"),
+        ("dcgan-28", {"fade_kimg": 5}, "do not grow"),
+        ("dcgan-28", {"family": "dcgan29"}, "dcgan29"),
+        ("dcgan-28", {"augment": "colour"}, "augment"),
+        ("dcgan-28", {"r1_every": 4}, "no effect without r1"),
+        ("dcgan-28", {"instance_noise_kimg": 4}, "no effect without instance_noise"),
+        ("stylegan", {"init_std": 0.02}, "scale their weights"),
+    ],
+)
+def test_settings_without_effect_are_refused(recipe, settings, says, digits):
+    with pytest.raises(InvalidOption, match=says):
+        small(recipe, digits, **settings)
+
+
+def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
+    with pytest.raises(InvalidOption, match="BatchNorm") as error:
+        start("dcgan-64", digits, gp_weight=10, resolution=16)
+    assert "d_norm=layer" in error.value.hint
+
+
+@pytest.mark.parametrize("recipe", ["dcgan-28", "wgan-gp", "progressive"])
+def test_sigkill_ten_times_gives_the_same_weights(recipe, digits, tmp_path):
+    growing = {"stage_kimg": 2, "fade_kimg": 4} if recipe == "progressive" else {}
+    length = {"kimg": 12, "kimg_per_tick": 0.35} if growing else {"kimg": 24, "kimg_per_tick": 0.7}
+    config = small(recipe, digits, width=0.25, **length, **growing)
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["gan_serve.training.trainer", "torch._dynamo"])  # imported once, not by each
+
+    def begin(run_dir: Path) -> multiprocessing.process.BaseProcess:
+        process = processes.Process(target=train, args=(config, run_dir), kwargs={"resume": True, "quiet": True})
+        process.start()
+        return process
+
+    begin(undisturbed).join()
+    seed = random.randrange(2**32)
+    print("moments drawn with seed", seed)  # pytest shows it where the test fails
+    moments = random.Random(seed)
+    for _ in range(10):
+        process = begin(killed)
+        before = len(whole_lines(killed))
+        while process.is_alive() and len(whole_lines(killed)) < before + 1:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0.0, 0.1))  # within a tick, or while its snapshot is written
+        assert process.is_alive(), "the run ended before it could be killed: give it more kimg"
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    begin(killed).join()
+
+    assert same(load_snapshot(snapshots(undisturbed)[-1]), load_snapshot(snapshots(killed)[-1]), ignoring="seconds")
+    assert [record["kimg"] for record in whole_lines(killed)] == [record["kimg"] for record in whole_lines(undisturbed)]
+    assert not list(killed.rglob("*.part"))
+
+
+def _weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in network.named_parameters()}
+
+
+def _moved(network: torch.nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, weight in network.named_parameters() if not torch.equal(weight, before[name])}
+
+
+def _in_use(network: torch.nn.Module) -> set[str]:
+    """All weights but those of levels that a grown network has left behind."""
+    return {name for name, weight in network.named_parameters() if weight.grad is not None}

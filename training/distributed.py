@@ -1,0 +1,211 @@
+"""Many processes on one run, with torch.distributed: start them with torchrun.
+
+Gradients are averaged by hand after each backward pass, as StyleGAN's trainers do, not by DistributedDataParallel: its
+hooks expect one forward and one backward pass a step, but a step here has several critic passes, two networks that
+share graphs, and a gradient penalty that differentiates twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gan_serve.errors import DeviceUnavailable, RunError
+
+TIMEOUT = timedelta(minutes=30)  # a tick's grid, evaluation and snapshot, all by the first process, must fit in
+
+
+class Processes(NamedTuple):
+    """Which process this is (rank), and how many share the run (world)."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the log, grids and snapshots."""
+        return self.rank == 0
+
+
+def started_processes() -> Processes:
+    """What torchrun told this process; one alone otherwise."""
+    rank, world, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    return Processes(rank, world, local_rank) if world > 1 else Processes()
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that torchrun started; alone otherwise. NCCL between GPUs, gloo between CPUs.
+
+    Raises:
+        RunError: another process was lost while they worked together, or they do not find each other.
+        DeviceUnavailable: more processes on this machine than GPUs.
+    """
+    processes = started_processes()
+    if processes.world == 1:
+        yield processes
+        return
+    if device.type == "cuda":
+        if processes.local_rank >= torch.cuda.device_count():
+            raise DeviceUnavailable(
+                f"torchrun started more processes on this machine than it has GPUs ({torch.cuda.device_count()}).",
+                f"Give it --nproc-per-node {torch.cuda.device_count()}.",
+            )
+        torch.cuda.set_device(processes.local_rank)
+    try:
+        # Gloo on GPUs too: what the processes agree on beside the training then waits for no GPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    except (dist.DistError, RuntimeError) as error:
+        raise RunError(
+            f"The {processes.world} processes of this run do not find each other: {_reason(error)}",
+            "Start them with torchrun; on several machines with the same --rdzv-endpoint.",
+        ) from error
+    lost = False
+    try:
+        yield processes
+    except BaseException as error:
+        _ignore_sigterm()
+        lost = _is_lost_peer(error)
+        if not lost:
+            raise
+        raise RunError(
+            f"Another process of this run was lost, says process {processes.rank} of {processes.world}: "
+            f"{_reason(error)}",
+            "Start all of them again with --resume: the run goes on from its last snapshot.",
+        ) from error
+    finally:
+        if not (lost and device.type == "cuda"):  # NCCL would wait for the lost one
+            dist.destroy_process_group()
+
+
+def _ignore_sigterm() -> None:
+    """Torchrun ends all processes by SIGTERM when one fails; this one ends by itself, after it has said why."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    """Gloo and NCCL name a lost peer only in words."""
+    words = ("gloo", "NCCL", "onnection closed", "onnection reset", "Timed out waiting", "timed out", "peer")
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The first sentence of an error of torch.distributed, without the place in its C++ sources."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return (line.partition("] ")[2] if line.startswith("[/") else line).partition(". ")[0]
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over all processes, in one message."""
+    if not dist.is_initialized():
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, averaged in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(averaged.view_as(gradient))
+
+
+def average(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes."""
+    if dist.is_initialized():
+        value = value.clone()
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process: all of them get the same answer, and wait for each other."""
+    if not dist.is_initialized():
+        return flag
+    flags = torch.tensor([float(flag)])
+    dist.all_reduce(flags)
+    return bool(flags.item() > 0)
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    any_process(False)
+
+
+def same_everywhere(*numbers: int) -> bool:
+    """Whether all processes have the same numbers, each below 2**63."""
+    if not dist.is_initialized():
+        return True
+    least, most = torch.tensor(numbers), torch.tensor(numbers)
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    return torch.equal(least, most)
+
+
+class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over the batch of all processes, each with as many images. Torch's SyncBatchNorm needs GPUs."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, ...] -> the same, normalised by the statistics of all processes while training."""
+        if not self.training or not dist.is_initialized():
+            return super().forward(x)
+        wide = x.float()
+        variances, means = gather(torch.stack(torch.var_mean(wide, [0, *range(2, x.ndim)], correction=0))).unbind(1)
+        mean = means.mean(dim=0)
+        variance = (variances + (means - mean).square()).mean(dim=0)  # no difference of large squares
+        with torch.no_grad():
+            count = x.numel() // x.shape[1] * dist.get_world_size()
+            self.running_mean.lerp_(mean, self.momentum or 0.0)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance * count / max(1, count - 1), self.momentum or 0.0)  # type: ignore[union-attr]
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        shape = [1, -1, *[1] * (x.ndim - 2)]
+        normal = (wide - mean.view(shape)) * torch.rsqrt(variance + self.eps).view(shape)
+        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+def gather(value: Tensor) -> Tensor:
+    """The values of all processes, [...] -> [world, ...]; gradients flow back to the process of each."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    mine = nn.functional.pad(value[None], [0, 0] * value.ndim + [rank, world - 1 - rank])
+    gathered: Tensor = _Sum.apply(mine)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes. The loss is theirs together, so its gradients add up as well."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _Sum.apply(gradient)  # type: ignore[no-untyped-call]
+
+
+def synchronise_batch_norm(network: nn.Module) -> None:
+    """Let every BatchNorm in ``network`` see the batch of all processes; weights and their names stay."""
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            synced = SyncedBatchNorm(layer.num_features, layer.eps, layer.momentum)
+            synced.load_state_dict(layer.state_dict())
+            setattr(network, name, synced.to(layer.weight.device))
+        else:
+            synchronise_batch_norm(layer)

@@ -1,0 +1,278 @@
+"""A doctor for training: it reads the log's records as they come, and says what goes wrong and which settings help.
+
+It tells a sign once, when it begins, and once more when it is over. What it finds follows from the records alone, so a
+resumed run that replays its log (``Doctor.read``) goes on as if it had never stopped.
+
+Every rule must hold for ``PATIENCE`` ticks in a row, after the first ``WARM_UP`` ticks, which are odd in every run: the
+discriminator learns faster at first, and the average still holds the first weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+WARM_UP = 2  # ticks
+PATIENCE = 3  # ticks in a row that a rule must hold, or fail, before the doctor speaks
+WINDOW = 8  # ticks in which swings are counted
+
+SURE = 0.97  # accuracy of a discriminator that is hardly ever wrong
+VANISHED = 0.1  # of the largest gradient of the generator so far
+COLLAPSED = 0.5  # of the data's diversity: what a generator of only two images would have
+COLLAPSED_GROWING = 0.25  # the same below a growing network's full size, whose images are blurred
+STILL_RISING = 1.03  # growth of the diversity in PATIENCE ticks that says a generator is only late
+SWING = 0.5  # of the mean: a move that counts as a swing
+LEAST_SWING = 0.2  # of a loss with logits of order one: less is noise, however small the mean
+SWINGS = 4  # two full periods in a window
+
+Record = Mapping[str, Any]
+
+
+class Finding(NamedTuple):
+    """What the doctor says.
+
+    sign: its name, as in ``SIGNS``. what: what is seen, with its numbers. options: what to change with ``--set``, the
+    likeliest help first; none where the sign has passed.
+    """
+
+    sign: str
+    what: str
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        help = f" What may help, with --set: {', '.join(self.options)}." if self.options else ""
+        return f"{self.sign}: {self.what}.{help}"
+
+
+class Doctor:
+    """Watches one run, tick by tick.
+
+    Args:
+        data_diversity: of the training images, as ``evaluation.pixels.diversity`` gives it, within classes for a
+            conditional run; 0 if unknown.
+        wasserstein: the loss is a critic's, without accuracies.
+        class_names: for naming missing classes.
+        levels: last level of a growing network; below it a lower diversity is expected.
+        settings: the run's config by its keys, so that nothing is recommended that is set already.
+    """
+
+    def __init__(
+        self,
+        data_diversity: float,
+        *,
+        wasserstein: bool,
+        class_names: Sequence[str] = (),
+        levels: float = 0.0,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.data_diversity = data_diversity
+        self.wasserstein = wasserstein
+        self.class_names = tuple(class_names)
+        self.levels = levels
+        self.settings = settings
+        self._records: deque[Record] = deque(maxlen=WINDOW)
+        self._ticks = 0
+        self._largest_g_grad = 0.0
+        self._present = dict.fromkeys(SIGNS, False)
+        self._against: dict[str, int] = dict.fromkeys(SIGNS, 0)  # ticks in a row that speak for a change
+
+    def examine(self, record: Record) -> list[Finding]:
+        """What a tick's record shows that was not so before; mostly nothing.
+
+        record: keys as in ``log.jsonl``; what a rule needs and a record lacks is not judged. ``classes_missing``, a
+        list of class indices, may come from a classifier.
+        """
+        self._ticks += 1
+        if self._ticks <= WARM_UP:
+            return []
+        self._records.append(record)
+        self._largest_g_grad = max(self._largest_g_grad, _number(record, "g_grad_norm") or 0.0)
+        findings = []
+        for sign, rule in SIGNS.items():
+            seen = rule(self, record)
+            present = self._present[sign]
+            self._against[sign] = self._against[sign] + 1 if bool(seen) != present else 0
+            if self._against[sign] >= PATIENCE:
+                self._present[sign], self._against[sign] = not present, 0
+                options = tuple(option for option in seen.options if self._is_new(option)) if seen else ()
+                findings.append(seen._replace(options=options) if seen else Finding(sign, "has passed"))
+        return findings
+
+    def read(self, records: Iterable[Record]) -> None:
+        """Take up a run's history, as ``examine`` would have, in silence."""
+        for record in records:
+            self.examine(record)
+
+    def _is_new(self, option: str) -> bool:
+        """Whether the run does not have this setting already, or more of it."""
+        key, _, value = option.partition("=")
+        if key.startswith("label_") and self.settings.get("loss") == "hinge":
+            return False  # it has no targets to soften
+        now = self.settings.get(key)
+        if isinstance(now, bool) or not isinstance(now, int | float):
+            return now is None or (not now if isinstance(now, bool | tuple) else now != value)
+        return now > 0 if value == "0" else now < float(value)
+
+    def _discriminator_overpowering(self, record: Record) -> Finding | None:
+        real, fake = _number(record, "d_real_acc"), _number(record, "d_fake_acc")
+        if self.wasserstein or real is None or fake is None or min(real, fake) < SURE:
+            return None
+        judged, gradient = _number(record, "g_acc"), _number(record, "g_grad_norm")
+        helpless = judged is not None and judged <= 1 - SURE
+        vanished = gradient is not None and gradient <= VANISHED * self._largest_g_grad
+        if not (helpless or vanished):
+            return None
+        what = f"the discriminator knows {real:.1%} of the real and {fake:.1%} of the generated images"
+        if helpless:
+            what += f"; the generator fools it with {judged:.1%}"
+        if vanished:
+            what += f"; the generator's gradient has vanished to {gradient:.2g} (it was {self._largest_g_grad:.2g})"
+        options = ("a lower d_lr", "instance_noise=0.1", "label_smoothing=0.1", "label_flip=0.05")
+        more = ("dropout=0.3", "r1=1", "augment=color,translation,cutout", "spectral_norm=true", "loss=hinge")
+        return Finding("discriminator-overpowering", what, options + more)
+
+    def _generator_overpowering(self, record: Record) -> Finding | None:
+        judged, fake = _number(record, "g_acc"), _number(record, "d_fake_acc")
+        if self.wasserstein or judged is None or fake is None or judged < SURE or fake > 1 - SURE:
+            return None
+        what = f"the discriminator takes {judged:.1%} of the generated images for real; it has nothing to teach"
+        return Finding("generator-overpowering", what, ("n_critic=2", "a lower g_lr", "dropout=0"))
+
+    def _mode_collapse(self, record: Record) -> Finding | None:
+        said = [text for text in (self._low_diversity(record), self._missing_classes(record)) if text]
+        if not said:
+            return None
+        options: tuple[str, ...] = ("minibatch=std", "minibatch=discrimination", "mode_seeking=1", "feature_matching=1")
+        options += ("a larger batch_size", "a lower g_lr")
+        if not self.wasserstein:
+            options += ("loss=wasserstein", "gp_weight=10")
+        return Finding("mode-collapse", "; ".join(said), options)
+
+    def _low_diversity(self, record: Record) -> str:
+        diversity, level = _number(record, "diversity"), _number(record, "level")
+        if diversity is None or not self.data_diversity:
+            return ""
+        bound = COLLAPSED_GROWING if level is not None and level < self.levels else COLLAPSED
+        # A late generator goes beyond all that it drew some ticks ago; a collapsed one only moves up and down.
+        earlier = [_number(each, "diversity") or 0.0 for each in list(self._records)[:-PATIENCE]]
+        rising = diversity > STILL_RISING * max(earlier) if earlier else True
+        if diversity >= bound * self.data_diversity or rising:
+            return ""
+        share = diversity / self.data_diversity
+        return (
+            f"the grid's images differ by {diversity:.1f} grey levels a pixel, {share:.0%} of the "
+            f"{self.data_diversity:.1f} of the training images"
+        )
+
+    def _missing_classes(self, record: Record) -> str:
+        missing = record.get("classes_missing")
+        if not isinstance(missing, list | tuple) or not missing:
+            return ""
+        names = [self.class_names[c] if c < len(self.class_names) else str(c) for c in sorted(missing)]
+        return f"no image of {', '.join(names)} is drawn"
+
+    def _oscillation(self, record: Record) -> Finding | None:
+        # A critic's g_loss has no meaning of its own (its zero is anywhere); the distance that it estimates has.
+        names = ("c_wass_loss", "diversity") if self.wasserstein else ("d_loss", "g_loss", "diversity")
+        said = []
+        for name in names:
+            values = [value for each in self._records if (value := _number(each, name)) is not None]
+            scale = sum(map(abs, values)) / max(len(values), 1)
+            least = max(SWING * scale, LEAST_SWING if name in ("d_loss", "g_loss") else 0.0)
+            swings = count_swings(values, least) if len(values) == WINDOW and least else 0
+            if swings >= SWINGS:
+                said.append(f"{name} swung {swings} times between {min(values):.3g} and {max(values):.3g}")
+        if not said:
+            return None
+        what = f"in the last {WINDOW} ticks {', and '.join(said)}"
+        options = ("a lower g_lr", "a lower d_lr", "ema_kimg=20", "a larger batch_size")
+        more = ("n_critic=5",) if self.wasserstein else ("r1=1", "label_smoothing=0.1")
+        return Finding("oscillation", what, options + more)
+
+    def _critic_not_converged(self, record: Record) -> Finding | None:
+        """A linear critic of slope 1 has no gradient penalty and, turned the right way, no negative distance.
+
+        So the loss of a critic near its optimum, -distance + penalty, is never above 0. One that still falls fast, as
+        at the beginning of every run, is on its way and not behind.
+        """
+        estimate, loss = _number(record, "c_wass_loss"), _number(record, "c_loss")
+        if not self.wasserstein or estimate is None:
+            return None
+        penalty = loss - estimate if loss is not None and "c_gp" in record and "d_r1" not in record else 0.0
+        before = _number(self._records[-2], "c_loss") if len(self._records) > 1 else None
+        falls = loss is not None and before is not None and before - loss > 0.05 * abs(before)
+        if estimate + penalty <= 0 or falls:
+            return None
+        if estimate > 0:
+            what = f"it scores generated images above real ones (c_wass_loss {estimate:.3g}, a distance below 0)"
+        else:
+            what = f"its gradient penalty ({penalty:.3g}) exceeds the distance that it estimates ({-estimate:.3g})"
+        what += "; a converged critic cannot, so it lags behind the generator"
+        return Finding("critic-not-converged", what, ("n_critic=5", "a lower g_lr", "a higher d_lr", "gp_weight=10"))
+
+
+SIGNS: dict[str, Callable[[Doctor, Record], Finding | None]] = {
+    "discriminator-overpowering": Doctor._discriminator_overpowering,
+    "generator-overpowering": Doctor._generator_overpowering,
+    "mode-collapse": Doctor._mode_collapse,
+    "oscillation": Doctor._oscillation,
+    "critic-not-converged": Doctor._critic_not_converged,
+}
+
+
+def count_swings(values: Sequence[float], least: float) -> int:
+    """How often values go up, then down, and so on, by ``least`` or more from the last turn; less is no turn.
+
+    >>> count_swings([0, 3, 2, 3, 0, 4], least=2), count_swings([0, 1, 2, 3, 4], least=2)
+    (3, 1)
+    """
+    swings, direction = 0, 0
+    low = high = values[0] if values else 0.0
+    for value in values:
+        low, high = min(low, value), max(high, value)
+        if direction <= 0 and value - low >= least:
+            swings, direction, high = swings + 1, 1, value
+        elif direction >= 0 and high - value >= least:
+            swings, direction, low = swings + 1, -1, value
+    return swings
+
+
+def find_non_finite(networks: Mapping[str, nn.Module], record: Record) -> str:
+    """Where a run's numbers stopped being finite: the record's values, and the first of each network's tensors.
+
+    Args:
+        networks: by the names that the message is to use. Gradients are judged where they are still there.
+        record: of the tick.
+
+    Returns:
+        Such as ``"g_loss; the generator's weight layers.conv1.weight"``; empty where all is finite. A network that is
+        not named is sound, so the damage began in the other one.
+    """
+    places = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
+    for title, network in networks.items():
+        for kind, tensors in (
+            ("weight", network.named_parameters()),
+            ("gradient of", ((name, weight.grad) for name, weight in network.named_parameters())),
+            ("buffer", network.named_buffers()),
+        ):
+            first = next((name for name, tensor in tensors if tensor is not None and not _is_finite(tensor)), None)
+            if first is not None:
+                places.append(f"the {title}'s {kind} {first}")
+                break
+    return "; ".join(places)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor.detach()).all())
+
+
+def _number(record: Record, name: str) -> float | None:
+    value = record.get(name)
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if is_number and value is not None else None

@@ -1,0 +1,48 @@
+"""Means of scalars over a tick, summed on the device: nothing waits for the GPU until they are read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gan_serve.training.distributed import average
+
+
+class TickMeans:
+    """Sums of named scalars; remembers in which step one first was not finite."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._first_bad: dict[str, Tensor] = {}
+
+    def add(self, step: int, **scalars: Tensor) -> None:
+        """Count the scalars of a step, which is told by its number."""
+        for name, scalar in scalars.items():
+            value = scalar.detach().double()
+            bad = torch.where(value.isfinite(), value.new_tensor(torch.inf), value.new_tensor(float(step)))
+            if name in self._sums:
+                self._sums[name] += value
+                self._counts[name] += 1
+                torch.minimum(self._first_bad[name], bad, out=self._first_bad[name])
+            else:
+                self._sums[name], self._counts[name], self._first_bad[name] = value.clone(), 1, bad
+
+    def latest(self) -> dict[str, float]:
+        """The means so far, of this process."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
+    def first_not_finite(self) -> tuple[int, str] | None:
+        """The first step with a scalar that was not finite, and the scalar's name."""
+        found = [(float(step), name) for name, step in self._first_bad.items()]
+        step, name = min(found, key=lambda one: one[0], default=(torch.inf, ""))  # of several, the one noted first
+        return None if step == torch.inf else (int(step), name)
+
+    def pop(self) -> dict[str, float]:
+        """The means over all processes, and begin anew."""
+        if not self._sums:
+            return {}
+        names = sorted(self._sums)
+        means = average(torch.stack([self._sums[name] / self._counts[name] for name in names])).tolist()
+        self._sums, self._counts, self._first_bad = {}, {}, {}
+        return dict(zip(names, means, strict=True))

@@ -1,0 +1,88 @@
+"""What every discriminator (or critic) has in common: labels in, an optional look at the whole batch, one logit out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_serve.errors import InvalidOption
+from gan_serve.training.networks.layers import MinibatchDiscrimination, MinibatchStd, label_planes
+
+CONDITIONING = ("planes", "projection")
+MINIBATCH = ("none", "std", "discrimination")
+
+
+def plane_channels(c_dim: int, conditioning: str) -> int:
+    """Channels that the labels add to the images that enter the body."""
+    return c_dim if conditioning == "planes" else 0
+
+
+class Discriminator(nn.Module):
+    """A body that turns images into features, and a linear layer that turns features into one logit.
+
+    Args:
+        body: maps [N, C + plane_channels, R, R] to [N, n_features].
+        n_features: length of its output.
+        c_dim: number of classes; 0 for an unconditional network.
+        conditioning: ``planes``: the one-hot label joins the image as constant planes (as the conditional WGAN-GP of
+            the lessons); ``projection``: <embed(c), features> is added to the logit (Miyato and Koyama 2018, eq. 3).
+        minibatch: ``std`` or ``discrimination`` let it compare the images of a batch before it judges each; see
+            ``layers``.
+
+    Raises:
+        InvalidOption: an unknown conditioning or minibatch layer.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        n_features: int,
+        *,
+        c_dim: int = 0,
+        conditioning: str = "planes",
+        minibatch: str = "none",
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONING:
+            raise InvalidOption.unknown("conditioning", conditioning, CONDITIONING)
+        if minibatch not in MINIBATCH:
+            raise InvalidOption.unknown("minibatch layer", minibatch, MINIBATCH)
+        self.c_dim = c_dim
+        self.body = body
+        self.planes = bool(plane_channels(c_dim, conditioning))
+        self.minibatch: nn.Module = nn.Identity()
+        if minibatch == "std":
+            self.minibatch, n_features = MinibatchStd(), n_features + 1
+        elif minibatch == "discrimination":
+            layer = MinibatchDiscrimination(n_features)
+            self.minibatch, n_features = layer, n_features + layer.kernels
+        self.logit = nn.Linear(n_features, 1)
+        self.embed = nn.Embedding(c_dim, n_features) if c_dim and not self.planes else None
+
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether an image's logit depends on the other images of its batch."""
+        return any(
+            isinstance(layer, nn.modules.batchnorm._BatchNorm | MinibatchStd | MinibatchDiscrimination)
+            for layer in self.modules()
+        )
+
+    def features(self, images: Tensor, c: Tensor | None = None) -> Tensor:
+        """Images float [N, C, R, R], labels int64 [N] -> what the last layer sees, [N, F]."""
+        if self.planes:
+            images = label_planes(images, c, self.c_dim)
+        features: Tensor = self.minibatch(self.body(images))
+        return features
+
+    def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
+        """Images float [N, C, R, R] in [-1, 1], labels int64 [N] -> logits [N]; above 0 means real."""
+        return self.judge(self.features(images, c), c)
+
+    def judge(self, features: Tensor, c: Tensor | None = None) -> Tensor:
+        """Features [N, F] -> logits [N]."""
+        logits: Tensor = self.logit(features).squeeze(1)
+        if self.embed is not None:
+            if c is None:
+                raise ValueError(f"This network is conditional: give labels int64 [N] from 0 to {self.c_dim - 1}.")
+            logits = logits + torch.sum(self.embed(c) * features, dim=1)
+        return logits

@@ -1,0 +1,101 @@
+"""Layers of progressive and style-based networks: equalised learning rate, pixel norm (Karras et al. 2018)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+HE_GAIN = math.sqrt(2)  # of a layer with a (leaky) ReLU behind it
+
+
+class EqualizedLinear(nn.Linear):
+    """A dense layer whose weights start as N(0, 1) and are scaled by He's constant at run time.
+
+    y = x (W s)^T + b, s = gain / sqrt(fan_in): Adam's steps, which do not depend on the scale of a weight, then move
+    all layers equally fast (Karras et al. 2018, section 4.1). [N, in_features] -> [N, out_features].
+
+    Args:
+        in_features: length of the input.
+        out_features: length of the output.
+        gain: standard deviation of the output for inputs of unit variance; 1 where no activation follows.
+        lr_multiplier: how fast this layer learns compared with others (0.01 in StyleGAN's mapping network); it leaves
+            the output at the start as it is.
+        bias_init: what the bias adds at the start.
+
+    Under a parametrisation of the weight, such as spectral normalisation, that alone sets the scale.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        gain: float = HE_GAIN,
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+    ) -> None:
+        super().__init__(in_features, out_features)
+        self.scale = gain / math.sqrt(in_features) * lr_multiplier
+        self.bias_scale = lr_multiplier
+        nn.init.normal_(self.weight, std=1 / lr_multiplier)
+        nn.init.constant_(self.bias, bias_init / lr_multiplier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in_features] -> [N, out_features]."""
+        return F.linear(x, _scaled_weight(self), self.bias * self.bias_scale)
+
+
+class EqualizedConv2d(nn.Conv2d):
+    """A stride-1 convolution that keeps the size, equalised as ``EqualizedLinear``: [N, in, H, W] -> [N, out, H, W].
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: odd.
+        gain: as in ``EqualizedLinear``.
+        lr_multiplier: as in ``EqualizedLinear``.
+        bias: whether a bias is added to each channel.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        gain: float = HE_GAIN,
+        lr_multiplier: float = 1.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.scale = gain / math.sqrt(in_channels * kernel_size**2) * lr_multiplier
+        self.bias_scale = lr_multiplier
+        nn.init.normal_(self.weight, std=1 / lr_multiplier)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in, H, W] -> [N, out, H, W]."""
+        bias = None if self.bias is None else self.bias * self.bias_scale
+        return F.conv2d(x, _scaled_weight(self), bias, padding=self.padding)
+
+
+class PixelNorm(nn.Module):
+    """Each pixel's vector of channels to a mean square of 1 (Karras et al. 2018, section 4.2): [N, C, ...] -> the same.
+
+    b_c = a_c / sqrt(mean over c of a_c^2 + 1e-8).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise over dimension 1."""
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+def _scaled_weight(layer: EqualizedLinear | EqualizedConv2d) -> Tensor:
+    if parametrize.is_parametrized(layer, "weight"):
+        return layer.weight
+    return layer.weight * layer.scale

@@ -1,0 +1,139 @@
+"""Layers that several families share, and the rule that turns a resolution into a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_serve.errors import InvalidOption
+
+SLOPE = 0.2  # of every LeakyReLU, as in the DCGAN paper
+
+
+def start_and_levels(img_resolution: int) -> tuple[int, int]:
+    """The size that a network starts with, at least 4, and how often it is doubled: R = start * 2**levels.
+
+    Raises:
+        InvalidOption: the resolution is not a multiple of 4, or less than 8.
+
+    >>> start_and_levels(64), start_and_levels(28)
+    ((4, 4), (7, 2))
+    """
+    if img_resolution < 8 or img_resolution % 4:
+        raise InvalidOption(
+            f"img_resolution must be a multiple of 4 and at least 8, not {img_resolution}.",
+            f"Try {max(8, round(img_resolution / 4) * 4)}.",
+        )
+    start, levels = img_resolution, 0
+    while start % 2 == 0 and start >= 8:
+        start, levels = start // 2, levels + 1
+    return start, levels
+
+
+def scaled(channels: int, width: float) -> int:
+    """``width`` times ``channels``, at least 1: how a network is made narrower or wider."""
+    return max(1, round(channels * width))
+
+
+def with_labels(z: Tensor, c: Tensor | None, c_dim: int) -> Tensor:
+    """Join one-hot labels to latents: z [N, z_dim], c int64 [N] -> [N, z_dim + c_dim] (Mirza and Osindero 2014).
+
+    Raises:
+        ValueError: the network is conditional and no labels are given.
+    """
+    if not c_dim:
+        return z
+    return torch.cat([z, one_hot(c, c_dim)], dim=1)
+
+
+def label_planes(images: Tensor, c: Tensor | None, c_dim: int) -> Tensor:
+    """Join one-hot labels to images as constant planes: [N, C, H, W] -> [N, C + c_dim, H, W]."""
+    planes = one_hot(c, c_dim).to(images.dtype)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    return torch.cat([images, planes], dim=1)
+
+
+def one_hot(c: Tensor | None, c_dim: int) -> Tensor:
+    """Labels int64 [N] from 0 to c_dim - 1 -> float32 [N, c_dim]. Others give zeros: a check would wait for the GPU."""
+    if c is None:
+        raise ValueError(f"This network is conditional: give labels int64 [N] from 0 to {c_dim - 1}.")
+    return (c[:, None] == torch.arange(c_dim, device=c.device)).float()
+
+
+class MinibatchStd(nn.Module):
+    """Append one feature map: how much a group of images differs, averaged over all (Karras et al. 2018, section 3).
+
+    The batch is cut into groups of ``group_size`` (the largest divisor of N up to it), so that the statistic does not
+    depend on the batch size. Maps [N, C, H, W] -> [N, C + 1, H, W], or features [N, F] -> [N, F + 1].
+    """
+
+    def __init__(self, group_size: int = 4) -> None:
+        super().__init__()
+        self.group_size = group_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Append the statistic; a batch of one image differs by 0."""
+        group = next(size for size in range(min(self.group_size, len(x)), 0, -1) if len(x) % size == 0)
+        groups = x.float().view(group, -1, *x.shape[1:])  # [G, N/G, ...]
+        deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt()
+        statistic = deviation.flatten(1).mean(dim=1).repeat(group).to(x.dtype)  # [N]
+        return torch.cat([x, statistic.view(-1, *[1] * (x.ndim - 1)).expand(-1, 1, *x.shape[2:])], dim=1)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Append to each image's features how close it is to the others of its batch (Salimans et al. 2016, section 3.2).
+
+    M_i = T f(x_i) in R^{B x C}; o(x_i)_b = sum over j != i of exp(-||M_ib - M_jb||_1).
+    [N, F] -> [N, F + kernels].
+    """
+
+    def __init__(self, n_features: int, kernels: int = 50, kernel_dim: int = 5) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.kernel_dim = kernel_dim
+        self.project = nn.Linear(n_features, kernels * kernel_dim, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Append the closeness of each image to all others."""
+        matrices = self.project(features).unflatten(1, (self.kernels, self.kernel_dim))
+        distance = (matrices[:, None] - matrices[None]).abs().sum(dim=3)  # [N, N, kernels]
+        closeness = torch.exp(-distance).sum(dim=1) - 1  # an image is at distance 0 from itself
+        return torch.cat([features, closeness], dim=1)
+
+
+def norm_layer(kind: str, channels: int) -> nn.Module:
+    """A normalisation over maps [N, channels, H, W] by its name: ``batch``, ``instance``, ``layer`` or ``none``."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    if kind == "layer":
+        return nn.GroupNorm(1, channels)
+    if kind == "none":
+        return nn.Identity()
+    raise InvalidOption.unknown("normalisation", kind, ("batch", "instance", "layer", "none"))
+
+
+class ByteDropout(nn.Dropout):
+    """Dropout whose mask is drawn a byte for each number, 8 at a time: several times faster on a CPU than torch's.
+
+    The share is rounded to a 256th; the scale of what is kept fits the rounded share, so the mean stays exact.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero a share of ``x`` while training, and scale the rest by 1 / (1 - share)."""
+        threshold = min(255, round(self.p * 256))
+        if not self.training or not threshold:
+            return x
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
+        words.random_(-(2**63), None)
+        drawn = words.view(torch.uint8)[: x.numel()].view(x.shape)
+        return x * (drawn >= threshold).to(x.dtype) * (256 / (256 - threshold))
+
+
+def quicken_dropout(network: nn.Module) -> None:
+    """Let every dropout in ``network`` draw its mask as ``ByteDropout`` does."""
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.Dropout):
+            setattr(network, name, ByteDropout(layer.p))
+        else:
+            quicken_dropout(layer)

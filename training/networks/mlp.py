@@ -1,0 +1,83 @@
+"""The fully connected GAN: every pixel a number, no idea of neighbourhood.
+
+Goodfellow et al. 2014 (arXiv:1406.2661), with the layers of the lesson on MNIST 28x28.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from gan_serve.training.networks.discriminator import Discriminator, plane_channels
+from gan_serve.training.networks.layers import SLOPE, scaled, start_and_levels, with_labels
+
+
+class MLPGenerator(nn.Module):
+    """Dense layers of 128, 256, 512 and 1024, BatchNorm after all but the first, LeakyReLU 0.2, and tanh.
+
+    Args:
+        z_dim: numbers in a latent.
+        img_resolution: R, width and height of the images; a multiple of 4.
+        img_channels: C, 1 for gray or 3 for RGB.
+        c_dim: number of classes; their one-hot labels join the latents. 0: unconditional.
+        width: multiplies the length of every layer.
+    """
+
+    truncation_space = "z"
+
+    def __init__(self, z_dim: int, img_resolution: int, img_channels: int, c_dim: int = 0, width: float = 1.0) -> None:
+        super().__init__()
+        start_and_levels(img_resolution)
+        self.z_dim, self.c_dim = z_dim, c_dim
+        lengths = [scaled(length, width) for length in (128, 256, 512, 1024)]
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            dense0=nn.Linear(z_dim + c_dim, lengths[0]), act0=nn.LeakyReLU(SLOPE)
+        )
+        for i, (before, after) in enumerate(pairwise(lengths), start=1):
+            layers[f"dense{i}"] = nn.Linear(before, after)
+            layers[f"norm{i}"] = nn.BatchNorm1d(after)
+            layers[f"act{i}"] = nn.LeakyReLU(SLOPE)
+        layers["pixels"] = nn.Linear(lengths[-1], img_channels * img_resolution**2)
+        layers["tanh"] = nn.Tanh()
+        layers["reshape"] = nn.Unflatten(1, (img_channels, img_resolution, img_resolution))
+        self.layers = nn.Sequential(layers)
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
+        images: Tensor = self.layers(with_labels(z, c, self.c_dim))
+        return images
+
+
+class MLPDiscriminator(Discriminator):
+    """Dense layers of 512 and 256, each with LeakyReLU 0.2 and dropout; one logit.
+
+    Args: as ``DCGANDiscriminator``; there is no normalisation.
+    """
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        c_dim: int = 0,
+        conditioning: str = "planes",
+        minibatch: str = "none",
+        width: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        start_and_levels(img_resolution)
+        n_inputs = (img_channels + plane_channels(c_dim, conditioning)) * img_resolution**2
+        first, second = scaled(512, width), scaled(256, width)
+        body = nn.Sequential(
+            OrderedDict(
+                flatten=nn.Flatten(),
+                dense1=nn.Linear(n_inputs, first),
+                act1=nn.LeakyReLU(SLOPE),
+                drop1=nn.Dropout(dropout),
+                dense2=nn.Linear(first, second),
+                act2=nn.LeakyReLU(SLOPE),
+                drop2=nn.Dropout(dropout),
+            )
+        )
+        super().__init__(body, second, c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)

@@ -1,0 +1,301 @@
+"""Progressive growing: from start x start pixels to the full size, a level at a time (Karras et al. 2018, 1710.10196).
+
+Level 0 is the start resolution; each level doubles it. A fraction fades the next level in: at 1.25, a quarter of the
+image comes from level 2 and the rest from level 1. Only the layers that a level needs are computed. Data and images
+keep the full size at every level: the generator's image is enlarged by repeating its pixels, and the discriminator
+averages its input down, which undoes that exactly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_serve.training.networks.discriminator import Discriminator, plane_channels
+from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
+from gan_serve.training.networks.layers import SLOPE, MinibatchStd, scaled, start_and_levels, with_labels
+
+
+def channels_at(resolution: int, width: float = 1.0) -> int:
+    """Channels of the layers at a resolution: 2048 / resolution, at most 256, times ``width``.
+
+    >>> [channels_at(resolution) for resolution in (4, 8, 16, 32, 64)]
+    [256, 256, 128, 64, 32]
+    """
+    return scaled(min(256, 2048 // resolution), width)
+
+
+def growth_level(shown: float, levels: int, stage_kimg: float, fade_kimg: float) -> float:
+    """The level after ``shown`` images: level 0 for ``stage_kimg``; then each next one fades in, and holds as long.
+
+    Args:
+        shown: real images shown so far (images, not kimg).
+        levels: the last level.
+        stage_kimg: how long each level is trained by itself, in thousands of images.
+        fade_kimg: how long a new level fades in, in thousands of images; 0 lets it jump.
+
+    >>> [growth_level(shown, 4, stage_kimg=2, fade_kimg=1) for shown in (0, 2000, 2500, 3000, 5000, 99000)]
+    [0.0, 0.0, 0.5, 1.0, 1.0, 4.0]
+    """
+    stage, fade = stage_kimg * 1000, fade_kimg * 1000
+    if stage + fade <= 0:
+        return float(levels)
+    whole, position = divmod(shown, stage + fade)
+    fraction = max(0.0, position - stage) / fade if fade else 0.0
+    return min(float(levels), whole + fraction)
+
+
+def fade_real(images: Tensor, level: float, levels: int) -> Tensor:
+    """Real images with the detail that a generator can show at this level (the original's ``process_reals``).
+
+    Images [N, C, R, R] -> the same shape; at ``level == levels`` they come back as they are.
+    """
+    stage, fraction = math.floor(level), level - math.floor(level)
+    top = math.ceil(level)
+    images = _shrink(images, levels - top)
+    if top > stage:
+        coarse = _enlarge(_shrink(images, 1), 1)
+        images = coarse + fraction * (images - coarse)
+    return _enlarge(images, levels - top)
+
+
+class Growing(nn.Module):
+    """A network with a level. ``set_level`` changes it, ``state_dict`` carries it, a fresh network is full grown.
+
+    Attributes:
+        start: resolution of level 0.
+        levels: the last level.
+        stage: the level in use, rounded down.
+        fading: whether level ``stage + 1`` is fading in.
+        fade: 0-dim float32 tensor, the share of level ``stage + 1``. A tensor, so that a compiled network is made anew
+            once a level and not with every step of a fade.
+    """
+
+    fade: Tensor
+
+    def __init__(self, img_resolution: int) -> None:
+        super().__init__()
+        self.start, self.levels = start_and_levels(img_resolution)
+        self.register_buffer("fade", torch.zeros(()), persistent=False)
+        self.set_level(self.levels)
+
+    @property
+    def level(self) -> float:
+        """The level in use, from 0 to ``levels``."""
+        return self._level
+
+    def set_level(self, level: float) -> None:
+        """Use this level from now on.
+
+        Raises:
+            ValueError: it is not from 0 to ``levels``.
+        """
+        if not 0 <= level <= self.levels:
+            raise ValueError(f"level must be from 0 to {self.levels}, not {level}.")
+        self._level = torch.tensor(level, dtype=torch.float32).item()  # as the state keeps it: a resumed run is exact
+        self.stage = math.floor(self._level)
+        self.fading = self._level > self.stage
+        self.fade.fill_(self._level - self.stage)
+
+    @property
+    def top(self) -> int:
+        """The highest level that is computed."""
+        return self.stage + self.fading
+
+    def get_extra_state(self) -> Tensor:
+        """The level as ``state_dict`` holds it, a 0-dim float32 tensor."""
+        return torch.tensor(self._level, dtype=torch.float32)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the level from a ``state_dict``."""
+        self.set_level(state.item())
+
+    def mix(self, old: Tensor, new: Tensor) -> Tensor:
+        """What is shown while ``new`` fades in."""
+        return old + self.fade * (new - old)
+
+
+class ProgressiveGenerator(Growing):
+    """Pixel-normalised latent, dense to the start resolution, two 3x3 convolutions a level, an image from each level.
+
+    LeakyReLU 0.2 and pixel norm follow each layer; nearest upsampling lies between levels; all layers have an equalised
+    learning rate; the image is linear, nominally in [-1, 1]. Channels: ``channels_at``.
+
+    Args:
+        z_dim: numbers in a latent.
+        img_resolution: R, width and height of the images; a multiple of 4, at least 8.
+        img_channels: C, 1 for gray or 3 for RGB.
+        c_dim: number of classes; 0 for an unconditional network.
+        width: multiplies all channel counts.
+
+    Raises:
+        InvalidOption: a resolution that is not a multiple of 4, or less than 8.
+    """
+
+    truncation_space = "z"
+
+    def __init__(self, z_dim: int, img_resolution: int, img_channels: int, c_dim: int = 0, width: float = 1.0) -> None:
+        super().__init__(img_resolution)
+        self.z_dim = z_dim
+        self.c_dim = c_dim
+        channels = [channels_at(self.start * 2**level, width) for level in range(self.levels + 1)]
+        self.normalise = PixelNorm()
+        self.dense = nn.Sequential(
+            EqualizedLinear(z_dim + c_dim, channels[0] * self.start**2),
+            nn.Unflatten(1, (channels[0], self.start, self.start)),
+            nn.LeakyReLU(SLOPE),
+            PixelNorm(),
+        )
+        first = _normalised_conv(channels[0], channels[0])
+        later = (
+            nn.Sequential(*_normalised_conv(below, here), *_normalised_conv(here, here))
+            for below, here in itertools.pairwise(channels)
+        )
+        self.blocks = nn.ModuleList([first, *later])
+        self.to_rgb = nn.ModuleList(EqualizedConv2d(here, img_channels, 1, gain=1) for here in channels)
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z float32 [N, z_dim], c int64 [N] where conditional -> images float32 [N, C, R, R], nominally in [-1, 1]."""
+        x: Tensor = self.dense(self.normalise(with_labels(z, c, self.c_dim)))
+        x = self.blocks[0](x)
+        below = x
+        for level in range(1, self.top + 1):
+            below, x = x, self.blocks[level](_enlarge(x, 1))
+        images: Tensor = self.to_rgb[self.top](x)
+        if self.fading:
+            images = self.mix(_enlarge(self.to_rgb[self.stage](below), 1), images)
+        return _enlarge(images, self.levels - self.top)
+
+
+class ProgressiveDiscriminator(Discriminator):
+    """The generator's mirror: two 3x3 convolutions a level, average pooling between levels, an entry for each size.
+
+    The last level sees how much the images of a batch differ (``minibatch="std"``), then come a 3x3 convolution, a
+    dense layer and the logit. LeakyReLU 0.2, no normalisation, equalised learning rate.
+
+    Args:
+        img_resolution: R, width and height of the images; a multiple of 4, at least 8.
+        img_channels: C, 1 for gray or 3 for RGB.
+        c_dim: number of classes; 0 for an unconditional network.
+        conditioning: ``planes`` or ``projection``, see ``Discriminator``.
+        minibatch: ``std`` (before the last convolution, as in the paper), ``discrimination`` or ``none``.
+        width: multiplies all channel counts.
+        dropout: share of features dropped before the logit while training.
+
+    Raises:
+        InvalidOption: a resolution that is not a multiple of 4, or less than 8; an unknown conditioning or minibatch
+            layer.
+    """
+
+    body: ProgressiveBody
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        c_dim: int = 0,
+        conditioning: str = "planes",
+        minibatch: str = "std",
+        width: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        channels = img_channels + plane_channels(c_dim, conditioning)
+        body = ProgressiveBody(img_resolution, channels, width, minibatch_std=minibatch == "std", dropout=dropout)
+        super().__init__(
+            body,
+            body.n_features,
+            c_dim=c_dim,
+            conditioning=conditioning,
+            minibatch="none" if minibatch == "std" else minibatch,
+        )
+        self.logit = EqualizedLinear(self.logit.in_features, 1, gain=1)
+
+    @property
+    def levels(self) -> int:
+        """The last level."""
+        return self.body.levels
+
+    @property
+    def level(self) -> float:
+        """The level in use, from 0 to ``levels``."""
+        return self.body.level
+
+    def set_level(self, level: float) -> None:
+        """Use this level from now on; ValueError where it is not from 0 to ``levels``."""
+        self.body.set_level(level)
+
+
+class ProgressiveBody(Growing):
+    """Images [N, C, R, R] to features [N, n_features] at the level in use; see ``ProgressiveDiscriminator``."""
+
+    def __init__(
+        self, img_resolution: int, channels: int, width: float, *, minibatch_std: bool, dropout: float
+    ) -> None:
+        super().__init__(img_resolution)
+        widths = [channels_at(self.start * 2**level, width) for level in range(self.levels + 1)]
+        self.n_features = widths[0]
+        self.from_rgb = nn.ModuleList(image_entry(channels, here) for here in widths)
+        self.blocks = nn.ModuleList(
+            [
+                last_block(widths[0], self.start, minibatch_std=minibatch_std, dropout=dropout),
+                *(down_block(here, below) for below, here in itertools.pairwise(widths)),
+            ]
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, R, R] -> features [N, n_features]."""
+        images = _shrink(images, self.levels - self.top)
+        x: Tensor = self.from_rgb[self.top](images)
+        for level in range(self.top, 0, -1):
+            x = self.blocks[level](x)
+            if self.fading and level == self.top:
+                x = self.mix(self.from_rgb[self.stage](_shrink(images, 1)), x)
+        features: Tensor = self.blocks[0](x)
+        return features
+
+
+def image_entry(channels: int, out_channels: int) -> nn.Sequential:
+    """How an image enters a discriminator: a 1x1 convolution ("from RGB")."""
+    return nn.Sequential(EqualizedConv2d(channels, out_channels, 1), nn.LeakyReLU(SLOPE))
+
+
+def down_block(channels: int, out_channels: int) -> nn.Sequential:
+    """A discriminator's level: two 3x3 convolutions, then half the size: [N, C, R, R] -> [N, out, R/2, R/2]."""
+    return nn.Sequential(
+        EqualizedConv2d(channels, channels, 3),
+        nn.LeakyReLU(SLOPE),
+        EqualizedConv2d(channels, out_channels, 3),
+        nn.LeakyReLU(SLOPE),
+        nn.AvgPool2d(2),
+    )
+
+
+def last_block(channels: int, start: int, *, minibatch_std: bool, dropout: float) -> nn.Sequential:
+    """A discriminator's level 0: a look at the batch, a 3x3 convolution, dense: [N, C, start, start] -> [N, C]."""
+    return nn.Sequential(
+        MinibatchStd() if minibatch_std else nn.Identity(),
+        EqualizedConv2d(channels + minibatch_std, channels, 3),
+        nn.LeakyReLU(SLOPE),
+        nn.Flatten(),
+        EqualizedLinear(channels * start**2, channels),
+        nn.LeakyReLU(SLOPE),
+        nn.Dropout(dropout),
+    )
+
+
+def _normalised_conv(channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(EqualizedConv2d(channels, out_channels, 3), nn.LeakyReLU(SLOPE), PixelNorm())
+
+
+def _enlarge(images: Tensor, times: int) -> Tensor:
+    """Double the size so many times by repeating pixels."""
+    return F.interpolate(images, scale_factor=2.0**times, mode="nearest") if times else images
+
+
+def _shrink(images: Tensor, times: int) -> Tensor:
+    """Halve the size so many times by averaging."""
+    return F.avg_pool2d(images, 2**times) if times else images

@@ -1,0 +1,276 @@
+"""The style-based generator (Karras et al. 2019, arXiv:1812.04948): mapping network, AdaIN synthesis, noise.
+
+z -> mapping -> w; a synthesis network starts from a learned constant, and w sets mean and scale of every feature map
+after every layer (AdaIN); noise adds what is random in a picture. All levels are trained at once: nothing grows.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_serve.errors import InvalidOption
+from gan_serve.training.networks.discriminator import Discriminator, plane_channels
+from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
+from gan_serve.training.networks.layers import SLOPE, one_hot, scaled, start_and_levels
+from gan_serve.training.networks.progressive import channels_at, down_block, image_entry, last_block
+
+W_MEAN_DECAY = 0.995  # a step, as in the paper's code
+NOISE = ("const", "random", "none")
+
+
+class MappingNetwork(nn.Module):
+    """z to the style w: z normalised, the label's embedding joined to it, then dense layers with LeakyReLU 0.2.
+
+    Args:
+        z_dim: numbers in a latent.
+        c_dim: number of classes; 0 for an unconditional network.
+        w_dim: numbers in a style.
+        n_layers: dense layers (section 2: eight).
+        lr_multiplier: how fast they learn compared with the synthesis network (appendix C: 0.01).
+    """
+
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, n_layers: int = 8, lr_multiplier: float = 0.01) -> None:
+        super().__init__()
+        self.c_dim = c_dim
+        self.normalise = PixelNorm()
+        self.embed = EqualizedLinear(c_dim, z_dim, gain=1) if c_dim else None
+        sizes = [z_dim * 2 if c_dim else z_dim, *[w_dim] * n_layers]
+        layers: list[nn.Module] = []
+        for size, out in itertools.pairwise(sizes):
+            layers += [EqualizedLinear(size, out, lr_multiplier=lr_multiplier), nn.LeakyReLU(SLOPE)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z float32 [N, z_dim], c int64 [N] where conditional -> w float32 [N, w_dim]."""
+        x = self.normalise(z)
+        if self.embed is not None:
+            # As long as z, so that a label weighs as much as the rest of the latent (Karras et al. 2020).
+            x = torch.cat([x, self.normalise(self.embed(one_hot(c, self.c_dim)))], dim=1)
+        w: Tensor = self.layers(x)
+        return w
+
+
+class AdaIN(nn.Module):
+    """Adaptive instance normalisation (Huang and Belongie 2017; eq. 1): y_s (x - mean(x)) / std(x) + y_b, map by map.
+
+    y_s (which starts at 1) and y_b (at 0) are affine in w.
+    """
+
+    def __init__(self, channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.scale = EqualizedLinear(w_dim, channels, gain=1, bias_init=1)
+        self.shift = EqualizedLinear(w_dim, channels, gain=1)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Maps [N, C, H, W], w [N, w_dim] -> maps of mean y_b and standard deviation abs(y_s)."""
+        mean = x.mean(dim=(2, 3), keepdim=True)
+        variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)  # var_mean is slower, and clumsy in ONNX
+        scale = self.scale(w)[:, :, None, None] * torch.rsqrt(variance + 1e-8)
+        styled: Tensor = x * scale + (self.shift(w)[:, :, None, None] - mean * scale)
+        return styled
+
+
+class StyledLayer(nn.Module):
+    """Convolution (or none), noise, bias, LeakyReLU 0.2, AdaIN: [N, in, H, W] -> [N, out, H, W].
+
+    With ``up``, bilinear upsampling to twice the size comes first: it equals pixel repetition and the paper's blur by
+    [1, 2, 1], which a convolution may precede or follow, both being linear.
+    """
+
+    def __init__(self, conv: EqualizedConv2d | None, channels: int, w_dim: int, *, up: bool = False) -> None:
+        super().__init__()
+        self.conv = conv
+        self.up = up
+        self.noise_strength = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.style = AdaIN(channels, w_dim)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """Maps [N, in, h, w], w [N, w_dim], noise [N or 1, 1, H, W] or None -> maps [N, out, H, W]."""
+        if self.up:
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        if self.conv is not None:
+            x = self.conv(x)
+        x = x + self.bias if noise is None else x + (self.noise_strength * noise + self.bias)
+        styled: Tensor = self.style(F.leaky_relu(x, SLOPE), w)
+        return styled
+
+
+class SynthesisNetwork(nn.Module):
+    """Styles to images: a learned constant, two styled layers a level, one 1x1 convolution to the image.
+
+    Attributes:
+        num_layers: styled layers; each takes a style of its own.
+        noise_<i>: float32 [1, 1, H, W], the constant noise of layer i, the same in every network of this size.
+    """
+
+    def __init__(self, w_dim: int, img_resolution: int, img_channels: int, width: float = 1.0) -> None:
+        super().__init__()
+        start, levels = start_and_levels(img_resolution)
+        self.num_layers = 2 * (levels + 1)
+        channels = [channels_at(start * 2**level, width) for level in range(levels + 1)]
+        # Random and not the paper's ones: instance normalisation would turn a flat map into zero.
+        self.constant = nn.Parameter(torch.randn(1, channels[0], start, start))
+        layers = [
+            StyledLayer(None, channels[0], w_dim),
+            StyledLayer(EqualizedConv2d(channels[0], channels[0], 3, bias=False), channels[0], w_dim),
+        ]
+        for below, here in itertools.pairwise(channels):
+            layers += [
+                StyledLayer(EqualizedConv2d(below, here, 3, bias=False), here, w_dim, up=True),
+                StyledLayer(EqualizedConv2d(here, here, 3, bias=False), here, w_dim),
+            ]
+        self.layers = nn.ModuleList(layers)
+        self.to_rgb = EqualizedConv2d(channels[-1], img_channels, 1, gain=1)
+        for layer in range(self.num_layers):
+            size = start * 2 ** (layer // 2)
+            noise = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(layer))
+            self.register_buffer(f"noise_{layer}", noise)
+
+    def forward(self, ws: Tensor, noise: str | None = None) -> Tensor:
+        """Styles float32 [N, num_layers, w_dim] -> images float32 [N, C, R, R], nominally in [-1, 1].
+
+        Args:
+            ws: one style for each layer, coarse layers first.
+            noise: ``const``, ``random`` (from torch's default random state) or ``none``; by default random in training
+                mode and const in eval mode.
+
+        Raises:
+            InvalidOption: an unknown kind of noise.
+        """
+        kind = noise or ("random" if self.training else "const")
+        if kind not in NOISE:
+            raise InvalidOption.unknown("noise", kind, NOISE)
+        n = ws.shape[0]  # len(ws) would fix N in an export
+        x = self.constant.expand(n, -1, -1, -1)
+        for i, layer in enumerate(self.layers):
+            x = layer(x, ws[:, i], self._noise(i, kind, n))
+        images: Tensor = self.to_rgb(x)
+        return images
+
+    def _noise(self, layer: int, kind: str, n: int) -> Tensor | None:
+        if kind == "none":
+            return None
+        constant = self.get_buffer(f"noise_{layer}")
+        return torch.randn_like(constant.expand(n, -1, -1, -1)) if kind == "random" else constant
+
+
+class StyleGANGenerator(nn.Module):
+    """Mapping and synthesis, with style mixing in training and truncation towards the mean style.
+
+    In training mode noise and style mixing are drawn from torch's default random state, and ``w_mean`` follows the mean
+    style; in eval mode nothing is random. Channels: ``progressive.channels_at``.
+
+    Args:
+        z_dim: numbers in a latent.
+        img_resolution: R, width and height of the images; a multiple of 4, at least 8.
+        img_channels: C, 1 for gray or 3 for RGB.
+        c_dim: number of classes; 0 for an unconditional network.
+        width: multiplies all channel counts.
+        w_dim: numbers in a style; 512 times ``width`` by default.
+        style_mixing: share of training images whose finer layers, from a random one on, follow a second latent
+            (section 3.1).
+
+    Attributes:
+        mapping: ``mapping(z, c)`` -> w [N, w_dim].
+        synthesis: ``synthesis(ws)`` with styles [N, num_layers, w_dim] -> images; ``ws`` need not come from one w.
+        num_layers: styles that an image takes.
+        w_mean: float32 [w_dim], a moving average over training; with labels, over all classes.
+
+    Raises:
+        InvalidOption: a resolution that is not a multiple of 4, or less than 8; style_mixing not from 0 to 1.
+
+    >>> generator = StyleGANGenerator(z_dim=64, img_resolution=32, img_channels=1, width=0.25).eval()
+    >>> generator(torch.randn(2, 64), psi=torch.tensor([1.0, 0.7])).shape
+    torch.Size([2, 1, 32, 32])
+    """
+
+    truncation_space = "w"
+    w_mean: Tensor
+
+    def __init__(
+        self,
+        z_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        c_dim: int = 0,
+        width: float = 1.0,
+        w_dim: int | None = None,
+        style_mixing: float = 0.9,
+    ) -> None:
+        super().__init__()
+        if not 0 <= style_mixing <= 1:
+            raise InvalidOption(f"style_mixing must be from 0 to 1, not {style_mixing}.", "The paper uses 0.9.")
+        self.z_dim = z_dim
+        self.c_dim = c_dim
+        self.w_dim = w_dim or scaled(512, width)
+        self.style_mixing = style_mixing
+        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim)
+        self.synthesis = SynthesisNetwork(self.w_dim, img_resolution, img_channels, width)
+        self.num_layers = self.synthesis.num_layers
+        self.register_buffer("w_mean", torch.zeros(self.w_dim))
+
+    def forward(self, z: Tensor, c: Tensor | None = None, psi: Tensor | None = None) -> Tensor:
+        """z float32 [N, z_dim], c int64 [N] where conditional -> images float32 [N, C, R, R], nominally in [-1, 1].
+
+        Args:
+            z: latents.
+            c: labels.
+            psi: float32 [N], truncation: w' = w_mean + psi (w - w_mean), exactly w at 1 and w_mean at 0. None means 1.
+        """
+        w: Tensor = self.mapping(z, c)
+        if self.training:
+            self._track(w)
+        ws = w[:, None].expand(-1, self.num_layers, -1)
+        if self.training and self.style_mixing:
+            ws = self._mix(ws, self.mapping(torch.randn_like(z), c))
+        if psi is not None:
+            ws = torch.lerp(self.w_mean, ws.float(), psi[:, None, None])
+        images: Tensor = self.synthesis(ws)
+        return images
+
+    @torch.no_grad()
+    def _track(self, w: Tensor) -> None:
+        self.w_mean.lerp_(w.mean(dim=0).to(self.w_mean.dtype), 1 - W_MEAN_DECAY)
+
+    def _mix(self, ws: Tensor, other: Tensor) -> Tensor:
+        """Let ``other`` [N, w_dim] take over from a random layer on, in a random share of the images."""
+        n = len(ws)
+        crossover = torch.randint(1, self.num_layers, (n, 1, 1), device=ws.device)
+        mixed = torch.rand(n, 1, 1, device=ws.device) < self.style_mixing
+        layer = torch.arange(self.num_layers, device=ws.device)[None, :, None]
+        return torch.where(mixed & (layer >= crossover), other[:, None], ws)
+
+
+class StyleGANDiscriminator(Discriminator):
+    """The discriminator of progressive growing at its full size, as StyleGAN keeps it; arguments as there."""
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        c_dim: int = 0,
+        conditioning: str = "planes",
+        minibatch: str = "std",
+        width: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        start, levels = start_and_levels(img_resolution)
+        widths = [channels_at(start * 2**level, width) for level in range(levels, -1, -1)]
+        body = nn.Sequential(
+            image_entry(img_channels + plane_channels(c_dim, conditioning), widths[0]),
+            *(down_block(here, below) for here, below in itertools.pairwise(widths)),
+            last_block(widths[-1], start, minibatch_std=minibatch == "std", dropout=dropout),
+        )
+        super().__init__(
+            body,
+            widths[-1],
+            c_dim=c_dim,
+            conditioning=conditioning,
+            minibatch="none" if minibatch == "std" else minibatch,
+        )
+        self.logit = EqualizedLinear(self.logit.in_features, 1, gain=1)

@@ -1,0 +1,60 @@
+"""What is added to a loss or done to weights to keep training stable: one short function each, with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+Critic = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> logits [N]
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """E[(||∇D(x̂)||₂ - 1)²] on x̂ = mix · real + (1 - mix) · fake (Gulrajani et al. 2017, eq. 3).
+
+    Args:
+        critic: any function of images alone; bind the labels of a conditional one, so that the penalty is conditioned.
+        real, fake: [N, C, H, W]. mix: uniform [N], one for each pair.
+    """
+    mix = mix.view(-1, 1, 1, 1)
+    between = (mix * real + (1 - mix) * fake).detach().requires_grad_()
+    norms: Tensor = _image_gradients(critic(between), between).flatten(1).norm(dim=1)
+    return (norms - 1).square().mean()
+
+
+def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
+    """½ E[||∇D(x)||²] on real images (Mescheder et al. 2018, eq. 9); its weight is γ."""
+    real = real.detach().requires_grad_()
+    return _image_gradients(critic(real), real).square().flatten(1).sum(dim=1).mean() / 2
+
+
+@torch.no_grad()
+def clip_weights(parameters: Iterable[nn.Parameter], bound: float) -> None:
+    """Clamp every weight to [-bound, bound], in place (Arjovsky et al. 2017, algorithm 1)."""
+    weights = [parameter.data for parameter in parameters]
+    torch._foreach_clamp_min_(weights, -bound)
+    torch._foreach_clamp_max_(weights, bound)
+
+
+def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
+    """||E f(x) - E f(G(z))||₂² over features [N, F], divided by F (Salimans et al. 2016, section 3.1).
+
+    Divided, so that one weight serves networks of any size.
+    """
+    return (real_features.mean(dim=0) - fake_features.mean(dim=0)).square().mean()
+
+
+def mode_seeking(images_1: Tensor, images_2: Tensor, z_1: Tensor, z_2: Tensor, eps: float = 1e-5) -> Tensor:
+    """1 / (d(G(z₁), G(z₂)) / d(z₁, z₂)), with mean absolute distances (Mao et al. 2019, eq. 3, as its code has it).
+
+    It grows where different latents give the same image. Images [N, C, H, W], latents [N, z_dim].
+    """
+    distance = (images_1 - images_2).abs().mean() / (z_1 - z_2).abs().mean()
+    return 1 / (distance + eps)
+
+
+def _image_gradients(logits: Tensor, images: Tensor) -> Tensor:
+    """∇D at each image. A sum serves for all at once where no image's logit depends on another image."""
+    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradients
