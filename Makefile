@@ -42,7 +42,7 @@ lowest:  ## run the tests with the lower bounds of the dependencies
 bench: .venv/dev  ## measure; figures go to benchmarks/
 	$(BIN)/python benchmarks/sampling.py
 
-bench-train: .venv/dev  ## measure training beside PyTorch's DCGAN tutorial (half an hour on two cores)
+bench-train: .venv/dev  ## measure training beside PyTorch's DCGAN tutorial (ten minutes on two cores)
 	$(BIN)/python benchmarks/training.py --quality 20
 
 clean:

@@ -102,7 +102,7 @@ class TrainConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch finds it
     threads: Annotated[int, Field(ge=1, le=256)] | None = None  # CPU threads; None: torch's choice, then recorded
     bf16: bool | None = None  # convolutions in bfloat16; None: where the processor has units for it, then recorded
-    compile: bool = False  # torch.compile both networks
+    compile: bool = False  # torch.compile both networks; not under gp_weight or r1
 
 
 OF_THE_MACHINE = ("device", "threads")  # what another machine may choose otherwise
@@ -178,6 +178,10 @@ def _check_together(config: TrainConfig) -> None:
     for option, needed in (("r1_every", "r1"), ("instance_noise_kimg", "instance_noise")):
         if getattr(config, option) != TrainConfig.model_fields[option].default and not getattr(config, needed):
             raise InvalidOption(f"{option} has no effect without {needed}.", f"Add --set {needed}=...")
+    if config.compile and (config.gp_weight or config.r1):
+        raise InvalidOption(
+            "torch.compile cannot differentiate twice, as a gradient penalty needs.", "Leave compile at false."
+        )
     if config.init_std and config.family in ("progressive", "stylegan"):
         raise InvalidOption(
             f"Networks of the family {config.family} scale their weights themselves.", "Leave init_std at 0."

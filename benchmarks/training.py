@@ -1,0 +1,496 @@
+"""What training costs, beside an eager loop written as PyTorch's DCGAN tutorial writes it. ``make bench-train`` writes
+training.md.
+
+The two loops train the same networks, from the same weights, on the same images, in one process, taking turns: ratios
+are what to read on a shared machine. Memory and the cost of each recipe are measured in processes of their own.
+
+    python benchmarks/training.py                 speed, memory, every recipe
+    python benchmarks/training.py --quality 40    and quality of both after 40 kimg (minutes to hours)
+    python benchmarks/training.py --all           and torch.compile
+    python benchmarks/training.py --quick         see whether it runs; nothing is written
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from gan_serve.errors import DataError
+from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.data import ImageSet, load_images
+from gan_serve.training.distributed import Processes
+from gan_serve.training.evaluation.swd import SlicedWasserstein
+from gan_serve.training.loader import Batch, Loader
+from gan_serve.training.networks import to_pixels
+from gan_serve.training.recipes import recipes
+from gan_serve.training.run import describe_machine
+from gan_serve.training.sources.image_set import fit
+from gan_serve.training.step import Training
+from gan_serve.training.trainer import _found_here, _number_of_classes, pick_device
+
+THREADS = 2
+COMPARED = ("dcgan-28", "dcgan-64")
+BATCH = 128
+NARROW = 0.25  # width of the networks for images of 64 pixels, on the CPU
+QUALITY_IMAGES = 1024
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long everything is measured."""
+
+    rounds: int = 7  # turns of each loop
+    seconds: float = 2.0  # of a turn of the tutorial's loop; all others take as many steps
+    images: int | None = None  # of the data set; None: all
+    recipe_steps: int = 4  # measured in a process of its own
+    recipes: int | None = None  # how many; None: all
+
+
+THOROUGH = Effort()
+QUICK = Effort(rounds=2, seconds=0.0, images=1024, recipe_steps=1, recipes=2)
+
+
+class Loop(Protocol):
+    """One way to train."""
+
+    device: torch.device
+
+    def step(self) -> int:
+        """Train one step; returns how many real images it showed."""
+        ...
+
+    def generators(self) -> dict[str, nn.Module]:
+        """The generators to sample from, by name."""
+        ...
+
+
+class Ours:
+    """``Training.step`` with ``Loader``, as the trainer calls them, the generator's average included."""
+
+    def __init__(self, config: TrainConfig, data: ImageSet, *, channels_last: bool | None = None) -> None:
+        self.device = pick_device(config.device)
+        config = _found_here(config, data, self.device)
+        self.training = Training.start(config, self.device, c_dim=_number_of_classes(config, data))
+        self.loader = Loader(data, seed=config.seed, labels=config.conditional, device=self.device)
+        self.layout = None if channels_last is None else _layout(channels_last)
+        if self.layout:
+            for network in (self.training.generator, self.training.discriminator, self.training.ema.generator):
+                network.to(memory_format=self.layout)  # type: ignore[call-overload]
+
+    def step(self) -> int:
+        set_switches(ours=True)
+        shown, size = self.training.shown, self.training.config.batch_size
+        starts = range(shown, shown + self.training.images_a_step, size)
+        self.training.step([self._batch(start, size) for start in starts])
+        return self.training.shown - shown
+
+    def generators(self) -> dict[str, nn.Module]:
+        return {"ours, averaged": self.training.ema.generator, "ours, last weights": self.training.generator}
+
+    def _batch(self, start: int, size: int) -> Batch:
+        images, c = self.loader.batch(start, size)
+        return Batch(images.contiguous(memory_format=self.layout) if self.layout else images, c)
+
+
+class Tutorial:
+    """The loop of https://pytorch.org/tutorials/beginner/dcgan_faces_tutorial.html around our networks.
+
+    Real and generated images pass the discriminator one after the other, in NCHW and float32; losses and the means of
+    D are read (``.item()``) each step; Adam is torch's default; there is no average of the generator. Two things are
+    not the tutorial's: logits with ``BCEWithLogitsLoss`` for a sigmoid with ``BCELoss``, as our networks give logits,
+    and images that lie in memory, where the tutorial decodes files: both make it faster, if anything.
+    """
+
+    def __init__(self, config: TrainConfig, data: ImageSet) -> None:
+        self.device = pick_device(config.device)
+        start = Training.start(_found_here(config, data, self.device), self.device)
+        self.netG = start.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.netD = start.discriminator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.nz = config.z_dim
+        self.criterion = nn.BCEWithLogitsLoss()
+        self.optimizerD = torch.optim.Adam(self.netD.parameters(), lr=config.d_lr, betas=(config.d_beta1, 0.999))
+        self.optimizerG = torch.optim.Adam(self.netG.parameters(), lr=config.g_lr, betas=(config.g_beta1, 0.999))
+        self.dataloader = DataLoader(PILImages(data.images), batch_size=config.batch_size, shuffle=True, num_workers=2)
+        self.batches = self._endless()
+        self.G_losses: list[float] = []
+        self.D_losses: list[float] = []
+
+    def step(self) -> int:
+        set_switches(ours=False)
+        data = next(self.batches)
+
+        # (1) Update D network: maximize log(D(x)) + log(1 - D(G(z)))
+        self.netD.zero_grad()
+        real_cpu = data.to(self.device)
+        b_size = real_cpu.size(0)
+        label = torch.full((b_size,), 1.0, dtype=torch.float, device=self.device)
+        output = self.netD(real_cpu).view(-1)
+        errD_real = self.criterion(output, label)  # noqa: N806 (names of the tutorial)
+        errD_real.backward()
+        D_x = output.mean().item()  # noqa: N806, F841
+        noise = torch.randn(b_size, self.nz, device=self.device)
+        fake = self.netG(noise)
+        label.fill_(0.0)
+        output = self.netD(fake.detach()).view(-1)
+        errD_fake = self.criterion(output, label)  # noqa: N806
+        errD_fake.backward()
+        D_G_z1 = output.mean().item()  # noqa: N806, F841
+        errD = errD_real + errD_fake  # noqa: N806
+        self.optimizerD.step()
+
+        # (2) Update G network: maximize log(D(G(z)))
+        self.netG.zero_grad()
+        label.fill_(1.0)
+        output = self.netD(fake).view(-1)
+        errG = self.criterion(output, label)  # noqa: N806
+        errG.backward()
+        D_G_z2 = output.mean().item()  # noqa: N806, F841
+        self.optimizerG.step()
+        self.G_losses.append(errG.item())
+        self.D_losses.append(errD.item())
+        return b_size
+
+    def generators(self) -> dict[str, nn.Module]:
+        return {"tutorial, last weights": self.netG}
+
+    def _endless(self) -> Iterator[Tensor]:
+        while True:
+            yield from self.dataloader
+
+
+class PILImages(Dataset[Tensor]):
+    """Images as torchvision's data sets give them: a PIL image each, then ToTensor and Normalize(0.5, 0.5)."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        array = self.images[index]
+        image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+        pixels = torch.from_numpy(np.array(image, copy=True)).view(image.height, image.width, -1)
+        return pixels.permute(2, 0, 1).contiguous().float().div(255).sub_(0.5).div_(0.5)
+
+
+class Variant(NamedTuple):
+    """Our loop under a choice."""
+
+    name: str
+    settings: Mapping[str, Any]
+    channels_last: bool | None = None  # None: as the trainer chooses
+
+
+def variants(device: torch.device, *, compiled: bool) -> list[Variant]:
+    """Our loops, first as the trainer runs it; then each choice changed alone."""
+    bf16 = _recorded_bf16(device)
+    found = [
+        Variant("ours", {}),
+        Variant(f"... bf16 {'off' if bf16 else 'on'}", {"bf16": not bf16}),
+        Variant("... NCHW", {}, channels_last=False),
+    ]
+    if compiled:
+        found.append(Variant("... torch.compile", {"compile": True}))
+    return found
+
+
+# What is written.
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few small steps; nothing is written")
+    parser.add_argument("--all", action="store_true", help="torch.compile too, which takes minutes to begin on a CPU")
+    parser.add_argument("--quality", type=float, metavar="KIMG", help="train both loops for so long, and measure both")
+    parser.add_argument("--every", type=float, metavar="KIMG", default=4.0, help="between two measurements of quality")
+    parser.add_argument("--seeds", type=int, default=1, help="of the runs whose quality is measured")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    options = parser.parse_args()
+
+    torch.set_num_threads(THREADS)
+    device = pick_device(options.device)
+    effort = QUICK if options.quick else THOROUGH
+    lines = introduction(device, effort)
+    for recipe in COMPARED[:1] if options.quick else COMPARED:
+        lines += comparison(recipe, device, effort, compiled=options.all)
+    lines += recipe_table(device, effort)
+    if options.quality:
+        lines += quality_table(device, effort, options.quality, options.every, options.seeds)
+    text = "\n".join(lines) + "\n"
+    if not options.quick:
+        (Path(__file__).parent / "training.md").write_text(text)
+    print(text)
+
+
+def introduction(device: torch.device, effort: Effort) -> list[str]:
+    data = benchmark_data(8, effort)
+    load = os.getloadavg()[0]
+    return [
+        "# Training",
+        "",
+        f"Written by `make bench-train` (benchmarks/training.py) on {describe_machine(device, Processes())}, "
+        f"with {data.name}. Load average before it began: {load:.1f}.",
+        "",
+        "The tutorial's loop is written as PyTorch's DCGAN tutorial writes it: two loader workers, float32, NCHW, real "
+        "and generated images one after the other, `.item()` each step, no average of the generator. Ours is "
+        "`Training.step` with `Loader`, the average included. Same networks, same batch, same images.",
+    ]
+
+
+def comparison(recipe: str, device: torch.device, effort: Effort, *, compiled: bool) -> list[str]:
+    config = benchmark_config(recipe, device, batch_size=BATCH)
+    data = benchmark_data(config.resolution, effort)
+    chosen = variants(device, compiled=compiled)
+    loops: list[Loop] = [Tutorial(config, data)]
+    loops += [
+        Ours(config.model_copy(update=dict(variant.settings)), data, channels_last=variant.channels_last)
+        for variant in chosen
+    ]
+    speeds = taking_turns(loops, effort)
+    memory = [
+        in_new_process(peak_memory_mb, kind, config, effort) if kind else None
+        for kind in ("tutorial", "ours", *[""] * (len(chosen) - 1))
+    ]
+    rows = []
+    names = ["tutorial", *(variant.name for variant in chosen)]
+    for name, own, used in zip(names, speeds, memory, strict=True):
+        ratios = [ours / theirs for ours, theirs in zip(own, speeds[0], strict=True)]
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        cells = [name, f"{statistics.median(own):.0f}", f"**{ratio}**" if name == "ours" else ratio]
+        rows.append("| " + " | ".join([*cells, f"{used:.0f}" if used else ""]) + " |")
+    return [
+        "",
+        f"## {recipe}, batch {BATCH}, width {config.width:g}",
+        "",
+        f"Medians of {effort.rounds} turns each, and the least and the greatest ratio. Ours has bf16 "
+        f"{'on' if _recorded_bf16(device) else 'off'}, as the trainer finds it here.",
+        "",
+        f"| | images/s | ratio to the tutorial | {_memory_name(device)}, MB |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def recipe_table(device: torch.device, effort: Effort) -> list[str]:
+    rows = []
+    for name in list(recipes())[: effort.recipes]:
+        config = benchmark_config(name, device)
+        images_per_s, memory = in_new_process(recipe_cost, config, effort)
+        rows.append(
+            f"| {name} | {config.resolution} | {config.batch_size} | {config.n_critic} | {config.width:g} "
+            f"| {images_per_s:.0f} | {images_per_s / 1000:.3f} | {memory:.0f} |"
+        )
+    return [
+        "",
+        "## Every recipe",
+        "",
+        f"At the recipe's own batch, progressive grown whole; images are real ones shown. Medians of "
+        f"{effort.recipe_steps} steps in a process each.",
+        "",
+        f"| recipe | pixels | batch | n_critic | width | images/s | kimg/s | {_memory_name(device)}, MB |",
+        "|---|---|---|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def quality_table(device: torch.device, effort: Effort, kimg: float, every: float, seeds: int) -> list[str]:
+    lines = [
+        "",
+        f"## Quality after {kimg:g} kimg of dcgan-28",
+        "",
+        f"Sliced Wasserstein distance ({QUALITY_IMAGES:,} images of each generator in eval mode, the same latents, to "
+        f"as many training images; less is better), measured every {every:g} kimg outside the clock. Both loops begin "
+        "with the same weights and take turns.",
+        "",
+        "| seed | generator | distance at the end | least | training time | until the tutorial's last distance |",
+        "|---|---|---|---|---|---|",
+    ]
+    for seed in range(seeds):
+        floor, curves = quality_curves(device, effort, kimg, every, seed)
+        goal = curves["tutorial, last weights"][-1].distance
+        for name, curve in curves.items():
+            reached = next((point for point in curve if point.distance <= goal), None)
+            time_to = f"{reached.seconds:.0f} s, {reached.kimg:.0f} kimg" if reached else "not reached"
+            lines.append(
+                f"| {seed} | {name} | {curve[-1].distance:.0f} | {min(point.distance for point in curve):.0f} "
+                f"| {curve[-1].seconds:.0f} s | {time_to} |"
+            )
+        lines.append(f"| {seed} | other training images | {floor:.0f} | | | |")
+    return lines
+
+
+# What is measured.
+
+
+class Point(NamedTuple):
+    kimg: float
+    seconds: float  # of training alone
+    distance: float
+
+
+def quality_curves(
+    device: torch.device, effort: Effort, kimg: float, every: float, seed: int
+) -> tuple[float, dict[str, list[Point]]]:
+    """The distance between other training images, and each generator's curve of it."""
+    config = benchmark_config("dcgan-28", device, batch_size=BATCH, seed=seed)
+    data = benchmark_data(config.resolution, effort)
+    order = np.random.RandomState(0).permutation(len(data))
+    n = min(QUALITY_IMAGES, len(data) // 2)
+    metric = SlicedWasserstein(data.images[order[:n]])
+    floor = metric.measure(data.images[order[n : 2 * n]])[metric.name]
+    z = torch.randn(n, config.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
+
+    loops: list[Loop] = [Tutorial(config, data), Ours(config, data)]
+    shown, seconds = [0] * len(loops), [0.0] * len(loops)
+    curves: dict[str, list[Point]] = {}
+    while shown[0] < kimg * 1000 or shown[1] < kimg * 1000:
+        goal = min(kimg * 1000, min(shown) + every * 1000)
+        for i, loop in enumerate(loops):
+            started = time.perf_counter()
+            while shown[i] < goal:
+                shown[i] += loop.step()
+            synchronise(device)
+            seconds[i] += time.perf_counter() - started
+            for name, generator in loop.generators().items():
+                distance = metric.measure(sampled(generator, z))[metric.name]
+                curves.setdefault(name, []).append(Point(shown[i] / 1000, seconds[i], distance))
+                print(f"seed {seed}: {name}: {curves[name][-1]}", flush=True)
+    return floor, curves
+
+
+@torch.no_grad()
+def sampled(generator: nn.Module, z: Tensor) -> np.ndarray:
+    """Images uint8 [N, H, W, C] in eval mode; the generator trains on as before."""
+    training = generator.training
+    generator.eval()
+    pixels = torch.cat([to_pixels(generator(part)) for part in z.split(128)])
+    generator.train(training)
+    return pixels.cpu().numpy()
+
+
+def taking_turns(loops: Sequence[Loop], effort: Effort) -> list[list[float]]:
+    """Images/s of each loop in each round. All take as many steps a turn; the order turns round each time."""
+    for loop in loops:  # warm up: allocators, cuDNN's choice of algorithms, the first optimiser state, compiling
+        speed(loop, 3)
+    steps = max(2, round(effort.seconds * speed(loops[0], 3) / BATCH))
+    speeds: list[list[float]] = [[] for _ in loops]
+    for number in range(effort.rounds):
+        turn = list(zip(loops, speeds, strict=True))
+        for loop, measured in turn if number % 2 == 0 else reversed(turn):
+            measured.append(speed(loop, steps))
+    return speeds
+
+
+def speed(loop: Loop, steps: int) -> float:
+    """Real images shown in a second."""
+    synchronise(loop.device)
+    started = time.perf_counter()
+    shown = sum(loop.step() for _ in range(steps))
+    synchronise(loop.device)
+    return shown / (time.perf_counter() - started)
+
+
+def recipe_cost(config: TrainConfig, effort: Effort) -> tuple[float, float]:
+    """Images/s and peak memory of a recipe; to be called in a new process."""
+    # Labels and pixels matter here, not how many there are.
+    ours = Ours(config, benchmark_data(config.resolution, replace(effort, images=min(effort.images or 4096, 4096))))
+    ours.training.shown = round(config.kimg * 1000)  # a growing network has grown
+    speed(ours, 2)
+    return statistics.median(speed(ours, 1) for _ in range(effort.recipe_steps)), _peak_mb(ours.device)
+
+
+def peak_memory_mb(kind: str, config: TrainConfig, effort: Effort) -> float:
+    """Peak memory of a loop, its loader's workers left out; to be called in a new process."""
+    data = benchmark_data(config.resolution, effort)
+    loop: Loop = Tutorial(config, data) if kind == "tutorial" else Ours(config, data)
+    speed(loop, 4)
+    return _peak_mb(loop.device)
+
+
+def in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
+    """What ``function`` returns in a process that has done nothing else, so that its peak memory is its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _begin() -> None:
+    torch.set_num_threads(THREADS)
+
+
+# What it is measured with.
+
+
+def benchmark_config(recipe: str, device: torch.device, **settings: object) -> TrainConfig:
+    """A recipe at full width on a GPU; on a CPU, at a width that takes no hours for 64 pixels."""
+    narrow = device.type == "cpu" and recipes()[recipe].config["resolution"] >= 64
+    width = {"width": NARROW} if narrow else {}
+    common = {"data": "fashion-mnist", "device": device.type, "threads": THREADS}
+    return make_config(recipe, common | width | settings)
+
+
+def benchmark_data(resolution: int, effort: Effort) -> ImageSet:
+    """Fashion-MNIST where it is installed, else scikit-learn's digits, with labels, at a resolution."""
+    try:
+        data = load_images("fashion-mnist")
+    except DataError:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = (digits.images * (255 / 16)).round().astype(np.uint8)[..., None]
+        names = tuple(map(str, range(10)))
+        data = ImageSet("scikit-learn digits", images, digits.target.astype(np.int64), names)
+    n = effort.images or len(data)
+    labels = None if data.labels is None else data.labels[:n]
+    return fit(replace(data, images=data.images[:n], labels=labels, names=data.names[:n]), resolution, None)
+
+
+def set_switches(*, ours: bool) -> None:
+    """Torch's switches for the GPU: as the trainer sets them for its process, or torch's defaults."""
+    torch.set_float32_matmul_precision("high" if ours and torch.cuda.is_available() else "highest")
+    torch.backends.cudnn.benchmark = ours and torch.cuda.is_available()
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _layout(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _recorded_bf16(device: torch.device) -> bool:
+    """Whether the trainer chooses bfloat16 here."""
+    data = ImageSet("one pixel", np.zeros((1, 8, 8, 1), np.uint8))
+    return bool(_found_here(benchmark_config("dcgan-28", device), data, device).bf16)
+
+
+def _memory_name(device: torch.device) -> str:
+    return "GPU memory" if device.type == "cuda" else "peak memory of the process"
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    # Not getrusage: its maximum is inherited from the process that started this one.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 1024  # Linux counts in KiB
+
+
+if __name__ == "__main__":
+    main()
