@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_runs import SMALL, same, whole_lines
 
 from gan_serve import Generator
 from gan_serve.errors import InvalidOption
@@ -24,7 +25,6 @@ from gan_serve.training.recipes import recipes
 from gan_serve.training.state import load_snapshot, snapshots
 from gan_serve.training.step import Training
 from gan_serve.training.trainer import train
-from runs import SMALL, same, whole_lines
 
 GROWING = {"stage_kimg": 0.3, "fade_kimg": 0.3}
 TINY = {"width": 0.125, "batch_size": 16, "bf16": False}

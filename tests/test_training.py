@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training_runs import SMALL, same, train_command, whole_lines
 
 from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunError
 from gan_serve.training.config import command_line, make_config, parse_settings
@@ -25,7 +26,6 @@ from gan_serve.training.recorder import best_kimg
 from gan_serve.training.run import sole_writer
 from gan_serve.training.state import DataOrder, load_snapshot, snapshots
 from gan_serve.training.trainer import pick_device, train
-from runs import SMALL, same, train_command, whole_lines
 
 
 def small_config(digits: Path, **settings: object):
