@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from gan_serve.errors import InvalidOption
 
+try:
+    from isal import isal_zlib as zlib  # the same functions, several times faster
+except ImportError:  # no wheel for this platform, see pyproject.toml
+    import zlib  # type: ignore[no-redef]
+
 UInt8Array = npt.NDArray[np.uint8]
 GRID_GAP = 2
+IDENTICAL = 100.0  # decibels: PSNR of an image that does not differ at all
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOURS = {1: 0, 3: 2}  # channels -> colour type: gray, RGB
+PNG_FILTER_UP = 2
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_ANYTHING = np.zeros(256, np.uint8)
 
 
 def grid(images: UInt8Array, columns: int | None = None) -> UInt8Array:
@@ -39,6 +52,21 @@ def grid(images: UInt8Array, columns: int | None = None) -> UInt8Array:
     return np.pad(sheet, ((0, GRID_GAP), (0, GRID_GAP), (0, 0)), constant_values=255)
 
 
+def cut_grid(sheet: UInt8Array, n: int, columns: int) -> UInt8Array:
+    """The n images of a ``grid``, uint8 [N, H, W, C].
+
+    >>> images = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5, 1)
+    >>> np.array_equal(cut_grid(grid(images, 2), 3, 2), images)
+    True
+    """
+    rows = math.ceil(n / columns)
+    cells = sheet[:-GRID_GAP, :-GRID_GAP].reshape(
+        rows, (sheet.shape[0] - GRID_GAP) // rows, columns, (sheet.shape[1] - GRID_GAP) // columns, -1
+    )
+    cells = cells.transpose(0, 2, 1, 3, 4)[:, :, GRID_GAP:, GRID_GAP:]
+    return cells.reshape(rows * columns, *cells.shape[2:])[:n]
+
+
 def grid_columns(n: int, columns: int | None = None) -> int:
     """How many of n images a row of ``grid`` holds; see there."""
     if columns is None:
@@ -46,6 +74,17 @@ def grid_columns(n: int, columns: int | None = None) -> int:
     if columns < 1:
         raise InvalidOption(f"A grid needs at least one column, not {columns}.", "Ask for 1 column or more.")
     return min(columns, n)
+
+
+def psnr(images: UInt8Array, reference: UInt8Array) -> npt.NDArray[np.float64]:
+    """Peak signal-to-noise ratio of each image, uint8 [N, H, W, C] -> float64 [N]: 10 log10(255² / MSE), at most 100.
+
+    >>> psnr(np.full((1, 2, 2, 1), 10, np.uint8), np.full((1, 2, 2, 1), 11, np.uint8)).round(2).tolist()
+    [48.13]
+    """
+    squares = (images.astype(np.float64) - reference) ** 2
+    decibels: npt.NDArray[np.float64] = 10 * np.log10(255**2 / np.maximum(squares.mean(axis=(1, 2, 3)), 1e-9))
+    return np.minimum(IDENTICAL, decibels)
 
 
 def to_pil(pixels: UInt8Array) -> Image.Image:
@@ -65,13 +104,37 @@ def from_pil(image: Image.Image) -> UInt8Array:
 
 
 def encode_png(pixels: UInt8Array, text: dict[str, str] | None = None) -> bytes:
-    """A PNG of uint8 [H, W, C] with ``text`` as text chunks. The same input gives the same bytes."""
-    info = PngImagePlugin.PngInfo()
-    for key, value in (text or {}).items():
-        info.add_itxt(key, value)
-    out = io.BytesIO()
-    to_pil(pixels).save(out, "PNG", compress_level=1, pnginfo=info)
-    return out.getvalue()
+    """A PNG of uint8 [H, W, C] with ``text`` as text chunks (iTXt). The same input gives the same bytes on one machine.
+
+    Every row is stored as its difference from the row above (the filter Up), which NumPy takes of all rows at once, and
+    compressed at level 1: several times faster than Pillow, at about its size (benchmarks/sampling.md).
+
+    >>> encode_png(np.zeros((28, 28, 1), np.uint8))[1:4]
+    b'PNG'
+    """
+    height, width, channels = pixels.shape
+    levels = pixels.reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = PNG_FILTER_UP
+    rows[0, 1:] = levels[0]
+    np.subtract(levels[1:], levels[:-1], out=rows[1:, 1:])
+    texts = [
+        # Neither compressed nor of any language: as Pillow's add_itxt writes it.
+        _png_chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + value.encode())
+        for key, value in (text or {}).items()
+    ]
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOURS[channels], 0, 0, 0)
+    data = _png_chunk(b"IDAT", zlib.compress(rows, 1))
+    png = b"".join([PNG_SIGNATURE, _png_chunk(b"IHDR", header), *texts, data, PNG_END])
+    # isal 1.9 leaves the upper halves of AVX registers set. Until they are cleared, as NumPy's vectorised functions do
+    # when they return, scalar code runs several times slower on Intel: 128 random numbers in 14 µs instead of 3.
+    np.add(_ANYTHING, _ANYTHING)
+    return png
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def encode_animation(frames: UInt8Array, format: str, *, fps: float) -> bytes:

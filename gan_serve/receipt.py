@@ -18,6 +18,7 @@ from gan_serve.errors import ReceiptError
 from gan_serve.images import UInt8Array
 
 RECEIPT_KEY = "gan_serve"
+_SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would make one a receipt
 
 
 class Walk(BaseModel):
@@ -80,10 +81,10 @@ class Receipt(BaseModel):
 
     def as_json(self) -> str:
         """The fields that are set, as one line of JSON."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return self.model_dump_json(exclude_none=True)
 
     def _digest(self, pixels: UInt8Array) -> str:
-        fields = json.dumps(self.model_dump(exclude={"sha256"}, exclude_none=True), sort_keys=True)
+        fields = _SORTED.encode(self.model_dump(exclude={"sha256"}, exclude_none=True))
         shape = "x".join(map(str, pixels.shape))
         return hashlib.sha256(f"{fields}\n{shape}\n".encode() + pixels.tobytes()).hexdigest()
 

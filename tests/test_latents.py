@@ -1,4 +1,5 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -198,3 +199,12 @@ def test_impossible_walks_are_refused(wish):
     with pytest.raises(InvalidOption) as error:
         walk(keys, **wish)
     assert error.value.hint
+
+
+def test_threads_that_draw_at_once_do_not_mix_their_streams():
+    def draw(seed: int) -> bool:
+        expected = np.random.RandomState(seed).standard_normal(100).astype(np.float32)
+        return all(np.array_equal(latents_from_seeds([seed], 100)[0], expected) for _ in range(200))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(draw, range(8)))
