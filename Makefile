@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lowest lint format serve bench bench-train clean
+.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -39,14 +39,26 @@ lowest:  ## run the tests with the lower bounds of the dependencies
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable ".[test]"
 	.venv-lowest/bin/python -m pytest --override-ini filterwarnings=default
 
+# olah is a mirror of the Hub that others wrote; its dependencies are not ours, so it has an environment of its own.
+crosscheck-hub: .venv/runtime  ## pull a checkpoint from a mirror server and compare every byte
+	test -x .venv-olah/bin/olah-cli || { $(PYTHON) -m venv .venv-olah && \
+	    .venv-olah/bin/python -m pip install --quiet --disable-pip-version-check "olah>=0.5.4"; }
+	$(BIN)/python tests/crosscheck_hub.py .venv-olah/bin/olah-cli
+
 bench: .venv/dev  ## measure; figures go to benchmarks/
 	$(BIN)/python benchmarks/sampling.py
 
 bench-train: .venv/dev  ## measure training beside PyTorch's DCGAN tutorial (ten minutes on two cores)
 	$(BIN)/python benchmarks/training.py --quality 20
 
+# OpenVINO is there to compare with, so it is in no extra (NumPy is all that it needs to run). CHECKPOINTS: names or
+# directories, by default those of the package.
+bench-inference: .venv/dev  ## measure networks beside PyTorch, torch.compile and OpenVINO
+	$(PIP_INSTALL) --no-deps "openvino==2026.4.1"
+	$(BIN)/python benchmarks/inference.py $(CHECKPOINTS)
+
 clean:
-	rm -rf .venv .venv-lowest build dist *.egg-info demo
+	rm -rf .venv .venv-lowest .venv-olah build dist *.egg-info demo
 
 .venv/python:
 	$(PYTHON) -m venv .venv

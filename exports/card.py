@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gan_serve.checkpoint import TruncationSpace
+from huggingface_hub import EvalResult, ModelCardData
+
+from gan_serve.checkpoint import PRECISION_FILES, Precision, TruncationSpace
 from gan_serve.exports.parity import Parity, spread
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.recipes import recipes
@@ -14,12 +16,7 @@ from gan_serve.training.run import RunInfo
 
 TEMPLATE = """\
 ---
-license: {license}
-library_name: gan-serve
-{pipeline}tags:
-- gan
-- {recipe}
-- onnx
+{metadata}
 ---
 # {name}
 
@@ -41,12 +38,18 @@ gan-serve generate {name} --seeds 0-15{label_option} --truncation 0.7 --out grid
 
 `generator.onnx` needs nothing but an ONNX Runtime. In: {inputs}. Out: `img` uint8 [N, {size}, {size}, {channels}].
 The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_dim})`.
-`generator.safetensors` holds the same weights for fine-tuning.
+`generator.safetensors` holds the same weights for fine-tuning (`gan-serve train --init-from`).
+
+| `precision` | file | size | nearness |
+|---|---|---|---|
+{precisions}
+
+{missing}
 
 ## Training
 - Recipe `{recipe}`: {source}.
 - Command: `{command}`
-- {kimg:,.0f} thousand images shown ({passes:.1f} passes), {hours:.1f} hours on {machines}.
+{init_from}- {kimg:,.0f} thousand images shown ({passes:.1f} passes), {hours:.1f} hours on {machines}.
 - The weights are an exponential moving average of the generator's, half-life {ema:g} thousand images.
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 
@@ -58,8 +61,8 @@ The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_d
 `mean_gradient` is sharpness and `pairwise_l1` diversity, in grey levels; compare `seeds` with `train`, the real images.
 They do not say whether an image makes sense.
 
-ONNX against torch over {seeds} seeds {times_labels}x {truncations} truncations x {batches} batch sizes: the largest
-difference of any pixel is {difference} grey level(s) of 255; the pixels of an image do not depend on its batch.
+ONNX in fp32 against torch over {seeds} seeds {times_labels}x {truncations} truncations x {batches} batch sizes: the
+largest difference of any pixel is {difference} grey level(s) of 255; the pixels of an image do not depend on its batch.
 
 ## Limits
 It draws what {data} looks like and nothing else. Some seeds give shapes between two kinds of things. It was not made to
@@ -73,20 +76,29 @@ def model_card(
     config: TrainConfig,
     info: RunInfo,
     parity: Parity,
-    metrics: dict[str, float],
+    metrics: Mapping[str, float],
     *,
     class_names: tuple[str, ...],
     truncation_space: TruncationSpace,
     shown: int,
     seconds: float,
+    sizes: Mapping[Precision, int],
 ) -> str:
-    """Write the card of a checkpoint from what was recorded of its run and measured of its files."""
+    """Write the card of a checkpoint from what was recorded of its run and measured of its files.
+
+    Args:
+        name, license, config, info, parity, metrics, class_names, truncation_space: of the checkpoint and its run.
+        shown: images that the discriminator saw. seconds: that it took.
+        sizes: bytes of the file of each precision.
+    """
     recipe = recipes()[config.recipe]
     return TEMPLATE.format(
+        metadata=_metadata(name, license, config, info, metrics, conditional=bool(class_names)),
+        precisions="\n".join(_precision_row(precision, size, parity) for precision, size in sizes.items()),
+        missing=_missing(parity.refused),
         **_usage(class_names, truncation_space, config.z_dim),
         times_labels=f"x {parity.labels} labels " if parity.labels else "",
         name=name,
-        license=license,
         recipe=config.recipe,
         title=recipe.title,
         source=recipe.source,
@@ -99,6 +111,9 @@ def model_card(
         credit=info.data.credit,
         digest=info.data.digest,
         command=command_line(config),
+        init_from=f"- Started from the weights of `{info.init_from.name}` (`{info.init_from.digest}`).\n"
+        if info.init_from
+        else "",
         kimg=shown / 1000,
         passes=shown / info.data.n,
         hours=seconds / 3600,
@@ -110,6 +125,52 @@ def model_card(
         batches=len(parity.batch_sizes),
         difference=parity.max_difference,
     )
+
+
+def _metadata(
+    name: str, license: str, config: TrainConfig, info: RunInfo, metrics: Mapping[str, float], *, conditional: bool
+) -> str:
+    """What the Hub reads of a card: licence, library, tags, and the figures as results."""
+    task = "unconditional-image-generation"
+    data = ModelCardData(
+        license=license,
+        library_name="gan-serve",
+        pipeline_tag=None if conditional else task,  # the Hub has no tag for class-conditional images
+        tags=["gan", config.recipe, "onnx", "image-generation"],
+        metrics=sorted(metrics),
+        model_name=name,
+        eval_results=[
+            EvalResult(
+                task_type="image-generation" if conditional else task,
+                dataset_type=info.data.name,
+                dataset_name=info.data.name,
+                metric_type=metric,
+                metric_value=value,
+            )
+            for metric, value in sorted(metrics.items())
+        ],
+    )
+    return data.to_yaml()
+
+
+def _precision_row(precision: Precision, size: int, parity: Parity) -> str:
+    near = "the reference"
+    fidelity = {"int8": parity.int8, "fp16": parity.fp16}.get(precision)
+    if fidelity is not None:
+        near = f"PSNR {fidelity.psnr_mean} dB against fp32 over {fidelity.images} seeds (worst {fidelity.psnr_min})"
+        if fidelity.weight_bits:
+            near += f"; weights of {fidelity.weight_bits} bits"
+        if fidelity.weight_bits == 8:
+            near += ", which need a CPU with VNNI"
+        if fidelity.layers_in_fp32:
+            near += f"; in fp32 stays {', '.join(fidelity.layers_in_fp32)}"
+    return f"| `{precision}` | `{PRECISION_FILES[precision]}` | {size / 1e6:.2f} MB | {near} |"
+
+
+def _missing(refused: Mapping[Precision, str]) -> str:
+    """What the card says of the precisions that there are no files for."""
+    told = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
+    return " ".join([told, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
 
 
 def _usage(class_names: tuple[str, ...], truncation_space: TruncationSpace, z_dim: int) -> dict[str, str]:
@@ -128,7 +189,6 @@ def _usage(class_names: tuple[str, ...], truncation_space: TruncationSpace, z_di
     }
     if not class_names:
         return usage | {
-            "pipeline": "pipeline_tag: unconditional-image-generation\n",
             "shown_samples": "Seeds 0 to 63, none left out, truncation 1.",
             "labels": "",
             "label_argument": "",
@@ -137,7 +197,6 @@ def _usage(class_names: tuple[str, ...], truncation_space: TruncationSpace, z_di
     last = class_names[-1]
     rows = [class_names[number] for number in spread(len(class_names))]
     return usage | {
-        "pipeline": "",  # unconditional would be wrong, and the Hub has no tag for class-conditional images
         "shown_samples": f"A row for each of {_listed(rows)}: seeds 0 to 7, none left out, truncation 1.",
         "labels": f"Labels, by name or by index from 0 on: {_listed(class_names)}. Without one, seed s takes class "
         f"s mod {len(class_names)}.\n\n",

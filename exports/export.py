@@ -7,10 +7,13 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from gan_serve._version import __version__
 from gan_serve.checkpoint import (
@@ -20,14 +23,18 @@ from gan_serve.checkpoint import (
     Architecture,
     CheckpointConfig,
     GoldenSample,
+    Precision,
     digest_files,
     write_config,
 )
 from gan_serve.errors import ExportRefused, InvalidOption, RunError
 from gan_serve.exports.card import model_card
-from gan_serve.exports.onnx import PixelGenerator, to_onnx
-from gan_serve.exports.parity import measure_parity, spread
-from gan_serve.files import directory_atomically
+from gan_serve.exports.graph import copy_of
+from gan_serve.exports.onnx import PixelGenerator, finished, torch_export
+from gan_serve.exports.optimize import optimize
+from gan_serve.exports.parity import is_batch_invariant, measure_parity, spread
+from gan_serve.exports.quantize import GATE, Reduced, to_fp16, to_int8
+from gan_serve.files import check_new_directory, directory_atomically
 from gan_serve.images import UInt8Array, encode_png, grid
 from gan_serve.latents import latents_from_seeds
 from gan_serve.runtime import Session, draw, network_inputs, open_session
@@ -40,6 +47,8 @@ from gan_serve.training.run import read_run_info
 from gan_serve.training.state import load_snapshot, snapshot_path, snapshots
 
 GOLDEN_SEED = 0
+GATE_SEEDS = range(256)  # what int8 and fp16 are judged by
+CALIBRATION_SEEDS = range(2**31, 2**31 + 128)  # what the ranges of int8 are measured on; none that is judged
 SEEDS_PER_CLASS = 8  # in samples.png of a conditional generator
 
 
@@ -65,6 +74,7 @@ def export_run(
         ``out`` exists, or the disk refuses.
     """
     run_dir, out = Path(run_dir), Path(out)
+    check_new_directory(out)  # before all the work
     name = name or out.resolve().name
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise InvalidOption(f"{license!r} is no name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0.")
@@ -76,30 +86,39 @@ def export_run(
     state = load_snapshot(_snapshot(run_dir, snapshot))
 
     arguments = generator_arguments(config, img_channels=info.data.img_channels, c_dim=len(class_names))
-    generator = build_generator(config.family, **arguments)
-    try:
-        generator.load_state_dict(state["ema"])
-    except (KeyError, RuntimeError) as error:
-        raise RunError(f"The snapshot does not fit the run's config: {error}", "Give the run it belongs to.") from error
-    generator.eval()
-    if not all(torch.isfinite(value).all() for value in generator.state_dict().values()):
-        raise ExportRefused("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
-
+    generator = _trained(build_generator(config.family, **arguments), state)
+    network, labels = PixelGenerator(generator), _labels_of(range(SAMPLE), len(class_names))
     license = license or info.data.license
+
+    # Export, in fp32 and in the other precisions that are near enough, and certify.
+    plain = torch_export(generator)
+    fused, fused_for_int8 = copy_of(plain), copy_of(plain)
+    optimize(fused)
+    optimize(fused_for_int8, "int8")
     metadata = {
         "name": name,
         "license": license,
         "gan_serve_version": __version__,
         "config_sha256": hashlib.sha256((run_dir / "config.json").read_bytes()).hexdigest(),
     }
-    model = to_onnx(generator, metadata)
+    model = finished(fused, metadata)
     parity = measure_parity(model, generator)
-    network, labels = PixelGenerator(generator), _labels_of(range(SAMPLE), len(class_names))
     drawn = _draw(model, network, range(SAMPLE), labels)
+    reduced, refused = _reduced(plain, fused_for_int8, network, drawn)
+    fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in reduced.items()}
+    parity = parity.model_copy(update=fidelity | {"refused": refused})
+    files: dict[Precision, bytes] = {"fp32": model}
+    for precision, each in reduced.items():
+        files[precision] = finished(onnx.load_from_string(each.model), metadata | {"precision": precision})
+    golden = {
+        precision: _draw(content, network, [GOLDEN_SEED], labels and labels[:1])[0]
+        for precision, content in files.items()
+    }
     metrics = pixel_metrics(drawn, "seeds") | info.data.metrics
 
     with directory_atomically(out) as directory:
-        (directory / PRECISION_FILES["fp32"]).write_bytes(model)
+        for precision, content in files.items():
+            (directory / PRECISION_FILES[precision]).write_bytes(content)
         (directory / WEIGHTS_FILE).write_bytes(save(generator.state_dict()))
         (directory / "samples.png").write_bytes(encode_png(_sample_sheet(model, network)))
         (directory / "parity.json").write_text(parity.model_dump_json(indent=2) + "\n")
@@ -107,6 +126,7 @@ def export_run(
         card = model_card(
             name, license, config, info, parity, metrics, class_names=class_names,
             truncation_space=network.truncation_space, shown=state["shown"], seconds=state["seconds"],
+            sizes={precision: len(content) for precision, content in files.items()},
         )  # fmt: skip
         (directory / "README.md").write_text(card)
         checkpoint = CheckpointConfig(
@@ -122,11 +142,23 @@ def export_run(
             img_channels=info.data.img_channels,
             license=license,
             files=digest_files(directory),
-            golden_sample=GoldenSample.of(drawn[GOLDEN_SEED], GOLDEN_SEED, labels[GOLDEN_SEED] if labels else None),
+            golden_sample=GoldenSample.of(golden.pop("fp32"), GOLDEN_SEED, labels[0] if labels else None, golden),
         )
-        Session(model, checkpoint, device="cpu")  # the checkpoint must pass what its users' runtime will ask of it
+        for precision, content in files.items():  # they must pass what their users' runtime will ask of them
+            Session(content, checkpoint, precision=precision, device="cpu")
         write_config(directory, checkpoint)
     return out
+
+
+def _trained(generator: nn.Module, state: dict[str, Any]) -> nn.Module:
+    """The generator with the averaged weights of a snapshot, in eval mode."""
+    try:
+        generator.load_state_dict(state["ema"])
+    except (KeyError, RuntimeError) as error:
+        raise RunError(f"The snapshot does not fit the run's config: {error}", "Give the run it belongs to.") from error
+    if not all(torch.isfinite(value).all() for value in generator.state_dict().values()):
+        raise ExportRefused("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
+    return generator.eval()
 
 
 def _snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
@@ -140,6 +172,39 @@ def _snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
     if kimg is None:
         raise RunError(f"The run in {run_dir} measured no quality.", "Leave --snapshot away to export its last one.")
     return snapshot_path(run_dir, kimg)
+
+
+def _reduced(
+    plain: onnx.ModelProto, fused_for_int8: onnx.ModelProto, network: PixelGenerator, drawn: UInt8Array
+) -> tuple[dict[Precision, Reduced], dict[Precision, str]]:
+    """The other precisions that hold the gate and draw a seed alike in every batch; and why the rest is refused.
+
+    ``drawn`` are the images of fp32 for seeds from 0 on, uint8 [N, H, W, C].
+    """
+
+    def inputs(seeds: range) -> dict[str, Any]:
+        return _inputs(network, seeds, _labels_of(seeds, network.c_dim))
+
+    reference = drawn[: len(GATE_SEEDS)]
+    attempts: dict[Precision, Reduced | None] = {
+        "int8": to_int8(fused_for_int8, inputs(CALIBRATION_SEEDS), inputs(GATE_SEEDS), reference),
+        "fp16": to_fp16(plain, inputs(GATE_SEEDS), reference),
+    }
+    reduced: dict[Precision, Reduced] = {}
+    refused: dict[Precision, str] = {}
+    for precision, each in attempts.items():
+        if each is None:
+            refused[precision] = f"its images are not within {GATE:.0f} dB of fp32"
+        elif not _same_in_any_batch(each.model, inputs(GATE_SEEDS)):
+            refused[precision] = "an image depends on its batch"
+        else:
+            reduced[precision] = each
+    return reduced, refused
+
+
+def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
+    session, _ = open_session(model, "cpu")
+    return is_batch_invariant(session, inputs, draw(session, inputs))
 
 
 def _labels_of(seeds: Iterable[int], c_dim: int) -> list[int] | None:
@@ -160,6 +225,9 @@ def _sample_sheet(model: bytes, network: PixelGenerator) -> UInt8Array:
 def _draw(model: bytes, network: PixelGenerator, seeds: Iterable[int], labels: list[int] | None) -> UInt8Array:
     """Draw seeds, each under its label, with the exported file; ``network`` tells what it takes."""
     session, _ = open_session(model, "cpu")
+    return draw(session, _inputs(network, seeds, labels))
+
+
+def _inputs(network: PixelGenerator, seeds: Iterable[int], labels: list[int] | None) -> dict[str, Any]:
     classes = None if labels is None else np.array(labels, np.int64)
-    latents = latents_from_seeds(seeds, network.z_dim)
-    return draw(session, network_inputs(latents, classes, 1.0, network.truncation_space))
+    return network_inputs(latents_from_seeds(seeds, network.z_dim), classes, 1.0, network.truncation_space)

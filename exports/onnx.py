@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from gan_serve.checkpoint import TruncationSpace
 from gan_serve.errors import ExportRefused
+from gan_serve.exports.graph import Graph, attribute
+from gan_serve.exports.optimize import optimize
 from gan_serve.training.networks import to_pixels
 
 OPSET = 20
@@ -56,17 +58,25 @@ class PixelGenerator(nn.Module):
         return inputs
 
 
-def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None) -> bytes:
+def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None, *, fused: bool = True) -> bytes:
     """Export a generator in eval mode, on the CPU. The same weights and metadata give the same bytes.
 
     Args:
         generator: see ``PixelGenerator``.
         metadata: what the file says of itself, its ``metadata_props``.
+        fused: in the form that is fastest on CPUs, see ``optimize``; else operator by operator as torch has them.
 
     Raises:
-        ExportRefused: the file does not pass ONNX's own checks, fixes the number of images, or holds anything but
-        standard operators.
+        ExportRefused: see ``finished``.
     """
+    model = torch_export(generator)
+    if fused:
+        optimize(model)
+    return finished(model, metadata)
+
+
+def torch_export(generator: nn.Module) -> onnx.ModelProto:
+    """The model as torch exports it, without torch's notes, and with sums of a fixed order."""
     network = PixelGenerator(generator).eval()
     example = network.example()
     n = torch.export.Dim("N")
@@ -84,11 +94,22 @@ def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None) -> 
         )
     model = cast("torch.onnx.ONNXProgram", program).model_proto
     _strip_metadata(model)
-    _fix_order_of_sums(model.graph)
+    graph = Graph(model)
+    _fix_order_of_sums(graph)
+    graph.write(model)
+    return model
+
+
+def finished(model: onnx.ModelProto, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a model that passes ONNX's own checks, with ``metadata`` as its ``metadata_props``.
+
+    Raises:
+        ExportRefused: it is not valid, fixes the number of images, or holds anything but standard operators.
+    """
     onnx.helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     try:
         onnx.checker.check_model(model, full_check=True)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportRefused(f"The exported network is not valid ONNX: {error}") from error
     fixed = [value.name for value in model.graph.input if not value.type.tensor_type.shape.dim[0].dim_param]
     if fixed:
@@ -98,51 +119,34 @@ def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None) -> 
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _fix_order_of_sums(graph: onnx.GraphProto) -> None:
+def _fix_order_of_sums(graph: Graph) -> None:
     """Replace means over [N, C] and over the channels or the pixels of [N, C, H, W] by sums of a fixed order.
 
     ONNX Runtime's ReduceMean adds in an order that depends on where in memory an image lies and on whether it is alone,
     so that a seed would not always be the same image. Products and pooling have no such dependence.
     """
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info)
-    }
-    for node in graph.node:
-        over = _mean_over(node, constants, shapes)
+    for node in graph.find("ReduceMean"):
+        over = _mean_over(graph, node)
         if over is None:
             continue
-        channels = shapes[node.input[0]][1]
-        if over == "pixels":
-            node.op_type = "GlobalAveragePool"
-            del node.input[1]
-        else:
-            node.op_type = "MatMul" if over == "features" else "Conv"
-            node.input[1] = f"mean_of_{channels}_{over}"
-            if node.input[1] not in constants:
+        x, channels = node.input[0], graph.shape(node.input[0])[1]
+        with graph.replacing(node) as op:
+            if over == "pixels":
+                op("GlobalAveragePool", x)
+            else:
                 shape = (channels, 1) if over == "features" else (1, channels, 1, 1)
-                weights = onnx.numpy_helper.from_array(np.full(shape, 1 / channels, np.float32), node.input[1])
-                constants[weights.name] = weights
-                graph.initializer.append(weights)
-        del node.attribute[:]
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
+                weight = op.constant(f"mean_of_{channels}_{over}", np.full(shape, 1 / channels, np.float32))
+                op("MatMul" if over == "features" else "Conv", x, weight)
 
 
-def _mean_over(
-    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], shapes: Mapping[str, list[int]]
-) -> str | None:
+def _mean_over(graph: Graph, node: onnx.NodeProto) -> str | None:
     """``features`` where a node is a mean over [N, C], ``channels`` or ``pixels`` of [N, C, H, W], None elsewhere."""
-    if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in constants:
+    axes = graph.constants.get(node.input[1]) if len(node.input) == 2 else None
+    if axes is None or not attribute(node, "keepdims", 1):
         return None
-    if any(attribute.name == "keepdims" and not attribute.i for attribute in node.attribute):
-        return None
-    rank = len(shapes.get(node.input[0], ()))
-    axes = {int(axis) % max(rank, 1) for axis in onnx.numpy_helper.to_array(constants[node.input[1]])}
+    rank = len(graph.shape(node.input[0]))
     what = {(2, (1,)): "features", (4, (1,)): "channels", (4, (2, 3)): "pixels"}
-    return what.get((rank, tuple(sorted(axes))))
+    return what.get((rank, tuple(sorted(int(axis) % max(rank, 1) for axis in axes))))
 
 
 def _strip_metadata(model: onnx.ModelProto) -> None:

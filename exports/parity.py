@@ -6,14 +6,20 @@ network with many classes takes no longer than one without: fewer seeds under ea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import torch
 from pydantic import BaseModel
 from torch import nn
 
+from gan_serve.checkpoint import Precision
 from gan_serve.errors import ExportRefused
 from gan_serve.exports.onnx import PixelGenerator
+from gan_serve.exports.quantize import Fidelity
+from gan_serve.images import UInt8Array
 from gan_serve.latents import latents_from_seeds
 from gan_serve.runtime import draw, network_inputs, open_session
 
@@ -27,7 +33,8 @@ BOUND = 1  # grey levels
 class Parity(BaseModel):
     """``parity.json``: the largest difference in any pixel, in grey levels, and over what it was measured.
 
-    ``seeds`` from 0 on under each of ``labels`` classes (0 where the model has none), at each truncation.
+    ``seeds`` from 0 on under each of ``labels`` classes (0 where the model has none), at each truncation. ``int8`` and
+    ``fp16`` compare with fp32 where there is such a file; ``refused`` says why there is none.
     """
 
     max_difference: int
@@ -40,6 +47,14 @@ class Parity(BaseModel):
     batch_sizes: tuple[int, ...]
     torch_version: str
     onnxruntime_version: str
+    int8: Fidelity | None = None
+    fp16: Fidelity | None = None
+    refused: dict[Precision, str] = {}
+
+
+def is_batch_invariant(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], whole: UInt8Array) -> bool:
+    """Whether images drawn in batches of other sizes are bit-equal to those drawn in one, uint8 [N, H, W, C]."""
+    return all(np.array_equal(draw(session, inputs, batch=size), whole) for size in BATCH_SIZES)
 
 
 def spread(count: int, limit: int = MAX_LABELS) -> list[int]:
@@ -73,7 +88,7 @@ def measure_parity(model: bytes, generator: nn.Module) -> Parity:
             expected = reference(**{name: torch.from_numpy(values) for name, values in inputs.items()}).numpy()
         whole = draw(session, inputs, batch=len(latents))
         differences.append(np.abs(whole.astype(np.int16) - expected))
-        invariant = invariant and all(np.array_equal(draw(session, inputs, batch=size), whole) for size in BATCH_SIZES)
+        invariant = invariant and is_batch_invariant(session, inputs, whole)
     difference = np.stack(differences)
     parity = Parity(
         max_difference=int(difference.max()),

@@ -1,4 +1,4 @@
-"""The functions of the package: a model by its name or directory, loaded once and kept for the next call."""
+"""The functions of the package: a model by its name, directory or repository on the Hub, loaded once and kept."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import functools
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
-from gan_serve.checkpoint import PRECISION_FILES
+from gan_serve.checkpoint import CONFIG_FILE, PRECISION_FILES
 from gan_serve.errors import InvalidOption
 from gan_serve.generator import Generator, Output, SampleOptions, WalkOptions, check_output, in_form
-from gan_serve.hub import resolve
+from gan_serve.hub import find_local, network, resolve
 from gan_serve.images import UInt8Array
 from gan_serve.latents import Seeds
 from gan_serve.receipt import GeneratedImage
-from gan_serve.runtime import check_device
+from gan_serve.runtime import AUTO, check_device
 
 
 class _LoadOptions(TypedDict, total=False):
@@ -50,7 +50,7 @@ def generate(
     precision: str = "fp32",
     **options: Unpack[SampleOptions],
 ) -> list[GeneratedImage] | UInt8Array:
-    """Draw images with a model by its name or directory; it stays loaded for the next call.
+    """Draw images with a model by its name, directory or repository; it stays loaded for the next call.
 
     Args:
         model, device, precision: as for ``Generator.from_pretrained``.
@@ -84,7 +84,7 @@ def interpolate(
     precision: str = "fp32",
     **options: Unpack[WalkOptions],
 ) -> list[GeneratedImage] | UInt8Array:
-    """Draw the frames of a walk through key seeds with a model by its name or directory.
+    """Draw the frames of a walk through key seeds with a model by its name, directory or repository.
 
     Args:
         model, device, precision: as for ``Generator.from_pretrained``.
@@ -100,11 +100,21 @@ def interpolate(
 def _loaded(model: str | Path, device: str, precision: str) -> Generator:
     check_device(device)
     if not isinstance(precision, str):
-        raise InvalidOption.unknown("precision", precision, PRECISION_FILES)
-    directory = resolve(model)
-    config = directory / "config.json"
+        raise InvalidOption.unknown("precision", precision, [*PRECISION_FILES, AUTO])
+    local = find_local(model)
+    directory = local or _fetched(model, device, precision)
+    if local is None and not (directory / CONFIG_FILE).exists():  # somebody emptied the cache
+        _fetched.cache_clear()
+        directory = _fetched(model, device, precision)
+    config = directory / CONFIG_FILE
     changed = config.stat().st_mtime_ns if config.exists() else 0
     return _load(directory.resolve(), device, precision, changed)
+
+
+@functools.lru_cache(maxsize=64)
+def _fetched(model: str | Path, device: str, precision: str) -> Path:
+    """A repository's directory; the Hub is asked once in a process where a branch stands."""
+    return resolve(model, files=network(precision, device))
 
 
 @functools.lru_cache(maxsize=4)

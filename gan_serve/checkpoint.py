@@ -14,25 +14,48 @@ import base64
 import hashlib
 import io
 import json
+import re
+import shutil
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gan_serve._version import __version__
-from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, InvalidOption
+from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint
+from gan_serve.files import directory_atomically
 from gan_serve.images import UInt8Array, encode_png, from_pil
+from gan_serve.latents import shorten
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
-PRECISION_FILES = {"fp32": "generator.onnx", "int8": "generator.int8.onnx", "fp16": "generator.fp16.onnx"}
 WEIGHTS_FILE = "generator.safetensors"
 
+# Names that Windows keeps for devices, whatever ending they have.
+DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+VERSION = re.compile(r"[\w.+-]{1,40}", re.ASCII)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds characters that cannot be shown")
+    return text
+
+
+Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]  # what others wrote, and terminals show
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
+Precision = Literal["fp32", "int8", "fp16"]
+PRECISION_FILES: dict[Precision, str] = {
+    "fp32": "generator.onnx",
+    "int8": "generator.int8.onnx",
+    "fp16": "generator.fp16.onnx",
+}
 TruncationSpace = Literal["z", "w"]  # where latents are drawn towards their mean; w: by the network's input psi
 
 
@@ -55,47 +78,66 @@ class FileDigest(_Strict):
 
 
 class GoldenSample(_Strict):
-    """One image that the checkpoint must draw before it is used: a PNG in base64, and what asks for it."""
+    """One image that the checkpoint must draw before it is used: PNGs in base64, and what asks for them.
+
+    ``png`` is drawn in fp32, ``reduced`` in the other precisions that there are files for.
+    """
 
     seed: Seed
     label: Annotated[int, Field(ge=0)] | None = None
     png: str
+    reduced: dict[Precision, str] = {}
 
     @classmethod
-    def of(cls, pixels: UInt8Array, seed: int, label: int | None = None) -> Self:
-        """Keep ``pixels`` uint8 [H, W, C] as the golden sample."""
-        return cls(seed=seed, label=label, png=base64.b64encode(encode_png(pixels)).decode())
+    def of(
+        cls,
+        pixels: UInt8Array,
+        seed: int,
+        label: int | None = None,
+        reduced: Mapping[Precision, UInt8Array] = MappingProxyType({}),
+    ) -> Self:
+        """Keep ``pixels`` uint8 [H, W, C], and what the other precisions drew, as the golden sample."""
+        others = {precision: _as_png(drawn) for precision, drawn in reduced.items()}
+        return cls(seed=seed, label=label, png=_as_png(pixels), reduced=others)
 
-    def pixels(self) -> UInt8Array:
+    def pngs(self) -> dict[Precision, str]:
+        """The PNG of each precision, in base64."""
+        return {"fp32": self.png, **self.reduced}
+
+    def pixels(self, precision: Precision = "fp32") -> UInt8Array:
         """The image, uint8 [H, W, C]."""
-        with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True))) as image:
+        with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True))) as image:
             return from_pil(image)
 
-    def size(self) -> tuple[int, int]:
+    def size(self, precision: Precision = "fp32") -> tuple[int, int]:
         """Width and height, as the PNG's header states them: to be checked before it is decoded."""
-        header = base64.b64decode(self.png, validate=True)[:24]
+        header = base64.b64decode(self.pngs()[precision], validate=True)[:24]
         if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
             raise ValueError("the golden sample is not a PNG")
         width, height = struct.unpack(">II", header[16:24])
         return int(width), int(height)
 
 
+def _as_png(pixels: UInt8Array) -> str:
+    return base64.b64encode(encode_png(pixels)).decode()
+
+
 class CheckpointConfig(_Strict):
     """``config.json``."""
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[Text, Field(min_length=1)]
     architecture: Architecture
     z_dim: Dimension
     c_dim: Annotated[int, Field(ge=0, le=65536)] = 0
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[Text, ...] = ()
     truncation_space: TruncationSpace = "z"
     img_resolution: Annotated[int, Field(ge=1, le=4096)]
     img_channels: Annotated[int, Field(ge=1, le=3)]
-    license: str
+    license: Text
     files: dict[str, FileDigest]
     golden_sample: GoldenSample
-    gan_serve_version: str
+    gan_serve_version: Text
 
     @model_validator(mode="after")
     def _classes_have_names(self) -> Self:
@@ -108,22 +150,28 @@ class CheckpointConfig(_Strict):
         golden, side = self.golden_sample, self.img_resolution
         if (golden.label is None) != (self.c_dim == 0) or (golden.label or 0) >= max(self.c_dim, 1):
             raise ValueError(f"the golden sample has the label {golden.label}, of {self.c_dim} classes")
-        if golden.size() != (side, side):
-            raise ValueError(f"the golden sample is of another size than {side}x{side}")
-        try:
-            shape = golden.pixels().shape
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"the golden sample cannot be decoded: {error}") from error
-        if shape[2] != self.img_channels:
-            raise ValueError(f"the golden sample has {shape[2]} channels, not {self.img_channels}")
+        for precision in golden.pngs():
+            if golden.size(precision) != (side, side):
+                raise ValueError(f"the golden sample is of another size than {side}x{side}")
+            try:
+                shape = golden.pixels(precision).shape
+            except (OSError, SyntaxError, ValueError) as error:
+                raise ValueError(f"the golden sample cannot be decoded: {error}") from error
+            if shape[2] != self.img_channels:
+                raise ValueError(f"the golden sample has {shape[2]} channels, not {self.img_channels}")
+        for precision, file in PRECISION_FILES.items():
+            if (file in self.files) != (precision in golden.pngs()):
+                raise ValueError(f"the files and the golden sample do not both have {precision}")
         return self
 
     @field_validator("files")
     @classmethod
     def _files_stay_inside(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
-        outside = [name for name in files if Path(name).name != name or name in ("", ".", "..")]
-        if outside:
-            raise ValueError(f"file names must be plain, not {outside[0]!r}")
+        for name in files:
+            plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')  # also where this is read on Windows
+            hidden = name.startswith(".") or name.rstrip(". ") != name  # Windows drops such an end
+            if not plain or not name or hidden or DEVICE_NAMES.fullmatch(name) or name.casefold() == CONFIG_FILE:
+                raise ValueError(f"file names must be plain, not {shorten(name)}")
         return files
 
 
@@ -147,16 +195,18 @@ def read_config(directory: Path) -> CheckpointConfig:
             f"{path} is not the config of a gan-serve checkpoint.", "Fetch the checkpoint again."
         ) from error
     if isinstance(version, int) and version > FORMAT_VERSION:
+        writer = str(raw.get("gan_serve_version") or "")
         raise FormatTooNew(
-            f"{path} has format version {version}; this gan-serve {__version__} reads up to {FORMAT_VERSION}.",
-            f"Install gan-serve {raw.get('gan_serve_version', 'of a later version')} or later.",
+            f"{path} has format version {shorten(version)}; this gan-serve {__version__} reads up to {FORMAT_VERSION}.",
+            f"Install gan-serve {writer} or later." if VERSION.fullmatch(writer) else "Install a later gan-serve.",
         )
     try:
         return CheckpointConfig.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
+        where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
         raise InvalidCheckpoint(
-            f"{path} does not fit the schema: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
+            f"{path} does not fit the schema: {where}: {first['msg']}.",
             "Fetch or export the checkpoint again.",
         ) from error
 
@@ -200,23 +250,16 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
     return content
 
 
-def network_file(config: CheckpointConfig, precision: str) -> str:
-    """The name of the file that holds the network in ``precision``.
-
-    Raises:
-        InvalidOption: the checkpoint has none; those that it has are listed.
-    """
-    there = [name for name, file in PRECISION_FILES.items() if file in config.files]
-    if precision not in there:
-        raise InvalidOption.unknown("precision", precision, there)
-    return PRECISION_FILES[precision]
+def precisions(config: CheckpointConfig) -> list[Precision]:
+    """The precisions that a checkpoint has a file for."""
+    return [precision for precision, file in PRECISION_FILES.items() if file in config.files]
 
 
 def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
     """A verified JSON file of a checkpoint, such as ``metrics.json``; see ``read_verified`` for the errors."""
     try:
         return json.loads(read_verified(directory, config, name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidCheckpoint(f"{directory / name} is not JSON.", "Export the checkpoint again.") from error
 
 
@@ -226,3 +269,15 @@ def verify_checkpoint(directory: Path) -> CheckpointConfig:
     for name in config.files:
         read_verified(directory, config, name)
     return config
+
+
+def copy_checkpoint(source: Path, directory: str | Path) -> Path:
+    """Copy a checkpoint to a new directory, each file verified, byte for byte.
+
+    Raises:
+        CannotWrite: the directory exists or the disk refuses. InvalidCheckpoint, DigestMismatch: see ``read_verified``.
+    """
+    with directory_atomically(directory) as target:
+        for name in (CONFIG_FILE, *verify_checkpoint(source).files):
+            shutil.copyfile(source / name, target / name)
+    return Path(directory)

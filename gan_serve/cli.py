@@ -1,4 +1,4 @@
-"""The command line: ``gan-serve generate | interpolate | models | info | verify | doctor | serve``.
+"""The command line: ``gan-serve generate | interpolate | models | info | verify | pull | push | doctor | serve``.
 
 ``gan-serve train``, ``recipes`` and ``export`` are registered by the packages that hold them (entry points of the group
 ``gan_serve.commands``), so that this one never imports torch.
@@ -54,9 +54,7 @@ def needs_extra(extra: str) -> Iterator[None]:
 
 def _model_options(command: Command) -> Command:
     command = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")(command)
-    return click.option("--precision", default="fp32", show_default=True, help="A precision that the model has.")(
-        command
-    )
+    return click.option("--precision", default="fp32", show_default=True, help="fp32, int8, fp16 or auto.")(command)
 
 
 def _drawing_options(command: Command) -> Command:
@@ -87,7 +85,7 @@ def generate(
     precision: str,
     device: str,
 ) -> None:
-    """Draw images with MODEL (a name or a directory)."""
+    """Draw images with MODEL (a name, a directory, or org/name on the Hub)."""
     from gan_serve.generator import Generator
     from gan_serve.latents import seeds_as_text
     from gan_serve.samples import image_name
@@ -136,7 +134,7 @@ def interpolate(
     precision: str,
     device: str,
 ) -> None:
-    """Draw a walk between seeds with MODEL (a name or a directory)."""
+    """Draw a walk between seeds with MODEL (a name, a directory, or org/name on the Hub)."""
     from gan_serve.generator import Generator
 
     format = _format(out)
@@ -175,19 +173,23 @@ def info(model: str, as_json: bool) -> None:
     from gan_serve.checkpoint import read_config, read_json
     from gan_serve.hub import resolve
 
-    directory = resolve(model)
+    figures = {"metrics.json", "parity.json"}
+    directory = resolve(model, files=lambda config: figures & set(config.files))
     config = read_config(directory)
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),
         "files": {name: file.model_dump() for name, file in config.files.items()},
-        "metrics": read_json(directory, config, "metrics.json"),
-        "parity": read_json(directory, config, "parity.json"),
+        **{
+            name.removesuffix(".json"): read_json(directory, config, name)
+            for name in sorted(figures & set(config.files))
+        },
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
     for key, value in _flat(facts):
-        click.echo(f"{key:<40} {value}")
+        text = f"{key:<40} {value}"
+        click.echo(text if text.isprintable() else repr(text)[1:-1])  # what others wrote cannot steer the terminal
 
 
 @cli.command()
@@ -199,9 +201,49 @@ def verify(image: Path, model: str | None) -> None:
 
     verification = verify_image(image, model)
     receipt = verification.receipt
-    how = "bit-equal" if not verification.max_difference else "within one grey level (rounding of another machine)"
+    off = verification.max_difference
+    how = f"off by at most {off} grey level(s), as another machine rounds" if off else "bit-equal"
     click.echo(f"{image}: verified, {how}")
     click.echo(f"{receipt.model} {receipt.digest[:19]}... {receipt.as_json()}")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--revision", help="A branch, tag or commit; org/name@revision says the same.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also copy it into this new directory.")
+def pull(model: str, revision: str | None, out: Path | None) -> None:
+    """Fetch every file of MODEL (org/name on the Hugging Face Hub) into the Hub's cache, verified.
+
+    A private or gated one needs a token: HF_TOKEN, or hf auth login. Its directory is printed; what is in the cache is
+    not fetched again, and works without a network.
+    """
+    from gan_serve.checkpoint import copy_checkpoint
+    from gan_serve.files import check_new_directory
+    from gan_serve.hub import every_file, resolve
+
+    if out:
+        check_new_directory(out)  # before anything is fetched
+    directory = resolve(model, revision=revision, files=every_file)
+    click.echo(copy_checkpoint(directory, out) if out else directory)
+
+
+@cli.command()
+@click.argument("directory")
+@click.argument("repository", metavar="ORG/NAME")
+@click.option("--private", is_flag=True, help="Make it private.")
+@click.option("--revision", help="A branch; main if not given.")
+@click.option("--message", help="What the commit says.")
+def push(directory: str, repository: str, private: bool, revision: str | None, message: str | None) -> None:
+    """Publish the checkpoint in DIRECTORY on the Hugging Face Hub, in one commit.
+
+    Every file is verified and the golden sample drawn before anything is sent. It needs a token that may write:
+    HF_TOKEN, or hf auth login. The commit's address is printed.
+    """
+    from gan_serve import hub_push
+    from gan_serve.hub import find_local
+
+    source = find_local(directory) or Path(directory)
+    click.echo(hub_push.push(source, repository, private=private, revision=revision, message=message))
 
 
 @cli.command()
@@ -237,7 +279,10 @@ def doctor() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 @click.option(
-    "--model", "models", multiple=True, help="A name or a directory; may be given often. All names if not given."
+    "--model",
+    "models",
+    multiple=True,
+    help="A name, a directory or org/name on the Hub; may be given often. All names if not given.",
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @_model_options

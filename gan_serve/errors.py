@@ -14,6 +14,11 @@
     │   ├── DigestMismatch
     │   ├── GoldenSampleMismatch
     │   └── FormatTooNew
+    ├── HubError                  502  the Hugging Face Hub refuses, or answers what is not understood
+    │   ├── RepositoryNotFound    404  it has no such repository, or shows none to this token
+    │   ├── RevisionNotFound      404  the repository has no such branch, tag or commit
+    │   ├── AccessDenied          403  the repository is private or gated, or the token is not accepted
+    │   └── HubUnreachable        503  no answer in time, and nothing in the cache
     ├── DeviceUnavailable         503  the device asked for is not there
     ├── ReceiptError              422  an image does not match its receipt, or has none
     ├── CannotWrite               500  a file could not be written
@@ -98,7 +103,7 @@ class UnknownLabel(InvalidRequest):
 
 
 class UnknownModel(GanServeError):
-    """Neither a checkpoint in the package nor a directory has this name."""
+    """No checkpoint in the package, no directory and no repository can have this name."""
 
     code = "unknown_model"
     status = 404
@@ -133,6 +138,41 @@ class FormatTooNew(CheckpointError):
     """The checkpoint was written by a later gan-serve."""
 
     code = "format_too_new"
+
+
+class HubError(GanServeError):
+    """Something between here and the Hugging Face Hub does not work."""
+
+    code = "hub_error"
+    status = 502
+
+
+class RepositoryNotFound(HubError):
+    """The Hub has no such repository, or shows none to this token: it answers alike, so as not to tell."""
+
+    code = "repository_not_found"
+    status = 404
+
+
+class RevisionNotFound(HubError):
+    """The repository has no such branch, tag or commit."""
+
+    code = "revision_not_found"
+    status = 404
+
+
+class AccessDenied(HubError):
+    """The repository is private or gated, or the token is not accepted."""
+
+    code = "access_denied"
+    status = 403
+
+
+class HubUnreachable(HubError):
+    """The Hub does not answer, and what is asked for is not in the cache."""
+
+    code = "hub_unreachable"
+    status = 503
 
 
 class DeviceUnavailable(GanServeError):

@@ -47,8 +47,7 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
         CannotWrite: ``path`` exists and is not an empty directory, or the disk refuses.
     """
     path = Path(os.path.realpath(path))
-    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        raise CannotWrite(f"{path} already exists.", "Choose another directory, or remove it first.")
+    check_new_directory(path)
     with cannot_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
@@ -58,6 +57,12 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new_directory(path: Path) -> None:
+    """Raise ``CannotWrite`` where ``path`` exists and is not an empty directory."""
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise CannotWrite(f"{path} already exists.", "Choose another directory, or remove it first.")
 
 
 def remove_leftovers(*directories: Path) -> None:

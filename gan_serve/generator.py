@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack, overload
@@ -11,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint import (
+    PRECISION_FILES,
     CheckpointConfig,
-    network_file,
+    Precision,
+    copy_checkpoint,
     read_config,
     read_verified,
-    verify_checkpoint,
 )
 from gan_serve.errors import InvalidOption, UnknownLabel, nearest
-from gan_serve.files import directory_atomically
-from gan_serve.hub import resolve
+from gan_serve.hub import HubModel, every_file, locate, network
+from gan_serve.hub_push import push
 from gan_serve.images import UInt8Array
 from gan_serve.latents import (
     FloatArray,
@@ -34,7 +34,7 @@ from gan_serve.latents import (
     walk,
 )
 from gan_serve.receipt import GeneratedImage, Walk
-from gan_serve.runtime import Session
+from gan_serve.runtime import AUTO, Session, choose_precision
 from gan_serve.samples import Samples
 
 Label = str | int
@@ -73,31 +73,54 @@ class Generator:
         self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
     ) -> None:
         self.directory = directory = Path(directory)
+        self._repository: HubModel | None = None  # where the rest of the files is, if it came from the Hub
         self.config: CheckpointConfig = read_config(directory)
-        self.precision = precision
-        network = network_file(self.config, precision)
-        self.digest = f"sha256:{self.config.files[network].sha256}"
-        self._session = Session(
-            read_verified(directory, self.config, network), self.config, device=device, threads=threads
-        )
+        self._session = self._open(precision, device, threads)
+        if precision == AUTO and self.precision != choose_precision(self.config, AUTO, self.device):
+            self._session = self._open(AUTO, self.device, threads)  # there is a driver, and yet no CUDA
+        self.digest = f"sha256:{self.config.files[PRECISION_FILES[self.precision]].sha256}"
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
+        cls,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+        threads: int = 1,
     ) -> Self:
         """Load a checkpoint: its digest is checked, then it draws its golden sample.
 
         Args:
-            model: a name of ``list_models()``, or a directory that holds a checkpoint.
+            model: a name of ``list_models()``, a directory that holds a checkpoint, or a repository on the Hugging Face
+                Hub, ``org/name`` or ``org/name@revision``, whose config and network are fetched into the Hub's cache.
+            revision: a branch, tag or commit of a repository; its main branch if None.
+            token: for a private or gated repository; HF_TOKEN or that of ``hf auth login`` if None.
             device: ``cpu``, ``cuda`` (CUDA or an error), or ``auto`` (CUDA where there is a driver and it works).
-            precision: ``fp32``, or another that the checkpoint has a file for.
+            precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) where the checkpoint has a file for it,
+                or ``auto``: the fastest that it has for the device. Each draws slightly other pixels.
             threads: CPU threads of the session.
 
         Raises:
             UnknownModel, InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch, FormatTooNew, DeviceUnavailable,
-            InvalidOption: see ``gan_serve.errors``.
+            InvalidOption: see ``gan_serve.errors``. HubError: the Hub does not give it.
         """
-        return cls(resolve(model), device=device, precision=precision, threads=threads)
+        directory, repository = locate(model, revision=revision, token=token, files=network(precision, device))
+        generator = cls(directory, device=device, precision=precision, threads=threads)
+        generator._repository = repository
+        return generator
+
+    def _open(self, precision: str, device: str, threads: int) -> Session:
+        chosen = choose_precision(self.config, precision, device)
+        model = read_verified(self.directory, self.config, PRECISION_FILES[chosen])
+        return Session(model, self.config, precision=chosen, device=device, threads=threads)
+
+    @property
+    def precision(self) -> Precision:
+        """What it draws in: ``fp32``, ``int8`` or ``fp16``."""
+        return self._session.precision
 
     @property
     def name(self) -> str:
@@ -273,11 +296,26 @@ class Generator:
         Raises:
             CannotWrite: the directory exists or the disk refuses. DigestMismatch: a file is not what it should be.
         """
-        config = verify_checkpoint(self.directory)
-        with directory_atomically(directory) as target:
-            for name in ("config.json", *config.files):
-                shutil.copyfile(self.directory / name, target / name)
-        return Path(directory)
+        return copy_checkpoint(self._whole(), directory)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Publish the checkpoint on the Hugging Face Hub as ``org/name``, in one commit; its address is returned.
+
+        ``gan_serve.hub_push.push`` explains the arguments and the errors.
+        """
+        return push(self._whole(), repo, private=private, token=token, revision=revision, message=message)
+
+    def _whole(self) -> Path:
+        """The checkpoint's directory with every file; what drawing did not need is fetched now."""
+        return self._repository.fetch(every_file) if self._repository else self.directory
 
     def _draw(
         self,

@@ -12,10 +12,10 @@ from PIL import Image
 from gan_serve.errors import ReceiptError, UnknownModel
 from gan_serve.generator import Generator
 from gan_serve.hub import list_models
-from gan_serve.images import UInt8Array, from_pil, grid
+from gan_serve.images import UInt8Array, cut_grid, from_pil, grid
 from gan_serve.latents import FloatArray, latents_from_seeds, walk
 from gan_serve.receipt import Receipt, Walk, read_receipt
-from gan_serve.runtime import GREY_LEVELS
+from gan_serve.runtime import beyond_rounding
 
 # Pillow's names for what a PNG may hold beside pixels and text; a text of the same name may not hide one.
 CHANGES_WHAT_IS_SEEN = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
@@ -52,11 +52,15 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
             "Give the directory of that checkpoint with --model.",
         )
     again = _draw_again(generator, receipt)
-    if again.shape != pixels.shape:
+    columns = receipt.columns
+    if (again[0] if columns is None else grid(again, columns)).shape != pixels.shape:
         raise ReceiptError(f"{path} has another size than the image that its receipt describes.")
-    difference = int(np.abs(again.astype(np.int16) - pixels).max())
-    if difference > GREY_LEVELS:
-        raise ReceiptError(f"{path} is not the image that its receipt describes: off by {difference} grey levels.")
+    images = pixels[None] if columns is None else cut_grid(pixels, len(again), columns)
+    if columns is not None and not np.array_equal(grid(images, columns), pixels):
+        raise ReceiptError(f"{path} was altered: there is something between the images of its grid.")
+    if error := beyond_rounding(images, again, receipt.precision):
+        raise ReceiptError(f"{path} is not what its receipt describes: {error}.")
+    difference = int(np.abs(again.astype(np.int16) - images).max())
     return Verification(receipt, difference)
 
 
@@ -84,6 +88,7 @@ def _read(path: str | Path) -> tuple[Receipt, UInt8Array]:
 
 
 def _draw_again(generator: Generator, receipt: Receipt) -> UInt8Array:
+    """What the receipt describes, uint8 [N, H, W, C]."""
     label = receipt.label if receipt.labels is None else receipt.labels
     if receipt.walk is not None:
         latents = _walk_latents(generator, receipt.walk)
@@ -94,7 +99,7 @@ def _draw_again(generator: Generator, receipt: Receipt) -> UInt8Array:
     else:
         seeds = receipt.seed if receipt.seeds is None else receipt.seeds
         samples = generator.sample(seeds=seeds, label=label, truncation=receipt.truncation)
-    return samples.pixels[0] if receipt.columns is None else grid(samples.pixels, receipt.columns)
+    return samples.pixels
 
 
 def _walk_latents(generator: Generator, path: Walk) -> FloatArray:

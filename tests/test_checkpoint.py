@@ -68,10 +68,10 @@ def test_another_golden_sample_is_refused_but_rounding_is_not(copy):
     golden = read_config(copy).golden_sample
     pixels = golden.pixels().astype(np.int16)
     nearly = np.clip(pixels + 1, 0, 255).astype(np.uint8)
-    edit(copy, golden_sample=GoldenSample.of(nearly, golden.seed).model_dump())
+    edit(copy, golden_sample=golden.model_dump() | {"png": GoldenSample.of(nearly, golden.seed).png})
     Generator.from_pretrained(copy)
     other = np.clip(pixels + 2, 0, 255).astype(np.uint8)
-    edit(copy, golden_sample=GoldenSample.of(other, golden.seed).model_dump())
+    edit(copy, golden_sample=golden.model_dump() | {"png": GoldenSample.of(other, golden.seed).png})
     with pytest.raises(GoldenSampleMismatch, match="off by 2"):
         Generator.from_pretrained(copy)
 
@@ -115,12 +115,20 @@ def test_a_damaged_config_is_refused(copy, text):
         {"format_version": "1"},
         {"files": {"../evil": {"sha256": "0" * 64, "size": 1}}},
         {"surprise": 1},
+        {"name": "\x1b]0;title\x07"},
+        {"name": "n" * 1000},
+        {"license": "a\nb"},
+        {"gan_serve_version": "\x1b[2J"},
+        {"two\nlines \x1b[2J" + "n" * 1000: 1},
     ],
 )
 def test_a_config_that_describes_another_network_is_refused(copy, change):
     edit(copy, **change)
-    with pytest.raises((InvalidCheckpoint, GoldenSampleMismatch)):
+    with pytest.raises((InvalidCheckpoint, GoldenSampleMismatch)) as error:
         Generator.from_pretrained(copy)
+    told = error.value.message + error.value.hint
+    assert told.isprintable()
+    assert len(told) < 400 + len(str(copy))
 
 
 def test_a_later_format_says_what_to_install(copy):
@@ -128,6 +136,15 @@ def test_a_later_format_says_what_to_install(copy):
     with pytest.raises(FormatTooNew) as error:
         Generator.from_pretrained(copy)
     assert "3.1.0" in error.value.hint
+
+
+@pytest.mark.parametrize("version", ["\x1b[2J", "9" * 1000, "a b", None, ["9"]])
+def test_a_later_format_says_nothing_that_is_no_version(copy, version):
+    edit(copy, format_version=10**2000, gan_serve_version=version)
+    with pytest.raises(FormatTooNew) as error:
+        Generator.from_pretrained(copy)
+    assert error.value.hint == "Install a later gan-serve."
+    assert len(error.value.message) < 200 + len(str(copy))
 
 
 def test_the_network_runs_in_any_onnx_runtime(checkpoint):

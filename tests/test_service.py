@@ -51,7 +51,8 @@ def tampered(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     shutil.copytree(checkpoint, directory)
     config = json.loads((directory / "config.json").read_text())
     pixels = np.zeros((config["img_resolution"], config["img_resolution"], config["img_channels"]), np.uint8)
-    config |= {"name": "tampered", "golden_sample": GoldenSample.of(pixels, seed=0).model_dump()}
+    config["name"] = "tampered"
+    config["golden_sample"]["png"] = GoldenSample.of(pixels, seed=0).png
     (directory / "config.json").write_text(json.dumps(config))
     return directory
 

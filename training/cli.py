@@ -30,7 +30,7 @@ def _first_process_speaks() -> Iterator[None]:
         yield
     except GanServeError:
         if not FIRST:
-            time.sleep(2)
+            time.sleep(10)
         raise
 
 
@@ -40,6 +40,7 @@ def _first_process_speaks() -> Iterator[None]:
     "--data", help="Images: a folder, zip, tar, .npz, IDX files, hf://datasets/..., or fashion-mnist, mnist, cifar10."
 )
 @click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; none drops them.")
+@click.option("--init-from", metavar="CHECKPOINT", help="Start from its generator: a name, a directory or org/name.")
 @click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Folder for all that the run writes.")
 @click.option("--kimg", type=float, help="Thousands of real images to show in all; the recipe's if not given.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given often.")
@@ -50,6 +51,7 @@ def train(
     recipe: str | None,
     data: str | None,
     labels: str | None,
+    init_from: str | None,
     run_dir: Path,
     kimg: float | None,
     pairs: tuple[str, ...],
@@ -62,7 +64,7 @@ def train(
         from gan_serve.training.trainer import train as run
 
     asked = parse_settings(pairs)
-    typed = {"recipe": recipe, "data": data, "labels": labels, "kimg": kimg}
+    typed = {"recipe": recipe, "data": data, "labels": labels, "init_from": init_from, "kimg": kimg}
     asked |= {key: value for key, value in typed.items() if value is not None}
     if resume and (run_dir / "config.json").exists():
         recorded = read_config(run_dir / "config.json")
@@ -70,7 +72,7 @@ def train(
         if config.device == "auto":
             config = config.model_copy(update={"device": recorded.device})
         # The data may have moved; whether it is the same is told by its digest.
-        fixed = asked.keys() - {"kimg", "data", "labels"}
+        fixed = asked.keys() - {"kimg", "data", "labels", "init_from"}  # train speaks of init_from
         changed = [key for key in sorted(fixed) if getattr(config, key) != getattr(recorded, key)]
         if changed:
             raise RunError(

@@ -49,6 +49,7 @@ class TrainConfig(BaseModel):
     family: str  # generator and discriminator, training/networks
     z_dim: Count = 100  # numbers in a latent
     width: Positive = 1.0  # multiplies all channel counts of both networks
+    init_from: str | None = None  # checkpoint whose weights the generator starts with: name, directory or org/name
     conditional: bool = False  # both networks are told the label
     conditioning: Literal["planes", "projection"] = "planes"  # how the discriminator is told
     upsampling: Literal["transposed", "nearest"] | None = None  # of a dcgan generator
@@ -106,6 +107,7 @@ class TrainConfig(BaseModel):
 
 
 OF_THE_MACHINE = ("device", "threads")  # what another machine may choose otherwise
+OPTIONS = ("labels", "init_from", "kimg")  # settings that the command line has options of their own for
 
 
 def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
@@ -228,12 +230,13 @@ def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
     parts = ["gan-serve", "train", "--recipe", config.recipe, "--data", config.data, "--run-dir", run_dir]
     for key, value in config.model_dump().items():
         if value != getattr(plain, key) and key not in OF_THE_MACHINE:
-            text = _as_typed(value)
-            parts += [f"--{key}", text] if key in ("kimg", "labels") else ["--set", f"{key}={text}"]
+            text = as_typed(value)
+            option = f"--{key.replace('_', '-')}"
+            parts += [option, text] if key in OPTIONS else ["--set", f"{key}={text}"]
     return shlex.join(parts)
 
 
-def _as_typed(value: object) -> str:
+def as_typed(value: object) -> str:
     """A setting's value as ``--set`` reads it."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -88,14 +88,19 @@ class Monitor:
         """Write a line of the log and the grid of ``images``, from ``draw``; say what ``record["doctor"]`` found."""
         with open(self.run_dir / "log.jsonl", "a") as log:
             log.write(json.dumps(record) + "\n")
-        sheet = grid(images, len(ROW_SEEDS))
-        write_atomically(self.run_dir / "grids" / f"kimg{record['kimg']:010.3f}.png", encode_png(sheet))
+        sheet = self.grid(record["kimg"], images)
         for finding in record.get("doctor", ()):
             self.say(f"{record['kimg']:.1f} kimg: {finding}")
         if self._tensorboard is not None:
             self._tensorboard.write(record, sheet)
         for picture in self._pictures:
             picture.maybe()
+
+    def grid(self, kimg: float, images: UInt8Array) -> UInt8Array:
+        """Write the grid of ``images``, from ``draw``, after ``kimg`` thousand images; it is returned."""
+        sheet = grid(images, len(ROW_SEEDS))
+        write_atomically(self.run_dir / "grids" / f"kimg{kimg:010.3f}.png", encode_png(sheet))
+        return sheet
 
     def say(self, text: str) -> None:
         """Write a line above the progress bar."""

@@ -66,6 +66,13 @@ class Recorder:
                 "the images stay coarse. Set a smaller stage_kimg and fade_kimg, or more kimg."
             )
 
+    def begin(self, training: Training, note: str = "") -> None:
+        """Draw what a run begins with that does not begin with noise, and say ``note``."""
+        with cannot_write(self.run_dir):
+            self._monitor.grid(training.shown / 1000, self._monitor.draw(training.ema.generator))
+        if note:
+            self._monitor.say(note)
+
     def step(self, training: Training) -> None:
         """Move the progress bar."""
         self._monitor.step(training.shown, training.means)

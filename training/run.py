@@ -34,15 +34,31 @@ class DataInfo(BaseModel):
     metrics: dict[str, float]
 
 
+class InitInfo(BaseModel):
+    """The checkpoint that a run's generator started from, and the digest of its weights file."""
+
+    name: str
+    digest: str
+
+
 class RunInfo(BaseModel):
-    """The data of a run, and the machines that it ran on, each with its torch."""
+    """The data of a run, what it started from, and the machines that it ran on, each with its torch."""
 
     data: DataInfo
+    init_from: InitInfo | None = None
     machines: tuple[str, ...]
     gan_serve_version: str
 
     @classmethod
-    def of(cls, data: ImageSet, *, conditional: bool, machine: str, gan_serve_version: str) -> RunInfo:
+    def of(
+        cls,
+        data: ImageSet,
+        *,
+        conditional: bool,
+        machine: str,
+        gan_serve_version: str,
+        init_from: InitInfo | None = None,
+    ) -> RunInfo:
         """Describe a run over ``data``."""
         described = DataInfo(
             name=data.name,
@@ -57,7 +73,7 @@ class RunInfo(BaseModel):
             credit=data.credit,
             metrics=pixel_metrics(data.images[random_sample(len(data))], "train"),
         )
-        return cls(data=described, machines=(machine,), gan_serve_version=gan_serve_version)
+        return cls(data=described, init_from=init_from, machines=(machine,), gan_serve_version=gan_serve_version)
 
 
 def read_run_info(run_dir: Path) -> RunInfo:
@@ -89,6 +105,11 @@ def continued(run_dir: Path, info: RunInfo) -> RunInfo:
         raise RunError(
             f"The run in {run_dir} was made with other labels than {info.data.name} has now.",
             "Give the same labels, or start a new run.",
+        )
+    if info.init_from not in (None, before.init_from):  # None: the run goes on from a snapshot, and read no weights
+        raise RunError(
+            f"The run in {run_dir} was to start from other weights than {info.init_from.name} has now.",
+            "Give the checkpoint that it was started with, or start a new run.",
         )
     return before.model_copy(update={"machines": tuple(dict.fromkeys((*before.machines, *info.machines)))})
 

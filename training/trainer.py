@@ -15,7 +15,7 @@ import torch
 from gan_serve._version import __version__
 from gan_serve.errors import DeviceUnavailable, InvalidOption, RunError
 from gan_serve.files import remove_leftovers, write_atomically
-from gan_serve.training.config import TrainConfig
+from gan_serve.training.config import TrainConfig, read_config
 from gan_serve.training.data import ImageSet, load_images
 from gan_serve.training.distributed import (
     Processes,
@@ -25,10 +25,11 @@ from gan_serve.training.distributed import (
     same_everywhere,
     started_processes,
 )
+from gan_serve.training.init_from import InitialWeights, compare_classes, read_initial_weights
 from gan_serve.training.loader import Loader
 from gan_serve.training.monitor import rewind_log
 from gan_serve.training.recorder import Evaluate, Recorder, check_finite
-from gan_serve.training.run import RunInfo, continued, describe_machine, sole_writer
+from gan_serve.training.run import InitInfo, RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.state import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
 
@@ -46,7 +47,8 @@ def train(
     The folder gets ``config.json``, ``run.json`` (data, machine), ``log.jsonl``, ``curves.png``, ``grids/`` (the same
     seeds each tick, drawn by the averaged generator), ``progress.gif`` of them, and ``snapshots/`` (the full state: the
     last ones, and the one with the best quality). SIGINT and SIGTERM write a snapshot and leave. Started by
-    torchrun, all processes share each batch, and the first one writes.
+    torchrun, all processes share each batch, and the first one writes. Where ``config.init_from`` names a checkpoint,
+    the generator and its average start from its weights; a run that is resumed does not read them again.
 
     Args:
         config: see ``make_config``.
@@ -64,11 +66,13 @@ def train(
     Raises:
         DataError: the images cannot be used. RunError: ``run_dir`` holds a run and ``resume`` is not set, the run was
         made from other data or has shown more than ``kimg``, another process writes to it, the training diverged, or
-        another process of it was lost. InvalidOption: the networks cannot be built so, or a conditional run has no
-        labels. DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: the disk refuses.
+        another process of it was lost. InvalidOption: the networks cannot be built so, a conditional run has no
+        labels, or ``init_from`` is of another network. UnknownModel, HubError, CheckpointError: ``init_from`` is no
+        checkpoint that can be used. DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: the disk refuses.
     """
     run_dir = Path(run_dir)
     _check_run_dir(run_dir, resume)
+    _check_init_from(run_dir, config)
     _check_processes(config, started_processes())
 
     # Load data.
@@ -92,7 +96,14 @@ def train(
         if earlier:
             training.load(load_snapshot(earlier[-1]))
             _check_kimg(training)
-        _check_same_start(training, data)
+
+        # Or start from the weights of a checkpoint.
+        initial = None
+        if config.init_from is not None and not earlier:
+            class_names = data.class_names if config.conditional else ()
+            initial = read_initial_weights(config, img_channels=data.img_channels, class_names=class_names)
+            initial.load_into(training.generator, training.ema.generator)
+        _check_same_start(training, data, initial)
 
         # Describe the run.
         info = RunInfo.of(
@@ -100,6 +111,7 @@ def train(
             conditional=config.conditional,
             machine=describe_machine(device, processes),
             gan_serve_version=__version__,
+            init_from=InitInfo(name=initial.name, digest=initial.digest) if initial else None,
         )
         info = continued(run_dir, info)
         if processes.first:
@@ -107,13 +119,16 @@ def train(
             write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
             write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
             rewind_log(run_dir, training.shown / 1000)
-            if processes.world > 1 and not earlier:  # of many processes, one may be lost before the first tick
+            # Of many processes, one may be lost before the first tick; and a checkpoint may not be there any more.
+            if not earlier and (processes.world > 1 or initial):
                 save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
 
         # Train.
         loader = Loader(data, seed=config.seed, labels=config.conditional, device=device, processes=processes)
         recorder = Recorder(run_dir, training, data, evaluate, quiet=quiet) if processes.first else None
         try:
+            if recorder and initial:
+                recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))
             last_snapshot = _loop(training, loader, recorder, stop)
         finally:
             if recorder:
@@ -198,15 +213,24 @@ def _number_of_classes(config: TrainConfig, data: ImageSet) -> int:
     return len(data.class_names)
 
 
-def _check_same_start(training: Training, data: ImageSet) -> None:
+def _check_same_start(training: Training, data: ImageSet, initial: InitialWeights | None) -> None:
     """Processes on several machines must see the same files, or each would train something else."""
-    if not same_everywhere(int(data.digest.rpartition(":")[2][:15], 16)):
+    if not same_everywhere(_as_number(data.digest)):
         raise RunError("The processes of this run have different images.", "Put the same data on every machine.")
     if not same_everywhere(training.shown):
         raise RunError(
             "The processes of this run do not find the same last snapshot.",
             "--run-dir must be a folder that all machines share.",
         )
+    if not same_everywhere(_as_number(initial.digest) if initial else 0):
+        raise RunError(
+            "The processes of this run start from different weights.", "Put the same checkpoint on every machine."
+        )
+
+
+def _as_number(digest: str) -> int:
+    """The first 60 bits of ``sha256:...``."""
+    return int(digest.rpartition(":")[2][:15], 16)
 
 
 def _check_processes(config: TrainConfig, processes: Processes) -> None:
@@ -220,6 +244,19 @@ def _check_processes(config: TrainConfig, processes: Processes) -> None:
         raise InvalidOption(
             f"A batch of {config.batch_size} leaves one image to each part; BatchNorm needs two or more.",
             "Raise batch_size, or lower accumulate.",
+        )
+
+
+def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
+    """A run that goes on has its weights already: it cannot start from others any more."""
+    if not (run_dir / "config.json").exists():
+        return
+    before = read_config(run_dir / "config.json").init_from
+    if before != config.init_from:
+        told = [f"the checkpoint {name!r}" if name else "random weights" for name in (before, config.init_from)]
+        raise RunError(
+            f"The run in {run_dir} was started from {told[0]}, not from {told[1]}.",
+            "Leave init_from as it was to go on with it, or start a new run.",
         )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from gan_serve.checkpoint import read_config
-from gan_serve.errors import CheckpointError, GanServeError, InvalidCheckpoint, UnknownModel, nearest
+from gan_serve.errors import CheckpointError, DeviceUnavailable, GanServeError, InvalidCheckpoint, UnknownModel, nearest
 from gan_serve.generator import Generator
-from gan_serve.hub import list_models, resolve
+from gan_serve.hub import find_local, list_models
 from gan_serve.service.errors import ErrorDetail
 from gan_serve.service.settings import Settings
 
@@ -53,7 +53,7 @@ class Models:
                 self._fail(model, error)
             except Exception as error:
                 logger.exception("%s cannot be loaded.", model)
-                self._fail(model, InvalidCheckpoint(f"{model} cannot be loaded: {error!r}.", "Fetch it again."))
+                self._fail(model, GanServeError(f"{model} cannot be loaded: {error!r}.", "Fetch it again."))
 
     @property
     def ready(self) -> bool:
@@ -99,10 +99,7 @@ class Models:
 
 
 def _directory(model: str) -> Path:
-    try:
-        return resolve(model)
-    except GanServeError:
-        return Path(model)
+    return find_local(model) or Path(model.partition("@")[0])
 
 
 def _name(model: str) -> str:
@@ -115,7 +112,8 @@ def _name(model: str) -> str:
 
 
 def _for_clients(error: GanServeError, model: str) -> GanServeError:
-    """The error as requests see it: the server's fault (503), without the path of the operator's directory."""
-    kind = type(error) if error.status == CheckpointError.status else InvalidCheckpoint
+    """The error as requests see it: the server's fault (503), without the paths of the operator."""
     path, name = str(_directory(model)), _name(model)
-    return kind(error.message.replace(path, name), error.hint.replace(path, name))
+    if not isinstance(error, CheckpointError | DeviceUnavailable):
+        return InvalidCheckpoint(f"{name} could not be loaded; the server's log says why.")
+    return type(error)(error.message.replace(path, name), error.hint.replace(path, name))

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import click
 
-from gan_serve.checkpoint import network_file, read_config
+from gan_serve.checkpoint import read_config
 from gan_serve.errors import ServiceError
-from gan_serve.hub import list_models, resolve
-from gan_serve.runtime import check_device
+from gan_serve.hub import list_models, network, resolve
+from gan_serve.runtime import choose_precision
 from gan_serve.service.settings import Settings
 
 
@@ -31,22 +31,22 @@ def serve(
     Args:
         host: the name or address to listen on; ``0.0.0.0`` for all.
         port: the port to listen on.
-        models: names or directories; all of the package if empty.
-        precision: ``fp32``, or another that every model has a file for.
+        models: names, directories or repositories on the Hub; all of the package if empty.
+        precision: ``fp32``, another that every model has a file for, or ``auto``.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: processes, each with its own copy of the models.
 
     Raises:
-        UnknownModel, InvalidCheckpoint: a model is not there. InvalidOption: a model has no such precision, or there is
-        no such device. ServiceError: the port is in use, or the host unknown.
+        UnknownModel, InvalidCheckpoint, HubError: a model is not there. InvalidOption: a model has no such precision,
+        or there is no such device. ServiceError: the port is in use, or the host unknown.
     """
-    directories = [resolve(model).resolve() for model in models]  # absolute: BentoML may work in another folder
+    # Absolute, since BentoML may work in another folder. What lies on the Hub is fetched now, and by no request.
+    directories = [resolve(model, files=network(precision, device)).resolve() for model in models]
     configs = [read_config(directory) for directory in directories or map(resolve, list_models())]
     if not configs:
         raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
     for config in configs:
-        network_file(config, precision)
-    check_device(device)
+        choose_precision(config, precision, device)
     settings = Settings.from_environment().model_copy(
         update={
             "models": tuple(map(str, directories)),

@@ -23,9 +23,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     models: tuple[str, ...] = Field(
-        default=(), description="names or directories, commas between; all of the package if empty"
+        default=(), description="names, directories or org/name on the Hub, commas between; all of the package if empty"
     )
-    precision: str = Field(default="fp32", description="fp32, or another that every model has a file for")
+    precision: str = Field(default="fp32", description="fp32, another that every model has a file for, or auto")
     device: str = Field(default="auto", description="auto, cpu or cuda")
     workers: Annotated[int, Field(ge=1, description="processes, each with its own copy of the models")] = 1
     max_images: Annotated[int, Field(ge=1, description="images, or frames of a walk, in one request")] = 1024

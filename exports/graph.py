@@ -1,0 +1,139 @@
+"""An ONNX graph to be rewritten: find nodes and their neighbours, read constants, put other nodes in their place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import NodeProto, helper, numpy_helper
+
+Array = npt.NDArray[Any]
+
+
+class Graph:
+    """The graph of a model. A value keeps its name when the nodes that make it are replaced.
+
+    Attributes:
+        nodes: in the order in which they run.
+        constants: arrays by name.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.nodes = list(model.graph.node)
+        self.constants: dict[str, Array] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+        }
+        self._inputs = {value.name for value in model.graph.input}
+        self._outputs = {value.name for value in model.graph.output}
+        self._shapes = {
+            value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)
+        }
+
+    def write(self, model: onnx.ModelProto) -> None:
+        """Give ``model`` these nodes and those of the constants that they use."""
+        used = {name for node in self.nodes for name in node.input} | self._outputs
+        tensors = [numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in used]
+        nodes = [NodeProto.FromString(node.SerializeToString()) for node in self.nodes]
+        del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+        model.graph.node.extend(nodes)
+        model.graph.initializer.extend(tensors)
+        model.CopyFrom(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+
+    def find(self, *op_types: str) -> list[NodeProto]:
+        """The nodes of these types."""
+        return [node for node in self.nodes if node.op_type in op_types]
+
+    def before(self, node: NodeProto, *op_types: str) -> NodeProto | None:
+        """The node of these types that makes the first input of ``node``, if nothing else takes it."""
+        for other in self.find(*op_types):
+            if node.input[0] in other.output and self._takers(other) == 1:
+                return other
+        return None
+
+    def after(self, node: NodeProto, *op_types: str) -> NodeProto | None:
+        """The node of these types that takes the output of ``node``, if nothing else does."""
+        for other in self.find(*op_types):
+            if node.output[0] in other.input and self._takers(node) == 1:
+                return other
+        return None
+
+    def shape(self, name: str) -> list[int]:
+        """The shape of a value; 0 where a dimension is free, and empty where nothing is known."""
+        return self._shapes.get(name, [])
+
+    @contextlib.contextmanager
+    def replacing(self, *nodes: NodeProto) -> Iterator[Builder]:
+        """Collect nodes in a builder, then put them in the place of ``nodes``, the last of which gives their output."""
+        op = Builder(self, prefix=nodes[-1].output[0])
+        yield op
+        op.nodes[-1].output[0] = nodes[-1].output[0]
+        replaced = [id(node) for node in nodes]
+        place = next(position for position, node in enumerate(self.nodes) if id(node) == replaced[-1])
+        self.nodes[place:place] = op.nodes
+        self.nodes = [node for node in self.nodes if id(node) not in replaced]
+
+    def computed(self, name: str) -> bool:
+        """Whether a value of this name comes from outside or from a node."""
+        return name in self._inputs or any(name in node.output for node in self.nodes)
+
+    def _takers(self, node: NodeProto) -> int:
+        inputs = sum(name in node.output for other in self.nodes for name in other.input)
+        return inputs + sum(name in self._outputs for name in node.output)
+
+
+class Builder:
+    """Nodes to be: ``op("Gemm", x, weight, transB=1)`` adds one and returns the name of its output.
+
+    They are called ``<value>/<number>`` after the value that they make together.
+    """
+
+    def __init__(self, graph: Graph, prefix: str) -> None:
+        self.nodes: list[NodeProto] = []
+        self._graph = graph
+        self._prefix = prefix
+
+    def __call__(self, op_type: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node."""
+        output = f"{self._prefix}/{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def again(self, node: NodeProto | None, x: str) -> str:
+        """Add a copy of ``node`` that takes ``x`` as its first input; without a node, ``x`` stays what it is."""
+        if node is None:
+            return x
+        attributes = {held.name: helper.get_attribute_value(held) for held in node.attribute}
+        return self(node.op_type, x, *node.input[1:], **attributes)
+
+    def constant(self, name: str, array: Array) -> str:
+        """Add a constant; one of this name and content is used again."""
+        constants = self._graph.constants
+        while self._graph.computed(name) or (name in constants and not _same(constants[name], array)):
+            name += "_"
+        constants[name] = np.asarray(array, order="C")
+        return name
+
+    def shape(self, *sizes: int) -> str:
+        """Add a constant of int64, such as Reshape takes."""
+        return self.constant("x".join(map(str, sizes)), np.array(sizes, np.int64))
+
+
+def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
+    """The value of an attribute of a node."""
+    return next((helper.get_attribute_value(held) for held in node.attribute if held.name == name), default)
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that can be changed."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _same(one: Array, other: Array) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)

@@ -1,0 +1,590 @@
+"""Models from the Hub: the real client against a server of our own, which breaks as the tests want it to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hub_server import READER, WRITER, Hub, Repository
+from tiny_checkpoint import pixels, seal, write_checkpoint
+
+import gan_serve
+from gan_serve import DigestMismatch, Generator, InvalidCheckpoint, UnknownModel, hub_push
+from gan_serve import hub as hub_module
+from gan_serve.checkpoint import GoldenSample
+from gan_serve.errors import (
+    AccessDenied,
+    CannotWrite,
+    FormatTooNew,
+    HubError,
+    HubUnreachable,
+    InvalidOption,
+    RepositoryNotFound,
+    RevisionNotFound,
+)
+from gan_serve.hub import every_file, resolve
+from gan_serve.hub_push import push
+
+REPO = "somebody/tiny"
+NOWHERE = "http://127.0.0.1:9"  # the port of "discard": nothing listens there
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "tiny")
+
+
+@pytest.fixture
+def published(hub: Hub, tiny: Path) -> str:
+    """The commit of a checkpoint on the Hub."""
+    return hub.publish(REPO, tiny)
+
+
+def draws(generator: Generator, weights: int = 0) -> bool:
+    return bool((np.abs(generator.generate(seed=7, output="numpy")[0] - pixels(7, weights).astype(int)) <= 1).all())
+
+
+def downloads(hub: Hub) -> list[str]:
+    """The names of the files that were sent, in order."""
+    return [line.rsplit("/", 1)[1] for line in hub.log if line.startswith("GET ")]
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.mark.usefixtures("published")
+def test_only_what_drawing_needs_is_downloaded(hub):
+    assert draws(Generator.from_pretrained(REPO))
+    assert downloads(hub) == ["config.json", "generator.onnx"]
+
+
+def test_what_is_cached_and_pinned_causes_no_request(hub, published):
+    Generator.from_pretrained(REPO, revision=published)
+    hub.log.clear()
+    assert draws(Generator.from_pretrained(REPO, revision=published))
+    assert draws(Generator.from_pretrained(f"{REPO}@{published}"))
+    assert not hub.log
+
+
+@pytest.mark.usefixtures("published")
+def test_a_branch_that_is_cached_is_asked_for_once(hub):
+    Generator.from_pretrained(REPO)
+    hub.log.clear()
+    assert draws(Generator.from_pretrained(REPO))
+    assert hub.log == [f"HEAD /{REPO}/resolve/main/config.json"]
+
+
+def test_revisions_are_branches_tags_and_commits(hub, published, tmp_path):
+    newer = hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))
+    hub.repositories[REPO].refs |= {"v1": published, "refs/pr/1": newer}
+    for revision, weights in (("v1", 0), (published, 0), ("main", 1), ("refs/pr/1", 1), (newer, 1)):
+        assert draws(Generator.from_pretrained(REPO, revision=revision), weights)
+        assert draws(Generator.from_pretrained(f"{REPO}@{revision}"), weights)
+
+
+def test_a_branch_that_moves_is_followed_and_sends_only_what_changed(hub, tiny):
+    hub.publish(REPO, tiny)
+    first = Generator.from_pretrained(REPO)
+    (tiny / "README.md").write_text("# another card\n")
+    hub.publish(REPO, seal(tiny))
+    hub.log.clear()
+    second = Generator.from_pretrained(REPO)
+    assert second.directory != first.directory
+    assert downloads(hub) == ["config.json"]
+
+
+def test_names_and_directories_come_before_the_hub(hub, tiny, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny, tmp_path / REPO)
+    assert resolve(REPO) == Path(REPO)
+    assert resolve("fashion-dcgan") == hub_module.BUNDLED / "fashion-dcgan"
+    assert not hub.log
+    with pytest.raises(InvalidOption, match="has no revisions"):
+        Generator.from_pretrained("fashion-dcgan", revision="main")
+
+
+def test_functions_of_the_package_ask_once_in_a_process(hub, tmp_path):
+    hub.publish("somebody/asked-once", write_checkpoint(tmp_path / "tiny"))
+    first = gan_serve.generate("somebody/asked-once", seed=7, output="numpy")
+    hub.log.clear()
+    np.testing.assert_array_equal(gan_serve.generate("somebody/asked-once", seed=7, output="numpy"), first)
+    assert len(gan_serve.interpolate("somebody/asked-once", [0, 1], steps=2)) == 3
+    assert not hub.log
+
+
+@pytest.mark.usefixtures("published")
+def test_what_is_cached_works_with_the_server_down_and_that_is_told(hub, monkeypatch, caplog):
+    Generator.from_pretrained(REPO)
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert draws(Generator.from_pretrained(REPO))
+    assert f"cannot be reached for {REPO}@main" in caplog.text
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    hub.status = 503
+    assert draws(Generator.from_pretrained(REPO))
+
+
+@pytest.mark.usefixtures("published")
+def test_what_is_cached_works_offline(hub, monkeypatch, caplog):
+    from huggingface_hub import constants
+
+    Generator.from_pretrained(REPO)
+    hub.log.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert draws(Generator.from_pretrained(REPO))
+    assert not caplog.records  # it was asked for
+    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE is set"):
+        resolve(REPO, files=every_file)
+    assert not hub.log
+
+
+@pytest.mark.parametrize("how", ["closed port", "no such host", "silent", "status", "no Hub", "offline"])
+def test_no_answer_and_nothing_cached_is_told_without_delay(hub, monkeypatch, how):
+    """The client alone would try for 23 seconds, or for minutes where a server is silent."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(hub_module, "TIMEOUT", 0.2)
+    hub.silent = how == "silent"
+    hub.status = {"status": 500, "no Hub": 204}.get(how)
+    if how in ("closed port", "no such host"):
+        monkeypatch.setenv("HF_ENDPOINT", NOWHERE if how == "closed port" else "http://nowhere.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", how == "offline")
+    with pytest.raises(HubUnreachable) as error:
+        Generator.from_pretrained(REPO)
+    assert REPO in error.value.message
+    assert error.value.hint
+    assert len(hub.log) <= 1
+
+
+def test_a_branch_that_went_back_from_a_newer_format_is_read(hub, published, tiny, tmp_path):
+    hub.publish(REPO, write_checkpoint(tmp_path / "newer", format_version=7))
+    with pytest.raises(FormatTooNew):
+        Generator.from_pretrained(REPO)
+    hub.publish(REPO, tiny)
+    assert draws(Generator.from_pretrained(REPO))
+
+
+def test_the_update_that_broke_off_leaves_the_older_commit_usable(hub, tiny, monkeypatch):
+    hub.publish(REPO, tiny)
+    Generator.from_pretrained(REPO)
+    shutil.rmtree(tiny)
+    hub.publish(REPO, write_checkpoint(tiny, seed=1))
+    hub.cut["generator.onnx"] = [(0, "reset")] * 3
+    with pytest.raises(HubUnreachable):
+        Generator.from_pretrained(REPO)
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert draws(Generator.from_pretrained(REPO), weights=0)
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("model", "token", "error", "says"),
+    [
+        ("somebody/else", None, RepositoryNotFound, "no directory somebody/else here, and no model .* without a token"),
+        ("somebody/else", READER, RepositoryNotFound, "that this token may see"),
+        ("somebody/private", None, RepositoryNotFound, "can be seen without a token"),
+        ("somebody/gated", None, AccessDenied, "somebody/gated on the Hub is gated"),
+        ("somebody/gated", READER, AccessDenied, "somebody/gated on the Hub is gated"),
+        (REPO, "hf_expired", AccessDenied, "does not accept the token"),
+        (REPO, "hf_with\na line", AccessDenied, "no token has"),
+        (f"{REPO}@v9", None, RevisionNotFound, f"{REPO} on the Hub has no revision v9"),
+        (f"{REPO}@{'0' * 40}", None, RevisionNotFound, "has no revision 000"),
+        (f"{REPO}@../../x", None, RevisionNotFound, "is no name of a revision"),
+        (f"{REPO}@a..b", None, RevisionNotFound, "is no name of a revision"),
+        (f"{REPO}@a//b", None, RevisionNotFound, "is no name of a revision"),
+        ("somebody/bert", None, InvalidCheckpoint, "config.json of somebody/bert@.* is not the config of a gan-serve"),
+        ("somebody/empty", None, InvalidCheckpoint, "it has no config.json"),
+        ("somebody/half", None, InvalidCheckpoint, "it has no generator.onnx"),
+        ("somebody/newer", None, FormatTooNew, "config.json of somebody/newer@.* has format version 7"),
+        ("some--body/x", None, UnknownModel, "no name of a model"),
+    ],
+)
+def test_what_the_hub_does_not_give_is_one_clear_error(hub, tiny, model, token, error, says):
+    for name in ("private", "gated"):
+        hub.publish(f"somebody/{name}", tiny, **{name: True})
+    hub.publish("somebody/newer", seal(tiny, format_version=7, gan_serve_version="3.1.0"))
+    (tiny / "generator.onnx").rename(tiny / "elsewhere.onnx")
+    (tiny / "config.json").write_bytes(hub.files(REPO)["config.json"])
+    hub.publish("somebody/half", tiny)
+    (tiny / "config.json").write_text('{"architectures": ["BertModel"]}')
+    hub.publish("somebody/bert", tiny)
+    (tiny / "config.json").unlink()
+    hub.publish("somebody/empty", tiny)
+    with pytest.raises(error, match=says) as caught:
+        Generator.from_pretrained(model, token=token)
+    assert caught.value.hint
+    assert token is None or token not in caught.value.message + caught.value.hint
+    if error is FormatTooNew:
+        assert "Install gan-serve 3.1.0" in caught.value.hint
+
+
+@pytest.mark.parametrize("options", [{"token": True}, {"token": b"x"}, {"revision": 5}, {"revision": b"x"}])
+def test_what_is_no_text_is_one_clear_error(hub, published, options):
+    with pytest.raises(InvalidOption, match="text"):
+        Generator.from_pretrained(REPO, **options)
+    assert not hub.log
+
+
+@pytest.mark.usefixtures("published")
+def test_an_empty_token_is_none_and_one_of_the_environment_is_checked(monkeypatch):
+    assert draws(Generator.from_pretrained(REPO, token=""))
+    for token in ("hf_\u00e9", "hf_a b"):
+        monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(AccessDenied, match="no token has") as error:
+            Generator.from_pretrained(REPO)
+        assert token not in str(error.value)
+
+
+def test_a_private_model_takes_a_token(hub, tiny, monkeypatch):
+    hub.publish(REPO, tiny, private=True)
+    assert draws(Generator.from_pretrained(REPO, token=READER))
+    monkeypatch.setenv("HF_TOKEN", READER)
+    resolve(REPO, files=every_file)
+    assert READER not in repr(Generator.from_pretrained(REPO, token=READER))
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("faults", [[(100_000, "close")], [(100_000, "reset")], [(0, "reset"), (150_000, "close")]])
+def test_a_download_that_breaks_off_goes_on(hub, monkeypatch, faults):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # what was received in whole chunks is kept
+    hub.cut["generator.onnx"] = list(faults)
+    assert draws(Generator.from_pretrained(REPO))
+    assert hub.ranges or faults[-1][1] == "reset"  # after a reset, some versions of the client begin anew
+
+
+@pytest.mark.parametrize("name", ["generator.onnx", "config.json"])
+def test_a_wrong_byte_is_caught_and_fetched_again(hub, published, name):
+    hub.damage[name] = 1
+    assert draws(Generator.from_pretrained(REPO, revision=published))
+    assert downloads(hub).count(name) == 2
+    assert contents(resolve(f"{REPO}@{published}", files=every_file)) == hub.files(REPO)
+
+
+@pytest.mark.parametrize("name", ["generator.onnx", "config.json"])
+def test_a_file_that_stays_wrong_is_never_used_nor_kept(hub, published, name):
+    hub.damage[name] = 2
+    with pytest.raises(DigestMismatch, match=rf"{name} of {REPO}@{published[:12]}") as error:
+        Generator.from_pretrained(REPO, revision=published)
+    assert "not used" in error.value.hint
+    assert not list(Path(hub_cache()).rglob(name))
+    assert draws(Generator.from_pretrained(REPO, revision=published))  # the Hub is whole again
+
+
+@pytest.mark.parametrize("name", ["generator.onnx", "config.json"])
+def test_what_was_damaged_in_the_cache_is_fetched_again(hub, published, name):
+    file = Generator.from_pretrained(REPO).directory / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])  # a config stays one of the schema
+    hub.log.clear()
+    assert draws(Generator.from_pretrained(REPO, revision=published))
+    assert name in downloads(hub)
+    hub.log.clear()
+    assert draws(Generator.from_pretrained(REPO, revision=published))
+    assert not hub.log
+
+
+def test_one_commit_that_lies_does_not_damage_another(hub, published):
+    """The commits share their README.md; the later one's config tells another digest."""
+    resolve(f"{REPO}@{published}", files=every_file)
+    config = json.loads(hub.files(REPO)["config.json"])
+    config["files"]["README.md"]["sha256"] = "0" * 64
+    hub.repositories[REPO].commit({**hub.files(REPO), "config.json": json.dumps(config).encode()})
+    with pytest.raises(DigestMismatch, match=r"README\.md"):
+        resolve(REPO, files=every_file)
+    hub.log.clear()
+    assert contents(resolve(f"{REPO}@{published}", files=every_file)) == hub.files(REPO, published)
+    assert not hub.log
+
+
+def test_a_link_out_of_the_cache_is_no_way_to_remove_a_file(hub, published, tmp_path):
+    file = Generator.from_pretrained(REPO).directory / "generator.onnx"
+    (tmp_path / "mine").write_text("mine")
+    file.unlink()
+    file.symlink_to(tmp_path / "mine")
+    assert draws(Generator.from_pretrained(REPO, revision=published))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_what_only_told_leaves_what_can_draw(hub, published, tmp_path, monkeypatch):
+    """``info`` of a newer commit, then no network: the older one, which is whole, is drawn with."""
+    Generator.from_pretrained(REPO)
+    newer = hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))
+    assert resolve(REPO).name == newer
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert draws(Generator.from_pretrained(REPO), weights=0)
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    assert draws(Generator.from_pretrained(REPO), weights=1)
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert draws(Generator.from_pretrained(REPO), weights=1)
+
+
+def test_a_cache_that_was_emptied_is_filled_again(hub, tmp_path):
+    hub.publish("somebody/emptied", write_checkpoint(tmp_path / "tiny"))
+    first = gan_serve.generate("somebody/emptied", seed=7, output="numpy")
+    shutil.rmtree(hub_cache())
+    np.testing.assert_array_equal(gan_serve.generate("somebody/emptied", seed=7, output="numpy"), first)
+
+
+@pytest.mark.usefixtures("published")
+def test_a_hub_that_goes_silent_half_way_is_left(hub, monkeypatch):
+    """The client's own six tries, and no more."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    hub.hold.add("generator.onnx")
+    with pytest.raises(HubUnreachable, match=REPO):
+        Generator.from_pretrained(REPO)
+    assert 1 <= downloads(hub).count("generator.onnx") <= 6
+
+
+@pytest.mark.usefixtures("published")
+def test_a_hub_that_goes_silent_between_two_files_is_left(hub, monkeypatch):
+    monkeypatch.setattr(hub_module, "TIMEOUT", 0.2)
+    hub.hold.add("HEAD generator.onnx")
+    with pytest.raises(HubUnreachable, match=REPO):
+        Generator.from_pretrained(REPO)
+    assert len([line for line in hub.log if line.endswith("generator.onnx")]) == 1
+
+
+def test_a_killed_download_can_be_repeated(hub, published, tmp_path):
+    hub.hold.add("generator.onnx")
+    code = f"from gan_serve import Generator; Generator.from_pretrained({REPO!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    assert hub.held.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    hub.hold.clear()
+    assert contents(resolve(f"{REPO}@{published}", files=every_file)) == hub.files(REPO)
+    assert draws(Generator.from_pretrained(REPO))
+
+
+def test_save_pretrained_fetches_the_rest_and_gives_the_same_bytes(hub, tiny, published, tmp_path):
+    generator = Generator.from_pretrained(REPO)
+    hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))  # what was loaded is what is saved
+    assert contents(generator.save_pretrained(tmp_path / "saved")) == contents(tiny)
+    again = Generator.from_pretrained(f"{REPO}@{published}")
+    assert contents(again.save_pretrained(tmp_path / "again")) == contents(tiny)
+
+
+def test_a_cache_that_cannot_be_written_is_told(hub, published, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CannotWrite, match="file"):
+        Generator.from_pretrained(f"{REPO}@{published}")
+
+
+# Publishing. The client sends large files in a way that its HTTP library has deprecated.
+DEPRECATED = "ignore:Use 'content=:DeprecationWarning"
+
+
+@pytest.fixture
+def writing(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    return hub
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_push_and_pull_give_the_same_bytes(writing, tiny, tmp_path):
+    url = Generator.from_pretrained(tiny).push_to_hub(REPO, message="a first try")
+    repository = writing.repositories[REPO]
+    assert url == f"{writing.address}/{REPO}/commit/{repository.refs['main']}"
+    assert repository.messages == ["initial commit", "a first try"]
+    assert {name: data for name, data in writing.files(REPO).items() if name != ".gitattributes"} == contents(tiny)
+    assert contents(Generator.from_pretrained(REPO).save_pretrained(tmp_path / "saved")) == contents(tiny)
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_a_model_of_the_hub_is_published_under_another_name(writing, published, tiny):
+    Generator.from_pretrained(REPO).push_to_hub("somebody/fork", private=True)
+    assert writing.repositories["somebody/fork"].private
+    assert contents(tiny).items() <= writing.files("somebody/fork").items()
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_pushing_again_is_one_commit_that_deletes_what_is_gone(writing, published, tiny):
+    writing.repositories[REPO].commit({**writing.files(REPO), "NOTES.md": b"by hand"})
+    (tiny / "parity.json").unlink()
+    (tiny / "samples.png").write_bytes(b"new")
+    Generator.from_pretrained(seal(tiny)).push_to_hub(REPO)
+    assert writing.files(REPO) == {**contents(tiny), "NOTES.md": b"by hand"}
+    assert len(writing.repositories[REPO].messages) == 3
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_a_branch_is_made_and_main_stays(writing, published, tiny):
+    (tiny / "README.md").write_text("---\nlicense: mit\n---\nanother\n")
+    Generator.from_pretrained(seal(tiny)).push_to_hub(REPO, revision="v2")
+    assert writing.repositories[REPO].refs["main"] == published
+    assert writing.files(REPO, "v2") == contents(tiny)
+    Generator.from_pretrained(f"{REPO}@v2")
+
+
+def test_a_directory_that_does_not_prove_itself_is_not_sent(writing, tiny):
+    for name, content, error in (
+        ("README.md", b"changed", DigestMismatch),
+        ("config.json", b"{}", InvalidCheckpoint),
+    ):
+        before = (tiny / name).read_bytes()
+        (tiny / name).write_bytes(content)
+        with pytest.raises(error):
+            push(tiny, REPO)
+        (tiny / name).write_bytes(before)
+    with pytest.raises(gan_serve.GoldenSampleMismatch):
+        push(seal(tiny, seed=3), REPO)
+    config = json.loads((seal(tiny) / "config.json").read_text())
+    shutil.copyfile(tiny / "generator.onnx", tiny / "generator.int8.onnx")
+    config["files"]["generator.int8.onnx"] = config["files"]["generator.onnx"]
+    config["golden_sample"] = GoldenSample.of(pixels(0), 0, reduced={"int8": pixels(0)[::-1]}).model_dump()
+    (tiny / "config.json").write_text(json.dumps(config))
+    with pytest.raises(gan_serve.GoldenSampleMismatch):
+        push(tiny, REPO)
+    assert not writing.log
+
+
+@pytest.mark.parametrize("token", [None, READER, "hf_expired"])
+@pytest.mark.parametrize("repo", [REPO, "somebody/new"])
+def test_a_token_that_may_not_write_is_told(hub, published, tiny, token, repo):
+    with pytest.raises(AccessDenied, match=repo) as error:
+        push(tiny, repo, token=token)
+    assert "HF_TOKEN" in error.value.hint
+    assert list(hub.repositories) == [REPO]
+    assert hub.repositories[REPO].refs["main"] == published
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_what_would_surprise_is_refused(writing, published, tiny):
+    with pytest.raises(InvalidOption, match="public"):
+        push(tiny, REPO, private=True)
+    for repo, revision in (("tiny", None), (f"{REPO}@v1", None), (REPO, published)):
+        with pytest.raises(InvalidOption):
+            push(tiny, repo, revision=revision)
+    writing.repositories[REPO].commit({"config.json": b'{"architectures": ["BertModel"]}'})
+    with pytest.raises(InvalidOption, match="another kind of model"):
+        push(tiny, REPO)
+    assert len(writing.repositories[REPO].messages) == 2
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model_index.json", "model.gguf"])
+def test_a_repository_of_another_kind_of_model_is_left_alone(writing, tiny, name):
+    before = {".gitattributes": b"", "README.md": b"# theirs\n", name: b"theirs"}
+    writing.repositories[REPO] = Repository()
+    writing.repositories[REPO].commit(before)
+    with pytest.raises(InvalidOption, match="another kind of model"):
+        push(tiny, REPO)
+    assert writing.files(REPO) == before
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_a_card_that_the_hub_refuses_makes_no_repository(writing, tiny):
+    (tiny / "README.md").write_text("---\nlicense: [\n---\n")
+    with pytest.raises(InvalidCheckpoint, match=r"Invalid metadata in README\.md"):
+        push(seal(tiny), "somebody/new")
+    assert not writing.repositories
+    (tiny / "README.md").write_text("---\nlicense: mit\n---\n")
+    writing.repositories[REPO] = Repository()  # as a push leaves it that was killed after it made the repository
+    writing.repositories[REPO].commit({".gitattributes": b""})
+    push(str(seal(tiny)), REPO, private=True)
+    assert writing.repositories[REPO].private
+    assert contents(tiny).items() <= writing.files(REPO).items()
+
+
+@pytest.mark.parametrize("step", ["create", "preupload", "batch", "commit"])
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_a_push_that_is_not_answered_ends(writing, tiny, monkeypatch, step):
+    from huggingface_hub import get_session
+
+    monkeypatch.setattr(hub_push, "SILENCE", 0.2)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    writing.hold.add(f"POST {step}")
+    with pytest.raises(HubUnreachable, match=REPO):
+        push(tiny, REPO)
+    assert writing.held.is_set()
+    assert get_session().timeout.read is None  # the session of the client is left as it was
+    assert not writing.repositories or set(writing.files(REPO)) == {".gitattributes"}
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_a_branch_that_has_moved_on_is_written_to(writing, tiny):
+    writing.publish(REPO, tiny)
+    writing.repositories[REPO].commit({**contents(tiny), "NOTES.md": b"theirs"}, branch="v2")
+    (tiny / "parity.json").unlink()
+    push(seal(tiny), REPO, revision="v2")
+    assert writing.files(REPO, "v2") == {**contents(tiny), "NOTES.md": b"theirs"}
+
+
+@pytest.mark.parametrize("says", [{}, [], {"id": REPO}])
+def test_an_answer_that_is_not_understood_is_one_clear_error(writing, tiny, says):
+    writing.says = says
+    with pytest.raises(HubError, match=REPO):
+        push(tiny, REPO)
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_what_somebody_else_pushed_meanwhile_stays(writing, published, tiny, monkeypatch):
+    from huggingface_hub import HfApi
+
+    commit = HfApi.create_commit
+
+    def later(*arguments, **options):
+        writing.repositories[REPO].commit({"theirs": b""})
+        return commit(*arguments, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", later)
+    with pytest.raises(HubError, match="Somebody else pushed") as error:
+        push(tiny, REPO)
+    assert error.value.hint == "Push again."
+    assert writing.files(REPO) == {"theirs": b""}
+
+
+def test_a_push_offline_says_so(writing, tiny, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnreachable, match=r"Nothing is sent .* HF_HUB_OFFLINE"):
+        push(tiny, REPO)
+    assert not writing.log
+
+
+def test_a_config_nested_too_deeply_is_another_kind_of_model(writing, tiny):
+    writing.repositories[REPO] = Repository()
+    writing.repositories[REPO].commit({"config.json": b"[" * 200_000})
+    with pytest.raises(InvalidOption, match="another kind of model"):
+        push(tiny, REPO)
+
+
+def hub_cache() -> str:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_CACHE
+
+
+# What must not happen
+
+
+def test_the_package_and_its_own_models_never_reach_for_the_network():
+    code = """
+import sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise RuntimeError(event)
+
+sys.addaudithook(refuse)
+import gan_serve
+gan_serve.generate("fashion-dcgan", n=2, seed=1)
+print([name for name in ("huggingface_hub", "httpx", "requests") if name in sys.modules])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == []
