@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -32,7 +32,7 @@ from gan_serve.exports.card import model_card
 from gan_serve.exports.graph import copy_of
 from gan_serve.exports.onnx import PixelGenerator, finished, torch_export
 from gan_serve.exports.optimize import optimize
-from gan_serve.exports.parity import is_batch_invariant, measure_parity, spread
+from gan_serve.exports.parity import Parity, is_batch_invariant, measure_parity, spread
 from gan_serve.exports.quantize import GATE, Reduced, to_fp16, to_int8
 from gan_serve.files import check_new_directory, directory_atomically
 from gan_serve.images import UInt8Array, encode_png, grid
@@ -90,26 +90,13 @@ def export_run(
     network, labels = PixelGenerator(generator), _labels_of(range(SAMPLE), len(class_names))
     license = license or info.data.license
 
-    # Export, in fp32 and in the other precisions that are near enough, and certify.
-    plain = torch_export(generator)
-    fused, fused_for_int8 = copy_of(plain), copy_of(plain)
-    optimize(fused)
-    optimize(fused_for_int8, "int8")
     metadata = {
         "name": name,
         "license": license,
         "gan_serve_version": __version__,
         "config_sha256": hashlib.sha256((run_dir / "config.json").read_bytes()).hexdigest(),
     }
-    model = finished(fused, metadata)
-    parity = measure_parity(model, generator)
-    drawn = _draw(model, network, range(SAMPLE), labels)
-    reduced, refused = _reduced(plain, fused_for_int8, network, drawn)
-    fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in reduced.items()}
-    parity = parity.model_copy(update=fidelity | {"refused": refused})
-    files: dict[Precision, bytes] = {"fp32": model}
-    for precision, each in reduced.items():
-        files[precision] = finished(onnx.load_from_string(each.model), metadata | {"precision": precision})
+    files, parity, drawn = _certified(generator, labels, metadata)
     golden = {
         precision: _draw(content, network, [GOLDEN_SEED], labels and labels[:1])[0]
         for precision, content in files.items()
@@ -120,7 +107,7 @@ def export_run(
         for precision, content in files.items():
             (directory / PRECISION_FILES[precision]).write_bytes(content)
         (directory / WEIGHTS_FILE).write_bytes(save(generator.state_dict()))
-        (directory / "samples.png").write_bytes(encode_png(_sample_sheet(model, network)))
+        (directory / "samples.png").write_bytes(encode_png(_sample_sheet(files["fp32"], network)))
         (directory / "parity.json").write_text(parity.model_dump_json(indent=2) + "\n")
         (directory / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         card = model_card(
@@ -174,20 +161,50 @@ def _snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
     return snapshot_path(run_dir, kimg)
 
 
+class _Certified(NamedTuple):
+    """The files of each precision, how near they are, and what fp32 draws for seeds from 0 on, uint8 [N, H, W, C]."""
+
+    files: dict[Precision, bytes]
+    parity: Parity
+    drawn: UInt8Array
+
+
+def _certified(generator: nn.Module, labels: list[int] | None, metadata: dict[str, str]) -> _Certified:
+    """Export in fp32, and in the other precisions where they are near enough; see ``export_run`` for the errors."""
+    network = PixelGenerator(generator)
+    plain = torch_export(generator)
+    fused = copy_of(plain)
+    optimize(fused)
+    model = finished(fused, metadata)
+    parity = measure_parity(model, generator)
+    drawn = _draw(model, network, range(SAMPLE), labels)
+
+    reduced, refused = _reduced(plain, network, drawn)
+    files: dict[Precision, bytes] = {"fp32": model}
+    for precision, each in reduced.items():
+        files[precision] = finished(onnx.load_from_string(each.model), metadata | {"precision": precision})
+    fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in reduced.items()}
+    return _Certified(files, parity.model_copy(update=fidelity | {"refused": refused}), drawn)
+
+
 def _reduced(
-    plain: onnx.ModelProto, fused_for_int8: onnx.ModelProto, network: PixelGenerator, drawn: UInt8Array
+    plain: onnx.ModelProto, network: PixelGenerator, drawn: UInt8Array
 ) -> tuple[dict[Precision, Reduced], dict[Precision, str]]:
     """The other precisions that hold the gate and draw a seed alike in every batch; and why the rest is refused.
 
-    ``drawn`` are the images of fp32 for seeds from 0 on, uint8 [N, H, W, C].
+    Args:
+        plain: the generator as torch exports it.
+        drawn: the images of fp32 for seeds from 0 on, uint8 [N, H, W, C].
     """
+    fused = copy_of(plain)
+    optimize(fused, "int8")
 
     def inputs(seeds: range) -> dict[str, Any]:
         return _inputs(network, seeds, _labels_of(seeds, network.c_dim))
 
     reference = drawn[: len(GATE_SEEDS)]
     attempts: dict[Precision, Reduced | None] = {
-        "int8": to_int8(fused_for_int8, inputs(CALIBRATION_SEEDS), inputs(GATE_SEEDS), reference),
+        "int8": to_int8(fused, inputs(CALIBRATION_SEEDS), inputs(GATE_SEEDS), reference),
         "fp16": to_fp16(plain, inputs(GATE_SEEDS), reference),
     }
     reduced: dict[Precision, Reduced] = {}
