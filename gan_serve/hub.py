@@ -68,7 +68,7 @@ def every_file(config: CheckpointConfig) -> Iterable[str]:
 
 def network(precision: str, device: str) -> Wanted:
     """What drawing in ``precision`` on ``device`` takes; on ``auto`` also what a CPU takes, should CUDA not work."""
-    devices = {device, "cpu" if device == "auto" else device}
+    devices = (device, "cpu") if device == "auto" else (device,)
     return lambda config: {PRECISION_FILES[choose_precision(config, precision, name)]: None for name in devices}
 
 

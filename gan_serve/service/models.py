@@ -9,7 +9,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from gan_serve.checkpoint import read_config
-from gan_serve.errors import CheckpointError, DeviceUnavailable, GanServeError, InvalidCheckpoint, UnknownModel, nearest
+from gan_serve.errors import (
+    CheckpointError,
+    DeviceUnavailable,
+    GanServeError,
+    InvalidCheckpoint,
+    InvalidOption,
+    UnknownModel,
+    nearest,
+)
 from gan_serve.generator import Generator
 from gan_serve.hub import find_local, list_models
 from gan_serve.service.errors import ErrorDetail
@@ -114,6 +122,8 @@ def _name(model: str) -> str:
 def _for_clients(error: GanServeError, model: str) -> GanServeError:
     """The error as requests see it: the server's fault (503), without the paths of the operator."""
     path, name = str(_directory(model)), _name(model)
+    if isinstance(error, InvalidOption):  # of the operator: a precision that the model lacks
+        return InvalidCheckpoint(f"{name} cannot be loaded as asked: {error.message}", error.hint)
     if not isinstance(error, CheckpointError | DeviceUnavailable):
         return InvalidCheckpoint(f"{name} could not be loaded; the server's log says why.")
     return type(error)(error.message.replace(path, name), error.hint.replace(path, name))
