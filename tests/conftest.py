@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hub_server import Hub, serving_hub
+from hub_server import REPO, Hub, serving_hub
+from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
 from gan_serve.cli import main
@@ -89,3 +90,15 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Outcome(int(exit.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A small checkpoint of its own."""
+    return write_checkpoint(tmp_path / "tiny")
+
+
+@pytest.fixture
+def published(hub: Hub, tiny: Path) -> str:
+    """The commit of a checkpoint on the Hub, as ``hub_server.REPO``."""
+    return hub.publish(REPO, tiny)

@@ -19,7 +19,9 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+REPO = "somebody/tiny"
 WRITER, READER = "hf_writer", "hf_reader"
+DEPRECATED = "ignore:Use 'content=:DeprecationWarning"  # how the client sends large files
 LARGE = (".onnx", ".safetensors", ".png")
 
 

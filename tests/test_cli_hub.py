@@ -9,25 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hub_server import READER, WRITER, Repository
+from hub_server import DEPRECATED, READER, REPO, WRITER, Repository
 from PIL import Image
-from tiny_checkpoint import SIDE, pixels, seal, write_checkpoint
+from tiny_checkpoint import SIDE, contents, pixels, seal
 
 from gan_serve import InvalidCheckpoint, UnknownModel, errors
 from gan_serve.service.models import Models
 from gan_serve.service.settings import Settings
-
-REPO = "somebody/tiny"
-DEPRECATED = "ignore:Use 'content=:DeprecationWarning"  # how the client sends large files
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "tiny")
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 @pytest.mark.filterwarnings(DEPRECATED)

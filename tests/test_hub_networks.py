@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_checkpoint import SIDE, Z_DIM, network, seal, write_checkpoint
+from tiny_checkpoint import SIDE, Z_DIM, network, seal
 
 from gan_serve import Generator, InvalidCheckpoint
 from gan_serve.self_contained import MAX_FIELDS, check_self_contained
@@ -20,11 +20,6 @@ def loaded(directory: Path, model: onnx.ModelProto | bytes) -> Generator:
     content = model if isinstance(model, bytes) else model.SerializeToString()
     (directory / "generator.onnx").write_bytes(content)
     return Generator.from_pretrained(seal(directory))
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "tiny")
 
 
 def outside(location: str) -> TensorProto:

@@ -87,3 +87,8 @@ def seal(directory: Path, *, seed: int = 0, **changes: Any) -> Path:
         path = directory / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     return directory
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """The files of a directory by name."""
+    return {path.name: path.read_bytes() for path in directory.iterdir()}

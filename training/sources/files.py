@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 256 * 2**20  # of one image in an archive: a header may claim a
 MAX_BROKEN = 0.10  # share of images that may be broken before the set is refused
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, lzma.LZMAError)
-# A zip member may be encrypted (RuntimeError) or packed in a way that Python does not know (NotImplementedError).
+# A zip member may be encrypted, or packed in a way that Python does not know.
 UNREADABLE = (*BROKEN, *DAMAGED, RuntimeError)
 
 
