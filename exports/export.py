@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import torch
 from safetensors.torch import save
 from torch import nn
 
@@ -44,7 +43,7 @@ from gan_serve.training.monitor import GRID_SEEDS
 from gan_serve.training.networks import build_generator
 from gan_serve.training.recorder import best_kimg
 from gan_serve.training.run import read_run_info
-from gan_serve.training.state import load_snapshot, snapshot_path, snapshots
+from gan_serve.training.state import all_finite, load_snapshot, snapshot_path, snapshots
 
 GOLDEN_SEED = 0
 GATE_SEEDS = range(256)  # what int8 and fp16 are judged by
@@ -143,7 +142,7 @@ def _trained(generator: nn.Module, state: dict[str, Any]) -> nn.Module:
         generator.load_state_dict(state["ema"])
     except (KeyError, RuntimeError) as error:
         raise RunError(f"The snapshot does not fit the run's config: {error}", "Give the run it belongs to.") from error
-    if not all(torch.isfinite(value).all() for value in generator.state_dict().values()):
+    if not all_finite(generator.state_dict()):
         raise ExportRefused("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
     return generator.eval()
 

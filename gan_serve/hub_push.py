@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gan_serve.checkpoint import (
     CONFIG_FILE,
@@ -19,6 +19,9 @@ from gan_serve.checkpoint import (
 from gan_serve.errors import DeviceUnavailable, HubError, InvalidCheckpoint, InvalidOption
 from gan_serve.hub import MAIN, TIMEOUT, HubModel, endpoint
 from gan_serve.hub_errors import told_clearly
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 CARD = "README.md"
 SILENCE = 30.0  # seconds without a byte from the Hub while something is written; the client itself would wait for ever
@@ -66,31 +69,12 @@ def push(
     content[CONFIG_FILE] = (directory / CONFIG_FILE).read_bytes()
 
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
 
     target.check_token()
     api = HfApi(endpoint=endpoint(), token=target.token)
     with told_clearly(repo, target.revision), _no_endless_wait():
-        try:
-            before = api.model_info(repo, timeout=TIMEOUT)
-        except RepositoryNotFoundError:
-            if CARD in content:
-                _check_card(content[CARD])  # or a repository would be made, and stay empty
-            api.create_repo(repo, private=private or None)
-            before = api.model_info(repo, timeout=TIMEOUT)
-        if private and not before.private:
-            if _names(before) - {".gitattributes"}:
-                raise InvalidOption(
-                    f"{repo} is on the Hub already, and public.", "Make it private in its settings, then push again."
-                )
-            api.update_repo_settings(repo, private=True)  # a push that made it went no further
-        if target.revision != MAIN:
-            api.create_branch(repo, branch=target.revision, exist_ok=True)
-            before = api.model_info(repo, revision=target.revision, timeout=TIMEOUT)
-        if not before.sha:
-            raise HubError(f"The Hub does not tell which commit {target} is at.", "Check HF_ENDPOINT.")
-        there = _names(before)
-        replaced = _files_of(replace(target, revision=before.sha), there)
+        there, parent = _repository(api, target, private=private, card=content.get(CARD))
+        replaced = _files_of(replace(target, revision=parent), there)
         operations: list[Any] = [CommitOperationAdd(name, data) for name, data in sorted(content.items())]
         operations += [CommitOperationDelete(name) for name in sorted((replaced & there) - set(content))]
         commit = api.create_commit(
@@ -98,9 +82,35 @@ def push(
             operations,
             commit_message=message or f"{config.name}, by gan-serve {config.gan_serve_version}",
             revision=target.revision,
-            parent_commit=before.sha,
+            parent_commit=parent,
         )
     return str(commit.commit_url)
+
+
+def _repository(api: HfApi, target: HubModel, *, private: bool, card: bytes | None) -> tuple[set[str], str]:
+    """The files and the commit of the branch that is written to; it and the repository are made if there is none."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    repo = target.repo
+    try:
+        before = api.model_info(repo, timeout=TIMEOUT)
+    except RepositoryNotFoundError:
+        if card is not None:
+            _check_card(card)  # or a repository would be made, and stay empty
+        api.create_repo(repo, private=private or None)
+        before = api.model_info(repo, timeout=TIMEOUT)
+    if private and not before.private:
+        if _names(before) - {".gitattributes"}:
+            raise InvalidOption(
+                f"{repo} is on the Hub already, and public.", "Make it private in its settings, then push again."
+            )
+        api.update_repo_settings(repo, private=True)  # a push that made it went no further
+    if target.revision != MAIN:
+        api.create_branch(repo, branch=target.revision, exist_ok=True)
+        before = api.model_info(repo, revision=target.revision, timeout=TIMEOUT)
+    if not before.sha:
+        raise HubError(f"The Hub does not tell which commit {target} is at.", "Check HF_ENDPOINT.")
+    return _names(before), before.sha
 
 
 def _proven(directory: Path) -> CheckpointConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from gan_serve.hub import resolve
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
 from gan_serve.training.networks import find_family
 from gan_serve.training.recipes import recipes
+from gan_serve.training.state import all_finite
 
 SETTINGS = {"img_resolution": "resolution", "img_channels": "channels"}  # arguments that are set by another name
 EVERYWHERE = ("z_dim", "resolution", "channels", "width", "conditional")  # settings that every family has
@@ -39,7 +39,7 @@ class InitialWeights:
         Raises:
             InvalidCheckpoint: they are not those of the network that the checkpoint describes.
         """
-        if not all(torch.isfinite(weight).all() for weight in self.weights.values()):
+        if not all_finite(self.weights):
             raise InvalidCheckpoint(
                 f"The weights of {self.name} are not all finite numbers.", "Take another checkpoint."
             )

@@ -8,6 +8,7 @@ follow from the seed and the images shown.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,8 @@ def load_snapshot(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise RunError(f"The file {path} is no snapshot of a run.", "Remove it to go on from the one before.")
     return state
+
+
+def all_finite(weights: Mapping[str, Tensor]) -> bool:
+    """Whether no weight, by its name, holds NaN or infinity."""
+    return all(bool(torch.isfinite(weight).all()) for weight in weights.values())

@@ -171,7 +171,19 @@ class ProgressiveGenerator(Growing):
         return _enlarge(images, self.levels - self.top)
 
 
-class ProgressiveDiscriminator(Discriminator):
+class EqualizedDiscriminator(Discriminator):
+    """A discriminator whose logit is equalised, and whose body itself compares images where ``minibatch`` is ``std``.
+
+    Args: as ``Discriminator``.
+    """
+
+    def __init__(self, body: nn.Module, n_features: int, *, c_dim: int, conditioning: str, minibatch: str) -> None:
+        behind = "none" if minibatch == "std" else minibatch
+        super().__init__(body, n_features, c_dim=c_dim, conditioning=conditioning, minibatch=behind)
+        self.logit = EqualizedLinear(self.logit.in_features, 1, gain=1)
+
+
+class ProgressiveDiscriminator(EqualizedDiscriminator):
     """The generator's mirror: two 3x3 convolutions a level, average pooling between levels, an entry for each size.
 
     The last level sees how much the images of a batch differ (``minibatch="std"``), then come a 3x3 convolution, a
@@ -205,14 +217,7 @@ class ProgressiveDiscriminator(Discriminator):
     ) -> None:
         channels = img_channels + plane_channels(c_dim, conditioning)
         body = ProgressiveBody(img_resolution, channels, width, minibatch_std=minibatch == "std", dropout=dropout)
-        super().__init__(
-            body,
-            body.n_features,
-            c_dim=c_dim,
-            conditioning=conditioning,
-            minibatch="none" if minibatch == "std" else minibatch,
-        )
-        self.logit = EqualizedLinear(self.logit.in_features, 1, gain=1)
+        super().__init__(body, body.n_features, c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)
 
     @property
     def levels(self) -> int:

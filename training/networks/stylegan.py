@@ -13,10 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_serve.errors import InvalidOption
-from gan_serve.training.networks.discriminator import Discriminator, plane_channels
+from gan_serve.training.networks.discriminator import plane_channels
 from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
 from gan_serve.training.networks.layers import SLOPE, one_hot, scaled, start_and_levels
-from gan_serve.training.networks.progressive import channels_at, down_block, image_entry, last_block
+from gan_serve.training.networks.progressive import (
+    EqualizedDiscriminator,
+    channels_at,
+    down_block,
+    image_entry,
+    last_block,
+)
 
 W_MEAN_DECAY = 0.995  # a step, as in the paper's code
 NOISE = ("const", "random", "none")
@@ -246,7 +252,7 @@ class StyleGANGenerator(nn.Module):
         return torch.where(mixed & (layer >= crossover), other[:, None], ws)
 
 
-class StyleGANDiscriminator(Discriminator):
+class StyleGANDiscriminator(EqualizedDiscriminator):
     """The discriminator of progressive growing at its full size, as StyleGAN keeps it; arguments as there."""
 
     def __init__(
@@ -266,11 +272,4 @@ class StyleGANDiscriminator(Discriminator):
             *(down_block(here, below) for here, below in itertools.pairwise(widths)),
             last_block(widths[-1], start, minibatch_std=minibatch == "std", dropout=dropout),
         )
-        super().__init__(
-            body,
-            widths[-1],
-            c_dim=c_dim,
-            conditioning=conditioning,
-            minibatch="none" if minibatch == "std" else minibatch,
-        )
-        self.logit = EqualizedLinear(self.logit.in_features, 1, gain=1)
+        super().__init__(body, widths[-1], c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)
