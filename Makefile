@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference clean
+.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference bench-serve clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -57,8 +57,18 @@ bench-inference: .venv/dev  ## measure networks beside PyTorch, torch.compile an
 	$(PIP_INSTALL) --no-deps "openvino==2026.4.1"
 	$(BIN)/python benchmarks/inference.py $(CHECKPOINTS)
 
+# MODEL: a checkpoint's directory; by default one with random weights is made. The peers have an environment of their own.
+bench-serve: .venv/dev .venv-serving-peers/ready  ## measure the service beside its peers (needs wrk and java)
+	$(BIN)/python benchmarks/serving.py $(if $(MODEL),--model $(MODEL))
+
+.venv-serving-peers/ready: benchmarks/serving_peers/requirements.txt
+	$(PYTHON) -m venv .venv-serving-peers
+	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
 clean:
-	rm -rf .venv .venv-lowest .venv-olah build dist *.egg-info demo
+	rm -rf .venv .venv-lowest .venv-olah .venv-serving-peers build dist *.egg-info demo
 
 .venv/python:
 	$(PYTHON) -m venv .venv

@@ -17,7 +17,10 @@ from torch import nn
 from gan_serve._version import __version__
 from gan_serve.checkpoint import (
     FORMAT_VERSION,
+    METRICS_FILE,
+    PARITY_FILE,
     PRECISION_FILES,
+    SAMPLES_FILE,
     WEIGHTS_FILE,
     Architecture,
     CheckpointConfig,
@@ -106,9 +109,9 @@ def export_run(
         for precision, content in files.items():
             (directory / PRECISION_FILES[precision]).write_bytes(content)
         (directory / WEIGHTS_FILE).write_bytes(save(generator.state_dict()))
-        (directory / "samples.png").write_bytes(encode_png(_sample_sheet(files["fp32"], network)))
-        (directory / "parity.json").write_text(parity.model_dump_json(indent=2) + "\n")
-        (directory / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+        (directory / SAMPLES_FILE).write_bytes(encode_png(_sample_sheet(files["fp32"], network)))
+        (directory / PARITY_FILE).write_text(parity.model_dump_json(indent=2) + "\n")
+        (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         card = model_card(
             name, license, config, info, parity, metrics, class_names=class_names,
             truncation_space=network.truncation_space, shown=state["shown"], seconds=state["seconds"],

@@ -1,7 +1,9 @@
 """Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` gives pictures; no GPU, no torch."""
 
+from typing import TYPE_CHECKING
+
 from gan_serve._version import __version__
-from gan_serve.api import generate, interpolate
+from gan_serve.api import condition, generate, interpolate
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -18,8 +20,13 @@ from gan_serve.generator import Generator
 from gan_serve.hub import list_models
 from gan_serve.samples import Samples
 
+if TYPE_CHECKING:
+    from gan_serve.client import AsyncClient, Client
+
 __all__ = [
+    "AsyncClient",
     "CheckpointError",
+    "Client",
     "DeviceUnavailable",
     "DigestMismatch",
     "GanServeError",
@@ -32,7 +39,17 @@ __all__ = [
     "UnknownLabel",
     "UnknownModel",
     "__version__",
+    "condition",
     "generate",
     "interpolate",
     "list_models",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The clients need asyncio, which drawing does not.
+    if name in ("AsyncClient", "Client"):
+        from gan_serve import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

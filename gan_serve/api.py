@@ -8,10 +8,11 @@ from typing import Literal, TypedDict, Unpack, overload
 
 from gan_serve.checkpoint import CONFIG_FILE, PRECISION_FILES
 from gan_serve.errors import InvalidOption
-from gan_serve.generator import Generator, Output, SampleOptions, WalkOptions, check_output, in_form
+from gan_serve.generator import Generator, Output, by_label, check_output, in_form
 from gan_serve.hub import find_local, network, resolve
 from gan_serve.images import UInt8Array
 from gan_serve.latents import Seeds
+from gan_serve.plan import ConditionOptions, SampleOptions, WalkOptions
 from gan_serve.receipt import GeneratedImage
 from gan_serve.runtime import AUTO, check_device
 
@@ -23,6 +24,10 @@ class _LoadOptions(TypedDict, total=False):
 
 class GenerateOptions(SampleOptions, _LoadOptions, total=False):
     """What ``generate`` takes beside the model and ``n``."""
+
+
+class _ConditionOptions(ConditionOptions, _LoadOptions, total=False):
+    pass
 
 
 class InterpolateOptions(WalkOptions, _LoadOptions, total=False):
@@ -95,6 +100,37 @@ def interpolate(
     """
     check_output(output)
     return in_form(output, _loaded(model, device, precision).sample_walk(seeds, **options))
+
+
+@overload
+def condition(
+    model: str | Path, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[_ConditionOptions]
+) -> dict[str, list[GeneratedImage]]: ...
+
+
+@overload
+def condition(
+    model: str | Path, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[_ConditionOptions]
+) -> dict[str, UInt8Array]: ...
+
+
+def condition(
+    model: str | Path,
+    n: int | None = None,
+    *,
+    output: Output = "pil",
+    device: str = "auto",
+    precision: str = "fp32",
+    **options: Unpack[ConditionOptions],
+) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
+    """Draw the same latents under each label with a model by its name, directory or repository.
+
+    Args:
+        model, device, precision: as for ``Generator.from_pretrained``.
+        n, output, options: as for ``Generator.condition``.
+    """
+    check_output(output)
+    return by_label(output, _loaded(model, device, precision).sample_condition(n, **options))
 
 
 def _loaded(model: str | Path, device: str, precision: str) -> Generator:

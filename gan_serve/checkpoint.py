@@ -33,6 +33,10 @@ from gan_serve.latents import shorten
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.json"
+PARITY_FILE = "parity.json"
+FIGURES = (METRICS_FILE, PARITY_FILE)
+SAMPLES_FILE = "samples.png"
 WEIGHTS_FILE = "generator.safetensors"
 
 # Names that Windows keeps for devices, whatever ending they have.
@@ -248,6 +252,13 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
             "Fetch or export the checkpoint again.",
         )
     return content
+
+
+def describe(config: CheckpointConfig) -> str:
+    """The images of a checkpoint in a few words, such as ``28x28 gray, 10 classes``."""
+    colour = "gray" if config.img_channels == 1 else "RGB"
+    classes = f", {config.c_dim} classes" if config.c_dim else ""
+    return f"{config.img_resolution}x{config.img_resolution} {colour}{classes}"
 
 
 def precisions(config: CheckpointConfig) -> list[Precision]:

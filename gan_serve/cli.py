@@ -1,4 +1,5 @@
-"""The command line: ``gan-serve generate | interpolate | models | info | verify | pull | push | doctor | serve``.
+"""The command line: ``gan-serve generate | condition | interpolate | models | info | verify | pull | push |
+export-triton | doctor | serve``.
 
 ``gan-serve train``, ``recipes`` and ``export`` are registered by the packages that hold them (entry points of the group
 ``gan_serve.commands``), so that this one never imports torch.
@@ -62,11 +63,15 @@ def _drawing_options(command: Command) -> Command:
     return _model_options(command)
 
 
+def _seed_options(command: Command) -> Command:
+    command = click.option("-n", "--n", type=int, help="How many; with no seed, one is drawn at random.")(command)
+    command = click.option("--seed", type=int, help="The first of --n seeds.")(command)
+    return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)
+
+
 @cli.command()
 @click.argument("model")
-@click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')
-@click.option("--seed", type=int, help="The first of --n seeds.")
-@click.option("-n", "--n", type=int, help="How many images; with no seed, one is drawn at random.")
+@_seed_options
 @click.option("--label", "labels", multiple=True, help="A class name or index; once for all images, or once for each.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
@@ -87,24 +92,51 @@ def generate(
 ) -> None:
     """Draw images with MODEL (a name, a directory, or org/name on the Hub)."""
     from gan_serve.generator import Generator
-    from gan_serve.latents import seeds_as_text
-    from gan_serve.samples import image_name
 
-    if (out is None) == (out_dir is None):
-        raise InvalidOption("Give either --out or --out-dir.", "For example: --out grid.png")
-    format = _format(out) if out else "png"
+    format = _format_of_either(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     samples = generator.sample(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
-    if out:
-        _write(out, samples, format, columns=columns)
-    elif out_dir:
-        for index in range(len(samples)):
-            write_atomically(out_dir / image_name(samples, index), samples.png(index))
-        click.echo(out_dir)
+    _write_either(out, out_dir, samples, format, columns=columns)
     if seeds is None and seed is None:
-        click.echo(f"seeds drawn: {seeds_as_text(samples.seeds or [])}", err=True)
+        _tell_seeds(samples.seeds)
+
+
+@cli.command()
+@click.argument("model")
+@_seed_options
+@click.option("--label", "labels", multiple=True, help="A class name or index; may be given often. All if not given.")
+@click.option("--columns", type=int, help="Images in a row of the sheet, if not a row for each label.")
+@click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder: one folder a label, one PNG an image.")
+@_drawing_options
+def condition(
+    model: str,
+    seeds: str | None,
+    seed: int | None,
+    n: int | None,
+    labels: tuple[str, ...],
+    columns: int | None,
+    out: Path | None,
+    out_dir: Path | None,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Draw the same latents under each label with MODEL (a name, a directory, or org/name on the Hub).
+
+    A PNG is a sheet: a row for each label, a column for each latent.
+    """
+    from gan_serve.generator import Generator
+
+    format = _format_of_either(out, out_dir)
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    chosen = [_label(label, generator.labels) for label in labels] or None
+    samples = generator.sample_condition(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
+    _write_either(out, out_dir, samples, format, columns=columns)
+    if seeds is None and seed is None:
+        _tell_seeds(samples.seeds[: samples.columns] if samples.seeds else None)
 
 
 @cli.command()
@@ -115,9 +147,9 @@ def generate(
 @click.option("--loop", is_flag=True, help="Return to the first key.")
 @click.option("--label", help="A class name or index for the whole walk.")
 @click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
-@click.option("--columns", type=int, help="Frames in a row, where the file is a PNG.")
+@click.option("--columns", type=int, help="Frames in a row, where the file is a PNG; all if not given.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="A file: .gif, .webp, .png (a grid), .npz, .zip."
+    "--out", type=click.Path(path_type=Path), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip."
 )
 @_drawing_options
 def interpolate(
@@ -153,16 +185,12 @@ def interpolate(
 @cli.command()
 def models() -> None:
     """List the checkpoints in the package."""
-    from gan_serve.checkpoint import read_config
+    from gan_serve.checkpoint import describe, read_config
     from gan_serve.hub import list_models, resolve
 
     for name in list_models():
         config = read_config(resolve(name))
-        colour = "gray" if config.img_channels == 1 else "RGB"
-        classes = f", {config.c_dim} classes" if config.c_dim else ""
-        click.echo(
-            f"{name}  {config.img_resolution}x{config.img_resolution} {colour}{classes}, licence {config.license}"
-        )
+        click.echo(f"{name}  {describe(config)}, licence {config.license}")
 
 
 @cli.command()
@@ -170,18 +198,17 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(model: str, as_json: bool) -> None:
     """Tell what MODEL is, what it takes, and how good it was measured to be."""
-    from gan_serve.checkpoint import read_config, read_json
+    from gan_serve.checkpoint import FIGURES, read_config, read_json
     from gan_serve.hub import resolve
 
-    figures = {"metrics.json", "parity.json"}
-    directory = resolve(model, files=lambda config: figures & set(config.files))
+    directory = resolve(model, files=lambda config: set(FIGURES) & set(config.files))
     config = read_config(directory)
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),
         "files": {name: file.model_dump() for name, file in config.files.items()},
         **{
             name.removesuffix(".json"): read_json(directory, config, name)
-            for name in sorted(figures & set(config.files))
+            for name in sorted(set(FIGURES) & set(config.files))
         },
     }
     if as_json:
@@ -246,6 +273,22 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
     click.echo(hub_push.push(source, repository, private=private, revision=revision, message=message))
 
 
+@cli.command("export-triton")
+@click.argument("model")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A Triton model repository, or a new one.")
+@click.option("--name", help="What Triton calls the model; the checkpoint's name if not given.")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, int8, fp16 or auto.")
+@click.option("--max-batch-size", type=int, default=64, show_default=True, help="Images at a time.")
+@click.option("--instances", type=int, default=1, show_default=True, help="Copies that draw side by side.")
+def triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
+    """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
+    from gan_serve.triton import export_triton
+
+    click.echo(
+        export_triton(model, out, name=name, precision=precision, max_batch_size=max_batch_size, instances=instances)
+    )
+
+
 @cli.command()
 def doctor() -> None:
     """Check this installation: versions, devices, and every checkpoint's golden sample."""
@@ -284,13 +327,38 @@ def doctor() -> None:
     multiple=True,
     help="A name, a directory or org/name on the Hub; may be given often. All names if not given.",
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-@_model_options
-def serve(host: str, port: int, models: tuple[str, ...], workers: int, precision: str, device: str) -> None:
-    """Serve models over HTTP."""
+@click.option("--workers", type=click.IntRange(1), help="Processes; one a core, up to 8, if not given.")
+@click.option("--lazy", is_flag=True, help="Load a model at its first request.")
+@click.option("--memory", type=click.IntRange(0), help="Megabytes for the models of a worker; no bound if not given.")
+@click.option("--precision", help="fp32 if not given, int8, fp16 or auto.")
+@click.option("--device", help="auto if not given, cpu or cuda.")
+def serve(
+    host: str,
+    port: int,
+    models: tuple[str, ...],
+    workers: int | None,
+    lazy: bool,
+    memory: int | None,
+    precision: str | None,
+    device: str | None,
+) -> None:
+    """Serve models over HTTP, with a page to explore them.
+
+    Environment variables set what is not given, and limits, a key and the rest: GAN_SERVE_PRECISION, GAN_SERVE_API_KEY,
+    GAN_SERVE_MAX_IMAGES and others, see docs/serving.md.
+    """
     from gan_serve.service.serve import serve as run
 
-    run(host=host, port=port, models=models, precision=precision, device=device, workers=workers)
+    run(
+        host=host,
+        port=port,
+        models=models,
+        precision=precision,
+        device=device,
+        workers=workers,
+        lazy=lazy or None,
+        memory=memory,
+    )
 
 
 def _label(text: str, labels: tuple[str, ...]) -> str | int:
@@ -307,6 +375,30 @@ def _format(out: Path) -> str:
             f"{out} does not end in a format that can be written.", f"Use one of: .{', .'.join(FORMATS)}."
         )
     return format
+
+
+def _format_of_either(out: Path | None, out_dir: Path | None) -> str:
+    if (out is None) == (out_dir is None):
+        raise InvalidOption("Give either --out or --out-dir.", "For example: --out grid.png")
+    return _format(out) if out else "png"
+
+
+def _write_either(out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None) -> None:
+    """Write one file, or a folder of them."""
+    from gan_serve.samples import image_names
+
+    if out:
+        _write(out, samples, format, columns=columns)
+    elif out_dir:
+        for index, name in enumerate(image_names(samples)):
+            write_atomically(out_dir / name, samples.png(index))
+        click.echo(out_dir)
+
+
+def _tell_seeds(seeds: list[int] | None) -> None:
+    from gan_serve.latents import seeds_as_text
+
+    click.echo(f"seeds drawn: {seeds_as_text(seeds or [])}", err=True)
 
 
 def _write(out: Path, samples: Any, format: str, **options: Any) -> None:

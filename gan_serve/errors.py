@@ -23,6 +23,13 @@
     ├── ReceiptError              422  an image does not match its receipt, or has none
     ├── CannotWrite               500  a file could not be written
     ├── ServiceError              500  the HTTP service could not start
+    ├── ServerError               500  a server answers with what no other error here means
+    │   ├── Unauthorized          401  it wants another key, or one at all
+    │   ├── BodyTooLarge          413  the request is larger than it reads
+    │   ├── TooManyRequests       429  as many requests wait as it keeps waiting
+    │   ├── ServerNotReady        503  it starts, drains or has no memory left for the model
+    │   ├── RequestTimeout        504  drawing took longer than it allows
+    │   └── ServerUnreachable     503  no answer at all, or not that of a gan-serve server
     ├── ExportRefused             422  an export would not be what was trained
     ├── DataError                 422  training images cannot be used
     └── RunError                  422  a training run cannot start, go on or be exported
@@ -48,8 +55,8 @@ class GanServeError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type[GanServeError], tuple[str, str]]:
-        return type(self), (self.message, self.hint)
+    def __reduce__(self) -> tuple[type[GanServeError], tuple[str, str], dict[str, object]]:
+        return type(self), (self.message, self.hint), self.__dict__
 
 
 class InvalidRequest(GanServeError):
@@ -202,6 +209,58 @@ class ServiceError(GanServeError):
     code = "service_error"
 
 
+class ServerError(GanServeError):
+    """A server refuses, or cannot answer.
+
+    ``retry_after``: seconds after which it expects to take the same request, where it says so.
+    """
+
+    code = "internal_error"
+    retry_after: float | None = None
+
+
+class Unauthorized(ServerError):
+    """The server wants a key, and got none or another."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class BodyTooLarge(ServerError):
+    """The body is larger than the server reads."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class TooManyRequests(ServerError):
+    """As many requests wait as the server keeps waiting; the same one may succeed later."""
+
+    code = "too_many_requests"
+    status = 429
+
+
+class ServerNotReady(ServerError):
+    """The server starts, drains, or has no memory left for the model; the same request may succeed later."""
+
+    code = "not_ready"
+    status = 503
+
+
+class RequestTimeout(ServerError):
+    """The request took longer than the server allows."""
+
+    code = "timeout"
+    status = 504
+
+
+class ServerUnreachable(ServerError):
+    """Nobody answers at the address, or it is no gan-serve server."""
+
+    code = "server_unreachable"
+    status = 503
+
+
 class ExportRefused(GanServeError):
     """The exported network is not valid, or does not draw what torch draws."""
 
@@ -221,6 +280,20 @@ class RunError(GanServeError):
 
     code = "invalid_run"
     status = 422
+
+
+def error_class(code: str) -> type[GanServeError]:
+    """The class of the errors with that ``code``; ``ServerError`` where it is none of ours, as of a later version.
+
+    >>> error_class("unknown_label").__name__
+    'UnknownLabel'
+    """
+    return _BY_CODE.get(code, ServerError)
+
+
+_BY_CODE = {
+    kind.code: kind for kind in list(globals().values()) if isinstance(kind, type) and issubclass(kind, GanServeError)
+}
 
 
 def nearest(wrong: object, valid: Iterable[str]) -> str:

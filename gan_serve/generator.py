@@ -2,66 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack, overload
+from typing import Literal, Self, Unpack, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from gan_serve.checkpoint import (
-    PRECISION_FILES,
-    CheckpointConfig,
-    Precision,
-    copy_checkpoint,
-    read_config,
-    read_verified,
-)
-from gan_serve.errors import InvalidOption, UnknownLabel, nearest
+from gan_serve.checkpoint import PRECISION_FILES, copy_checkpoint, read_config, read_verified
+from gan_serve.errors import InvalidOption
 from gan_serve.hub import HubModel, every_file, locate, network
 from gan_serve.hub_push import push
 from gan_serve.images import UInt8Array
-from gan_serve.latents import (
-    FloatArray,
-    Seeds,
-    check_latents,
-    check_truncation,
-    check_walk,
-    choose_seeds,
-    latents_from_seeds,
-    parse_seeds,
-    shorten,
-    walk,
-)
-from gan_serve.receipt import GeneratedImage, Walk
+from gan_serve.latents import Seeds
+from gan_serve.plan import ConditionOptions, Plan, Planner, SampleOptions, WalkOptions, join_inputs
+from gan_serve.receipt import GeneratedImage
 from gan_serve.runtime import AUTO, Session, choose_precision
 from gan_serve.samples import Samples
 
-Label = str | int
 Output = Literal["pil", "numpy"]
 
 
-class SampleOptions(TypedDict, total=False):
-    """What ``Generator.sample`` takes beside ``n``."""
-
-    seed: int | None
-    seeds: Seeds | None
-    latents: npt.ArrayLike | None
-    label: Label | Sequence[Label] | None
-    truncation: float
-
-
-class WalkOptions(TypedDict, total=False):
-    """What ``Generator.sample_walk`` takes beside ``seeds``."""
-
-    steps: int
-    method: str
-    loop: bool
-    label: Label | None
-    truncation: float
-
-
-class Generator:
+class Generator(Planner):
     """A checkpoint that is loaded, verified and ready to draw.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
@@ -74,11 +34,11 @@ class Generator:
     ) -> None:
         self.directory = directory = Path(directory)
         self._repository: HubModel | None = None  # where the rest of the files is, if it came from the Hub
-        self.config: CheckpointConfig = read_config(directory)
+        self.config = read_config(directory)
         self._session = self._open(precision, device, threads)
-        if precision == AUTO and self.precision != choose_precision(self.config, AUTO, self.device):
+        if precision == AUTO and self._session.precision != choose_precision(self.config, AUTO, self.device):
             self._session = self._open(AUTO, self.device, threads)  # there is a driver, and yet no CUDA
-        self.digest = f"sha256:{self.config.files[PRECISION_FILES[self.precision]].sha256}"
+        super().__init__(self.config, self._session.precision)
 
     @classmethod
     def from_pretrained(
@@ -118,49 +78,9 @@ class Generator:
         return Session(model, self.config, precision=chosen, device=device, threads=threads)
 
     @property
-    def precision(self) -> Precision:
-        """What it draws in: ``fp32``, ``int8`` or ``fp16``."""
-        return self._session.precision
-
-    @property
-    def name(self) -> str:
-        """The checkpoint's name."""
-        return self.config.name
-
-    @property
     def device(self) -> str:
         """Where it runs: ``cpu`` or ``cuda``."""
         return self._session.device
-
-    @property
-    def z_dim(self) -> int:
-        """Numbers in a latent."""
-        return self.config.z_dim
-
-    @property
-    def c_dim(self) -> int:
-        """Number of classes; 0 where the model is not conditional."""
-        return self.config.c_dim
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes by index; empty where the model is not conditional."""
-        return self.config.class_names
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What ``label`` may be: the class names."""
-        return self.config.class_names
-
-    @property
-    def img_resolution(self) -> int:
-        """Width and height of an image in pixels."""
-        return self.config.img_resolution
-
-    @property
-    def img_channels(self) -> int:
-        """1 for gray, 3 for RGB."""
-        return self.config.img_channels
 
     def __repr__(self) -> str:
         return (
@@ -185,7 +105,7 @@ class Generator:
         Args:
             n: how many images.
             output: ``pil`` for a list of Pillow images with their receipts, ``numpy`` for uint8 [N, H, W, C].
-            options: ``seed``, ``seeds``, ``latents``, ``label`` and ``truncation``, as ``sample`` explains them.
+            options: ``seed``, ``seeds``, ``latents``, ``label`` and ``truncation``, as ``plan`` explains them.
 
         >>> [image] = Generator.from_pretrained("fashion-dcgan").generate(seed=7)
         >>> image.info["gan_serve"]["seed"]
@@ -194,44 +114,47 @@ class Generator:
         check_output(output)
         return in_form(output, self.sample(n, **options))
 
-    def sample(
-        self,
-        n: int | None = None,
-        *,
-        seed: int | None = None,
-        seeds: Seeds | None = None,
-        latents: npt.ArrayLike | None = None,
-        label: Label | Sequence[Label] | None = None,
-        truncation: float = 1.0,
-    ) -> Samples:
-        """Draw images and keep what made them.
+    def sample(self, n: int | None = None, **options: Unpack[SampleOptions]) -> Samples:
+        """Draw images and keep what made them; the arguments and errors are those of ``plan``.
 
         The image of a seed does not depend on what else is drawn with it.
+        """
+        return self._draw(self.plan(n, **options))
+
+    @overload
+    def condition(
+        self, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[ConditionOptions]
+    ) -> dict[str, list[GeneratedImage]]: ...
+
+    @overload
+    def condition(
+        self, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[ConditionOptions]
+    ) -> dict[str, UInt8Array]: ...
+
+    def condition(
+        self, n: int | None = None, *, output: Output = "pil", **options: Unpack[ConditionOptions]
+    ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
+        """Draw the same latents under each label.
 
         Args:
-            n: how many images; 1 if neither n nor seeds are given.
-            seed: the first of n seeds, which follow each other; drawn at random if None.
-            seeds: a list of ints, an int, or text such as ``"0-3,10"``; from 0 to 2**32-1.
-            latents: float32 [N, z_dim] in place of seeds.
-            label: a class name or index for all images, or one for each; without one, a seed takes seed mod c_dim.
-            truncation: from 0 to 1; 1 leaves the latents as they are, smaller draws them towards their mean, in w where
-                the network has that space (StyleGAN's psi), else in z.
+            n: how many latents.
+            output: ``pil`` for lists of Pillow images with their receipts, ``numpy`` for uint8 [N, H, W, C].
+            options: ``seed``, ``seeds``, ``latents``, ``labels`` and ``truncation``, as ``plan_condition`` explains
+                them.
 
-        Raises:
-            InvalidSeeds, InvalidLatents, InvalidTruncation, UnknownLabel, InvalidOption: what was wrong, and what would
-            be right.
+        Returns:
+            The images of each label, in the order of the labels.
         """
-        truncation = check_truncation(truncation)
-        if latents is not None:
-            if not (n is None and seed is None and seeds is None):
-                raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
-            chosen, given = None, check_latents(latents, self.z_dim)
-            z, keys = given, list(range(len(given)))
-        else:
-            chosen, given = choose_seeds(n, seed, seeds), None
-            z, keys = latents_from_seeds(chosen, self.z_dim), chosen
-        classes = self._classes(label, keys)
-        return self._draw(z, classes, truncation, seeds=chosen, latents=given)
+        check_output(output)
+        return by_label(output, self.sample_condition(n, **options))
+
+    def sample_condition(self, n: int | None = None, **options: Unpack[ConditionOptions]) -> Samples:
+        """Draw the same latents under each label and keep what made them, all of the first label first.
+
+        Their PNG is a sheet with a row for each label and a column for each latent. The arguments and errors are those
+        of ``plan_condition``.
+        """
+        return self._draw(self.plan_condition(n, **options))
 
     @overload
     def interpolate(
@@ -249,7 +172,8 @@ class Generator:
         Args:
             seeds: two or more key seeds.
             output: ``pil`` for a list of Pillow images with their receipts, ``numpy`` for uint8 [N, H, W, C].
-            options: ``steps``, ``method``, ``loop``, ``label`` and ``truncation``, as ``sample_walk`` explains them.
+            options: ``steps``, ``method``, ``loop``, ``label``, ``truncation``, ``start`` and ``stop``, as
+                ``plan_walk`` explains them.
 
         >>> len(Generator.from_pretrained("fashion-dcgan").interpolate([0, 5, 9], steps=4, loop=True))
         12
@@ -257,38 +181,16 @@ class Generator:
         check_output(output)
         return in_form(output, self.sample_walk(seeds, **options))
 
-    def sample_walk(
-        self,
-        seeds: Seeds,
-        *,
-        steps: int = 16,
-        method: str = "slerp",
-        loop: bool = False,
-        label: Label | None = None,
-        truncation: float = 1.0,
-    ) -> Samples:
-        """Draw the frames of a walk and keep what made them.
+    def sample_walk(self, seeds: Seeds, **options: Unpack[WalkOptions]) -> Samples:
+        """Draw the frames of a walk and keep what made them; the arguments and errors are those of ``plan_walk``."""
+        return self._draw(self.plan_walk(seeds, **options))
 
-        Args:
-            seeds: two or more key seeds; the walk passes exactly through their images.
-            steps: frames from one key to the next; (k-1)·steps+1 in all, k·steps when looped.
-            method: ``slerp`` (keeps the norm) or ``lerp``.
-            loop: return to the first key.
-            label: one class for the whole walk; that of the first seed if None.
-            truncation: as for ``sample``.
+    def draw(self, *plans: Plan) -> UInt8Array:
+        """The images of plans, uint8 [N, H, W, C], one plan after the other, drawn in one batch.
 
-        Raises:
-            InvalidSeeds, InvalidTruncation, UnknownLabel, InvalidOption.
+        The plans are of this checkpoint and precision. ``Plan.finish`` makes samples of the pixels.
         """
-        truncation = check_truncation(truncation)
-        keys = parse_seeds(seeds)
-        check_walk(len(keys), steps, method, loop)
-        if label is not None and not isinstance(label, str | int | np.integer):
-            raise UnknownLabel("A walk has one label.", "Give one class name or index.")
-        classes = self._classes(label, keys[:1])
-        z = walk(latents_from_seeds(keys, self.z_dim), steps, method, loop)
-        path = Walk(seeds=keys, steps=int(steps), method="slerp" if method == "slerp" else "lerp", loop=bool(loop))
-        return self._draw(z, None if classes is None else classes * len(z), truncation, path=path)
+        return self._session.run_inputs(join_inputs(plans))
 
     def save_pretrained(self, directory: str | Path) -> Path:
         """Copy the checkpoint to a new directory, each file verified, byte for byte.
@@ -317,63 +219,8 @@ class Generator:
         """The checkpoint's directory with every file; what drawing did not need is fetched now."""
         return self._repository.fetch(every_file) if self._repository else self.directory
 
-    def _draw(
-        self,
-        z: FloatArray,
-        classes: list[int] | None,
-        truncation: float,
-        *,
-        seeds: list[int] | None = None,
-        latents: FloatArray | None = None,
-        path: Walk | None = None,
-    ) -> Samples:
-        pixels = self._session.run(z, None if classes is None else np.array(classes, np.int64), truncation)
-        return Samples(
-            pixels=pixels,
-            model=self.name,
-            digest=self.digest,
-            precision=self.precision,
-            truncation=truncation,
-            seeds=seeds,
-            latents=latents,
-            walk=path,
-            labels=None if classes is None else [self.class_names[number] for number in classes],
-        )
-
-    def _classes(self, label: Label | Iterable[Label] | None, keys: list[int]) -> list[int] | None:
-        """The class of each image, or None where the model has none."""
-        if label is None:
-            return [key % self.c_dim for key in keys] if self.c_dim else None
-        one_each = _listed(label)
-        if one_each is None or not self.c_dim:
-            return [self._class(label)] * len(keys)
-        classes = [self._class(each) for each in one_each]
-        if len(classes) != len(keys):
-            raise UnknownLabel(
-                f"There are {len(classes)} labels for {len(keys)} images.", "Give one label, or one for each image."
-            )
-        return classes
-
-    def _class(self, label: object) -> int:
-        if not self.c_dim:
-            raise UnknownLabel(f"{self.name} has no labels; it is not conditional.", "Leave the label out.")
-        if isinstance(label, str) and label in self.class_names:
-            return self.class_names.index(label)
-        if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < self.c_dim:
-            return int(label)
-        raise UnknownLabel(
-            f"{self.name} has no label {shorten(label)}; it has: "
-            f"{', '.join(self.class_names)} (or 0 to {self.c_dim - 1}).",
-            nearest(label, self.class_names) if isinstance(label, str) else "",
-        )
-
-
-def _listed(label: Any) -> list[Any] | None:
-    """The labels where there are several, None where it is one; an array of no dimensions is one."""
-    try:
-        return None if isinstance(label, str | bytes) else list(label)
-    except TypeError:
-        return None
+    def _draw(self, plan: Plan) -> Samples:
+        return plan.finish(self.draw(plan))
 
 
 def check_output(output: str) -> None:
@@ -385,3 +232,12 @@ def check_output(output: str) -> None:
 def in_form(output: Output, samples: Samples) -> list[GeneratedImage] | UInt8Array:
     """Samples as Pillow images with receipts, or as uint8 [N, H, W, C]."""
     return samples.images() if output == "pil" else samples.pixels
+
+
+def by_label(output: Output, samples: Samples) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
+    """The samples of ``sample_condition`` as images by their label, in the form of ``in_form``."""
+    names = list(dict.fromkeys(samples.labels or []))
+    if output == "pil":
+        images, per_label = samples.images(), len(samples) // len(names)
+        return {name: images[row * per_label : (row + 1) * per_label] for row, name in enumerate(names)}
+    return dict(zip(names, np.split(samples.pixels, len(names)), strict=True))

@@ -18,7 +18,9 @@ from typing import Self
 
 from gan_serve.checkpoint import (
     CONFIG_FILE,
+    FIGURES,
     PRECISION_FILES,
+    SAMPLES_FILE,
     CheckpointConfig,
     read_config,
     read_verified,
@@ -70,6 +72,12 @@ def network(precision: str, device: str) -> Wanted:
     """What drawing in ``precision`` on ``device`` takes; on ``auto`` also what a CPU takes, should CUDA not work."""
     devices = (device, "cpu") if device == "auto" else (device,)
     return lambda config: {PRECISION_FILES[choose_precision(config, precision, name)]: None for name in devices}
+
+
+def what_a_server_uses(precision: str, device: str) -> Wanted:
+    """The network as ``network`` has it, the figures and the picture of samples."""
+    drawing = network(precision, device)
+    return lambda config: {*drawing(config), *({*FIGURES, SAMPLES_FILE} & set(config.files))}
 
 
 def list_models() -> list[str]:

@@ -11,7 +11,7 @@ import operator
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from numbers import Real
 from typing import Any, SupportsIndex
 
@@ -22,6 +22,7 @@ from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, Invali
 
 SEED_END = 2**32
 MAX_SEEDS = 100_000
+MAX_FRAMES = 10_000_000  # of a whole walk, which may be drawn in parts of up to MAX_SEEDS
 WALK_METHODS = ("slerp", "lerp")
 
 Seeds = int | str | Iterable[int]
@@ -189,7 +190,15 @@ def walk_length(keys: int, steps: int, loop: bool) -> int:
     return keys * steps if loop else (keys - 1) * steps + 1
 
 
-def walk(keys: FloatArray, steps: int, method: str = "slerp", loop: bool = False) -> FloatArray:
+def walk(
+    keys: FloatArray,
+    steps: int,
+    method: str = "slerp",
+    loop: bool = False,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+) -> FloatArray:
     """Latents along a path through key latents.
 
     Args:
@@ -197,21 +206,72 @@ def walk(keys: FloatArray, steps: int, method: str = "slerp", loop: bool = False
         steps: frames from one key to the next.
         method: ``slerp`` (keeps the norm) or ``lerp``.
         loop: return to the first key.
+        start, stop: the frames start .. stop-1 alone, the same as in the whole walk; to its end if stop is None.
 
     Returns:
         float32 [(k-1)·steps+1, z_dim], or [k·steps, z_dim] when looped; every key is there, exactly.
 
     Raises:
-        InvalidOption: an unknown method, too few keys, steps below 1, or more than 100,000 frames.
+        InvalidOption: an unknown method, too few keys, steps below 1, a part that is not there, or too many frames.
     """
     check_walk(len(keys), steps, method, loop)
+    start, stop = check_part(start, stop, walk_length(len(keys), steps, loop))
+    return _along(keys, steps, method, range(start, stop))
+
+
+def walk_between_seeds(
+    seeds: Sequence[int],
+    z_dim: int,
+    steps: int,
+    method: str = "slerp",
+    loop: bool = False,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+) -> FloatArray:
+    """``walk`` through the latents of key seeds; of a part, only the keys that it lies between are made.
+
+    >>> whole = walk(latents_from_seeds([0, 5, 9], 4), 3, loop=True)
+    >>> np.array_equal(walk_between_seeds([0, 5, 9], 4, 3, loop=True, start=4, stop=9), whole[4:])
+    True
+    """
+    check_walk(len(seeds), steps, method, loop)
+    start, stop = check_part(start, stop, walk_length(len(seeds), steps, loop))
+    first, end = start // steps, (stop - 1) // steps + 1
+    keys = latents_from_seeds((seeds[key % len(seeds)] for key in range(first, end + 1)), z_dim)
+    return _along(keys, steps, method, range(start - first * steps, stop - first * steps))
+
+
+def _along(keys: FloatArray, steps: int, method: str, frames: range) -> FloatArray:
+    """Frames of the walk through ``keys`` that returns to its first, by number: float32 [N, z_dim]."""
+    if len(frames) > MAX_SEEDS:
+        raise InvalidOption(
+            f"{len(frames):,} frames are more than are drawn at once.",
+            f"Draw them in parts (start, stop) of at most {MAX_SEEDS:,}.",
+        )
     between = slerp if method == "slerp" else lerp
-    frames = []
-    for number in range(walk_length(len(keys), steps, loop)):
+    latents = []
+    for number in frames:
         key, step = divmod(number, steps)
         start = keys[key]
-        frames.append(start if step == 0 else between(start, keys[(key + 1) % len(keys)], step / steps))
-    return np.stack(frames)
+        latents.append(start if step == 0 else between(start, keys[(key + 1) % len(keys)], step / steps))
+    return np.stack(latents)
+
+
+def check_part(start: Any, stop: Any, length: int) -> tuple[int, int]:
+    """The frames start .. stop-1 of a walk of ``length`` frames; to its end if stop is None.
+
+    Raises:
+        InvalidOption: the walk does not have them, or there are none.
+    """
+    first = _check_int(start, "start", InvalidOption)
+    end = length if stop is None else _check_int(stop, "stop", InvalidOption)
+    if not 0 <= first < end <= length:
+        raise InvalidOption(
+            f"The walk has no frames from {shorten(start)} to before {shorten(stop if stop is not None else length)}.",
+            f"It has {length}: start is from 0 to {length - 1}, stop from start + 1 to {length}.",
+        )
+    return first, end
 
 
 def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
@@ -222,10 +282,10 @@ def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
         raise InvalidOption("A walk needs at least two seeds.", 'For example "0,5,9".')
     if not isinstance(loop, bool | np.bool_):
         raise InvalidOption(f"loop must be True or False, not {shorten(loop)}.", "True returns to the first seed.")
-    if not _check_int(steps, "steps", InvalidOption) >= 1 or walk_length(keys, steps, loop) > MAX_SEEDS:
+    if not _check_int(steps, "steps", InvalidOption) >= 1 or walk_length(keys, steps, loop) > MAX_FRAMES:
         raise InvalidOption(
             f"{shorten(steps)} steps between {keys} seeds cannot be drawn.",
-            f"Ask for 1 step or more, and at most {MAX_SEEDS:,} frames.",
+            f"Ask for 1 step or more, and at most {MAX_FRAMES:,} frames.",
         )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,7 +23,10 @@ _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would make one a receip
 
 
 class Walk(BaseModel):
-    """Which frame of which walk between seeds; ``frame`` is None where all of them lie in a grid."""
+    """Which frame of which walk between seeds; without ``frame``, the frames that lie in a grid.
+
+    Those are all of the walk, or the part from ``start`` to before ``stop`` where these are set.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,6 +35,18 @@ class Walk(BaseModel):
     method: Literal["slerp", "lerp"]
     loop: bool
     frame: int | None = None
+    start: int | None = None
+    stop: int | None = None
+
+    @model_validator(mode="after")
+    def _is_a_frame_or_a_part(self) -> Self:
+        if (self.start is None) != (self.stop is None) or (self.frame is not None and self.start is not None):
+            raise ValueError("a walk is told whole, by one frame, or by start and stop")
+        return self
+
+    def frame_at(self, index: int) -> Self:
+        """The frame at a place of this walk or part."""
+        return self.model_copy(update={"frame": (self.start or 0) + index, "start": None, "stop": None})
 
 
 class Receipt(BaseModel):
@@ -86,7 +102,9 @@ class Receipt(BaseModel):
     def _digest(self, pixels: UInt8Array) -> str:
         fields = _SORTED.encode(self.model_dump(exclude={"sha256"}, exclude_none=True))
         shape = "x".join(map(str, pixels.shape))
-        return hashlib.sha256(f"{fields}\n{shape}\n".encode() + pixels.tobytes()).hexdigest()
+        digest = hashlib.sha256(f"{fields}\n{shape}\n".encode())
+        digest.update(np.ascontiguousarray(pixels).data)
+        return digest.hexdigest()
 
 
 def read_receipt(image: Image.Image) -> Receipt:

@@ -7,6 +7,8 @@ The pixels of an image do not depend on the batch that it was in; on a GPU they 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,9 @@ from gan_serve.self_contained import check_self_contained
 
 if TYPE_CHECKING:
     import onnxruntime
+
+# Since 1.31 ONNX Runtime tells Microsoft what it runs, unless this is set before it is imported. We use no network.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"  # the fastest precision that a checkpoint has for the device
@@ -69,7 +74,10 @@ class Session:
         Returns:
             uint8 [N, H, W, C].
         """
-        inputs = network_inputs(latents, labels, truncation, self.config.truncation_space)
+        return self.run_inputs(network_inputs(latents, labels, truncation, self.config.truncation_space))
+
+    def run_inputs(self, inputs: Mapping[str, Any]) -> UInt8Array:
+        """Draw what ``network_inputs`` made, perhaps of several requests: arrays [N, ...] -> uint8 [N, H, W, C]."""
         return draw(self._session, inputs, batch=PIECE[self.device])
 
     def _check_signature(self) -> None:
@@ -180,6 +188,10 @@ def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxrunti
     if wants_cuda(device):
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             onnxruntime.set_default_logger_severity(4)
+            if (
+                importlib.util.find_spec("nvidia") is not None
+            ):  # the extra [cuda]: its libraries lie where no loader looks
+                onnxruntime.preload_dlls()
             session = open_on(
                 ("CUDAExecutionProvider", {"use_tf32": "0"})
             )  # TF32 has 10 bits, too few for fp32's bound

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
+import itertools
 import json
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from gan_serve._version import __version__
+from gan_serve.checkpoint import DEVICE_NAMES
 from gan_serve.errors import InvalidOption
 from gan_serve.images import UInt8Array, encode_animation, encode_png, grid, grid_columns, to_pil
 from gan_serve.latents import FloatArray
@@ -24,7 +28,9 @@ class Samples:
     """N images and what made them.
 
     pixels: uint8 [N, H, W, C]. One is set of ``seeds``, ``latents`` (float32 [N, z_dim], where they were given) and
-    ``walk``. labels: the class name of each image, or None where the model has no classes.
+    ``walk``. labels: the class name of each image, or None where the model has no classes. columns: images in a row of
+    their PNG where nobody asks for another number; as square as it gets if None. by_label: whether they are the same
+    latents under each label, all of the first label first.
     """
 
     pixels: UInt8Array
@@ -36,6 +42,8 @@ class Samples:
     latents: FloatArray | None = None
     walk: Walk | None = None
     labels: list[str] | None = None
+    columns: int | None = None
+    by_label: bool = False
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -43,12 +51,14 @@ class Samples:
     def receipt(self, index: int) -> Receipt:
         """The sealed receipt of one image."""
         index = range(len(self))[index]
-        return self._receipt(
-            seed=self.seeds[index] if self.seeds is not None else None,
-            latents=self._latents(slice(index, index + 1)),
-            walk=self.walk.model_copy(update={"frame": index}) if self.walk else None,
-            label=self.labels[index] if self.labels else None,
-        ).seal(self.pixels[index])
+        if index not in self._receipts:
+            self._receipts[index] = self._receipt(
+                seed=self.seeds[index] if self.seeds is not None else None,
+                latents=self._latents(slice(index, index + 1)),
+                walk=self.walk.frame_at(index) if self.walk else None,
+                label=self.labels[index] if self.labels else None,
+            ).seal(self.pixels[index])
+        return self._receipts[index]
 
     def images(self) -> list[GeneratedImage]:
         """Pillow images, each with its receipt in ``info["gan_serve"]``."""
@@ -59,13 +69,18 @@ class Samples:
         return encode_png(self.pixels[index], {RECEIPT_KEY: self.receipt(index).as_json()})
 
     def grid_png(self, columns: int | None = None) -> bytes:
-        """All images as one PNG grid with its receipt."""
-        columns = grid_columns(len(self), columns)
+        """All images as one PNG grid with its receipt, ``columns`` in a row; by default ``self.columns``."""
+        columns = grid_columns(len(self), self.columns if columns is None else columns)
         sheet = grid(self.pixels, columns)
         receipt = self._receipt(
             seeds=self.seeds, latents=self._latents(slice(None)), walk=self.walk, labels=self.labels, columns=columns
         ).seal(sheet)
         return encode_png(sheet, {RECEIPT_KEY: receipt.as_json()})
+
+    @functools.cached_property
+    def _receipts(self) -> dict[int, Receipt]:
+        """Those that were made: an answer names a receipt in its header and in its picture."""
+        return {}
 
     def _receipt(self, **what: object) -> Receipt:
         return Receipt.model_validate(
@@ -93,17 +108,18 @@ class Format(NamedTuple):
 
 
 def encode(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0) -> bytes:
-    """Samples as the bytes of a file in one of ``FORMATS``.
+    """Samples as the bytes of a file in one of ``FORMATS``; see ``check_encoding`` for the errors."""
+    check_encoding(len(samples), format, columns=columns, fps=fps)
+    return FORMATS[format].encode(samples, columns, fps)
 
-    Raises:
-        InvalidOption: no such format, or a value out of range.
-    """
+
+def check_encoding(n: int, format: str, *, columns: int | None = None, fps: float = 12.0) -> None:
+    """Raise ``InvalidOption`` where n images cannot be encoded so: no such format, or a value out of range."""
     if format not in FORMATS:
         raise InvalidOption.unknown("format", format, FORMATS)
     if not 0.1 <= fps <= 100:
         raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "12 is a good walk.")
-    grid_columns(len(samples), columns)  # refused also where the format draws no grid
-    return FORMATS[format].encode(samples, columns, fps)
+    grid_columns(n, columns)  # refused also where the format draws no grid
 
 
 def _png(samples: Samples, columns: int | None, _fps: float) -> bytes:
@@ -134,9 +150,9 @@ def _npz(samples: Samples, _columns: int | None, _fps: float) -> bytes:
 def _zip(samples: Samples, _columns: int | None, _fps: float) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for index in range(len(samples)):
+        for index, name in enumerate(image_names(samples)):
             # A fixed date (the default of ZipInfo), so that the same request gives the same bytes.
-            archive.writestr(zipfile.ZipInfo(image_name(samples, index)), samples.png(index))
+            archive.writestr(zipfile.ZipInfo(name), samples.png(index))
     return out.getvalue()
 
 
@@ -158,7 +174,31 @@ FORMATS = {
 }
 
 
-def image_name(samples: Samples, index: int) -> str:
-    """The file name of one image: by its place, and its seed where it has one."""
-    seed = f"-seed{samples.seeds[index]}" if samples.seeds is not None else ""
-    return f"{index:05d}{seed}.png"
+def image_names(samples: Samples) -> list[str]:
+    """The file name of each image: by its place, and its seed where it has one; in a folder where ``by_label``."""
+    seeds = [""] * len(samples) if samples.seeds is None else [f"-seed{seed}" for seed in samples.seeds]
+    if not (samples.by_label and samples.labels):
+        return [f"{place:05d}{seed}.png" for place, seed in enumerate(seeds)]
+    folders = folder_names(samples.labels)
+    per_label = len(samples) // len(folders)
+    return [
+        f"{folders[label]}/{place % per_label:05d}{seed}.png"
+        for place, (label, seed) in enumerate(zip(samples.labels, seeds, strict=True))
+    ]
+
+
+def folder_names(labels: Iterable[str]) -> dict[str, str]:
+    """A name for the folder of each label that every file system takes, no two alike.
+
+    >>> folder_names(["T-shirt/top", "Ankle boot", "T-shirt top", ".."])
+    {'T-shirt/top': 'T-shirt_top', 'Ankle boot': 'Ankle_boot', 'T-shirt top': 'T-shirt_top-2', '..': '_'}
+    """
+    folders: dict[str, str] = {}
+    for label in dict.fromkeys(labels):
+        # 48 characters are at most 192 bytes, and names may have 255.
+        plain = re.sub(r"[^\w.-]+", "_", label)[:48].strip(".") or "_"
+        plain = f"_{plain}" if DEVICE_NAMES.fullmatch(plain) else plain
+        taken = {folder.casefold() for folder in folders.values()}  # Windows and macOS take "bag" for "Bag"
+        choices = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
+        folders[label] = next(choice for choice in choices if choice.casefold() not in taken)
+    return folders

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gan_serve.errors import ReceiptError, UnknownModel
+from gan_serve.errors import InvalidOption, ReceiptError, UnknownModel
 from gan_serve.generator import Generator
 from gan_serve.hub import list_models
 from gan_serve.images import UInt8Array, cut_grid, from_pil, grid
-from gan_serve.latents import FloatArray, latents_from_seeds, walk
+from gan_serve.latents import FloatArray, walk_between_seeds
 from gan_serve.receipt import Receipt, Walk, read_receipt
 from gan_serve.runtime import beyond_rounding
 
@@ -103,13 +103,14 @@ def _draw_again(generator: Generator, receipt: Receipt) -> UInt8Array:
 
 
 def _walk_latents(generator: Generator, path: Walk) -> FloatArray:
-    """The latents of the frame that a receipt names, or of all frames."""
-    latents = walk(latents_from_seeds(path.seeds, generator.z_dim), path.steps, path.method, path.loop)
-    if path.frame is None:
-        return latents
-    if not 0 <= path.frame < len(latents):
-        raise ReceiptError("The receipt names a frame that its walk does not have.")
-    return latents[path.frame : path.frame + 1]
+    """The latents of the frame that a receipt names, or of the frames of a grid."""
+    start, stop = (path.start or 0, path.stop) if path.frame is None else (path.frame, path.frame + 1)
+    try:
+        return walk_between_seeds(
+            path.seeds, generator.z_dim, path.steps, path.method, path.loop, start=start, stop=stop
+        )
+    except InvalidOption as error:
+        raise ReceiptError(f"The receipt describes no walk: {error.message}") from error
 
 
 def _given_latents(generator: Generator, encoded: str) -> FloatArray:

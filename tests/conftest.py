@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import numpy as np
 import pytest
+from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
+from servers import running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
@@ -28,6 +31,16 @@ def checkpoint() -> Path:
 @pytest.fixture(scope="session")
 def generator() -> Generator:
     return Generator.from_pretrained(NAME, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A live server on loopback, started as ``gan-serve serve`` starts it: a model with classes and one without."""
+    directory = tmp_path_factory.mktemp("server")
+    conditional = directory / "conditional"
+    conditional.mkdir()
+    with running([NAME, str(write_conditional(conditional))], directory) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

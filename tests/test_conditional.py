@@ -1,77 +1,17 @@
-"""Labels, on a small conditional network written with ONNX's own helpers: img = 100 * c + 10 * round(z[0])."""
+"""Labels, on a small conditional network: its level of grey is 100 for each class, and a little of the latent."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from conditional_checkpoint import write_conditional
 
-from gan_serve import Generator, UnknownLabel, __version__
-from gan_serve.checkpoint import (
-    FORMAT_VERSION,
-    Architecture,
-    CheckpointConfig,
-    GoldenSample,
-    digest_files,
-    write_config,
-)
-
-CLASSES = ("Bag", "Ankle boot")
-SIZE = 4
+from gan_serve import Generator, UnknownLabel
 
 
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory: pytest.TempPathFactory) -> Generator:
-    directory: Path = tmp_path_factory.mktemp("conditional")
-    constants = {
-        "hundred": np.array(100, np.float32),
-        "first": np.array([0], np.int64),
-        "shape": np.array([-1, 1, 1, 1], np.int64),
-        "full": np.ones((1, SIZE, SIZE, 1), np.float32),
-    }
-    nodes = [
-        helper.make_node("Gather", ["z", "first"], ["z0"], axis=1),
-        helper.make_node("Abs", ["z0"], ["abs_z0"]),
-        helper.make_node("Cast", ["c"], ["c_float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["c_float", "hundred"], ["c_level"]),
-        helper.make_node("Reshape", ["c_level", "shape"], ["c_image"]),
-        helper.make_node("Reshape", ["abs_z0", "shape"], ["z_image"]),
-        helper.make_node("Add", ["c_image", "z_image"], ["sum"]),
-        helper.make_node("Mul", ["sum", "full"], ["image"]),
-        helper.make_node("Cast", ["image"], ["img"], to=TensorProto.UINT8),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "conditional",
-        [
-            helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 2]),
-            helper.make_tensor_value_info("c", TensorProto.INT64, ["N"]),
-        ],
-        [helper.make_tensor_value_info("img", TensorProto.UINT8, ["N", SIZE, SIZE, 1])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.save(model, directory / "generator.onnx")
-    level = 100 + int(abs(np.random.RandomState(0).standard_normal(2)[0]))
-    config = CheckpointConfig(
-        format_version=FORMAT_VERSION,
-        gan_serve_version=__version__,
-        name="conditional",
-        architecture=Architecture(family="none", arguments={}),
-        z_dim=2,
-        c_dim=2,
-        class_names=CLASSES,
-        img_resolution=SIZE,
-        img_channels=1,
-        license="mit",
-        files=digest_files(directory),
-        golden_sample=GoldenSample.of(np.full((SIZE, SIZE, 1), level, np.uint8), 0, label=1),
-    )
-    write_config(directory, config)
-    return Generator.from_pretrained(directory)
+    return Generator.from_pretrained(write_conditional(tmp_path_factory.mktemp("conditional")))
 
 
 def classes_of(pixels: np.ndarray) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -89,3 +90,12 @@ def test_arrows_point_one_way():
                 if words[:1] in (["import"], ["from"]):
                     imported = words[1]
                     assert not any(imported == m or imported.startswith(f"{m}.") for m in modules), f"{path}: {line}"
+
+
+def test_drawing_writes_nothing_at_home_and_tells_nobody(tmp_path):
+    """ONNX Runtime's telemetry would begin with files in the cache of the user."""
+    script = 'import gan_serve; gan_serve.generate("fashion-dcgan", seed=0)'
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | home
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+    assert not list(tmp_path.rglob("*"))

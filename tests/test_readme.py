@@ -66,7 +66,7 @@ def test_python_blocks_run(document, tmp_path, monkeypatch):
 def test_the_command_line_block_runs(shell, tmp_path):
     output = shell(_block("gan-serve verify grid.png", without="curl"))
     assert "verified, bit-equal" in output
-    assert {path.name for path in tmp_path.iterdir()} == {"grid.png", "pictures", "walk.gif"}
+    assert {path.name for path in tmp_path.iterdir()} == {"grid.png", "pictures", "strip.png", "walk.gif"}
 
 
 def test_the_http_block_runs(shell, tmp_path):

@@ -77,7 +77,8 @@ def test_a_bento_holds_the_runtime_and_nothing_else(bento: Path) -> None:
     packed = {path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()}
     runtime = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve").rglob("*.py")]
     checkpoints = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve" / "checkpoints").glob("*/*")]
-    assert packed == {*runtime, *checkpoints, Path("LICENSE"), Path("bentofile.yaml")}
+    page = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve" / "service" / "web").iterdir()]
+    assert packed == {*runtime, *checkpoints, *page, Path("LICENSE"), Path("bentofile.yaml")}
 
 
 def test_a_bento_installs_what_the_package_needs(bento: Path) -> None:
@@ -93,7 +94,8 @@ def test_a_bento_serves_from_another_folder_with_the_code_that_it_holds(bento: P
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", str(held), "--host", "127.0.0.1", "--port", str(port)]
     with started(command, port, tmp_path) as client:
-        assert client.get("/").json()["version"] == "9.9.9"
+        assert client.get("/docs.json").json()["info"]["version"] == "9.9.9"
+        assert client.get("/").headers["content-type"].startswith("text/html")
         assert Image.open(io.BytesIO(client.post("/sample", json={"model": NAME, "seed": 7}).content)).size == (28, 28)
 
 

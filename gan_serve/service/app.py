@@ -1,38 +1,79 @@
-"""The endpoints. Each asks the generator for samples and answers with their bytes in the format asked for."""
+"""The endpoints. Each plans what is asked for, which checks it, and answers with what the engine draws."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import Body, FastAPI, Request
 from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from gan_serve._version import __version__
-from gan_serve.errors import TooManyImages
-from gan_serve.latents import choose_seeds, parse_seeds, seeds_as_text, walk_length
-from gan_serve.samples import FORMATS, Samples, encode
+from gan_serve.samples import FORMATS
+from gan_serve.service import web
+from gan_serve.service.answers import STREAM_TYPE, Answers, not_modified
+from gan_serve.service.engine import Engine
 from gan_serve.service.errors import ErrorBody, add_error_handlers
-from gan_serve.service.models import ModelInfo, Models
-from gan_serve.service.schemas import InterpolateRequest, SampleRequest
+from gan_serve.service.models import ModelDetails, ModelInfo, Models
+from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
 
-MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
+ENDPOINTS = ("/", "/sample", "/condition", "/interpolate", "/models", "/docs.json", "/livez", "/readyz", "/metrics")
+EXPOSED = [
+    "ETag",
+    "X-Gan-Serve-Digest",
+    "X-Gan-Serve-Seeds",
+    "X-Gan-Serve-Receipt",
+    "X-Gan-Serve-Error",
+    "X-Request-Id",
+]
 
-_IMAGES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The images in the format asked for.",
-        "content": {format.media_type: {} for format in FORMATS.values()},
-    },
-    "default": {"description": "What went wrong, and what would be right.", "model": ErrorBody},
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _again(status: int) -> dict[str, Any]:
+    told = _header("Seconds after which the same request may succeed; with 503 only where it may.")
+    return {"headers": {"Retry-After": told}} if status in (429, 503) else {}
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "model": ErrorBody} | _again(status)
+    for status, description in {
+        401: "The server wants a key, and got none or another.",
+        404: "There is no such model, or no such path.",
+        500: "The server made a mistake.",
+        503: "The model cannot be used, or the server is about to stop.",
+        504: "It took longer than this server allows.",
+    }.items()
 }
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "model": ErrorBody} | _again(status)
+    for status, description in {
+        400: "The body is not JSON.",
+        413: "The body is larger than this server reads.",
+        415: "The body is not declared as JSON.",
+        422: "What was asked for makes no sense: what was wrong, and what would be right.",
+        429: "As many requests wait as the server keeps waiting; Retry-After says when to come again.",
+    }.items()
+}
+
+
+class Limits(BaseModel):
+    """What this server draws for one request."""
+
+    max_images: int
+    max_frames: int
+    max_pixels: int
 
 
 class ModelList(BaseModel):
     """What ``GET /models`` answers."""
 
     models: list[ModelInfo]
+    limits: Limits
 
 
 def create_app(models: Models, settings: Settings) -> FastAPI:
@@ -40,6 +81,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="gan-serve",
         version=__version__,
+        summary="Images from small GANs.",
         openapi_url="/docs.json",
         # Their pages load scripts from elsewhere.
         docs_url=None,
@@ -48,89 +90,135 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         max_body_size=settings.max_body,
     )
     add_error_handlers(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-Request-Id"],
+            expose_headers=EXPOSED,
+        )
+    engine = Engine(
+        threads=settings.drawing_threads,
+        max_queue=settings.max_queue,
+        max_queued_images=settings.max_queued_images,
+    )
+    answers = Answers(engine, settings)
 
-    @app.get("/")
-    def index() -> dict[str, Any]:
-        """What is here."""
-        return {
-            "name": "gan-serve",
-            "version": __version__,
-            "models": models.names(),
-            "paths": {
-                "POST /sample": "images from seeds",
-                "POST /interpolate": "a walk between seeds",
-                "GET /models": "the models and whether they are ready",
-                "GET /docs.json": "all of this as OpenAPI",
-                "GET /livez": "200 while the server runs",
-                "GET /readyz": "200 when every model is ready",
-                "GET /metrics": "for Prometheus",
-            },
-        }
-
-    @app.get("/models")
+    @app.get("/models", responses=_some(401, 500, 504))
     def list_models() -> ModelList:
-        """The models of this server."""
-        return ModelList(models=models.describe())
+        """The models of this server, and what it draws for one request."""
+        return ModelList(models=models.describe(), limits=Limits.model_validate(settings, from_attributes=True))
 
-    # Not async: Starlette runs these in threads, so that drawing and encoding leave the event loop free.
+    @app.get("/models/{name}", responses=_some(401, 404, 500, 504))
+    def describe_model(name: str) -> ModelDetails:
+        """A model: its sizes, classes, licence, digests, and how it was measured."""
+        return models.find(name).details()
+
+    @app.get(
+        "/models/{name}/samples.png",
+        response_class=Response,
+        responses=_some(401, 404, 500, 503, 504) | {200: {"content": {"image/png": {}}}, 304: _UNCHANGED},
+    )
+    def show_samples(name: str, request: Request) -> Response:
+        """The picture of samples in the model's checkpoint."""
+        content, sha256 = models.samples(name)
+        headers = {"ETag": f'"{sha256}"', "Cache-Control": "no-cache"}
+        if not_modified(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type="image/png", headers=headers)
+
     @app.post("/sample", response_class=Response, responses=_IMAGES)
-    def sample(request: SampleRequest) -> Response:
-        """Draw images."""
-        generator = models.get(request.model)
-        _check_count(_count_images(request), settings)
-        samples = generator.sample(
-            request.n,
-            seed=request.seed,
-            seeds=request.seeds,
-            latents=request.latents,
-            label=request.label,
-            truncation=request.truncation,
+    async def sample(body: Annotated[SampleRequest, Body(openapi_examples=_SAMPLES)], request: Request) -> Response:
+        """Draw images from seeds or latents."""
+        generator = await models.get(body.model)
+        plan = generator.plan(
+            body.n,
+            seed=body.seed,
+            seeds=body.seeds,
+            latents=body.latents,
+            label=body.label,
+            truncation=body.truncation,
         )
-        return _answer(samples, request.format, columns=request.columns)
+        return await answers.give(request, body, generator, plan)
 
-    @app.post("/interpolate", response_class=Response, responses=_IMAGES)
-    def interpolate(request: InterpolateRequest) -> Response:
-        """Draw the frames of a walk."""
-        generator = models.get(request.model)
-        seeds = parse_seeds(request.seeds)
-        _check_count(walk_length(len(seeds), request.steps, request.loop), settings)
-        samples = generator.sample_walk(
-            seeds,
-            steps=request.steps,
-            method=request.method,
-            loop=request.loop,
-            label=request.label,
-            truncation=request.truncation,
+    @app.post("/condition", response_class=Response, responses=_IMAGES)
+    async def condition(
+        body: Annotated[ConditionRequest, Body(openapi_examples=_CONDITIONS)], request: Request
+    ) -> Response:
+        """Draw the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
+        generator = await models.get(body.model)
+        plan = generator.plan_condition(
+            body.n,
+            seed=body.seed,
+            seeds=body.seeds,
+            latents=body.latents,
+            labels=body.labels,
+            truncation=body.truncation,
         )
-        return _answer(samples, request.format, columns=request.columns, fps=request.fps)
+        return await answers.give(request, body, generator, plan)
 
+    @app.post("/interpolate", response_class=Response, responses=_FRAMES)
+    async def interpolate(
+        body: Annotated[InterpolateRequest, Body(openapi_examples=_WALKS)], request: Request
+    ) -> Response:
+        """Draw the frames of a walk between seeds, all in one answer or as a stream."""
+        generator = await models.get(body.model)
+        plan = generator.plan_walk(
+            body.seeds,
+            steps=body.steps,
+            method=body.method,
+            loop=body.loop,
+            label=body.label,
+            truncation=body.truncation,
+            start=body.start,
+            stop=body.stop,
+        )
+        give = answers.stream if body.format == STREAM else answers.give
+        return await give(request, body, generator, plan)
+
+    app.include_router(web.router)
+    app.openapi_schema = app.openapi() | {"security": [{}, {"key": []}]}  # a key where the operator set one
+    app.openapi_schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return app
 
 
-def _count_images(request: SampleRequest) -> int:
-    if request.latents is not None:
-        return len(request.latents)
-    return len(choose_seeds(request.n, request.seed, request.seeds))
+def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: _ERRORS[status] for status in statuses}
 
 
-def _check_count(count: int, settings: Settings) -> None:
-    if count > settings.max_images:
-        raise TooManyImages(
-            f"{count} images are more than the {settings.max_images} that this server draws for one request.",
-            "Split them over several requests.",
-        )
+def _example(summary: str, **value: Any) -> Any:  # FastAPI's type for it is not public
+    return {"summary": summary, "value": value}
 
 
-def _answer(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0) -> Response:
-    body = encode(samples, format, columns=columns, fps=fps)
-    return Response(body, media_type=FORMATS[format].media_type, headers=_headers(samples))
-
-
-def _headers(samples: Samples) -> dict[str, str]:
-    """What a client that only keeps the picture needs to make it again; left out where it is too long for a header."""
-    headers = {"X-Gan-Serve-Digest": samples.digest}
-    if samples.seeds is not None:
-        headers["X-Gan-Serve-Seeds"] = seeds_as_text(samples.seeds)
-    if len(samples) == 1:
-        headers["X-Gan-Serve-Receipt"] = json.dumps(samples.receipt(0).as_dict())  # ASCII, as headers must be
-    return {name: value for name, value in headers.items() if len(value) <= MAX_HEADER}
+_SAMPLES = {
+    "one": _example("The image of a seed", model="fashion-dcgan", seed=7),
+    "grid": _example("A grid of 16", model="fashion-dcgan", seeds="0-15", truncation=0.8),
+    "arrays": _example("64 images as NumPy arrays", model="fashion-dcgan", n=64, format="npz"),
+}
+_CONDITIONS = {
+    "sheet": _example("Eight latents under every label", model="fashion-cgan", seeds="0-7"),
+    "some": _example("Under two labels, a folder each", model="fashion-cgan", n=4, labels=[0, 1], format="zip"),
+}
+_WALKS = {
+    "loop": _example("A looped animation", model="fashion-dcgan", seeds=[0, 5, 9], loop=True),
+    "strip": _example("A strip of nine frames", model="fashion-dcgan", seeds="0,5", steps=8, format="png"),
+    "stream": _example("Frame by frame", model="fashion-dcgan", seeds="0-3", steps=30, format=STREAM),
+}
+_UNCHANGED: dict[str, Any] = {"description": "The answer that If-None-Match names is still right; there is no body."}
+_IMAGES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The images in the format asked for.",
+        "content": {format.media_type: {} for format in FORMATS.values()},
+        "headers": {
+            "ETag": _header("Where the request names its seeds or latents: the same request has the same answer."),
+            "X-Gan-Serve-Digest": _header("The sha256 of the network that drew them."),
+            "X-Gan-Serve-Seeds": _header("Their seeds, as the field seeds takes them."),
+            "X-Gan-Serve-Receipt": _header("Of one image, what made it: JSON."),
+        },
+    },
+    304: _UNCHANGED,
+    **_ERRORS,
+    **_REFUSALS,
+}
+_FRAMES = _IMAGES | {200: _IMAGES[200] | {"content": _IMAGES[200]["content"] | {STREAM_TYPE: {}}}}

@@ -1,40 +1,44 @@
-"""The BentoML service: our app, with BentoML's probes, metrics, limits and workers around it."""
+"""The BentoML service. BentoML starts and watches the workers, and answers for them: probes and metrics.
+
+The process that starts the workers imports this module too, hence what answers requests is imported by workers only.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 
-from gan_serve.service.app import create_app
-from gan_serve.service.errors import ErrorEnvelope
-from gan_serve.service.models import Models
-from gan_serve.service.settings import Settings
+from gan_serve.service.settings import METRICS_FOLDER, Settings
+
+if TYPE_CHECKING:
+    from gan_serve.service.gate import Gate
 
 settings = Settings.from_environment()
-models = Models()
+if METRICS_FOLDER in os.environ:  # BentoML's own is one for all its servers, and emptied at each start
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
 
 
-class _EnvelopedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML has no types
-    """BentoML answers in its own way where its limits are met; this puts our error envelope around all of it."""
+class _GatedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML has no types
+    """BentoML's ASGI app and our own, behind one gate."""
 
-    def to_asgi(self, is_main: bool = True) -> ErrorEnvelope:
-        return ErrorEnvelope(super().to_asgi(is_main))
+    def to_asgi(self, is_main: bool = True) -> Gate:
+        from gan_serve.service import worker
+
+        return worker.gate(super().to_asgi(is_main))
 
 
-@bentoml.service(
-    name="gan_serve",
-    service_class=_EnvelopedService,
-    workers=settings.workers,
-    traffic={"timeout": settings.timeout, "max_concurrency": settings.max_concurrency},
-)
-@bentoml.asgi_app(create_app(models, settings), path="/")
+@bentoml.service(name="gan_serve", service_class=_GatedService, workers=settings.processes)
 class GanService:
-    """Images from small GANs: POST /sample, POST /interpolate, GET /models."""
+    """Images from small GANs: POST /sample, /condition and /interpolate, GET /models, and a page to explore at /."""
 
     def __init__(self) -> None:
-        models.load(settings)
+        from gan_serve.service import worker
+
+        worker.start()
+        self._models = worker.models
 
     def __is_ready__(self) -> bool:
         """What /readyz answers."""
-        return models.ready
+        return self._models.ready

@@ -14,8 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan_serve.errors import GanServeError, InvalidRequest
+from gan_serve.errors import GanServeError, InvalidRequest, ServerNotReady, TooManyRequests
 
+RETRY_AFTER = 1  # seconds; what waits in a full queue is drawn by then
+PASSING = (TooManyRequests.code, ServerNotReady.code)  # the same request may succeed later
 ERROR_HEADER = "x-gan-serve-error"  # on every answer that has the envelope: its code
 
 
@@ -49,8 +51,8 @@ class _Kind(NamedTuple):
 
 _BY_STATUS = {
     400: _Kind("invalid_json", "The body is not JSON.", "Check its quotes, commas and brackets."),
-    404: _Kind("not_found", "There is nothing at this path.", "GET / lists the paths."),
-    405: _Kind("method_not_allowed", "This path does not take that method.", "GET / lists the paths and methods."),
+    404: _Kind("not_found", "There is nothing at this path.", "GET /docs.json lists the paths."),
+    405: _Kind("method_not_allowed", "This path does not take that method.", "GET /docs.json lists the methods."),
     413: _Kind("body_too_large", "The body is larger than this server reads.", "Send fewer latents at a time."),
     415: _Kind(
         "unsupported_media_type", "The body is not declared as JSON.", "Send the header Content-Type: application/json."
@@ -64,9 +66,10 @@ _BY_STATUS = {
 
 def envelope(status: int, detail: ErrorDetail, headers: Mapping[str, str] | None = None) -> Response:
     """An error as a response."""
+    retry = {"Retry-After": str(RETRY_AFTER)} if status in (429, 503) and detail.code in PASSING else {}
     # ASCII only: a label with half of a surrogate pair, quoted in a message, has no UTF-8.
     body = json.dumps({"error": detail.model_dump()})
-    return Response(body, status, {**(headers or {}), ERROR_HEADER: detail.code}, "application/json")
+    return Response(body, status, {**retry, **(headers or {}), ERROR_HEADER: detail.code}, "application/json")
 
 
 def status_envelope(status: int, headers: Mapping[str, str] | None = None) -> Response:

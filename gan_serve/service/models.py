@@ -1,38 +1,64 @@
-"""The models of a server: those that can draw, and what is wrong with the others."""
+"""The models of a server: a fixed list, loaded at the start or at their first request, and what is wrong with any."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from gan_serve.checkpoint import read_config
+from gan_serve.checkpoint import (
+    METRICS_FILE,
+    PARITY_FILE,
+    PRECISION_FILES,
+    SAMPLES_FILE,
+    CheckpointConfig,
+    FileDigest,
+    Precision,
+    TruncationSpace,
+    precisions,
+    read_config,
+    read_json,
+    read_verified,
+)
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
     GanServeError,
     InvalidCheckpoint,
     InvalidOption,
+    ServerNotReady,
     UnknownModel,
     nearest,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub import find_local, list_models
+from gan_serve.hub import find_local, list_models, resolve, what_a_server_uses
+from gan_serve.latents import shorten
+from gan_serve.runtime import choose_precision
+from gan_serve.service import metrics
 from gan_serve.service.errors import ErrorDetail
 from gan_serve.service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+MEGABYTE = 2**20
+MAX_NAME = 200  # characters that are looked at to find the name that was meant
+SESSION_SIZE = 2  # times the network's file: ONNX Runtime keeps weights as read and as its kernels want them
+
 
 class ModelInfo(BaseModel):
-    """What ``GET /models`` says of a model. One that is not ready has an ``error`` and little else."""
-
-    model_config = ConfigDict(from_attributes=True)
+    """What ``GET /models`` says of a model. One that is not ready has an ``error``, and may have little else."""
 
     name: str
     ready: bool = True
+    loaded: bool = False
     z_dim: int | None = None
     c_dim: int | None = None
     class_names: tuple[str, ...] | None = None
@@ -40,70 +66,225 @@ class ModelInfo(BaseModel):
     img_channels: int | None = None
     license: str | None = None
     digest: str | None = None
-    precision: str | None = None
+    precision: Precision | None = None
     device: str | None = None
     error: ErrorDetail | None = None
 
 
+class ModelDetails(ModelInfo):
+    """What ``GET /models/{name}`` says: also how it was made and measured."""
+
+    architecture: str | None = None
+    truncation_space: TruncationSpace | None = None
+    precisions: tuple[Precision, ...] = ()
+    files: dict[str, FileDigest] = {}
+    metrics: dict[str, Any] | None = None
+    parity: dict[str, Any] | None = None
+
+
+@dataclass(eq=False)
+class Served:
+    """A model of the list: where it lies, and its generator while that is loaded."""
+
+    name: str
+    directory: Path
+    settings: Settings
+    config: CheckpointConfig | None = None
+    generator: Generator | None = None
+    error: GanServeError | None = None
+    used: float = 0.0  # when it was asked for last, of a monotonic clock
+    loading: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def precision(self) -> Precision:
+        """What it draws in, as far as its files tell."""
+        assert self.config is not None
+        return choose_precision(self.config, self.settings.precision, self.settings.device)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes that it will take in memory, roughly."""
+        assert self.config is not None
+        return SESSION_SIZE * self.config.files[PRECISION_FILES[self.precision]].size
+
+    def figures(self, name: str) -> dict[str, Any] | None:
+        """``metrics.json`` or ``parity.json``, where the checkpoint has it and it is whole."""
+        try:
+            content = read_json(self.directory, self.config, name) if self.config else None
+        except CheckpointError:
+            return None
+        return content if isinstance(content, dict) else None
+
+    def info(self) -> ModelInfo:
+        """What ``GET /models`` says of it."""
+        config, generator, error = self.config, self.generator, self.error
+        shown = ModelInfo(
+            name=self.name,
+            ready=error is None,
+            loaded=generator is not None,
+            error=ErrorDetail.of(error) if error else None,
+        )
+        if config is None or error is not None:
+            return shown
+        return shown.model_copy(
+            update={
+                "z_dim": config.z_dim,
+                "c_dim": config.c_dim,
+                "class_names": config.class_names,
+                "img_resolution": config.img_resolution,
+                "img_channels": config.img_channels,
+                "license": config.license,
+                "digest": f"sha256:{config.files[PRECISION_FILES[self.precision]].sha256}",
+                "precision": generator.precision if generator else self.precision,
+                "device": generator.device if generator else None,
+            }
+        )
+
+    def details(self) -> ModelDetails:
+        """What ``GET /models/{name}`` says of it."""
+        details = ModelDetails.model_validate(self.info().model_dump())
+        if self.config is None:
+            return details
+        return details.model_copy(
+            update={
+                "architecture": self.config.architecture.family,
+                "truncation_space": self.config.truncation_space,
+                "precisions": tuple(precisions(self.config)),
+                "files": self.config.files,
+                "metrics": self.figures(METRICS_FILE),
+                "parity": self.figures(PARITY_FILE),
+            }
+        )
+
+
 class Models:
-    """Loaded once, when the service starts; requests name a model and can name nothing else."""
+    """The operator's list; requests name a model of it and can name nothing else."""
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Generator] = {}
-        self._failed: dict[str, GanServeError] = {}
+        self._served: dict[str, Served] = {}
+        self._bound = 0
+        self._memory = threading.Lock()  # held while models come and go
 
     def load(self, settings: Settings) -> None:
-        """Load the models that the operator chose. One that fails is kept with its error; the others are served."""
+        """Look up the models that the operator chose, and load those that fit, unless they are to wait.
+
+        One that fails is kept with its error; the others are served.
+        """
+        self._bound = settings.memory * MEGABYTE
         for model in dict.fromkeys(settings.models or list_models()):
-            try:
-                self._add(Generator.from_pretrained(model, device=settings.device, precision=settings.precision))
-            except GanServeError as error:
-                self._fail(model, error)
-            except Exception as error:
-                logger.exception("%s cannot be loaded.", model)
-                self._fail(model, GanServeError(f"{model} cannot be loaded: {error!r}.", "Fetch it again."))
+            served = self._find(model, settings)
+            if served.name in self._served:
+                served = self._served[served.name]
+                error = InvalidCheckpoint(f"Two checkpoints are called {served.name}.", "Serve one of them.")
+                self._fail(served, error)
+                continue
+            self._served[served.name] = served
+            if served.error is None and not settings.lazy and self._has_room(served):
+                self._load(served)
 
     @property
     def ready(self) -> bool:
-        """Whether there are models and all of them draw what they were published with."""
-        return bool(self._loaded) and not self._failed
+        """Whether there are models, and every one that was loaded drew what it was published with."""
+        return bool(self._served) and not any(served.error for served in self._served.values())
 
-    def get(self, name: str) -> Generator:
-        """The model of that name.
+    async def get(self, name: str) -> Generator:
+        """The model of that name; where it is not loaded yet, it is now, in a thread.
 
         Raises:
-            UnknownModel: this server has none. CheckpointError, DeviceUnavailable: it has, but it could not be loaded.
+            UnknownModel: this server has none. CheckpointError, DeviceUnavailable: it has, but it cannot be loaded.
+            ServerNotReady: it is larger than all memory that this server gives to models.
         """
-        if name in self._failed:
-            raise copy.copy(self._failed[name])  # raising the same object again and again would grow its traceback
-        if name not in self._loaded:
-            hint = nearest(name, self.names()) or f"There are: {', '.join(self.names())}."
-            raise UnknownModel(f"This server has no model {name!r}.", hint)
-        return self._loaded[name]
+        served = self.find(name)
+        served.used = time.monotonic()
+        if served.generator is None or served.error is not None:
+            return await asyncio.to_thread(self._load_for_request, served)
+        return served.generator
+
+    def find(self, name: str) -> Served:
+        """The model of that name, loaded or not; ``UnknownModel`` where this server has none."""
+        if name not in self._served:
+            hint = nearest(name[:MAX_NAME], self.names()) or f"There are: {', '.join(self.names())}."
+            raise UnknownModel(f"This server has no model {shorten(name)}.", hint)
+        return self._served[name]
 
     def names(self) -> list[str]:
         """All names that a request may give, ready or not."""
-        return sorted(self._loaded | self._failed)
+        return sorted(self._served)
 
     def describe(self) -> list[ModelInfo]:
         """What ``GET /models`` answers."""
-        return [self._describe(name) for name in self.names()]
+        return [self._served[name].info() for name in self.names()]
 
-    def _describe(self, name: str) -> ModelInfo:
-        if name in self._failed:
-            return ModelInfo(name=name, ready=False, error=ErrorDetail.of(self._failed[name]))
-        generator = self._loaded[name]
-        return ModelInfo.model_validate(generator).model_copy(update={"license": generator.config.license})
+    def samples(self, name: str) -> tuple[bytes, str]:
+        """The PNG of samples in a model's checkpoint, and its sha256; see ``read_verified`` for the errors."""
+        served = self.find(name)
+        if served.config is None or SAMPLES_FILE not in served.config.files:
+            raise UnknownModel(f"{name} has no picture of samples.", "POST /sample draws one.")
+        return read_verified(served.directory, served.config, SAMPLES_FILE), served.config.files[SAMPLES_FILE].sha256
 
-    def _add(self, generator: Generator) -> None:
-        if generator.name in self._loaded:
-            raise InvalidCheckpoint(f"Two checkpoints are called {generator.name}.", "Serve one of them.")
-        self._loaded[generator.name] = generator
-        logger.info("%s is ready on %s.", generator.name, generator.device)
+    def _find(self, model: str, settings: Settings) -> Served:
+        served = Served(_name(model), _directory(model), settings)
+        try:
+            served.directory = resolve(model, files=what_a_server_uses(settings.precision, settings.device))
+            served.config = read_config(served.directory)
+            served.name = served.config.name
+            served.size  # noqa: B018  # raises where it lacks the precision
+        except GanServeError as error:
+            self._fail(served, error)
+        return served
 
-    def _fail(self, model: str, error: GanServeError) -> None:
+    def _load_for_request(self, served: Served) -> Generator:
+        with served.loading:
+            if served.error is not None:
+                raise copy.copy(served.error)  # the same object again and again would grow its traceback
+            if served.generator is None:
+                self._make_room(served)
+                self._load(served)
+            if served.error is not None:
+                raise copy.copy(served.error)
+            assert served.generator is not None
+            return served.generator
+
+    def _load(self, served: Served) -> None:
+        settings = served.settings
+        try:
+            served.generator = Generator(served.directory, device=settings.device, precision=settings.precision)
+        except GanServeError as error:
+            self._fail(served, error)
+        except Exception as error:
+            logger.exception("%s cannot be loaded.", served.name)
+            self._fail(served, GanServeError(f"{served.name} cannot be loaded: {error!r}.", "Fetch it again."))
+        else:
+            metrics.loaded_models.inc()
+            logger.info("%s is ready on %s.", served.name, served.generator.device)
+
+    def _has_room(self, served: Served) -> bool:
+        return not self._bound or self._used() + served.size <= self._bound
+
+    def _used(self) -> int:
+        return sum(other.size for other in self._served.values() if other.generator is not None)
+
+    def _make_room(self, served: Served) -> None:
+        """Let go of the models that were not used for longest; requests that hold one still finish."""
+        if not self._bound:
+            return
+        if served.size > self._bound:
+            raise ServerNotReady(
+                f"{served.name} takes {served.size / MEGABYTE:.0f} MB, more than this server gives to its models.",
+                "Its operator can set GAN_SERVE_MEMORY higher.",
+            )
+        with self._memory:
+            for other in sorted(self._served.values(), key=lambda each: each.used):
+                if self._has_room(served):
+                    return
+                if other.generator is not None:
+                    logger.info("%s makes room for %s.", other.name, served.name)
+                    other.generator = None
+                    metrics.loaded_models.dec()
+
+    def _fail(self, served: Served, error: GanServeError) -> None:
         logger.error("%s %s", error.message, error.hint)
-        self._failed[_name(model)] = _for_clients(error, model)
+        served.error = _for_clients(error, served)
 
 
 def _directory(model: str) -> Path:
@@ -119,9 +300,9 @@ def _name(model: str) -> str:
         return directory.name
 
 
-def _for_clients(error: GanServeError, model: str) -> GanServeError:
+def _for_clients(error: GanServeError, served: Served) -> GanServeError:
     """The error as requests see it: the server's fault (503), without the paths of the operator."""
-    path, name = str(_directory(model)), _name(model)
+    path, name = str(served.directory), served.name
     if isinstance(error, InvalidOption):  # of the operator: a precision that the model lacks
         return InvalidCheckpoint(f"{name} cannot be loaded as asked: {error.message}", error.hint)
     if not isinstance(error, CheckpointError | DeviceUnavailable):

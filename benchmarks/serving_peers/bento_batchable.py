@@ -1,0 +1,32 @@
+"""BentoML's own batching: one service whose API is batchable, our ONNX file in one ONNX Runtime session a worker.
+
+A batchable API takes and gives lists, so its answer is JSON with base64: a PNG body would need a second service before
+it, whose hop fails under load (DESIGN, section 7).
+
+    CHECKPOINT=DIR NETWORK=generator.onnx bentoml serve bento_batchable:Images
+"""
+
+from __future__ import annotations
+
+import base64
+
+import bentoml
+from network import draw, open_session
+
+from gan_serve.images import encode_png
+
+
+@bentoml.service(
+    name="images",
+    workers=2,
+    traffic={"timeout": 60},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
+class Images:
+    def __init__(self) -> None:
+        self.session = open_session()
+
+    @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=10_000, route="/sample")
+    def sample(self, seeds: list[int]) -> list[str]:
+        return [base64.b64encode(encode_png(pixels)).decode() for pixels in draw(self.session, seeds)]

@@ -1,0 +1,243 @@
+"""gan-serve under a long mixture: all endpoints, formats and models, bad requests, clients that leave.
+
+    python benchmarks/soak.py --model fashion-dcgan --model fashion-cgan --minutes 30       writes robustness.md
+    python benchmarks/soak.py --minutes 4 --no-report
+
+Few clients, each asks one thing after another, drawn at random. Memory is compared between the minute after the first
+five minutes (of a short run: after its first quarter) and the last minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import random
+import statistics
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from overload import MODEL, Server, serving, write_section
+from timing import describe_cpu
+
+CLIENTS = 6
+PAUSE = 0.02  # seconds that a client thinks, at most: moderate load
+SETTLING = 300  # seconds until memory counts
+FORMATS = ("png", "webp", "npz", "json", "zip")
+WALK_FORMATS = (*FORMATS, "gif", "ndjson")
+
+
+@dataclass
+class Record:
+    """What happened."""
+
+    statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
+    unexpected: list[str] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)  # seconds since the start, megabytes
+
+
+class Client:
+    """One of the clients."""
+
+    def __init__(self, url: str, models: list[dict[str, Any]], record: Record, number: int) -> None:
+        self.http = httpx.AsyncClient(base_url=url, timeout=120)
+        self.models = models
+        self.record = record
+        self.random = random.Random(number)
+
+    async def run(self, end: float) -> None:
+        kinds = [self.draw, self.draw, self.draw, self.walk, self.walk, self.look, self.err, self.ask_again, self.leave]
+        async with self.http:
+            while time.monotonic() < end:
+                try:
+                    await self.random.choice(kinds)()
+                except httpx.TransportError as error:
+                    self.record.unexpected.append(repr(error))
+                await asyncio.sleep(self.random.random() * PAUSE)
+
+    async def _expect(self, kind: str, expected: set[int], method: str, path: str, **options: Any) -> httpx.Response:
+        response = await self.http.request(method, path, **options)
+        self.record.statuses[kind, response.status_code] += 1
+        if response.status_code not in expected:
+            self.record.unexpected.append(f"{method} {path}: {response.status_code} {response.text[:200]}")
+        return response
+
+    async def draw(self) -> None:
+        """Images from seeds or latents, under labels."""
+        model = self.random.choice(self.models)
+        n = self.random.choice([1, 1, 1, 2, 7, 16, 64, 200])
+        body: dict[str, Any] = {"model": model["name"], "format": self.random.choice(FORMATS)}
+        body |= self.random.choice([{"n": n}, {"n": n, "seed": self.random.randrange(2**31)}, {"seeds": f"0-{n - 1}"}])
+        body["truncation"] = self.random.choice([1.0, 0.7])
+        if self.random.random() < 0.1:
+            body = {"model": model["name"], "latents": [[self.random.gauss() for _ in range(model["z_dim"])]] * n}
+        if model["c_dim"] and self.random.random() < 0.3:
+            labels = None if n <= 64 else model["class_names"][:2]
+            await self._expect("/condition", {200, 429}, "POST", "/condition", json=body | {"labels": labels})
+            return
+        if model["c_dim"]:
+            body["label"] = self.random.choice(model["class_names"])
+        await self._expect("/sample", {200, 429}, "POST", "/sample", json=body)
+
+    async def walk(self) -> None:
+        model = self.random.choice(self.models)
+        body = {
+            "model": model["name"],
+            "seeds": [self.random.randrange(2**31) for _ in range(self.random.randint(2, 5))],
+            "steps": self.random.choice([1, 4, 16]),
+            "loop": self.random.random() < 0.5,
+            "method": self.random.choice(["slerp", "lerp"]),
+            "format": self.random.choice(WALK_FORMATS),
+        }
+        response = await self._expect("/interpolate", {200, 429}, "POST", "/interpolate", json=body)
+        if body["format"] == "ndjson" and response.status_code == 200:
+            lines = [json.loads(line) for line in response.text.splitlines()]
+            if [line.get("frame") for line in lines] != list(range(lines[0]["frames"])):
+                self.record.unexpected.append(f"A stream of {len(lines)} lines: {lines[-1]}"[:300])
+
+    async def look(self) -> None:
+        name = self.random.choice(self.models)["name"]
+        paths = ["/", "/models", f"/models/{name}", "/docs.json", "/livez", "/readyz", "/metrics"]
+        path = self.random.choice([*paths, f"/models/{name}/samples.png"])
+        await self._expect("GET", {200} | ({404} if path.endswith(".png") else set()), "GET", path)
+
+    async def err(self) -> None:
+        """What must be refused."""
+        name = self.models[0]["name"]
+        bodies: list[tuple[set[int], dict[str, Any]]] = [
+            ({422}, {"json": {"model": name, "n": 0}}),
+            ({422}, {"json": {"model": name, "n": 10**6}}),
+            ({422}, {"json": {"model": name, "sedes": "0"}}),
+            ({422}, {"json": {"model": name, "latents": [[0.0]]}}),
+            ({422}, {"json": {"model": name, "truncation": -1}}),
+            ({422}, {"json": {"model": name, "label": "nobody"}}),
+            ({404}, {"json": {"model": "nobody"}}),
+            ({400}, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+            ({400}, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
+            ({415}, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
+            ({413}, {"content": self._endless(), "headers": {"Content-Type": "application/json"}}),
+        ]
+        expected, options = self.random.choice(bodies)
+        with contextlib.suppress(httpx.WriteError, httpx.ReadError if 413 in expected else httpx.WriteError):
+            await self._expect("refused", expected, "POST", "/sample", **options)
+        await self._expect("refused", {404, 405}, "GET", self.random.choice(["/nope", "/sample", "/models/nobody"]))
+
+    @staticmethod
+    async def _endless() -> Any:
+        for _ in range(8):
+            yield bytes(2**20)
+
+    async def ask_again(self) -> None:
+        """With the ETag of the answer."""
+        body = {"model": self.models[0]["name"], "seed": self.random.randrange(2**31)}
+        first = await self._expect("/sample", {200, 429}, "POST", "/sample", json=body)
+        if first.status_code == 200:
+            headers = {"If-None-Match": first.headers["etag"]}
+            await self._expect("/sample", {304}, "POST", "/sample", json=body, headers=headers)
+
+    async def leave(self) -> None:
+        """Go away in the middle of a stream, or before an answer."""
+        body = {"model": self.models[0]["name"], "seeds": "0-9", "steps": 100, "format": "ndjson"}
+        async with self.http.stream("POST", "/interpolate", json=body) as response:
+            self.record.statuses["left", response.status_code] += 1
+            async for _ in response.aiter_raw():
+                break
+        with contextlib.suppress(httpx.TimeoutException):
+            body = {"model": self.models[0]["name"], "seeds": "0-500", "format": "zip"}
+            await self.http.post("/sample", json=body, timeout=0.05)
+
+
+def digests(server: Server, models: list[dict[str, Any]]) -> dict[str, str]:
+    """The sha256 of answers that must never change, by request."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+    for model in models:
+        name = {"model": model["name"]}
+        asked += [("/sample", name | {"seed": seed}) for seed in range(8)]
+        asked += [("/sample", name | {"seeds": "0-99", "format": format, "truncation": 0.8}) for format in FORMATS]
+        asked += [("/interpolate", name | {"seeds": [0, 5, 9], "format": format}) for format in WALK_FORMATS]
+        if model["c_dim"]:
+            asked.append(("/condition", name | {"seeds": "0-9"}))
+    found = {}
+    with httpx.Client(base_url=server.url, timeout=120) as client:
+        for path, body in asked:
+            response = client.post(path, json=body)
+            response.raise_for_status()
+            found[f"{path} {json.dumps(body)}"] = hashlib.sha256(response.content).hexdigest()
+    return found
+
+
+async def soak(server: Server, models: list[dict[str, Any]], seconds: float) -> Record:
+    """Everything at once for so long."""
+    record = Record()
+    began = time.monotonic()
+    clients = [Client(server.url, models, record, number).run(began + seconds) for number in range(CLIENTS)]
+    working = asyncio.gather(*clients)
+    while not working.done():
+        record.memory.append((time.monotonic() - began, server.megabytes()))
+        await asyncio.wait([working], timeout=5)
+    await working
+    return record
+
+
+def report(record: Record, same: bool, workers: tuple[set[int], set[int]], seconds: float) -> list[str]:
+    """The lines of the report."""
+    settled = min(SETTLING, seconds / 4)
+    minute = min(60, seconds / 4)
+    early = statistics.mean(size for when, size in record.memory if settled <= when <= settled + minute)
+    late = statistics.mean(size for when, size in record.memory if when >= seconds - minute)
+    kinds = sorted({kind for kind, _ in record.statuses})
+    counts = {
+        kind: ", ".join(f"{status}: {n:,}" for (of, status), n in sorted(record.statuses.items()) if of == kind)
+        for kind in kinds
+    }
+    answered = record.statuses.total()
+    checks = {
+        "no 5xx": not any(status >= 500 for _, status in record.statuses),
+        "nothing but what was expected": not record.unexpected,
+        "memory grew by less than 5 %": late < 1.05 * early,
+        "the same seeds gave the same bytes at the end as at the beginning": same,
+        "the workers are the same processes": workers[0] == workers[1],
+    }
+    return [
+        f"- {seconds / 60:g} minutes, {CLIENTS} clients, {answered:,} answers ({answered / seconds:.0f}/s).",
+        *(f"- {kind}: {text}" for kind, text in counts.items()),
+        f"- Memory of {len(workers[0])} workers: {record.memory[0][1]:.0f} MB at the start, {early:.0f} MB after "
+        f"{settled / 60:g} minutes, {late:.0f} MB in the end ({late / early - 1:+.1%}), at most "
+        f"{max(size for _, size in record.memory):.0f} MB.",
+        *(f"- {'Yes' if met else '**NO**'}: {claim}." for claim, met in checks.items()),
+        *(f"- Unexpected: `{text}`" for text in record.unexpected[:10]),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--model", action="append", help="served models; one with labels should be among them")
+    parser.add_argument("--no-report", action="store_true")
+    arguments = parser.parse_args()
+    with serving(*(arguments.model or [MODEL])) as server:
+        models = httpx.get(f"{server.url}/models").json()["models"]
+        workers = {worker.pid for worker in server.workers()}
+        first = digests(server, models)
+        seconds = 60 * arguments.minutes
+        record = asyncio.run(soak(server, models, seconds))
+        same = digests(server, models) == first
+        lines = report(record, same, (workers, {worker.pid for worker in server.workers()}), seconds)
+    print("\n".join(lines))
+    if not arguments.no_report:
+        machine = (
+            f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {describe_cpu()}; clients and server share them."
+        )
+        write_section("Soak", [machine, "", f"Models: {', '.join(model['name'] for model in models)}.", "", *lines])
+    if any("**NO**" in line for line in lines):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

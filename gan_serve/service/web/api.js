@@ -1,0 +1,134 @@
+/** Speaks to the server: keys, errors in words, patience where it is busy. */
+
+const KEY = "gan-serve-key";
+const MOST_WAITS = 6;
+
+/** What went wrong, as the server's envelope has it: a code, a sentence, and what would be right. */
+export class ApiError extends Error {
+  constructor({ code, message, hint = "" }, { status = 0, retryAfter = null } = {}) {
+    super(message);
+    Object.assign(this, { code, hint, status, retryAfter });
+  }
+}
+
+export class Api {
+  #askForKey;
+  #onWait;
+
+  /**
+   * @param {(refused: boolean) => Promise<string>} askForKey asks a person; `refused`: the last one was not accepted
+   * @param {(error: ApiError, seconds: number) => void} onWait tells a person, once a second, that it waits
+   */
+  constructor({ askForKey, onWait }) {
+    this.#askForKey = askForKey;
+    this.#onWait = onWait;
+  }
+
+  /** Whether the server wanted a key. */
+  get hasKey() {
+    return sessionStorage.getItem(KEY) !== null;
+  }
+
+  /** GET a path and read its JSON. */
+  async get(path, signal) {
+    return (await this.#send(path, { signal })).json();
+  }
+
+  /** POST a body and read JSON. */
+  async post(path, body, signal) {
+    return (await this.#post(path, body, signal)).json();
+  }
+
+  /** POST a body and take the answer as a file. */
+  async file(path, body, signal) {
+    return (await this.#post(path, body, signal)).blob();
+  }
+
+  /** POST a body and yield the objects of an ndjson answer as they come. An error in it is thrown. */
+  async *lines(path, body, signal) {
+    const answer = await this.#post(path, body, signal);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read().catch(throwUnreachable(signal));
+      const lines = (rest + (value ?? "")).split("\n");
+      rest = done ? "" : lines.pop();
+      for (const line of lines.filter(Boolean)) {
+        const object = JSON.parse(line);
+        if (object.error) throw new ApiError(object.error, { status: answer.status });
+        yield object;
+      }
+      if (done) return;
+    }
+  }
+
+  #post(path, body, signal) {
+    return this.#send(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      signal,
+    });
+  }
+
+  /** Send until there is an answer: asks for a key where one is wanted, waits where the server says how long. */
+  async #send(path, options) {
+    let waits = 0;
+    for (;;) {
+      const key = sessionStorage.getItem(KEY);
+      const headers = key === null ? options.headers : { ...options.headers, Authorization: `Bearer ${key}` };
+      // Relative, so that the page also works behind a proxy that puts it under a path.
+      const answer = await fetch(path, { ...options, headers }).catch(throwUnreachable(options.signal));
+      if (answer.ok) return answer;
+      const error = await readError(answer);
+      if (error.status === 401) {
+        await this.#renewKey(key);
+      } else if (error.retryAfter !== null && waits < MOST_WAITS) {
+        waits += 1;
+        await this.#wait(error, options.signal);
+      } else {
+        throw error;
+      }
+    }
+  }
+
+  /** Ask once, however many requests were refused with the same key. */
+  async #renewKey(refused) {
+    if (sessionStorage.getItem(KEY) !== refused) return;
+    this.asking ??= this.#askForKey(refused !== null).finally(() => (this.asking = null));
+    sessionStorage.setItem(KEY, await this.asking);
+  }
+
+  async #wait(error, signal) {
+    for (let seconds = Math.max(1, error.retryAfter); seconds > 0; seconds -= 1) {
+      this.#onWait(error, seconds);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+function throwUnreachable(signal) {
+  return (error) => {
+    if (signal?.aborted) throw error;
+    throw new ApiError({
+      code: "server_unreachable",
+      message: "The server does not answer.",
+      hint: `Is gan-serve still running at ${location.origin}?`,
+    });
+  };
+}
+
+async function readError(answer) {
+  const seconds = Number.parseInt(answer.headers.get("Retry-After") ?? "", 10);
+  const about = { status: answer.status, retryAfter: Number.isNaN(seconds) ? null : seconds };
+  try {
+    return new ApiError((await answer.json()).error, about);
+  } catch {
+    // Not from gan-serve: a proxy in between.
+    return new ApiError(
+      { code: "http_error", message: `The answer was ${answer.status} ${answer.statusText}.` },
+      about,
+    );
+  }
+}

@@ -1,0 +1,92 @@
+"""A real Chromium for the tests of the explorer page, watched: what it asks for, and what it complains of."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+# Installed by a distribution; Playwright's own download is never used.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+
+TIMEOUT = 30_000  # milliseconds; machines that run tests can be slow
+
+# Run before the page's own scripts: what moved without anybody's doing, and what the policy forbade.
+_WATCH = """
+window.watched = {shift: 0, violations: []};
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.watched.shift += entry.value;
+}).observe({type: "layout-shift", buffered: true});
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.watched.violations.push(event.violatedDirective);
+});
+"""
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser, or a skip that says what is missing."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
+    )
+    playwright.expect.set_options(timeout=TIMEOUT)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # CI runs as root
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visit:
+    """One person's window: a page, and what was seen of it from outside."""
+
+    def __init__(self, browser: Any, address: str, size: str = "desktop", **options: Any) -> None:
+        self.address = address
+        self.context = browser.new_context(
+            viewport=SIZES[size], is_mobile=size == "phone", has_touch=size == "phone", **options
+        )
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+        self.context.add_init_script(_WATCH)
+        self.requests: list[Any] = []
+        self.complaints: list[str] = []
+        self.page = self.new_page()
+
+    def new_page(self) -> Any:
+        """Another tab of the same person."""
+        page = self.context.new_page()
+        page.set_default_timeout(TIMEOUT)
+        page.on("request", lambda request: self.requests.append(request))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        return page
+
+    def open(self, state: str = "") -> Any:
+        """Load the page with this state in its address."""
+        self.page.goto(f"{self.address}/{'#' if state else ''}{state}")
+        return self.page
+
+    def asked(self, path: str) -> list[Any]:
+        """The bodies of the requests to a path."""
+        return [request.post_data_json for request in self.requests if request.url == f"{self.address}/{path}"]
+
+    def check(self, *, refused: bool = False) -> None:
+        """Nothing went wrong that a person does not see. ``refused``: the test had the server refuse something."""
+        # Chromium itself writes a line for each answer of 400 or more, and for each request that found no server.
+        mine = [text for text in self.complaints if not (refused and text.startswith("Failed to load resource"))]
+        assert not mine, mine
+        elsewhere = {
+            request.url for request in self.requests if not request.url.startswith((self.address, "data:", "blob:"))
+        }
+        assert not elsewhere, elsewhere
+        watched = self.page.evaluate("window.watched")
+        assert not watched["violations"], watched
+        assert watched["shift"] < 0.1, watched  # "good" in Web Vitals
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert self.page.evaluate(wider) <= 0

@@ -1,0 +1,170 @@
+"""How requests meet: what waits is drawn together, nobody fails by another's fault or waits for a large one."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from gan_serve import Generator
+from gan_serve.errors import TooManyRequests
+from gan_serve.images import UInt8Array
+from gan_serve.plan import Plan
+from gan_serve.samples import Samples
+from gan_serve.service.engine import Engine
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Watched:
+    """A generator that waits for leave before it draws, and tells how many images each run had."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self.name, self.device = generator.name, generator.device
+        self.leave = threading.Event()
+        self.runs: list[int] = []
+
+    def draw(self, *plans: Plan) -> UInt8Array:
+        self.leave.wait(20)
+        self.runs.append(sum(map(len, plans)))
+        return self.generator.draw(*plans)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Broken(Plan):
+    """A plan that cannot be drawn."""
+
+    def inputs(self) -> dict[str, Any]:
+        raise ArithmeticError("broken")
+
+
+def _pixels(samples: Samples) -> Pixels:
+    return samples.pixels
+
+
+def _run(act: Callable[[Engine], Awaitable[None]], **options: int) -> None:
+    async def main() -> None:
+        engine = Engine(**{"threads": 1, "max_queue": 100, "max_queued_images": 1000} | options)
+        try:
+            async with asyncio.timeout(60):
+                await act(engine)
+        finally:
+            engine.close()
+
+    asyncio.run(main())
+
+
+def test_what_waits_is_drawn_in_one_run_and_each_gets_its_own(generator: Generator) -> None:
+    watched: Any = Watched(generator)
+
+    async def act(engine: Engine) -> None:
+        plans = [generator.plan(seed=seed, truncation=1 - seed / 20) for seed in range(9)]
+        drawings = [asyncio.create_task(engine.draw(watched, plans[0], _pixels, format="png"))]
+        await asyncio.sleep(0.2)  # the thread has the first, and waits
+        drawings += [asyncio.create_task(engine.draw(watched, plan, _pixels, format="png")) for plan in plans[1:]]
+        await asyncio.sleep(0.2)
+        watched.leave.set()
+        for plan, drawn in zip(plans, await asyncio.gather(*drawings), strict=True):
+            np.testing.assert_array_equal(drawn, generator.draw(plan))
+
+    _run(act)
+    assert watched.runs == [1, 8]
+
+
+def test_one_that_cannot_be_drawn_fails_alone(generator: Generator) -> None:
+    watched: Any = Watched(generator)
+
+    async def act(engine: Engine) -> None:
+        plans = [generator.plan(seed=seed) for seed in range(5)]
+        plans[2] = Broken(**{field.name: getattr(plans[2], field.name) for field in dataclasses.fields(plans[2])})
+        drawings = [asyncio.create_task(engine.draw(watched, plan, _pixels, format="png")) for plan in plans]
+        await asyncio.sleep(0.2)
+        watched.leave.set()
+        outcomes = await asyncio.gather(*drawings, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes].count(ArithmeticError) == 1
+        for number in (0, 1, 3, 4):
+            np.testing.assert_array_equal(outcomes[number], generator.draw(plans[number]))
+
+    _run(act)
+
+
+def test_one_that_cannot_be_encoded_fails_alone(generator: Generator) -> None:
+    def encode(samples: Samples) -> Pixels:
+        assert samples.seeds != [1], "no"
+        return samples.pixels
+
+    async def act(engine: Engine) -> None:
+        drawings = [engine.draw(generator, generator.plan(seed=seed), encode, format="png") for seed in range(3)]
+        outcomes = await asyncio.gather(*drawings, return_exceptions=True)
+        assert [isinstance(outcome, AssertionError) for outcome in outcomes] == [False, True, False]
+
+    _run(act)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_large_request_is_drawn_in_pieces_and_small_ones_go_between(generator: Generator, threads: int) -> None:
+    done = []
+
+    async def act(engine: Engine) -> None:
+        async def draw(n: int) -> None:
+            plan = generator.plan(n=n, seed=0)
+            drawn = await engine.draw(generator, plan, _pixels, format="png")
+            done.append(n)
+            np.testing.assert_array_equal(drawn, generator.draw(plan))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(draw(400))
+            await asyncio.sleep(0.02)
+            for n in (1, 2, 20):
+                tasks.create_task(draw(n))
+
+    _run(act, threads=threads)
+    assert done[-1] == 400
+
+
+def test_who_leaves_is_not_drawn(generator: Generator) -> None:
+    watched: Any = Watched(generator)
+
+    async def act(engine: Engine) -> None:
+        first = asyncio.create_task(engine.draw(watched, generator.plan(seed=0), _pixels, format="png"))
+        await asyncio.sleep(0.2)
+        left = asyncio.create_task(engine.draw(watched, generator.plan(n=50, seed=0), _pixels, format="png"))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        watched.leave.set()
+        await first
+        await engine.draw(watched, generator.plan(n=3, seed=0), _pixels, format="png")
+
+    _run(act)
+    assert watched.runs == [1, 3]
+
+
+def test_a_full_queue_admits_nobody_until_there_is_room(generator: Generator) -> None:
+    watched: Any = Watched(generator)
+
+    async def act(engine: Engine) -> None:
+        engine.admit(5000)  # what alone exceeds the bound may come when nothing waits
+        waiting = [
+            asyncio.create_task(engine.draw(watched, generator.plan(n=n, seed=0), _pixels, format="png"))
+            for n in (1, 90)
+        ]
+        await asyncio.sleep(0.1)
+        engine.admit(9)
+        with pytest.raises(TooManyRequests):
+            engine.admit(10)
+        waiting.append(asyncio.create_task(engine.draw(watched, generator.plan(seed=0), _pixels, format="png")))
+        await asyncio.sleep(0.1)
+        with pytest.raises(TooManyRequests):
+            engine.admit(1)
+        watched.leave.set()
+        await asyncio.gather(*waiting)
+        engine.admit(100)
+
+    _run(act, max_queue=3, max_queued_images=100)

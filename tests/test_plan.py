@@ -1,0 +1,120 @@
+"""Plans: parts are the same images as the whole, and what is wrong is refused before anything is drawn."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from conditional_checkpoint import level, write_conditional
+from PIL import Image
+
+from gan_serve import Generator, UnknownLabel
+from gan_serve.checkpoint import read_config
+from gan_serve.errors import InvalidOption
+from gan_serve.files import write_atomically
+from gan_serve.images import from_pil
+from gan_serve.latents import latents_from_seeds, walk, walk_between_seeds
+from gan_serve.plan import Planner
+from gan_serve.samples import encode
+from gan_serve.verify import verify_image
+
+PLANS = {
+    "seeds": lambda g: g.plan(9, seed=3, truncation=0.7),
+    "latents": lambda g: g.plan(latents=latents_from_seeds(range(9), g.z_dim)),
+    "slerp": lambda g: g.plan_walk([0, 5, 9], steps=4),
+    "loop": lambda g: g.plan_walk([0, 5, 9], steps=3, loop=True, method="lerp"),
+    "part of a walk": lambda g: g.plan_walk([0, 5, 9], steps=6, start=2, stop=11),
+}
+
+
+@pytest.mark.parametrize("what", PLANS)
+def test_parts_are_the_same_images_and_receipts_as_the_whole(generator, what):
+    plan = PLANS[what](generator)
+    assert len(plan) == 9
+    whole = plan.finish(generator.draw(plan))
+    parts = [part.finish(generator.draw(part)) for part in plan.parts(4)]
+    assert [len(part) for part in parts] == [4, 4, 1]
+    np.testing.assert_array_equal(np.concatenate([part.pixels for part in parts]), whole.pixels)
+    receipts = [part.receipt(index) for part in parts for index in range(len(part))]
+    assert receipts == [whole.receipt(index) for index in range(9)]
+
+
+def test_plans_of_several_requests_are_drawn_in_one_batch(generator):
+    plans = [generator.plan(2, seed=1, truncation=0.5), generator.plan(seeds=9), generator.plan_walk([3, 4], steps=2)]
+    pixels = np.split(generator.draw(*plans), np.cumsum([len(plan) for plan in plans])[:-1])
+    for plan, drawn in zip(plans, pixels, strict=True):
+        np.testing.assert_array_equal(drawn, generator.draw(plan))
+
+
+def test_parts_of_a_sheet_keep_their_labels(tmp_path):
+    conditional = Generator.from_pretrained(write_conditional(tmp_path))
+    plan = conditional.plan_condition(3, seed=5)
+    part = plan.part(2, 5)
+    samples = part.finish(conditional.draw(part))
+    assert (samples.seeds, samples.labels) == ([7, 5, 6], ["Bag", "Ankle boot", "Ankle boot"])
+    assert samples.pixels[:, 0, 0, 0].tolist() == [level(7, 0), level(5, 1), level(6, 1)]
+
+
+def test_a_part_of_a_walk_names_its_frames_and_verifies(generator, tmp_path):
+    whole = generator.sample_walk([0, 5, 9], steps=4, loop=True)
+    part = generator.sample_walk([0, 5, 9], steps=4, loop=True, start=5, stop=8)
+    np.testing.assert_array_equal(part.pixels, whole.pixels[5:8])
+    assert [part.receipt(index).walk.frame for index in range(3)] == [5, 6, 7]
+    for name, content in {"frame": part.png(1), "strip": part.grid_png(), "grid": part.grid_png(columns=2)}.items():
+        path = write_atomically(tmp_path / f"{name}.png", content)
+        assert verify_image(path).max_difference == 0
+    walk = verify_image(tmp_path / "strip.png").receipt.walk
+    assert (walk.start, walk.stop) == (5, 8)
+
+
+def test_a_part_that_is_the_whole_has_the_same_receipt(generator):
+    whole = generator.sample_walk([0, 5], steps=3)
+    part = generator.sample_walk([0, 5], steps=3, start=0, stop=4)
+    assert encode(part, "png") == encode(whole, "png")
+
+
+@pytest.mark.parametrize("method", ["slerp", "lerp"])
+@pytest.mark.parametrize("loop", [False, True])
+def test_every_part_of_a_walk_has_the_latents_of_the_whole(method, loop):
+    seeds = [0, 5, 9, 4]
+    whole = walk(latents_from_seeds(seeds, 6), 3, method, loop)
+    for start in range(len(whole)):
+        for stop in range(start + 1, len(whole) + 1):
+            part = walk_between_seeds(seeds, 6, 3, method, loop, start=start, stop=stop)
+            np.testing.assert_array_equal(part, whole[start:stop])
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(-1, None), (4, None), (2, 2), (3, 2), (0, 5), (1.5, None), (0, "2"), (True, 2)]
+)
+def test_frames_that_a_walk_does_not_have_are_refused(generator, start, stop):
+    with pytest.raises(InvalidOption) as error:
+        generator.plan_walk([0, 5], steps=3, start=start, stop=stop)
+    assert error.value.hint
+
+
+def test_a_very_long_walk_is_drawn_in_parts(generator):
+    plan = generator.plan_walk([0, 5], steps=5_000_000)
+    assert len(plan) == 5_000_001
+    last = plan.part(5_000_000, 5_000_001)
+    np.testing.assert_array_equal(generator.draw(last), generator.generate(seeds=5, output="numpy"))
+    with pytest.raises(InvalidOption, match="more than are drawn at once"):
+        generator.sample_walk([0, 5], steps=5_000_000)
+
+
+def test_a_walk_is_a_strip_unless_columns_are_given(generator):
+    samples = generator.sample_walk([0, 5], steps=5)
+    for columns, size in {None: (6 * 30 + 2, 32), 3: (3 * 30 + 2, 2 * 30 + 2)}.items():
+        with Image.open(io.BytesIO(encode(samples, "png", columns=columns))) as image:
+            assert image.size == size
+            np.testing.assert_array_equal(from_pil(image)[2:30, 2:30], samples.pixels[0])
+
+
+def test_a_planner_needs_no_network(checkpoint, generator):
+    planner = Planner(read_config(checkpoint))
+    plan = planner.plan(3, seed=1)
+    samples = plan.finish(generator.draw(plan))
+    assert samples.grid_png() == generator.sample(3, seed=1).grid_png()
+    with pytest.raises(UnknownLabel, match="has no labels"):
+        planner.plan_condition()
