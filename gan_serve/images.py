@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gan_serve.errors import InvalidOption
+from gan_serve.latents import shorten
 
 try:
     from isal import isal_zlib as zlib  # the same functions, several times faster
@@ -72,7 +73,7 @@ def grid_columns(n: int, columns: int | None = None) -> int:
     if columns is None:
         return math.ceil(math.sqrt(n))
     if columns < 1:
-        raise InvalidOption(f"A grid needs at least one column, not {columns}.", "Ask for 1 column or more.")
+        raise InvalidOption(f"A grid needs at least one column, not {shorten(columns)}.", "Ask for 1 column or more.")
     return min(columns, n)
 
 

@@ -85,7 +85,7 @@ def choose_seeds(n: int | None = None, seed: int | None = None, seeds: Seeds | N
         return parse_seeds(seeds)
     count = 1 if n is None else _check_int(n, "n")
     if count < 1:
-        raise InvalidSeeds(f"n must be at least 1, not {count}.", "Ask for one image or more.")
+        raise InvalidSeeds(f"n must be at least 1, not {shorten(count)}.", "Ask for one image or more.")
     _check_count(count)
     first = secrets.randbelow(SEED_END - count) if seed is None else _check_seed(seed)
     if first + count > SEED_END:
@@ -291,6 +291,7 @@ def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
 
 def _parse_text(text: str) -> list[int]:
     ranges = []
+    count = 0
     for part in text.split(","):
         match = _RANGE.fullmatch(part)
         if not match:
@@ -300,7 +301,8 @@ def _parse_text(text: str) -> list[int]:
             raise InvalidSeeds(f"The range {part.strip()!r} runs backwards.", f'Write "{last}-{first}".')
         _check_seed(last)
         ranges.append(range(first, last + 1))
-        _check_count(sum(map(len, ranges)))
+        count += len(ranges[-1])
+        _check_count(count)
     return [seed for numbers in ranges for seed in numbers]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from gan_serve.errors import InvalidRequest, nearest
-from gan_serve.latents import SEED_END, WALK_METHODS
+from gan_serve.latents import MAX_SEEDS, SEED_END, WALK_METHODS
 from gan_serve.samples import FORMATS
 
 # Long enough for any name, too short to slow down the search for the nearest one.
@@ -34,6 +35,11 @@ Count = Annotated[Whole, _range("integer", 1)]
 Place = Annotated[Whole, _range("integer", 0)]
 Seed = Annotated[Whole, _range("integer", 0, SEED_END - 1)]
 Label = Name | Whole
+# Of a list with a million wrong items the first one is enough: errors for all of them take half a minute.
+Seeds = Annotated[list[Seed], Field(fail_fast=True, max_length=MAX_SEEDS)]
+Labels = Annotated[list[Label], Field(fail_fast=True, max_length=MAX_SEEDS)]
+Latent = Annotated[list[float], Field(fail_fast=True)]
+Latents = Annotated[list[Latent], Field(fail_fast=True, max_length=MAX_SEEDS)]
 
 
 class DrawingRequest(BaseModel):
@@ -68,6 +74,8 @@ class DrawingRequest(BaseModel):
     def _explained(cls, error: ValidationError) -> InvalidRequest:
         """The first thing that is wrong with the fields, in one sentence."""
         first = error.errors(include_url=False)[0]
+        if not first["loc"]:  # no field has it: half of a surrogate pair in a name
+            return InvalidRequest("The name of a field is not text.", f"There are: {', '.join(cls.model_fields)}.")
         field = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             hint = nearest(field[:200], cls.model_fields) or f"There are: {', '.join(cls.model_fields)}."
@@ -83,12 +91,12 @@ class _LatentsRequest(DrawingRequest):
 
     n: Count | None = Field(default=None, description="a whole number, 1 or more")
     seed: Seed | None = Field(default=None, description=_SEED)
-    seeds: Seed | str | list[Seed] | None = Field(
+    seeds: Seed | str | Seeds | None = Field(
         default=None,
         description='a list of whole numbers from 0 to 4294967295, or text such as "0-3,10"',
         examples=["0-15"],
     )
-    latents: list[list[float]] | None = Field(default=None, description="a list of lists of z_dim numbers")
+    latents: Latents | None = Field(default=None, description="a list of lists of z_dim numbers")
 
     @property
     def names_latents(self) -> bool:
@@ -99,7 +107,7 @@ class _LatentsRequest(DrawingRequest):
 class SampleRequest(_LatentsRequest):
     """Images to draw."""
 
-    label: Label | list[Label] | None = Field(
+    label: Label | Labels | None = Field(
         default=None, description="a class name or index, or a list of one for each image"
     )
 
@@ -108,7 +116,7 @@ class ConditionRequest(_LatentsRequest):
     """The same latents under several labels: all of the first label, then all of the second, and so on."""
 
     model: Name = Field(description="the name of a model that has classes", examples=["fashion-cgan"])
-    labels: Label | list[Label] | None = Field(
+    labels: Label | Labels | None = Field(
         default=None, description="a list of class names or indices; all of the model if it is left out"
     )
 
@@ -116,7 +124,7 @@ class ConditionRequest(_LatentsRequest):
 class InterpolateRequest(DrawingRequest):
     """A walk through the images of ``seeds``."""
 
-    seeds: str | list[Seed] = Field(
+    seeds: str | Seeds = Field(
         description='a list of two or more whole numbers from 0 to 4294967295, or text such as "0,5,9"',
         examples=["0,5,9"],
     )
@@ -146,5 +154,5 @@ class InterpolateRequest(DrawingRequest):
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = reprlib.repr(value)  # of a list with a million items, the first ones
     return text if len(text) <= 60 else text[:57] + "..."

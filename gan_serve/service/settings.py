@@ -53,7 +53,7 @@ class Settings(BaseModel):
         default=64, description="requests that may wait or be drawn in a worker; beyond it: 429"
     )
     max_queued_images: AtLeastOne = Field(
-        default=4096, description="images of all requests that wait or are drawn in a worker; beyond it: 429"
+        default=2048, description="images of all requests that wait or are drawn in a worker; beyond it: 429"
     )
     timeout: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="seconds until a request is answered with 504, and between parts of a stream"
