@@ -16,6 +16,7 @@ from gan_serve.service.answers import STREAM_TYPE, Answers, not_modified
 from gan_serve.service.engine import Engine
 from gan_serve.service.errors import ErrorBody, add_error_handlers
 from gan_serve.service.models import ModelDetails, ModelInfo, Models
+from gan_serve.service.route import BodyRoute
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
 
@@ -87,8 +88,9 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=settings.max_body,
     )
+    app.router.route_class = BodyRoute
+    app.state.max_body = settings.max_body
     add_error_handlers(app)
     if settings.cors_origins:
         app.add_middleware(

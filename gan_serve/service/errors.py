@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan_serve.errors import GanServeError, InvalidRequest, ServerNotReady, TooManyRequests
+from gan_serve.errors import GanServeError, ServerNotReady, TooManyRequests
 
 RETRY_AFTER = 1  # seconds; what waits in a full queue is drawn by then
 PASSING = (TooManyRequests.code, ServerNotReady.code)  # the same request may succeed later
@@ -38,9 +37,6 @@ class ErrorBody(BaseModel):
     """The body of every answer with a status of 400 or more."""
 
     error: ErrorDetail
-
-
-_OBJECT = 'For example {"model": "fashion-dcgan", "n": 4}.'
 
 
 class _Kind(NamedTuple):
@@ -85,10 +81,6 @@ def add_error_handlers(app: FastAPI) -> None:
     async def from_gan_serve(_: Request, error: GanServeError) -> Response:
         return envelope(error.status, ErrorDetail.of(error))
 
-    @app.exception_handler(RequestValidationError)
-    async def from_validation(request: Request, error: RequestValidationError) -> Response:
-        return _invalid_body(request, error.errors()[0])
-
     @app.exception_handler(HTTPException)
     async def from_http(_: Request, error: HTTPException) -> Response:
         return status_envelope(error.status_code, error.headers)
@@ -99,7 +91,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 class ErrorEnvelope:
-    """Replaces the error answers of BentoML around our app (no such path, busy, timeout, not ready) by envelopes."""
+    """Replaces the error answers of BentoML (not ready, a wrong method) by envelopes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -120,13 +112,3 @@ class ErrorEnvelope:
                 await send(message)
 
         await self.app(scope, receive, send_enveloped)
-
-
-def _invalid_body(request: Request, error: Mapping[str, Any]) -> Response:
-    """What is wrong with a body that is no JSON object; the fields of one are checked in ``schemas``."""
-    if error["type"] in ("json_invalid", "missing"):
-        return status_envelope(400)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        return status_envelope(415)
-    return envelope(422, ErrorDetail(code=InvalidRequest.code, message="The body is not a JSON object.", hint=_OBJECT))

@@ -17,8 +17,8 @@ app = create_app(models, settings)
 
 
 def gate(bento: ASGIApp) -> Gate:
-    """Our app and BentoML's; what neither of them has an error of ours for wears our envelope."""
-    made = Gate(ErrorEnvelope(app), ErrorEnvelope(bento), settings, endpoints=ENDPOINTS)
+    """Our app and BentoML's, whose errors wear our envelope."""
+    made = Gate(app, ErrorEnvelope(bento), settings, endpoints=ENDPOINTS)
     drain.gates.append(made)
     return made
 
