@@ -88,7 +88,7 @@ def test_a_walk_that_makes_no_sense_is_refused(server: httpx.Client, body: dict[
         (b"\xff\xfe", 400, "invalid_json"),
         (b"[1]", 422, "invalid_request"),
         (b'{"model": "fashion-dcgan", "truncation": NaN}', 422, "invalid_truncation"),
-        (b'{"model": "\\ud800"}', 422, "invalid_request"),
+        (b'{"model": "\\ud800"}', 400, "invalid_json"),  # half of a surrogate pair is no text
     ],
     ids=lambda value: str(value)[:30],
 )
