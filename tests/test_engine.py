@@ -66,9 +66,9 @@ def test_what_waits_is_drawn_in_one_run_and_each_gets_its_own(generator: Generat
 
     async def act(engine: Engine) -> None:
         plans = [generator.plan(seed=seed, truncation=1 - seed / 20) for seed in range(9)]
-        drawings = [asyncio.create_task(engine.draw(watched, plans[0], _pixels, format="png"))]
+        drawings = [engine.submit(watched, plans[0], _pixels, format="png")]
         await asyncio.sleep(0.2)  # the thread has the first, and waits
-        drawings += [asyncio.create_task(engine.draw(watched, plan, _pixels, format="png")) for plan in plans[1:]]
+        drawings += [engine.submit(watched, plan, _pixels, format="png") for plan in plans[1:]]
         await asyncio.sleep(0.2)
         watched.leave.set()
         for plan, drawn in zip(plans, await asyncio.gather(*drawings), strict=True):
@@ -84,7 +84,7 @@ def test_one_that_cannot_be_drawn_fails_alone(generator: Generator) -> None:
     async def act(engine: Engine) -> None:
         plans = [generator.plan(seed=seed) for seed in range(5)]
         plans[2] = Broken(**{field.name: getattr(plans[2], field.name) for field in dataclasses.fields(plans[2])})
-        drawings = [asyncio.create_task(engine.draw(watched, plan, _pixels, format="png")) for plan in plans]
+        drawings = [engine.submit(watched, plan, _pixels, format="png") for plan in plans]
         await asyncio.sleep(0.2)
         watched.leave.set()
         outcomes = await asyncio.gather(*drawings, return_exceptions=True)
@@ -101,7 +101,7 @@ def test_one_that_cannot_be_encoded_fails_alone(generator: Generator) -> None:
         return samples.pixels
 
     async def act(engine: Engine) -> None:
-        drawings = [engine.draw(generator, generator.plan(seed=seed), encode, format="png") for seed in range(3)]
+        drawings = [engine.submit(generator, generator.plan(seed=seed), encode, format="png") for seed in range(3)]
         outcomes = await asyncio.gather(*drawings, return_exceptions=True)
         assert [isinstance(outcome, AssertionError) for outcome in outcomes] == [False, True, False]
 
@@ -115,7 +115,7 @@ def test_a_large_request_is_drawn_in_pieces_and_small_ones_go_between(generator:
     async def act(engine: Engine) -> None:
         async def draw(n: int) -> None:
             plan = generator.plan(n=n, seed=0)
-            drawn = await engine.draw(generator, plan, _pixels, format="png")
+            drawn = await engine.submit(generator, plan, _pixels, format="png")
             done.append(n)
             np.testing.assert_array_equal(drawn, generator.draw(plan))
 
@@ -133,14 +133,14 @@ def test_who_leaves_is_not_drawn(generator: Generator) -> None:
     watched: Any = Watched(generator)
 
     async def act(engine: Engine) -> None:
-        first = asyncio.create_task(engine.draw(watched, generator.plan(seed=0), _pixels, format="png"))
+        first = engine.submit(watched, generator.plan(seed=0), _pixels, format="png")
         await asyncio.sleep(0.2)
-        left = asyncio.create_task(engine.draw(watched, generator.plan(n=50, seed=0), _pixels, format="png"))
+        left = engine.submit(watched, generator.plan(n=50, seed=0), _pixels, format="png")
         await asyncio.sleep(0.1)
         left.cancel()
         watched.leave.set()
         await first
-        await engine.draw(watched, generator.plan(n=3, seed=0), _pixels, format="png")
+        await engine.submit(watched, generator.plan(n=3, seed=0), _pixels, format="png")
 
     _run(act)
     assert watched.runs == [1, 3]
@@ -150,21 +150,18 @@ def test_a_full_queue_admits_nobody_until_there_is_room(generator: Generator) ->
     watched: Any = Watched(generator)
 
     async def act(engine: Engine) -> None:
-        engine.admit(5000)  # what alone exceeds the bound may come when nothing waits
-        waiting = [
-            asyncio.create_task(engine.draw(watched, generator.plan(n=n, seed=0), _pixels, format="png"))
-            for n in (1, 90)
-        ]
+        engine._admit(5000)  # what alone exceeds the bound may come when nothing waits
+        waiting = [engine.submit(watched, generator.plan(n=n, seed=0), _pixels, format="png") for n in (1, 90)]
         await asyncio.sleep(0.1)
-        engine.admit(9)
+        engine._admit(9)
         with pytest.raises(TooManyRequests):
-            engine.admit(10)
-        waiting.append(asyncio.create_task(engine.draw(watched, generator.plan(seed=0), _pixels, format="png")))
+            engine._admit(10)
+        waiting.append(engine.submit(watched, generator.plan(seed=0), _pixels, format="png"))
         await asyncio.sleep(0.1)
         with pytest.raises(TooManyRequests):
-            engine.admit(1)
+            engine._admit(1)
         watched.leave.set()
         await asyncio.gather(*waiting)
-        engine.admit(100)
+        engine._admit(100)
 
     _run(act, max_queue=3, max_queued_images=100)

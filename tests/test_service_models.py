@@ -18,7 +18,6 @@ from tiny_checkpoint import write_checkpoint
 
 from gan_serve import CheckpointError, DigestMismatch, Generator, GoldenSampleMismatch
 from gan_serve.checkpoint import GoldenSample
-from gan_serve.errors import ServerNotReady
 from gan_serve.service.models import MEGABYTE, SESSION_SIZE, Models
 from gan_serve.service.settings import Settings
 
@@ -176,8 +175,9 @@ def test_the_model_used_longest_ago_makes_room(tmp_path: Path) -> None:
 def test_a_model_that_no_room_can_be_made_for_says_so(tmp_path: Path) -> None:
     models = Models()
     models.load(Settings(models=(_large(tmp_path / "a", "a"),), memory=3))
-    with pytest.raises(ServerNotReady, match="a takes 4 MB, more than this server gives") as refusal:
+    with pytest.raises(CheckpointError, match="a takes 4 MB, more than this server gives") as refusal:
         _get(models, "a")
+    assert not models.ready
     assert "GAN_SERVE_MEMORY" in refusal.value.hint
 
 

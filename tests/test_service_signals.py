@@ -273,3 +273,24 @@ def test_asked_twice_the_server_ends_at_once(tmp_path: Path) -> None:
             assert await _ended(process) == 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_ended_alone_takes_no_socket_along(workers: int, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with _serving(workers, tmp_path, GAN_SERVE_DRAIN="0.3") as (port, process):
+            load = Load(port)
+            await load.until(100)
+            ended = next(iter(_workers(process).values()))
+            ended.terminate()
+            await _until(lambda: len(_workers(process)) == workers and ended.pid not in _workers(process))
+            await load.until(100)
+            await load.stop()
+            assert set(load.answers) == {200}
+            if workers > 1:
+                assert load.refused == 0
+            assert (await _get(port, "/readyz"))[0] == 200
+            process.terminate()
+            assert await _ended(process) == 0
+
+    asyncio.run(run())

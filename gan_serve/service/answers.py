@@ -7,7 +7,7 @@ import base64
 import functools
 import hashlib
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from fastapi import Request
@@ -23,11 +23,11 @@ from gan_serve.samples import FORMATS, Samples, check_encoding, encode
 from gan_serve.service.engine import Engine
 from gan_serve.service.errors import ErrorDetail
 from gan_serve.service.gate import ABOUT
+from gan_serve.service.route import CLIENT_GONE
 from gan_serve.service.schemas import STREAM, DrawingRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
 
 MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
-CLIENT_GONE = 499  # nginx's number, for the log: nobody is there to read it
 STREAM_TYPE = "application/x-ndjson"
 
 
@@ -60,9 +60,8 @@ class Answers:
             headers["ETag"] = tag = _etag(request, body, generator)
             if not_modified(request, tag):
                 return Response(status_code=304, headers=headers)
-        self.engine.admit(len(plan))
         encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
-        drawing = self.engine.draw(generator, plan, encoding, format=body.format)
+        drawing = self.engine.submit(generator, plan, encoding, format=body.format)
         # One that is soon done is not worth the watch.
         encoded = await (drawing if len(plan) <= PIECE[generator.device] else _while_connected(request, drawing))
         if encoded is None:
@@ -73,40 +72,30 @@ class Answers:
         """The frames of a walk, a line of JSON each, as they are drawn; see ``give`` for the errors."""
         _tell(request, body, len(plan))
         self._check_size(plan, self.settings.max_frames)
-        parts = list(plan.parts(PIECE[generator.device]))
-        self.engine.admit(len(parts[0]))
+        first, *rest = plan.parts(PIECE[generator.device])
+        drawing = self.engine.submit(generator, first, _frames, format=STREAM)
         return StreamingResponse(
-            self._lines(generator, parts),
+            self._lines(generator, drawing, rest),
             media_type=STREAM_TYPE,
             headers={"X-Gan-Serve-Digest": plan.digest, "X-Accel-Buffering": "no", "Cache-Control": "no-store"},
         )
 
-    async def _lines(self, generator: Generator, parts: list[Plan]) -> AsyncIterator[bytes]:
-        async def draw(part: Plan) -> bytes:
-            try:
-                async with asyncio.timeout(self.settings.timeout):
-                    return await self.engine.draw(generator, part, _frames, format=STREAM)
-            except TimeoutError:
-                raise RequestTimeout(
-                    "Frames took longer than this server allows.", "Go on later, with start."
-                ) from None
-
-        ahead: asyncio.Task[bytes] | None = asyncio.create_task(
-            draw(parts[0])
-        )  # while a part is sent, the next is drawn
+    async def _lines(
+        self, generator: Generator, drawing: asyncio.Future[bytes], rest: list[Plan]
+    ) -> AsyncIterator[bytes]:
         try:
-            for number in range(len(parts)):
-                assert ahead is not None
-                lines = await ahead
-                ahead = asyncio.create_task(draw(parts[number + 1])) if number + 1 < len(parts) else None
+            for part in [*rest, None]:
+                async with asyncio.timeout(self.settings.timeout):
+                    lines = await drawing
+                if part is not None:  # while one part is sent, the next is drawn
+                    drawing = self.engine.submit(generator, part, _frames, format=STREAM, admitted=True)
                 yield lines
-        except GanServeError as error:
-            yield _error_line(error)
+        except TimeoutError:
+            yield _error_line(RequestTimeout("Frames took longer than this server allows.", "Go on later, with start."))
         except Exception:  # it is in the log: the engine put it there
             yield _error_line(ServerError("The server made a mistake.", "Its log says more."))
         finally:
-            if ahead is not None:
-                ahead.cancel()
+            drawing.cancel()
 
     def _check_size(self, plan: Plan, most: int) -> None:
         pixels = len(plan) * plan.config.img_resolution**2
@@ -177,16 +166,16 @@ def _error_line(error: GanServeError) -> bytes:
     return (json.dumps({"error": ErrorDetail.of(error).model_dump()}) + "\n").encode()
 
 
-async def _while_connected(request: Request, drawing: Coroutine[Any, Any, Encoded]) -> Encoded | None:
+async def _while_connected(request: Request, drawing: asyncio.Future[Encoded]) -> Encoded | None:
     """Draw for as long as somebody waits for it; None where nobody does any more."""
-    task = asyncio.ensure_future(drawing)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return await task if task.done() else None
+        waited_for: set[asyncio.Future[Any]] = {drawing, gone}
+        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+        return await drawing if drawing.done() else None
     finally:
         gone.cancel()
-        task.cancel()
+        drawing.cancel()
 
 
 async def _disconnected(request: Request) -> None:

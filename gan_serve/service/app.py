@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
 from pydantic import BaseModel
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from gan_serve._version import __version__
@@ -21,14 +20,6 @@ from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateReque
 from gan_serve.service.settings import Settings
 
 ENDPOINTS = ("/", "/sample", "/condition", "/interpolate", "/models", "/docs.json", "/livez", "/readyz", "/metrics")
-EXPOSED = [
-    "ETag",
-    "X-Gan-Serve-Digest",
-    "X-Gan-Serve-Seeds",
-    "X-Gan-Serve-Receipt",
-    "X-Gan-Serve-Error",
-    "X-Request-Id",
-]
 
 
 def _header(description: str) -> dict[str, Any]:
@@ -92,14 +83,6 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
     app.router.route_class = BodyRoute
     app.state.max_body = settings.max_body
     add_error_handlers(app)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-Request-Id"],
-            expose_headers=EXPOSED,
-        )
     engine = Engine(
         threads=settings.drawing_threads,
         max_queue=settings.max_queue,

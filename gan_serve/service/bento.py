@@ -13,7 +13,7 @@ import bentoml
 from gan_serve.service.settings import METRICS_FOLDER, Settings
 
 if TYPE_CHECKING:
-    from gan_serve.service.gate import Gate
+    from starlette.types import ASGIApp
 
 settings = Settings.from_environment()
 if METRICS_FOLDER in os.environ:  # BentoML's own is one for all its servers, and emptied at each start
@@ -23,7 +23,7 @@ if METRICS_FOLDER in os.environ:  # BentoML's own is one for all its servers, an
 class _GatedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML has no types
     """BentoML's ASGI app and our own, behind one gate."""
 
-    def to_asgi(self, is_main: bool = True) -> Gate:
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
         from gan_serve.service import worker
 
         return worker.gate(super().to_asgi(is_main))

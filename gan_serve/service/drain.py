@@ -14,19 +14,24 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from types import FrameType
+
+import psutil
 
 from gan_serve.service import logs
 from gan_serve.service.gate import Gate
 
+SIBLINGS = 0.2  # seconds in which all workers of a server get the same signal
 PARENT_SECONDS = 2.0  # between looks at whether the parent is there
 LAST_WORDS = 0.5  # seconds from the last connection to the end
 
 # Classic BPF: drop (0) what has the flag SYN, in byte 13 of a TCP header; pass all of the rest.
 _NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-_SO_ATTACH_FILTER = 26
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
 
 gates: list[Gate] = []
 
@@ -45,9 +50,13 @@ def on_sigterm(seconds: float) -> None:
         for gate in gates:
             gate.draining = True
         logs.service.info("Draining for %g seconds.", seconds)
-        loop.call_soon_threadsafe(loop.call_later, seconds, close, number)
+        _mark(os.getpid()).touch()
+        loop.call_soon_threadsafe(loop.call_later, max(seconds, SIBLINGS), close, number)
 
     def close(number: int) -> None:
+        if not _all_drain():  # somebody ended this worker alone: the socket belongs to the others too
+            before(number, None)
+            return
         for listening in _listening(before):
             _take_no_more(listening)
         loop.call_later(LAST_WORDS, end, number)
@@ -59,7 +68,16 @@ def on_sigterm(seconds: float) -> None:
                 listening.shutdown(socket.SHUT_RD)
         before(number, None)
 
+    def begin() -> None:
+        if not (sockets := [*_listening(before)]):  # not listening yet
+            loop.call_later(SIBLINGS, begin)
+        for listening in sockets:
+            with contextlib.suppress(OSError), listening:  # there is no filter
+                listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)  # of a worker that was ended alone
+
+    _mark(os.getpid()).unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, stop)
+    begin()
 
 
 def end_with_the_parent() -> None:
@@ -76,6 +94,16 @@ def end_with_the_parent() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     look()
+
+
+def _mark(process: int) -> Path:
+    """The file that tells the other workers that this one drains."""
+    return Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.gettempdir()) / f"draining-{process}"
+
+
+def _all_drain() -> bool:
+    workers = psutil.Process(os.getppid()).children()
+    return all(_mark(worker.pid).exists() for worker in workers if worker.status() != psutil.STATUS_ZOMBIE)
 
 
 def _listening(handler: object) -> Iterable[socket.socket]:

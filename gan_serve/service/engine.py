@@ -83,35 +83,45 @@ class Engine:
             threading.Thread(target=self._work, name=f"draw-{number}", daemon=True) for number in range(threads)
         ]
 
-    def admit(self, images: int) -> None:
-        """Raise ``TooManyRequests`` where the queue has no room; what alone exceeds it may come when nothing waits."""
-        if self._requests >= self.max_queue or (self._images and self._images + images > self.max_queued_images):
-            raise TooManyRequests("The server is busy with as many requests as it keeps waiting.", "Try again soon.")
+    def submit(
+        self,
+        generator: Generator,
+        plan: Plan,
+        encode: Callable[[Samples], Result],
+        *,
+        format: str,
+        admitted: bool = False,
+    ) -> asyncio.Future[Result]:
+        """Have what is planned drawn, together with whatever else waits for the same model, and encoded in a thread.
 
-    async def draw(
-        self, generator: Generator, plan: Plan, encode: Callable[[Samples], Result], *, format: str
-    ) -> Result:
-        """Draw what is planned, together with whatever else waits for the same model, and encode it in a thread.
+        A future that is cancelled (a timeout, a client that is gone) leaves the queue.
 
-        Who is cancelled (a timeout, a client that is gone) leaves the queue.
+        Raises:
+            TooManyRequests: the queue has no room, and this was not ``admitted`` before, as a part of a stream.
         """
+        if not admitted:
+            self._admit(len(plan))
         if not self._drawing[0].is_alive():  # not before: BentoML imports the service also where it does not serve
             for thread in self._drawing:
                 thread.start()
         job = Job(generator, plan, encode, format)
-        self._requests += 1
-        self._images += len(plan)
-        metrics.queued_requests.inc()
-        try:
-            with self._changed:
-                self._jobs.append(job)
-                self._untaken += len(plan)
-                self._changed.notify()
-            return await job.future  # type: ignore[no-any-return]
-        finally:
-            self._requests -= 1
-            self._images -= len(plan)
-            metrics.queued_requests.dec()
+        job.future.add_done_callback(lambda _: self._count(-1, -len(plan)))
+        self._count(1, len(plan))
+        with self._changed:
+            self._jobs.append(job)
+            self._untaken += len(plan)
+            self._changed.notify()
+        return job.future
+
+    def _admit(self, images: int) -> None:
+        """What alone exceeds the bound of images may come when nothing waits."""
+        if self._requests >= self.max_queue or (self._images and self._images + images > self.max_queued_images):
+            raise TooManyRequests("The server is busy with as many requests as it keeps waiting.", "Try again soon.")
+
+    def _count(self, requests: int, images: int) -> None:
+        self._requests += requests
+        self._images += images
+        metrics.queued_requests.inc(requests)
 
     def close(self) -> None:
         """End the threads; what still waits is not drawn."""
@@ -127,7 +137,11 @@ class Engine:
                     if self._closed:
                         return
                     self._changed.wait()
-            self._draw(batch)
+            try:
+                self._draw(batch)
+            except Exception as error:  # a thread that ended would never be replaced
+                logger.exception("A drawing thread met an error.")
+                _settle([(piece.job, None, error) for piece in batch])
 
     def _take(self) -> list[Piece]:
         """A fair share of what waits for the model whose turn it is: pieces, at most ``PIECE`` images together."""

@@ -76,8 +76,8 @@ class Gate:
                     headers.append(_CLOSE)
                 message = {**message, "headers": headers}
             await send(message)
-            if timeout is not None and message.get("more_body"):  # a stream has that long for each part
-                timeout.reschedule(asyncio.get_running_loop().time() + self.settings.timeout)
+            if timeout is not None and _goes_on(message):  # its parts have a time of their own
+                timeout.reschedule(asyncio.get_running_loop().time() + 2 * self.settings.timeout)
 
         try:
             async with asyncio.timeout(self.settings.timeout) as timeout:
@@ -111,7 +111,7 @@ class Gate:
             await self.app(scope, receive, send)
 
     def _may_enter(self, path: str, scope: Scope) -> bool:
-        if not self._key or path in OPEN or path.startswith(WEB) or scope["method"] == "OPTIONS":
+        if not self._key or path in OPEN or path.startswith(WEB):
             return True
         kind, _, key = _header(scope, b"authorization").partition(b" ")
         return kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key)
@@ -136,6 +136,13 @@ class Gate:
         if reason:
             facts["error"] = reason
         logs.access.info("request", extra={"facts": facts})
+
+
+def _goes_on(message: Message) -> bool:
+    """Whether this is a stream, and more of it will be sent."""
+    if message["type"] == "http.response.start":
+        return not any(name == b"content-length" for name, _ in message["headers"])
+    return bool(message.get("more_body"))
 
 
 def _request_id(scope: Scope) -> bytes:

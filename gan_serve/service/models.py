@@ -7,7 +7,7 @@ import copy
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from gan_serve.errors import (
     GanServeError,
     InvalidCheckpoint,
     InvalidOption,
-    ServerNotReady,
     UnknownModel,
     nearest,
 )
@@ -93,7 +92,6 @@ class Served:
     generator: Generator | None = None
     error: GanServeError | None = None
     used: float = 0.0  # when it was asked for last, of a monotonic clock
-    loading: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def precision(self) -> Precision:
@@ -163,7 +161,7 @@ class Models:
     def __init__(self) -> None:
         self._served: dict[str, Served] = {}
         self._bound = 0
-        self._memory = threading.Lock()  # held while models come and go
+        self._loading = threading.Lock()  # held while models come and go
 
     def load(self, settings: Settings) -> None:
         """Look up the models that the operator chose, and load those that fit, unless they are to wait.
@@ -179,6 +177,10 @@ class Models:
                 self._fail(served, error)
                 continue
             self._served[served.name] = served
+            if served.error is None and self._bound and served.size > self._bound:
+                takes = f"{served.name} takes {served.size / MEGABYTE:.0f} MB"
+                hint = "Its operator can set GAN_SERVE_MEMORY higher."
+                self._fail(served, CheckpointError(f"{takes}, more than this server gives to its models.", hint))
             if served.error is None and not settings.lazy and self._has_room(served):
                 self._load(served)
 
@@ -192,13 +194,13 @@ class Models:
 
         Raises:
             UnknownModel: this server has none. CheckpointError, DeviceUnavailable: it has, but it cannot be loaded.
-            ServerNotReady: it is larger than all memory that this server gives to models.
         """
         served = self.find(name)
         served.used = time.monotonic()
-        if served.generator is None or served.error is not None:
+        generator = served.generator  # another thread may let go of it at any time
+        if generator is None or served.error is not None:
             return await asyncio.to_thread(self._load_for_request, served)
-        return served.generator
+        return generator
 
     def find(self, name: str) -> Served:
         """The model of that name, loaded or not; ``UnknownModel`` where this server has none."""
@@ -234,14 +236,12 @@ class Models:
         return served
 
     def _load_for_request(self, served: Served) -> Generator:
-        with served.loading:
-            if served.error is not None:
-                raise copy.copy(served.error)  # the same object again and again would grow its traceback
-            if served.generator is None:
+        with self._loading:
+            if served.generator is None and served.error is None:
                 self._make_room(served)
                 self._load(served)
             if served.error is not None:
-                raise copy.copy(served.error)
+                raise copy.copy(served.error)  # the same object again and again would grow its traceback
             assert served.generator is not None
             return served.generator
 
@@ -266,21 +266,13 @@ class Models:
 
     def _make_room(self, served: Served) -> None:
         """Let go of the models that were not used for longest; requests that hold one still finish."""
-        if not self._bound:
-            return
-        if served.size > self._bound:
-            raise ServerNotReady(
-                f"{served.name} takes {served.size / MEGABYTE:.0f} MB, more than this server gives to its models.",
-                "Its operator can set GAN_SERVE_MEMORY higher.",
-            )
-        with self._memory:
-            for other in sorted(self._served.values(), key=lambda each: each.used):
-                if self._has_room(served):
-                    return
-                if other.generator is not None:
-                    logger.info("%s makes room for %s.", other.name, served.name)
-                    other.generator = None
-                    metrics.loaded_models.dec()
+        for other in sorted(self._served.values(), key=lambda each: each.used):
+            if self._has_room(served):
+                return
+            if other.generator is not None:
+                logger.info("%s makes room for %s.", other.name, served.name)
+                other.generator = None
+                metrics.loaded_models.dec()
 
     def _fail(self, served: Served, error: GanServeError) -> None:
         logger.error("%s %s", error.message, error.hint)

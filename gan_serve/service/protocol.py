@@ -30,6 +30,7 @@ class Protocol(HttpToolsProtocol):
     _head = 0
     _in_head = True
     _begun = False
+    _unread = 0  # bytes of answers, at the last look
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -45,11 +46,28 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and count what belongs to a head that does not end."""
         self._begun = False
+        if self._waiting is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait()  # line ends between requests, and what else is no request, keep nobody
         super().data_received(data)
         if self._in_head and not self._begun:
             self._head += len(data)
             if self._head > MAX_HEAD and not self.transport.is_closing():
                 self._refuse("431 Request Header Fields Too Large", _TOO_LARGE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep what belongs to the head; trailers, behind a body, have no use and no end."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what asks nothing, and cut off who does not read the answer."""
+        unread, self._unread = self._unread, self.transport.get_write_buffer_size()
+        if not self._unread:
+            super().timeout_keep_alive_handler()
+        elif self._unread == unread:
+            self.transport.abort()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
         """Begin to wait for the end of the head."""

@@ -13,10 +13,13 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gan_serve.errors import BodyTooLarge, InvalidRequest
 
+CLIENT_GONE = 499  # nginx's number, for the log: nobody is there to read it
 _OBJECT = 'For example {"model": "fashion-dcgan", "n": 4}.'
 
 
@@ -29,7 +32,11 @@ class BodyRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         request = Request(scope, receive, send)
-        content = await _read(request, scope["app"].state.max_body)
+        try:
+            content = await _read(request, scope["app"].state.max_body)
+        except ClientDisconnect:
+            await Response(status_code=CLIENT_GONE)(scope, receive, send)
+            return
         response = await self.endpoint(body=_parse(content, self._model(), request), request=request)
         await response(scope, receive, send)
 

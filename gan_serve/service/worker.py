@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from gan_serve.service import drain, logs, metrics, protocol
@@ -11,16 +12,35 @@ from gan_serve.service.gate import Gate
 from gan_serve.service.models import Models
 from gan_serve.service.settings import Settings
 
+CALLERS_SEND = ["Authorization", "Content-Type", "If-None-Match", "X-Request-Id"]
+CALLERS_READ = [
+    "ETag",
+    "Retry-After",
+    "X-Gan-Serve-Digest",
+    "X-Gan-Serve-Error",
+    "X-Gan-Serve-Receipt",
+    "X-Gan-Serve-Seeds",
+    "X-Request-Id",
+]
+
 settings = Settings.from_environment()
 models = Models()
 app = create_app(models, settings)
 
 
-def gate(bento: ASGIApp) -> Gate:
-    """Our app and BentoML's, whose errors wear our envelope."""
+def gate(bento: ASGIApp) -> ASGIApp:
+    """Our app and BentoML's, whose errors wear our envelope; pages of the origins that are set may call them."""
     made = Gate(app, ErrorEnvelope(bento), settings, endpoints=ENDPOINTS)
     drain.gates.append(made)
-    return made
+    if not settings.cors_origins:
+        return made
+    return CORSMiddleware(
+        made,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=CALLERS_SEND,
+        expose_headers=CALLERS_READ,
+    )
 
 
 def start() -> None:
