@@ -396,6 +396,9 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Any, conditional: Path
         page.get_by_label("Key", exact=True).fill("guess")
         page.keyboard.press("Enter")
         expect(dialog).to_contain_text("did not accept that key")
+        page.get_by_label("Key", exact=True).fill("sesame\N{EN DASH}1")  # no header can hold it
+        page.keyboard.press("Enter")
+        expect(dialog).to_contain_text("did not accept that key")
         page.get_by_label("Key", exact=True).fill("open-sesame")
         page.get_by_role("button", name="Continue").click()
         expect(page.locator(PAGE)).to_have_count(32)
@@ -403,4 +406,17 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Any, conditional: Path
         page.reload()
         expect(page.locator(PAGE)).to_have_count(32)
         visit.check(refused=True)
+        visit.context.close()
+
+
+def test_a_server_that_draws_few_images_a_request_is_asked_for_few(
+    browser: Any, conditional: Path, tmp_path: Path
+) -> None:
+    with running([str(conditional)], tmp_path, GAN_SERVE_WORKERS="1", GAN_SERVE_MAX_IMAGES="5") as client:
+        visit = Visit(browser, str(client.base_url).rstrip("/"))
+        visit.open("")
+        expect(visit.page.locator(PAGE)).to_have_count(5)
+        visit.page.get_by_role("button", name="Re-roll").click()
+        expect(visit.page.locator(PAGE)).to_have_count(5)
+        expect(visit.page.locator(PAGE).first).not_to_have_attribute("data-seed", "0")
         visit.context.close()

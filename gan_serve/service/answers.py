@@ -23,12 +23,12 @@ from gan_serve.samples import FORMATS, Samples, check_encoding, encode
 from gan_serve.service.engine import Engine
 from gan_serve.service.errors import ErrorDetail
 from gan_serve.service.gate import ABOUT
+from gan_serve.service.openapi import STREAM_TYPE
 from gan_serve.service.route import CLIENT_GONE
 from gan_serve.service.schemas import STREAM, DrawingRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
 
 MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
-STREAM_TYPE = "application/x-ndjson"
 
 
 class Encoded(NamedTuple):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Body, FastAPI, Request
+from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from gan_serve._version import __version__
 from gan_serve.samples import FORMATS
 from gan_serve.service import web
-from gan_serve.service.answers import STREAM_TYPE, Answers, not_modified
+from gan_serve.service.answers import Answers, not_modified
 from gan_serve.service.engine import Engine
 from gan_serve.service.errors import ErrorBody, add_error_handlers
 from gan_serve.service.models import ModelDetails, ModelInfo, Models
+from gan_serve.service.openapi import STREAM_TYPE, DocumentedApp
 from gan_serve.service.route import BodyRoute
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
@@ -70,7 +71,7 @@ class ModelList(BaseModel):
 
 def create_app(models: Models, settings: Settings) -> FastAPI:
     """The web application. ``models`` may be loaded later, before the first request."""
-    app = FastAPI(
+    app = DocumentedApp(
         title="gan-serve",
         version=__version__,
         summary="Images from small GANs.",
@@ -80,6 +81,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.models = models
     app.router.route_class = BodyRoute
     app.state.max_body = settings.max_body
     add_error_handlers(app)
@@ -114,7 +116,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         return Response(content, media_type="image/png", headers=headers)
 
     @app.post("/sample", response_class=Response, responses=_IMAGES)
-    async def sample(body: Annotated[SampleRequest, Body(openapi_examples=_SAMPLES)], request: Request) -> Response:
+    async def sample(body: SampleRequest, request: Request) -> Response:
         """Draw images from seeds or latents."""
         generator = await models.get(body.model)
         plan = generator.plan(
@@ -128,9 +130,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         return await answers.give(request, body, generator, plan)
 
     @app.post("/condition", response_class=Response, responses=_IMAGES)
-    async def condition(
-        body: Annotated[ConditionRequest, Body(openapi_examples=_CONDITIONS)], request: Request
-    ) -> Response:
+    async def condition(body: ConditionRequest, request: Request) -> Response:
         """Draw the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
         generator = await models.get(body.model)
         plan = generator.plan_condition(
@@ -144,9 +144,7 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         return await answers.give(request, body, generator, plan)
 
     @app.post("/interpolate", response_class=Response, responses=_FRAMES)
-    async def interpolate(
-        body: Annotated[InterpolateRequest, Body(openapi_examples=_WALKS)], request: Request
-    ) -> Response:
+    async def interpolate(body: InterpolateRequest, request: Request) -> Response:
         """Draw the frames of a walk between seeds, all in one answer or as a stream."""
         generator = await models.get(body.model)
         plan = generator.plan_walk(
@@ -163,8 +161,6 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         return await give(request, body, generator, plan)
 
     app.include_router(web.router)
-    app.openapi_schema = app.openapi() | {"security": [{}, {"key": []}]}  # a key where the operator set one
-    app.openapi_schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return app
 
 
@@ -172,24 +168,6 @@ def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _ERRORS[status] for status in statuses}
 
 
-def _example(summary: str, **value: Any) -> Any:  # FastAPI's type for it is not public
-    return {"summary": summary, "value": value}
-
-
-_SAMPLES = {
-    "one": _example("The image of a seed", model="fashion-dcgan", seed=7),
-    "grid": _example("A grid of 16", model="fashion-dcgan", seeds="0-15", truncation=0.8),
-    "arrays": _example("64 images as NumPy arrays", model="fashion-dcgan", n=64, format="npz"),
-}
-_CONDITIONS = {
-    "sheet": _example("Eight latents under every label", model="fashion-cgan", seeds="0-7"),
-    "some": _example("Under two labels, a folder each", model="fashion-cgan", n=4, labels=[0, 1], format="zip"),
-}
-_WALKS = {
-    "loop": _example("A looped animation", model="fashion-dcgan", seeds=[0, 5, 9], loop=True),
-    "strip": _example("A strip of nine frames", model="fashion-dcgan", seeds="0,5", steps=8, format="png"),
-    "stream": _example("Frame by frame", model="fashion-dcgan", seeds="0-3", steps=30, format=STREAM),
-}
 _UNCHANGED: dict[str, Any] = {"description": "The answer that If-None-Match names is still right; there is no body."}
 _IMAGES: dict[int | str, dict[str, Any]] = {
     200: {

@@ -47,7 +47,7 @@ class DrawingRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: Name = Field(description="the name of a model of this server", examples=["fashion-dcgan"])
+    model: Name = Field(description="the name of a model of this server")
     truncation: Annotated[float, _range("number", 0, 1)] = Field(default=1.0, description="a number from 0 to 1")
     format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": list(FORMATS)})
     columns: Count | None = Field(
@@ -115,7 +115,7 @@ class SampleRequest(_LatentsRequest):
 class ConditionRequest(_LatentsRequest):
     """The same latents under several labels: all of the first label, then all of the second, and so on."""
 
-    model: Name = Field(description="the name of a model that has classes", examples=["fashion-cgan"])
+    model: Name = Field(description="the name of a model that has classes")
     labels: Label | Labels | None = Field(
         default=None, description="a list of class names or indices; all of the model if it is left out"
     )

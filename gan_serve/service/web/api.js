@@ -95,8 +95,14 @@ export class Api {
   /** Ask once, however many requests were refused with the same key. */
   async #renewKey(refused) {
     if (sessionStorage.getItem(KEY) !== refused) return;
-    this.asking ??= this.#askForKey(refused !== null).finally(() => (this.asking = null));
+    this.asking ??= this.#ask(refused !== null).finally(() => (this.asking = null));
     sessionStorage.setItem(KEY, await this.asking);
+  }
+
+  /** A key that can stand in a header; any other is none that a server has. */
+  async #ask(refused) {
+    const key = await this.#askForKey(refused);
+    return /^[\x21-\x7e]+( +[\x21-\x7e]+)*$/.test(key) ? key : this.#ask(true);
   }
 
   async #wait(error, signal) {

@@ -10,12 +10,14 @@ import { askForKey } from "./key.js";
 import { LabelsView } from "./labels.js";
 import { Problem, Status } from "./notices.js";
 import { pageRequest, sheetRequest, walkRequest } from "./requests.js";
+import { pageFrom } from "./seeds.js";
 import { Store } from "./state.js";
 import { wireTabs } from "./tabs.js";
 import { Takeaway } from "./takeaway.js";
 import { Tray } from "./tray.js";
 import { WalkView } from "./walk.js";
 
+const FIRST_PAGE = 32; // images of a page that nobody asked for
 let models = [];
 let limits = { max_images: 1024 };
 
@@ -62,7 +64,8 @@ async function start() {
   controls.setModels(models, choose);
   document.body.classList.remove("starting");
   const first = models.find((model) => model.ready) ?? models[0];
-  store.set({ model: store.get().model || first?.name || "" }, { replace: true });
+  const seeds = location.hash ? store.get().seeds : pageFrom(0, Math.min(FIRST_PAGE, limits.max_images));
+  store.set({ model: store.get().model || first?.name || "", seeds }, { replace: true });
   render(store.get());
 }
 

@@ -100,7 +100,8 @@ export class Controls {
     const turnable = page.length > 0 && isRun(page);
     $("previous").disabled = !turnable || page[0] === 0;
     $("next").disabled = !turnable || page.at(-1) === 2 ** 32 - 1;
-    const sizes = PAGE_SIZES.filter((size) => size <= this.#limits().max_images);
+    const most = this.#limits().max_images;
+    const sizes = most < PAGE_SIZES[0] ? [most] : PAGE_SIZES.filter((size) => size <= most);
     $("count").replaceChildren(...sizes.map((size) => h("option", { value: size }, size)));
     $("count").value = String(sizes.find((size) => size >= page.length) ?? sizes.at(-1));
   }
