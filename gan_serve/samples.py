@@ -70,12 +70,17 @@ class Samples:
 
     def grid_png(self, columns: int | None = None) -> bytes:
         """All images as one PNG grid with its receipt, ``columns`` in a row; by default ``self.columns``."""
+        pixels, receipt = self.sheet(columns)
+        return encode_png(pixels, {RECEIPT_KEY: receipt.as_json()})
+
+    def sheet(self, columns: int | None = None) -> tuple[UInt8Array, Receipt]:
+        """All images as one grid, uint8 [H, W, C], and its sealed receipt; see ``grid_png``."""
         columns = grid_columns(len(self), self.columns if columns is None else columns)
-        sheet = grid(self.pixels, columns)
+        pixels = grid(self.pixels, columns)
         receipt = self._receipt(
             seeds=self.seeds, latents=self._latents(slice(None)), walk=self.walk, labels=self.labels, columns=columns
-        ).seal(sheet)
-        return encode_png(sheet, {RECEIPT_KEY: receipt.as_json()})
+        )
+        return pixels, receipt.seal(pixels)
 
     @functools.cached_property
     def _receipts(self) -> dict[int, Receipt]:

@@ -95,6 +95,8 @@ def test_latents_take_the_place_of_seeds(server: httpx.Client, generator: Genera
 def test_a_walk_is_a_gif_of_the_frames_that_python_draws(server: httpx.Client, generator: Generator) -> None:
     response = post(server, "/interpolate", seeds=[0, 5, 9], steps=4, loop=True, fps=20)
     assert response.headers["content-type"] == "image/gif"
+    strip = read_receipt(image(post(server, "/interpolate", seeds=[0, 5, 9], steps=4, loop=True, format="png")))
+    assert json.loads(response.headers["x-gan-serve-receipt"]) == strip.as_dict()
     expected = generator.interpolate([0, 5, 9], steps=4, loop=True, output="numpy")
     with image(response) as animation:
         assert animation.n_frames == 12  # type: ignore[attr-defined]

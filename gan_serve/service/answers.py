@@ -28,6 +28,7 @@ from gan_serve.service.route import CLIENT_GONE
 from gan_serve.service.schemas import STREAM, DrawingRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
 
+ANIMATIONS = ("gif", "webp")
 MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
 
 
@@ -128,16 +129,16 @@ def not_modified(request: Request, tag: str) -> bool:
 
 
 def _encoded(samples: Samples, *, format: str, columns: int | None, fps: float) -> Encoded:
-    return Encoded(encode(samples, format, columns=columns, fps=fps), _headers(samples))
+    return Encoded(encode(samples, format, columns=columns, fps=fps), _headers(samples, format))
 
 
-def _headers(samples: Samples) -> dict[str, str]:
+def _headers(samples: Samples, format: str) -> dict[str, str]:
     """What a client that only keeps the picture needs to make it again; left out where it is too long for a header."""
     headers = {"X-Gan-Serve-Digest": samples.digest}
     if samples.seeds is not None:
         headers["X-Gan-Serve-Seeds"] = seeds_as_text(samples.seeds)
-    if len(samples) == 1:
-        receipt = samples.receipt(0)
+    if len(samples) == 1 or format in ANIMATIONS:  # which have no place for a receipt; theirs is that of the strip
+        receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]
         as_json = receipt.as_json()
         # ASCII, as headers must be: a label may be in any script.
         headers["X-Gan-Serve-Receipt"] = as_json if as_json.isascii() else json.dumps(receipt.as_dict())

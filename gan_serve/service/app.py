@@ -177,7 +177,7 @@ _IMAGES: dict[int | str, dict[str, Any]] = {
             "ETag": _header("Where the request names its seeds or latents: the same request has the same answer."),
             "X-Gan-Serve-Digest": _header("The sha256 of the network that drew them."),
             "X-Gan-Serve-Seeds": _header("Their seeds, as the field seeds takes them."),
-            "X-Gan-Serve-Receipt": _header("Of one image, what made it: JSON."),
+            "X-Gan-Serve-Receipt": _header("Of one image or an animation, what made it: JSON."),
         },
     },
     304: _UNCHANGED,
