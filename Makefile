@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference bench-serve clean
+.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference bench-serve bench-robustness clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -60,6 +60,11 @@ bench-inference: .venv/dev  ## measure networks beside PyTorch, torch.compile an
 # MODEL: a checkpoint's directory; by default one with random weights is made. The peers have an environment of their own.
 bench-serve: .venv/dev .venv-serving-peers/ready  ## measure the service beside its peers (needs wrk and java)
 	$(BIN)/python benchmarks/serving.py $(if $(MODEL),--model $(MODEL))
+
+# CONDITIONAL: the directory of a conditional checkpoint.
+bench-robustness: .venv/dev  ## four times the capacity for a minute, and half an hour of a mixture of everything
+	$(BIN)/python benchmarks/overload.py
+	$(BIN)/python benchmarks/soak.py --model fashion-dcgan $(if $(CONDITIONAL),--model $(CONDITIONAL)) --minutes 30
 
 .venv-serving-peers/ready: benchmarks/serving_peers/requirements.txt
 	$(PYTHON) -m venv .venv-serving-peers

@@ -1,6 +1,6 @@
 """gan-serve under a long mixture: all endpoints, formats and models, bad requests, clients that leave.
 
-    python benchmarks/soak.py --model fashion-dcgan --model fashion-cgan --minutes 30       writes robustness.md
+    python benchmarks/soak.py --model fashion-dcgan --model DIR --minutes 30       writes robustness.md
     python benchmarks/soak.py --minutes 4 --no-report
 
 Few clients, each asks one thing after another, drawn at random. Memory is compared between the minute after the first

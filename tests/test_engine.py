@@ -95,6 +95,22 @@ def test_one_that_cannot_be_drawn_fails_alone(generator: Generator) -> None:
     _run(act)
 
 
+def test_a_large_one_that_fails_is_not_drawn_to_its_end(generator: Generator) -> None:
+    class Failing(Watched):
+        def draw(self, *plans: Plan) -> UInt8Array:
+            self.runs.append(sum(map(len, plans)))
+            raise MemoryError
+
+    failing: Any = Failing(generator)
+
+    async def act(engine: Engine) -> None:
+        with pytest.raises(MemoryError):
+            await engine.submit(failing, generator.plan(n=200, seed=0), _pixels, format="png")
+
+    _run(act)
+    assert failing.runs == [16]
+
+
 def test_one_that_cannot_be_encoded_fails_alone(generator: Generator) -> None:
     def encode(samples: Samples) -> Pixels:
         assert samples.seeds != [1], "no"

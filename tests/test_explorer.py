@@ -277,7 +277,7 @@ def test_a_link_holds_everything(visit: Visit) -> None:
         page.locator(".check").nth(place).click()
     page.locator(PAGE).nth(6).click()
     page.get_by_role("dialog").get_by_role("button", name="Copy link").click()
-    expect(page.get_by_role("dialog").get_by_text("Copied")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("button", name="Copied")).to_be_visible()
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == page.url
 
@@ -313,7 +313,7 @@ def test_the_code_on_the_page_runs(desktop: Visit, conditional: Path, tmp_path: 
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True, env=environment)
     page.locator("#takeaway").get_by_role("button", name="Copy").click()
-    expect(page.locator("#takeaway").get_by_text("Copied")).to_be_visible()
+    expect(page.locator("#takeaway").get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == code.inner_text()
     written = {path.suffix for path in tmp_path.iterdir()}
     assert written == ({".gif"} if view == "walk" else {".png"})
@@ -345,6 +345,44 @@ def test_errors_are_said_in_words(visit: Visit) -> None:
     expect(problem).to_contain_text("has no label 'Boot'")
     visit.open("model=conditional&seeds=15-0")
     expect(problem).to_contain_text("runs backwards")
+    visit.check(refused=True)
+
+
+def test_a_link_for_a_model_with_labels_works_for_one_without(desktop: Visit) -> None:
+    page = desktop.open(f"model={NAME}&seeds=0-7&view=labels&label=Bag&open=1&open-label=Bag")
+    expect(page.get_by_role("dialog").get_by_role("img", name="Seed 1", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("tab", name="Grid")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(PAGE)).to_have_count(8)
+    expect(page.get_by_role("alert")).to_be_empty()
+    assert "abel" not in page.url
+    desktop.check()
+
+
+def test_the_focus_stays_where_a_pick_is_taken_out_and_a_file_is_saved(desktop: Visit, tmp_path: Path) -> None:
+    page = desktop.open(f"model={NAME}&seeds=0-15&picks=2,5,7,9")
+    tray = page.get_by_role("region", name="Picked for a walk")
+    tray.get_by_role("button", name="Seed 5: take it out").press("Enter")
+    expect(tray.get_by_role("button", name="Seed 7: take it out")).to_be_focused()
+    page.get_by_role("tab", name="Walk").click()
+    page.get_by_role("button", name="Take seed 9 out of the walk").press("Enter")
+    expect(page.get_by_role("button", name="Take seed 7 out of the walk")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="To the grid")).to_be_focused()
+    page.get_by_role("tab", name="Grid").click()
+    npz = page.get_by_role("button", name="NPZ")
+    npz.focus()
+    saved(desktop, npz, tmp_path)
+    expect(npz).to_be_focused()
+    desktop.check()
+
+
+def test_a_file_that_is_too_long_is_refused_where_one_looks(visit: Visit) -> None:
+    page = visit.open(f"model={NAME}&view=walk&picks=0-31&steps=64")
+    gif = page.get_by_role("button", name="GIF")
+    gif.click()
+    hint = page.get_by_text("Take fewer key images")
+    expect(hint).to_be_in_viewport()
     visit.check(refused=True)
 
 
@@ -409,14 +447,30 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Any, conditional: Path
         visit.context.close()
 
 
+def test_a_key_serves_where_storage_is_forbidden(browser: Any, conditional: Path, tmp_path: Path) -> None:
+    forbidden = "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('no') }})"
+    settings = {"GAN_SERVE_API_KEY": "open-sesame", "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}
+    with running([str(conditional)], tmp_path, **settings) as client:
+        visit = Visit(browser, str(client.base_url).rstrip("/"))
+        visit.context.add_init_script(forbidden)
+        page = visit.open()
+        page.get_by_label("Key", exact=True).fill("open-sesame")
+        page.keyboard.press("Enter")
+        expect(page.locator(PAGE)).to_have_count(32)
+        visit.check(refused=True)
+        visit.context.close()
+
+
 def test_a_server_that_draws_few_images_a_request_is_asked_for_few(
     browser: Any, conditional: Path, tmp_path: Path
 ) -> None:
     with running([str(conditional)], tmp_path, GAN_SERVE_WORKERS="1", GAN_SERVE_MAX_IMAGES="5") as client:
         visit = Visit(browser, str(client.base_url).rstrip("/"))
-        visit.open("")
+        visit.open("model=conditional")
         expect(visit.page.locator(PAGE)).to_have_count(5)
         visit.page.get_by_role("button", name="Re-roll").click()
         expect(visit.page.locator(PAGE)).to_have_count(5)
         expect(visit.page.locator(PAGE).first).not_to_have_attribute("data-seed", "0")
+        visit.page.get_by_role("tab", name="Labels").click()
+        expect(visit.page.get_by_role("status")).to_have_text("2 labels, 2 seeds")
         visit.context.close()

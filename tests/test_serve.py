@@ -26,7 +26,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 
 def test_settings_are_read_from_the_environment_and_back() -> None:
-    settings = Settings(models=("a", "/b"), precision="int8", max_images=7)
+    settings = Settings(models=("a", "/b,c"), precision="int8", max_images=7)
     assert Settings.from_environment(settings.as_environment()) == settings
     with pytest.raises(ServiceError, match="GAN_SERVE_MAX_IMAGES cannot be 'many'"):
         Settings.from_environment({"GAN_SERVE_MAX_IMAGES": "many"})
@@ -60,6 +60,13 @@ def test_serve_refuses_a_model_that_is_not_there() -> None:
     with pytest.raises(UnknownModel) as error:
         serve(port=free_port(), models=["fashion-dcgam"])
     assert NAME in error.value.hint
+
+
+@pytest.mark.usefixtures("no_start")
+def test_serve_refuses_options_that_make_no_sense() -> None:
+    with pytest.raises(ServiceError, match="workers cannot be -1") as error:
+        serve(port=free_port(), workers=-1)
+    assert "0 for one a core" in error.value.hint
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,12 @@ def test_docs_json_describes_the_endpoints_their_fields_and_answers(server: http
         "/models",
         "/models/{name}",
         "/models/{name}/samples.png",
+        "/livez",
+        "/readyz",
+        "/metrics",
     }
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    assert {"DrawnImages", "DrawnFrame", "ErrorBody"} <= set(document["components"]["schemas"])
     fields = {
         name: set(document["components"]["schemas"][name]["properties"])
         for name in ("SampleRequest", "ConditionRequest", "InterpolateRequest")

@@ -135,9 +135,10 @@ def _encoded(samples: Samples, *, format: str, columns: int | None, fps: float) 
 def _headers(samples: Samples, format: str) -> dict[str, str]:
     """What a client that only keeps the picture needs to make it again; left out where it is too long for a header."""
     headers = {"X-Gan-Serve-Digest": samples.digest}
-    if samples.seeds is not None:
-        headers["X-Gan-Serve-Seeds"] = seeds_as_text(samples.seeds)
-    if len(samples) == 1 or format in ANIMATIONS:  # which have no place for a receipt; theirs is that of the strip
+    seeds = samples.walk.seeds if samples.walk else samples.seeds
+    if seeds is not None:
+        headers["X-Gan-Serve-Seeds"] = seeds_as_text(seeds)
+    if len(samples) == 1 or samples.walk or format in ANIMATIONS:  # where it is not an image, that of the strip
         receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]
         as_json = receipt.as_json()
         # ASCII, as headers must be: a label may be in any script.

@@ -25,6 +25,7 @@ import psutil
 from gan_serve.service import logs
 from gan_serve.service.gate import Gate
 
+WORKER = "_bentoml_impl.worker.service"  # what BentoML runs as a worker
 SIBLINGS = 0.2  # seconds in which all workers of a server get the same signal
 PARENT_SECONDS = 2.0  # between looks at whether the parent is there
 LAST_WORDS = 0.5  # seconds from the last connection to the end
@@ -50,7 +51,8 @@ def on_sigterm(seconds: float) -> None:
         for gate in gates:
             gate.draining = True
         logs.service.info("Draining for %g seconds.", seconds)
-        _mark(os.getpid()).touch()
+        with contextlib.suppress(OSError):  # the parent is gone, and its folder
+            _mark(os.getpid()).touch()
         loop.call_soon_threadsafe(loop.call_later, max(seconds, SIBLINGS), close, number)
 
     def close(number: int) -> None:
@@ -102,8 +104,19 @@ def _mark(process: int) -> Path:
 
 
 def _all_drain() -> bool:
-    workers = psutil.Process(os.getppid()).children()
-    return all(_mark(worker.pid).exists() for worker in workers if worker.status() != psutil.STATUS_ZOMBIE)
+    """Whether all workers of this server were told to end; where there is one alone, that cannot be told apart."""
+    try:
+        children = psutil.Process(os.getppid()).children()
+    except psutil.Error:  # it is gone
+        return True
+    return all(_mark(child.pid).exists() for child in children if _is_worker(child))
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return WORKER in process.cmdline()  # empty of one that has ended
+    except psutil.Error:
+        return False
 
 
 def _listening(handler: object) -> Iterable[socket.socket]:

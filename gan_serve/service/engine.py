@@ -36,7 +36,19 @@ ENCODED_AT_ONCE = 16  # images that a drawing thread encodes itself; more would 
 class Job:
     """The images of one request on their way: waiting, being drawn, drawn."""
 
-    __slots__ = ("encode", "format", "future", "generator", "loop", "pixels", "plan", "started", "submitted", "to_draw")
+    __slots__ = (
+        "encode",
+        "failed",
+        "format",
+        "future",
+        "generator",
+        "loop",
+        "pixels",
+        "plan",
+        "started",
+        "submitted",
+        "to_draw",
+    )
 
     def __init__(self, generator: Generator, plan: Plan, encode: Callable[[Samples], object], format: str) -> None:
         self.generator = generator
@@ -49,6 +61,7 @@ class Job:
         self.started = 0  # images that drawing threads have taken
         self.to_draw = len(plan)  # images that are not drawn yet
         self.pixels: UInt8Array | None = None
+        self.failed = False  # known before the event loop knows it: the rest is not drawn
 
 
 class Piece(NamedTuple):
@@ -152,7 +165,7 @@ class Engine:
         while self._jobs and room:
             job = self._jobs.popleft()
             left = len(job.plan) - job.started
-            if job.future.cancelled():
+            if job.failed or job.future.done():
                 self._untaken -= left
             elif batch and job.generator is not batch[0].job.generator:
                 others.append(job)
@@ -215,7 +228,7 @@ class Engine:
 
 
 def _encode(job: Job) -> None:
-    if job.future.cancelled():
+    if job.failed or job.future.done():
         return
     started = time.perf_counter()
     try:
@@ -231,6 +244,8 @@ def _encode(job: Job) -> None:
 
 def _settle(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
     """Hand results to the event loop that waits for them."""
+    for job, _, error in outcomes:
+        job.failed = error is not None
     loop = outcomes[0][0].loop
     if not loop.is_closed():
         loop.call_soon_threadsafe(_wake, outcomes)

@@ -5,6 +5,7 @@ Imported by the service only, after BentoML has said where the counts of its pro
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -38,4 +39,5 @@ def forget_the_dead() -> None:
     for file in Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", os.devnull)).glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
         if not psutil.pid_exists(process):
-            multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+            with contextlib.suppress(FileNotFoundError):  # another worker was first
+                multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]

@@ -57,6 +57,11 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
     components = document["components"]
     components["schemas"] |= answers["$defs"]
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own way to refuse, which is not used here
+        components["schemas"].pop(name, None)
+    for operation in (methods["get"] for methods in document["paths"].values() if "get" in methods):
+        operation["responses"].pop("422", None)
+    document["paths"] |= {path: {"get": _probe(*described)} for path, described in _PROBES.items()}
     document["security"] = [{}, {"key": []}]  # a key where the operator set one
     plain = next((model.name for model in models), "fashion-dcgan")
     conditional = next((model.name for model in models if model.c_dim), None)
@@ -86,6 +91,24 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
         if path != "/condition" or conditional:  # no example where no model here has labels
             operation["requestBody"]["content"]["application/json"]["examples"] = given
     return document
+
+
+_PROBES = {
+    "/livez": ("Whether the server runs.", "It does."),
+    "/readyz": ("Whether every loaded model drew its golden sample, and the server is not about to stop.", "Yes."),
+    "/metrics": ("Counts and times for Prometheus.", "Lines of text."),
+}
+
+
+def _probe(summary: str, answer: str) -> dict[str, Any]:
+    refused = {"$ref": _REFERENCE.format(model="ErrorBody")}
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": answer, "content": {"text/plain": {"schema": {"type": "string"}}}},
+            "default": {"description": "No.", "content": {"application/json": {"schema": refused}}},
+        },
+    }
 
 
 def _example(summary: str, **value: Any) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import signal
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gan_serve.service import logs
 from gan_serve.service.errors import ERROR_HEADER, ErrorDetail
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers, beyond the first packet
@@ -32,6 +33,7 @@ class Protocol(HttpToolsProtocol):
     _begun = False
     _unread = 0  # bytes of answers, at the last look
     _waiting: asyncio.TimerHandle | None = None
+    _watching: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for the first request."""
@@ -41,6 +43,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._wait_no_more()
+        if self._watching is not None:
+            self._watching.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -59,15 +63,12 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:
             super().on_header(name, value)
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close what asks nothing, and cut off who does not read the answer."""
-        unread, self._unread = self._unread, self.transport.get_write_buffer_size()
-        if not self._unread:
-            super().timeout_keep_alive_handler()
-        elif self._unread == unread:
-            self.transport.abort()
-        else:
-            self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+    def on_response_complete(self) -> None:
+        """Watch whether the answer is read."""
+        super().on_response_complete()
+        self._unread = self.transport.get_write_buffer_size()
+        if self._unread and self._watching is None:
+            self._watching = self.loop.call_later(HEAD_SECONDS, self._watch)
 
     def on_message_begin(self) -> None:
         """Begin to wait for the end of the head."""
@@ -100,6 +101,15 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:  # else an answer is under way: a pipelined request waits
             self.transport.close()
 
+    def _watch(self) -> None:
+        """Cut off who reads nothing of an answer: closing would wait for it to be read."""
+        self._watching = None
+        before, self._unread = self._unread, self.transport.get_write_buffer_size()
+        if self._unread and self._unread == before:
+            self.transport.abort()
+        elif self._unread:
+            self._watching = self.loop.call_later(HEAD_SECONDS, self._watch)
+
     def _refuse(self, status: str, detail: ErrorDetail) -> None:
         """Answer without the app, and close."""
         body = json.dumps({"error": detail.model_dump()}).encode()
@@ -119,3 +129,5 @@ def install() -> None:
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)  # it handles its signals itself
     if isinstance(server, uvicorn.Server):
         server.config.http_protocol_class = Protocol
+    else:
+        logs.service.warning("Not run by uvicorn as we know it: the head of a request has no bound in size or time.")

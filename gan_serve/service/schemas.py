@@ -74,8 +74,6 @@ class DrawingRequest(BaseModel):
     def _explained(cls, error: ValidationError) -> InvalidRequest:
         """The first thing that is wrong with the fields, in one sentence."""
         first = error.errors(include_url=False)[0]
-        if not first["loc"]:  # no field has it: half of a surrogate pair in a name
-            return InvalidRequest("The name of a field is not text.", f"There are: {', '.join(cls.model_fields)}.")
         field = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             hint = nearest(field[:200], cls.model_fields) or f"There are: {', '.join(cls.model_fields)}."

@@ -50,12 +50,13 @@ def serve(
         UnknownModel, InvalidCheckpoint, HubError: a model is not there. InvalidOption: a model has no such precision,
         or there is no such device. ServiceError: the port is in use, the host unknown, or a setting makes no sense.
     """
-    given = {"precision": precision, "device": device, "workers": workers, "lazy": lazy, "memory": memory}
-    settings = Settings.from_environment()
-    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    settings = Settings.from_environment().changed(
+        precision=precision, device=device, workers=workers, lazy=lazy, memory=memory
+    )
     files = what_a_server_uses(settings.precision, settings.device)
     # Absolute, since BentoML may work in another folder. What lies on the Hub is fetched now, and by no request.
-    directories = [resolve(model, files=files).resolve() for model in (*models,) or settings.models]
+    wanted = dict.fromkeys([*models] or settings.models)
+    directories = [resolve(model, files=files).resolve() for model in wanted]
     configs = [read_config(directory) for directory in directories or map(resolve, list_models())]
     if not configs:
         raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")

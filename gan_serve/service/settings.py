@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -72,9 +73,11 @@ class Settings(BaseModel):
     @field_validator("models", "cors_origins", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        if not isinstance(value, str):
+            return value
+        if value.startswith("["):  # as_environment: a path may hold a comma
+            return tuple(json.loads(value))
+        return tuple(part.strip() for part in value.split(",") if part.strip())
 
     @field_validator("api_key")
     @classmethod
@@ -112,6 +115,20 @@ class Settings(BaseModel):
                 f"{variables[name]} cannot be {shown}.", f"It means: {cls.model_fields[name].description}."
             ) from error
 
+    def changed(self, **given: object) -> Self:
+        """These settings with others for those that are not None.
+
+        Raises:
+            ServiceError: a value that makes no sense.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            return self.model_validate(dict(self) | given)
+        except ValidationError as error:
+            name = str(error.errors()[0]["loc"][0])
+            meaning = type(self).model_fields[name].description
+            raise ServiceError(f"{name} cannot be {given[name]!r}.", f"It means: {meaning}.") from error
+
     def as_environment(self) -> dict[str, str]:
         """The environment variables that give these settings."""
         return {PREFIX + name.upper(): _as_text(getattr(self, name)) for name in type(self).model_fields}
@@ -133,5 +150,5 @@ def available_cores() -> int:
 
 def _as_text(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(value)
+        return json.dumps(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

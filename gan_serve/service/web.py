@@ -10,6 +10,8 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from gan_serve.service.answers import not_modified
+
 FOLDER = Path(__file__).parent / "web"
 PAGE = "index.html"
 POLICY = (
@@ -20,13 +22,13 @@ POLICY = (
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 def page(request: Request) -> Response:
     """The explorer page."""
     return _file(request, PAGE)
 
 
-@router.get("/web/{name}")
+@router.api_route("/web/{name}", methods=["GET", "HEAD"])
 def part(request: Request, name: str) -> Response:
     """A script, style or picture of the page."""
     return _file(request, name)
@@ -39,6 +41,6 @@ def _file(request: Request, name: str) -> Response:
     content = (FOLDER / name).read_bytes()
     tag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
     headers = {"Content-Security-Policy": POLICY, "ETag": tag, "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == tag:
+    if not_modified(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=mimetypes.guess_type(name)[0], headers=headers)

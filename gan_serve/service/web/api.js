@@ -14,10 +14,11 @@ export class ApiError extends Error {
 export class Api {
   #askForKey;
   #onWait;
+  #key = rememberedKey();
 
   /**
    * @param {(refused: boolean) => Promise<string>} askForKey asks a person; `refused`: the last one was not accepted
-   * @param {(error: ApiError, seconds: number) => void} onWait tells a person, once a second, that it waits
+   * @param {(text: string) => void} onWait tells a person, once a second, that it waits; a call may have its own
    */
   constructor({ askForKey, onWait }) {
     this.#askForKey = askForKey;
@@ -26,27 +27,27 @@ export class Api {
 
   /** Whether the server wanted a key. */
   get hasKey() {
-    return sessionStorage.getItem(KEY) !== null;
+    return this.#key !== null;
   }
 
   /** GET a path and read its JSON. */
-  async get(path, signal) {
-    return (await this.#send(path, { signal })).json();
+  async get(path, onWait) {
+    return (await this.#send(path, { onWait })).json();
   }
 
   /** POST a body and read JSON. */
   async post(path, body, signal) {
-    return (await this.#post(path, body, signal)).json();
+    return (await this.#post(path, body, { signal })).json();
   }
 
   /** POST a body and take the answer as a file. */
-  async file(path, body, signal) {
-    return (await this.#post(path, body, signal)).blob();
+  async file(path, body, onWait) {
+    return (await this.#post(path, body, { onWait })).blob();
   }
 
   /** POST a body and yield the objects of an ndjson answer as they come. An error in it is thrown. */
   async *lines(path, body, signal) {
-    const answer = await this.#post(path, body, signal);
+    const answer = await this.#post(path, body, { signal });
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
@@ -62,20 +63,20 @@ export class Api {
     }
   }
 
-  #post(path, body, signal) {
+  #post(path, body, options) {
     return this.#send(path, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
-      signal,
+      ...options,
     });
   }
 
   /** Send until there is an answer: asks for a key where one is wanted, waits where the server says how long. */
-  async #send(path, options) {
+  async #send(path, { onWait = this.#onWait, ...options }) {
     let waits = 0;
     for (;;) {
-      const key = sessionStorage.getItem(KEY);
+      const key = this.#key;
       const headers = key === null ? options.headers : { ...options.headers, Authorization: `Bearer ${key}` };
       // Relative, so that the page also works behind a proxy that puts it under a path.
       const answer = await fetch(path, { ...options, headers }).catch(throwUnreachable(options.signal));
@@ -85,7 +86,7 @@ export class Api {
         await this.#renewKey(key);
       } else if (error.retryAfter !== null && waits < MOST_WAITS) {
         waits += 1;
-        await this.#wait(error, options.signal);
+        await wait(error, onWait, options.signal);
       } else {
         throw error;
       }
@@ -94,9 +95,10 @@ export class Api {
 
   /** Ask once, however many requests were refused with the same key. */
   async #renewKey(refused) {
-    if (sessionStorage.getItem(KEY) !== refused) return;
+    if (this.#key !== refused) return;
     this.asking ??= this.#ask(refused !== null).finally(() => (this.asking = null));
-    sessionStorage.setItem(KEY, await this.asking);
+    this.#key = await this.asking;
+    rememberKey(this.#key);
   }
 
   /** A key that can stand in a header; any other is none that a server has. */
@@ -104,13 +106,30 @@ export class Api {
     const key = await this.#askForKey(refused);
     return /^[\x21-\x7e]+( +[\x21-\x7e]+)*$/.test(key) ? key : this.#ask(true);
   }
+}
 
-  async #wait(error, signal) {
-    for (let seconds = Math.max(1, error.retryAfter); seconds > 0; seconds -= 1) {
-      this.#onWait(error, seconds);
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      signal?.throwIfAborted();
-    }
+async function wait(error, onWait, signal) {
+  for (let seconds = Math.max(1, error.retryAfter); seconds > 0; seconds -= 1) {
+    onWait(`${error.message} Trying again in ${seconds} s…`);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    signal?.throwIfAborted();
+  }
+}
+
+/** Storage can be forbidden; a key is then asked for again after a reload. */
+function rememberedKey() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
+function rememberKey(key) {
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch {
+    // As above.
   }
 }
 

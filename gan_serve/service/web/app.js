@@ -11,7 +11,7 @@ import { LabelsView } from "./labels.js";
 import { Problem, Status } from "./notices.js";
 import { pageRequest, sheetRequest, walkRequest } from "./requests.js";
 import { pageFrom } from "./seeds.js";
-import { Store } from "./state.js";
+import { Store, asksForLabels, withoutLabels } from "./state.js";
 import { wireTabs } from "./tabs.js";
 import { Takeaway } from "./takeaway.js";
 import { Tray } from "./tray.js";
@@ -26,7 +26,7 @@ const status = new Status($("status"));
 const problem = new Problem($("problem"));
 const api = new Api({
   askForKey,
-  onWait: (error, seconds) => status.busy(`${error.message} Trying again in ${seconds} s…`),
+  onWait: (text) => status.busy(text),
 });
 const images = new Images(api);
 const parts = { api, images, store, status, problem, retry, limits: () => limits, model: currentModel };
@@ -37,7 +37,7 @@ const views = {
   walk: new WalkView($("view-walk"), parts),
   labels: new LabelsView($("view-labels"), parts),
 };
-const takeaway = new Takeaway($("takeaway"), parts);
+const takeaway = new Takeaway($("takeaway"), api);
 const tray = new Tray($("tray"), parts);
 const detail = new Detail($("detail"), parts);
 const markTab = wireTabs(document.querySelector(".stage-bar .tabs"), (tab) =>
@@ -64,8 +64,9 @@ async function start() {
   controls.setModels(models, choose);
   document.body.classList.remove("starting");
   const first = models.find((model) => model.ready) ?? models[0];
-  const seeds = location.hash ? store.get().seeds : pageFrom(0, Math.min(FIRST_PAGE, limits.max_images));
-  store.set({ model: store.get().model || first?.name || "", seeds }, { replace: true });
+  const { model, seeds } = store.get();
+  const firstPage = pageFrom(0, Math.min(FIRST_PAGE, limits.max_images));
+  store.set({ model: model || first?.name || "", seeds: seeds || firstPage }, { replace: true });
   render(store.get());
 }
 
@@ -91,6 +92,10 @@ function currentModel() {
 function render(state, before = state) {
   const model = currentModel();
   if (before.view !== state.view || before.model !== state.model) problem.clear();
+  if (asksForLabels(state) && models.includes(model) && model.ready && !model.c_dim) {
+    store.set(withoutLabels(state), { replace: true });
+    return;
+  }
   controls.update(state, model);
   showTabs(state, model);
   for (const [name, view] of Object.entries(views)) {
@@ -130,7 +135,7 @@ function showTakeaway(state, model) {
     const request = {
       grid: pageRequest,
       walk: walkRequest,
-      labels: (page) => sheetRequest(page, model.class_names),
+      labels: (page) => sheetRequest(page, model.class_names, limits.max_images),
     }[state.view](state);
     takeaway.update(request, model.precision);
   } catch {

@@ -129,7 +129,9 @@ export class Controls {
     this.#aboutOf = model;
     $("about-body").replaceChildren(h("p", { class: "hint" }, "…"));
     try {
-      const about = await this.#api.get(`models/${encodeURIComponent(model)}`);
+      const about = await this.#api.get(`models/${encodeURIComponent(model)}`, (text) =>
+        $("about-body").replaceChildren(h("p", { class: "hint" }, text)),
+      );
       if (this.#aboutOf === model) $("about-body").replaceChildren(facts(about));
     } catch (error) {
       this.#aboutOf = null;

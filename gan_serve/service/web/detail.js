@@ -30,7 +30,7 @@ export class Detail {
     const alert = h("div", { role: "alert" });
     this.#problem = new Problem(alert);
     const takeaway = h("section", { class: "takeaway", "aria-label": "Take it with you" });
-    this.#takeaway = new Takeaway(takeaway, { api: parts.api, problem: this.#problem });
+    this.#takeaway = new Takeaway(takeaway, parts.api);
     const close = h(
       "button",
       { type: "button", class: "quiet icon-only close", "aria-label": "Close" },
@@ -140,9 +140,10 @@ export class Detail {
 
   /** The seed beside this one on the page, if there is one. */
   #neighbour(by) {
-    const { seeds, open } = this.#parts.store.get();
+    const { store, limits } = this.#parts;
+    const { seeds, open } = store.get();
     try {
-      const page = parseSeeds(seeds);
+      const page = parseSeeds(seeds, limits().max_images);
       return page.includes(open.seed) ? page[page.indexOf(open.seed) + by] : undefined;
     } catch {
       return undefined;

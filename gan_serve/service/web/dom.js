@@ -105,6 +105,14 @@ export function makeTabStop(container, selector, item) {
   for (const other of container.querySelectorAll(selector)) other.tabIndex = other === item ? 0 : -1;
 }
 
+/** Rebuild a list by `render`; where the focus was on one of its buttons, it goes to the one that stands there now. */
+export function keepFocus(list, render) {
+  const at = [...list.querySelectorAll("button")].indexOf(document.activeElement);
+  render();
+  const buttons = list.querySelectorAll("button");
+  if (at >= 0) buttons[Math.min(at, buttons.length - 1)]?.focus();
+}
+
 /** Put text on the clipboard; the old way where the page was not loaded over HTTPS or from this machine. */
 export async function copyText(text) {
   if (navigator.clipboard) {
@@ -130,14 +138,21 @@ export function copyButton(name, text, attributes = {}) {
 /** Make an existing button copy what `text()` gives; `said` holds its words. */
 export function wireCopy(button, said, text) {
   const name = said.textContent;
+  const heard = h("span", { class: "off-screen", "aria-live": "polite" });
+  const say = (words) => {
+    said.textContent = words || name;
+    heard.textContent = words;
+    button.classList.toggle("said", Boolean(words));
+  };
   button.addEventListener("click", async () => {
+    button.after(heard);
     try {
       await copyText(text());
-      said.textContent = "Copied";
+      say("Copied");
     } catch {
-      said.textContent = "Not allowed";
+      say("Not allowed");
     }
-    setTimeout(() => (said.textContent = name), 1600);
+    setTimeout(() => say(""), 1600);
   });
 }
 

@@ -6,7 +6,7 @@
  * @property {object} receipt
  */
 
-const MOST_KEPT = 6000; // a few MB
+const MOST_KEPT = 50_000_000; // characters of their URLs, a byte each
 
 /** @returns {Image} of an entry of the server's JSON */
 export function toImage({ png, receipt }) {
@@ -16,6 +16,7 @@ export function toImage({ png, receipt }) {
 export class Images {
   #api;
   #kept = new Map();
+  #size = 0;
   #digests = new Map();
 
   constructor(api) {
@@ -66,7 +67,12 @@ export class Images {
     const { digest } = entries[0].receipt;
     const known = this.#digests.get(model);
     const isSame = known === undefined || known === digest;
-    if (!isSame || this.#kept.size + cells.length > MOST_KEPT) this.#kept.clear();
+    const size = entries.reduce((sum, { png }) => sum + png.length, 0);
+    if (!isSame || this.#size + size > MOST_KEPT) {
+      this.#kept.clear();
+      this.#size = 0;
+    }
+    this.#size += size;
     this.#digests.set(model, digest);
     entries.forEach((entry, index) => this.#kept.set(keyOf(...cells[index]), toImage(entry)));
     return isSame;

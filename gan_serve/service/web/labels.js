@@ -1,8 +1,7 @@
 /** The sheet of labels: one latent a column, one label a row. What a label means, with all else held still. */
 
 import { BLANK, arrowKeys, h, latest, makeTabStop } from "./dom.js";
-import { SHEET_LABELS, SHEET_SEEDS } from "./requests.js";
-import { parseSeeds } from "./seeds.js";
+import { sheetOf } from "./requests.js";
 
 export class LabelsView {
   #root;
@@ -42,8 +41,7 @@ export class LabelsView {
   async #draw(state, model, signal) {
     const { status, problem, images, retry, limits } = this.#parts;
     try {
-      const seeds = parseSeeds(state.seeds, limits().max_images).slice(0, SHEET_SEEDS);
-      const labels = model.class_names.slice(0, SHEET_LABELS);
+      const { seeds, labels } = sheetOf(state, model.class_names, limits().max_images);
       this.#makeSheet(seeds, labels, model);
       this.#root.ariaBusy = "true";
       status.busy("Drawing each label…");

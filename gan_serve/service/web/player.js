@@ -16,6 +16,9 @@ export class Player {
   #timer = null;
   #onFrame;
 
+  /** Whether a person stopped it: the next walk, of other settings, then waits too. */
+  isHeld = false;
+
   #image = h("img", { class: "pixelated", alt: "" });
   #slider = h("input", { type: "range", min: "0", value: "0", "aria-label": "Frame", disabled: true });
   #button = h("button", { type: "button", class: "primary icon-only", "aria-label": "Play", disabled: true });
@@ -26,10 +29,10 @@ export class Player {
   constructor(onFrame) {
     this.#onFrame = onFrame;
     this.#slider.addEventListener("input", () => {
-      this.pause();
+      this.#hold();
       this.#show(Number(this.#slider.value));
     });
-    this.#button.addEventListener("click", () => (this.#timer ? this.pause() : this.play()));
+    this.#button.addEventListener("click", () => (this.#timer ? this.#hold() : this.play()));
     this.#drawButton();
     this.screen = h("div", { class: "screen" }, this.#image);
     this.transport = h(
@@ -68,6 +71,7 @@ export class Player {
   }
 
   play() {
+    this.isHeld = false;
     this.#timer ??= setInterval(() => this.#step(), 1000 / FRAMES_PER_SECOND);
     this.#drawButton();
   }
@@ -76,6 +80,11 @@ export class Player {
     clearInterval(this.#timer);
     this.#timer = null;
     this.#drawButton();
+  }
+
+  #hold() {
+    this.pause();
+    this.isHeld = true;
   }
 
   /** While frames are still coming it waits at the last one. */

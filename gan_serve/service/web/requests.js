@@ -2,8 +2,8 @@
 
 import { parseSeeds, seedsAsText } from "./seeds.js";
 
-export const SHEET_SEEDS = 8;
-export const SHEET_LABELS = 40;
+const SHEET_SEEDS = 8;
+const SHEET_LABELS = 40;
 
 /**
  * @typedef {object} Request
@@ -45,13 +45,26 @@ export function walkRequest(state) {
   return { path: "interpolate", body: { ...body, ...common(state) }, formats: ["gif", "webp", "png", "npz"] };
 }
 
-/** @returns {Request} for the sheet of labels. `classNames`: those of the model; a sheet shows the first of many. */
-export function sheetRequest(state, classNames) {
-  const seeds = seedsAsText(parseSeeds(state.seeds).slice(0, SHEET_SEEDS));
-  const labels = classNames.length > SHEET_LABELS && { labels: classNames.slice(0, SHEET_LABELS) };
+/**
+ * The seeds and labels of a sheet: the first of many, and no more images than the server draws at once.
+ *
+ * @param {string[]} classNames those of the model
+ * @param {number} most images
+ * @returns {{seeds: number[], labels: string[]}}
+ */
+export function sheetOf(state, classNames, most) {
+  const labels = classNames.slice(0, Math.min(SHEET_LABELS, most));
+  const columns = Math.min(SHEET_SEEDS, Math.floor(most / labels.length));
+  return { seeds: parseSeeds(state.seeds, most).slice(0, columns), labels };
+}
+
+/** @returns {Request} for the sheet of labels; parameters as for sheetOf */
+export function sheetRequest(state, classNames, most) {
+  const { seeds, labels } = sheetOf(state, classNames, most);
+  const some = labels.length < classNames.length && { labels };
   return {
     path: "condition",
-    body: { model: state.model, seeds, ...labels, ...common({ ...state, label: null }) },
+    body: { model: state.model, seeds: seedsAsText(seeds), ...some, ...common({ ...state, label: null }) },
     formats: ["png", "npz", "zip"],
     row: classNames[0],
   };

@@ -3,7 +3,7 @@
  *
  * @typedef {object} State
  * @property {string} model
- * @property {string} seeds the page, as text that the server takes: "0-31"
+ * @property {string} seeds the page, as text that the server takes: "0-31"; empty: the first page
  * @property {?string} label a class name; null: the seed decides
  * @property {number} truncation 0 to 1
  * @property {"grid"|"walk"|"labels"} view
@@ -19,7 +19,7 @@ import { parseSeeds, seedsAsText } from "./seeds.js";
 const VIEWS = ["grid", "walk", "labels"];
 const DEFAULTS = Object.freeze({
   model: "",
-  seeds: "0-31",
+  seeds: "",
   label: null,
   truncation: 1,
   view: "grid",
@@ -65,6 +65,22 @@ export function parseState(hash) {
   };
 }
 
+/** Whether a state needs a model that has labels. */
+export function asksForLabels({ label, view, open }) {
+  return label !== null || view === "labels" || Boolean(open && open.label !== null);
+}
+
+/** @returns {State} the same for a model that has none: a link for another model may name one */
+export function withoutLabels(state) {
+  const { view, open } = state;
+  return {
+    ...state,
+    label: null,
+    view: view === "labels" ? "grid" : view,
+    open: open && { ...open, label: null },
+  };
+}
+
 function numberFrom(text, low, high, otherwise) {
   const number = text === null || text.trim() === "" ? NaN : Number(text);
   return number >= low && number <= high ? number : otherwise;
@@ -89,7 +105,8 @@ export class Store {
     addEventListener("popstate", () => {
       this.#isGoingBack = false;
       const read = parseState(location.hash);
-      const state = { ...read, model: read.model || this.#state.model };
+      const { model, seeds } = this.#state;
+      const state = { ...read, model: read.model || model, seeds: read.seeds || seeds };
       if (formatState(state) !== formatState(this.#state)) {
         this.#become(state);
       }

@@ -1,6 +1,7 @@
 /** Files to download, and the same request in code. Stands under the page, and beside an image that is open. */
 
 import { copyButton, h, saveFile } from "./dom.js";
+import { Problem, Status } from "./notices.js";
 import { LANGUAGES, fileName } from "./requests.js";
 import { wireTabs } from "./tabs.js";
 
@@ -11,24 +12,36 @@ const NOTES = {
   CLI: "Draws on your own machine. A model that is not in the package goes by its directory.",
 };
 
+// The server's own hint is for programs.
+const TOO_MANY = {
+  sample: "Show fewer seeds.",
+  condition: "Show fewer seeds.",
+  interpolate: "Take fewer key images, or fewer frames between them.",
+};
+
 export class Takeaway {
   #api;
-  #problem;
   #request;
   #server;
   #language = "Python";
   #downloads = h("div", { class: "row downloads" });
   #code = h("code");
   #note = h("span", { class: "hint" });
+  #alert = h("div", { "aria-live": "assertive" });
+  #status;
+  #problem;
   #mark;
 
   /**
    * @param {HTMLElement} root
-   * @param {{api: import("./api.js").Api, problem: import("./notices.js").Problem}} parts
+   * @param {import("./api.js").Api} api
    */
-  constructor(root, { api, problem }) {
+  constructor(root, api) {
     this.#api = api;
-    this.#problem = problem;
+    // Beside the buttons: the page's own may be out of sight, or behind a dialog.
+    const status = h("span", { class: "status", "aria-live": "polite" });
+    this.#status = new Status(status);
+    this.#problem = new Problem(this.#alert);
     const panel = h("pre", { role: "tabpanel", tabindex: "0", "aria-label": "Code" }, this.#code);
     const tabs = Object.keys(LANGUAGES).map((name) =>
       h("button", { type: "button", role: "tab", "data-language": name }, name),
@@ -40,7 +53,8 @@ export class Takeaway {
     });
     this.#mark = () => mark(tabs.find((tab) => tab.dataset.language === this.#language));
     root.append(
-      this.#downloads,
+      h("div", { class: "row" }, this.#downloads, status),
+      this.#alert,
       h(
         "div",
         { class: "code" },
@@ -62,6 +76,7 @@ export class Takeaway {
    * @param {?{url: string}} image where it is one that is already here
    */
   update(request, precision, image = null) {
+    if (JSON.stringify(request) !== JSON.stringify(this.#request)) this.#problem.clear();
     this.#request = request;
     this.#server = {
       origin: document.baseURI.replace(/[?#].*/, "").replace(/\/$/, ""),
@@ -93,13 +108,19 @@ export class Takeaway {
 
   async #download(button, format, name) {
     const { path, body } = this.#request;
-    button.disabled = true;
+    if (button.ariaDisabled) return;
+    button.ariaDisabled = "true"; // "disabled" would take the focus away
+    this.#problem.clear();
+    this.#status.busy("Preparing the file…");
     try {
-      saveFile(await this.#api.file(path, { ...body, format }), name);
+      saveFile(await this.#api.file(path, { ...body, format }, (text) => this.#status.busy(text)), name);
     } catch (error) {
-      this.#problem.show(error);
+      const hint = error.code === "too_many_images" ? TOO_MANY[path] : error.hint;
+      this.#problem.show({ message: error.message, hint, code: error.code });
+      this.#alert.scrollIntoView({ block: "nearest" });
     }
-    button.disabled = false;
+    this.#status.say("");
+    button.ariaDisabled = null;
   }
 
   #render() {

@@ -1,28 +1,42 @@
 /** The picks, at hand below the grid: in their order, each can be taken out; and the way to the walk. */
 
-import { ICONS, h, icon, latest } from "./dom.js";
+import { $, ICONS, h, icon, keepFocus, latest } from "./dom.js";
 import { parseSeeds } from "./seeds.js";
 
 export class Tray {
   #root;
   #parts;
   #run = latest();
+  #picks = h("ol", { class: "tray-picks" });
+  #hint = h("span", { class: "tray-hint" });
+  #walk;
 
   constructor(root, parts) {
     this.#root = root;
     this.#parts = parts;
-    root.addEventListener("click", ({ target }) => {
+    const { store } = parts;
+    const walk = () => store.set({ view: "walk" });
+    this.#walk = h("button", { type: "button", class: "primary", id: "start-walk", onclick: walk }, "Walk");
+    root.append(
+      this.#picks,
+      this.#hint,
+      h("button", { type: "button", class: "quiet", onclick: () => store.set({ picks: [] }) }, "Clear"),
+      this.#walk,
+    );
+    this.#picks.addEventListener("click", ({ target }) => {
       const seed = target.closest("[data-seed]")?.dataset.seed;
-      if (seed !== undefined) parts.store.togglePick(Number(seed));
+      if (seed !== undefined) store.togglePick(Number(seed));
     });
   }
 
   update(state) {
+    const hadFocus = this.#root.contains(document.activeElement);
     this.#root.hidden = state.view === "walk" || state.picks.length === 0;
+    if (this.#root.hidden && hadFocus) $("stage").focus({ preventScroll: true });
     document.body.classList.toggle("has-tray", !this.#root.hidden);
     if (this.#root.hidden) return;
     this.#render(state);
-    const seeds = state.picks.filter((seed) => !isOnPage(seed, state));
+    const seeds = state.picks.filter((seed) => !isOnPage(seed, state, this.#parts.limits().max_images));
     this.#run(async (signal) => {
       try {
         await this.#parts.images.draw({ ...state, seeds }, signal);
@@ -34,28 +48,12 @@ export class Tray {
   }
 
   #render(state) {
-    const { store } = this.#parts;
     const enough = state.picks.length >= 2;
-    this.#root.replaceChildren(
-      h(
-        "ol",
-        { class: "tray-picks" },
-        state.picks.map((seed) => this.#pick(seed, state)),
-      ),
-      h("span", { class: "tray-hint" }, enough ? "" : "Pick one more"),
-      h("button", { type: "button", class: "quiet", onclick: () => store.set({ picks: [] }) }, "Clear"),
-      h(
-        "button",
-        {
-          type: "button",
-          class: "primary",
-          id: "start-walk",
-          disabled: !enough,
-          onclick: () => store.set({ view: "walk" }),
-        },
-        "Walk",
-      ),
+    keepFocus(this.#picks, () =>
+      this.#picks.replaceChildren(...state.picks.map((seed) => this.#pick(seed, state))),
     );
+    this.#hint.textContent = enough ? "" : "Pick one more";
+    this.#walk.disabled = !enough;
   }
 
   /** A pick; its picture is there once it was drawn. */
@@ -79,9 +77,9 @@ export class Tray {
 }
 
 /** Whether the grid draws it anyway; picks of other pages, as a link may hold, are a request of their own. */
-function isOnPage(seed, { view, seeds }) {
+function isOnPage(seed, { view, seeds }, most) {
   try {
-    return view === "grid" && parseSeeds(seeds).includes(seed);
+    return view === "grid" && parseSeeds(seeds, most).includes(seed);
   } catch {
     return false;
   }

@@ -1,7 +1,7 @@
 /** The walk through the picked seeds: its settings, its frames as they come, cancel and resume. */
 
 import { ApiError } from "./api.js";
-import { ICONS, debounce, h, icon, latest } from "./dom.js";
+import { ICONS, debounce, h, icon, keepFocus, latest } from "./dom.js";
 import { toImage } from "./images.js";
 import { FRAMES_PER_SECOND, Player } from "./player.js";
 import { walkRequest } from "./requests.js";
@@ -42,10 +42,12 @@ export class WalkView {
 
   update(state, model) {
     const isWalk = state.picks.length >= 2;
+    const hadFocus = this.#body.contains(document.activeElement);
     this.#empty.hidden = isWalk;
     this.#body.hidden = !isWalk;
     this.#showSettings(state, model);
     if (!isWalk) {
+      if (hadFocus) this.#empty.querySelector("button").focus();
       this.leave();
       this.#shown = null;
       this.#parts.problem.clear();
@@ -61,6 +63,7 @@ export class WalkView {
   leave() {
     if (!this.#cancel.hidden) this.retry();
     this.player.pause();
+    this.player.isHeld = false;
     this.#run.cancel();
   }
 
@@ -71,7 +74,8 @@ export class WalkView {
   #begin(state, model) {
     this.#frames = this.#total = 0;
     this.player.begin(state);
-    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.player.play();
+    const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (!isCalm && !this.player.isHeld) this.player.play();
     this.#draw(state, model);
   }
 
@@ -222,7 +226,7 @@ export class WalkView {
     this.#stepsValue.textContent = String(steps);
     this.#loop.checked = loop;
     for (const input of this.#methods) input.checked = input.value === method;
-    this.#picks.replaceChildren(...picks.map(pickItem));
+    keepFocus(this.#picks, () => this.#picks.replaceChildren(...picks.map(pickItem)));
     const isBySeed = Boolean(model.c_dim) && label === null;
     this.#note.textContent = isBySeed
       ? "A walk holds one label: without a choice, that of its first seed."
