@@ -36,20 +36,6 @@ ENCODED_AT_ONCE = 16  # images that a drawing thread encodes itself; more would 
 class Job:
     """The images of one request on their way: waiting, being drawn, drawn."""
 
-    __slots__ = (
-        "encode",
-        "failed",
-        "format",
-        "future",
-        "generator",
-        "loop",
-        "pixels",
-        "plan",
-        "started",
-        "submitted",
-        "to_draw",
-    )
-
     def __init__(self, generator: Generator, plan: Plan, encode: Callable[[Samples], object], format: str) -> None:
         self.generator = generator
         self.plan = plan
