@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -99,7 +100,7 @@ def test_a_service_takes_models_of_the_hub_from_its_operator_only(hub, tiny, cap
     hub.publish("somebody/other", tiny)
     models = Models()
     models.load(Settings(models=(REPO, "somebody/missing"), device="cpu"))
-    assert models.get("tiny").name == "tiny"
+    assert asyncio.run(models.get("tiny")).name == "tiny"
     assert not models.ready
     with pytest.raises(InvalidCheckpoint) as error:
         models.get("missing")
