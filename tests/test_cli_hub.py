@@ -103,13 +103,13 @@ def test_a_service_takes_models_of_the_hub_from_its_operator_only(hub, tiny, cap
     assert asyncio.run(models.get("tiny")).name == "tiny"
     assert not models.ready
     with pytest.raises(InvalidCheckpoint) as error:
-        models.get("missing")
+        asyncio.run(models.get("missing"))
     assert error.value.message == "missing could not be loaded; the server's log says why."
     assert "no model somebody/missing on the Hub" in caplog.text
     hub.log.clear()
     for name in ("somebody/other", REPO, f"{REPO}@main"):
         with pytest.raises(UnknownModel, match="This server has no model"):
-            models.get(name)
+            asyncio.run(models.get(name))
     assert not hub.log
 
 
