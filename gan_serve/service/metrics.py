@@ -38,6 +38,15 @@ def forget_the_dead() -> None:
     """Drop the gauges of workers that were killed: they could not do it themselves, and would count for ever."""
     for file in Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", os.devnull)).glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
-        if not psutil.pid_exists(process):
+        if not _is_worker_of_ours(process):
             with contextlib.suppress(FileNotFoundError):  # another worker was first
                 multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+
+
+def _is_worker_of_ours(process: int) -> bool:
+    """Whether it lives, and its parent is ours: a number may be given again, and the dead may not be buried yet."""
+    try:
+        found = psutil.Process(process)
+        return found.ppid() == os.getppid() and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
