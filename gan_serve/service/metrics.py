@@ -47,6 +47,6 @@ def _is_worker_of_ours(process: int) -> bool:
     """Whether it lives, and its parent is ours: a number may be given again, and the dead may not be buried yet."""
     try:
         found = psutil.Process(process)
-        return found.ppid() == os.getppid() and found.status() != psutil.STATUS_ZOMBIE
+        return bool(found.ppid() == os.getppid() and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
