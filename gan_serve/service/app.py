@@ -119,28 +119,14 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
     async def sample(body: SampleRequest, request: Request) -> Response:
         """Draw images from seeds or latents."""
         generator = await models.get(body.model)
-        plan = generator.plan(
-            body.n,
-            seed=body.seed,
-            seeds=body.seeds,
-            latents=body.latents,
-            label=body.label,
-            truncation=body.truncation,
-        )
+        plan = generator.plan(body.n, label=body.label, **body.latent_options())
         return await answers.give(request, body, generator, plan)
 
     @app.post("/condition", response_class=Response, responses=_IMAGES)
     async def condition(body: ConditionRequest, request: Request) -> Response:
         """Draw the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
         generator = await models.get(body.model)
-        plan = generator.plan_condition(
-            body.n,
-            seed=body.seed,
-            seeds=body.seeds,
-            latents=body.latents,
-            labels=body.labels,
-            truncation=body.truncation,
-        )
+        plan = generator.plan_condition(body.n, labels=body.labels, **body.latent_options())
         return await answers.give(request, body, generator, plan)
 
     @app.post("/interpolate", response_class=Response, responses=_FRAMES)

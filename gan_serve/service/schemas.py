@@ -10,6 +10,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from gan_serve.errors import InvalidRequest, nearest
 from gan_serve.latents import MAX_SEEDS, SEED_END, WALK_METHODS
+from gan_serve.plan import LatentOptions
 from gan_serve.samples import FORMATS
 
 # Long enough for any name, too short to slow down the search for the nearest one.
@@ -100,6 +101,15 @@ class _LatentsRequest(DrawingRequest):
     def names_latents(self) -> bool:
         """See ``DrawingRequest``."""
         return not (self.seed is None and self.seeds is None and self.latents is None)
+
+    def latent_options(self) -> LatentOptions:
+        """Which latents are meant, as ``Planner.plan`` and ``plan_condition`` take it beside ``n``."""
+        return {
+            "seed": self.seed,
+            "seeds": self.seeds,
+            "latents": self.latents,
+            "truncation": self.truncation,
+        }
 
 
 class SampleRequest(_LatentsRequest):
