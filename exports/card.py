@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from gan_serve.checkpoint import PRECISION_FILES, Precision, TruncationSpace
+from gan_serve.exports.figures import figures_block, on_the_hub
 from gan_serve.exports.parity import Parity, spread
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.recipes import recipes
@@ -54,13 +55,9 @@ The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_d
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 
 ## Figures
-| metric | value |
-|---|---|
-{metrics}
+{figures}
 
-`mean_gradient` is sharpness and `pairwise_l1` diversity, in grey levels; compare `seeds` with `train`, the real images.
-They do not say whether an image makes sense.
-
+### ONNX beside torch
 ONNX in fp32 against torch over {seeds} seeds {times_labels}x {truncations} truncations x {batches} batch sizes: the
 largest difference of any pixel is {difference} grey level(s) of 255; the pixels of an image do not depend on its batch.
 
@@ -83,6 +80,7 @@ def model_card(
     shown: int,
     seconds: float,
     sizes: Mapping[Precision, int],
+    pictures: Collection[str] = (),
 ) -> str:
     """Write the card of a checkpoint from what was recorded of its run and measured of its files.
 
@@ -90,6 +88,7 @@ def model_card(
         name, license, config, info, parity, metrics, class_names, truncation_space: of the checkpoint and its run.
         shown: images that the discriminator saw. seconds: that it took.
         sizes: bytes of the file of each precision.
+        pictures: the names of the checkpoint's pictures beside samples.png; see ``figures_block``.
     """
     recipe = recipes()[config.recipe]
     return TEMPLATE.format(
@@ -119,7 +118,7 @@ def model_card(
         hours=seconds / 3600,
         machines=", then ".join(info.machines),
         ema=config.ema_kimg,
-        metrics="\n".join(f"| `{metric}` | {value} |" for metric, value in metrics.items()),
+        figures=figures_block(metrics, pictures),
         seeds=parity.seeds,
         truncations=len(parity.truncations),
         batches=len(parity.batch_sizes),
@@ -132,6 +131,7 @@ def _metadata(
 ) -> str:
     """What the Hub reads of a card: licence, library, tags, and the figures as results."""
     task = "unconditional-image-generation"
+    metrics = on_the_hub(metrics)
     data = ModelCardData(
         license=license,
         library_name="gan-serve",

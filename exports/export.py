@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from gan_serve.checkpoint import (
     digest_files,
     write_config,
 )
-from gan_serve.errors import ExportRefused, InvalidOption, RunError
+from gan_serve.errors import InvalidOption
 from gan_serve.exports.card import model_card
 from gan_serve.exports.graph import copy_of
 from gan_serve.exports.onnx import PixelGenerator, finished, torch_export
@@ -40,13 +40,9 @@ from gan_serve.files import check_new_directory, directory_atomically
 from gan_serve.images import UInt8Array, encode_png, grid
 from gan_serve.latents import latents_from_seeds
 from gan_serve.runtime import Session, draw, network_inputs, open_session
-from gan_serve.training.config import generator_arguments, read_config
 from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics
 from gan_serve.training.monitor import GRID_SEEDS
-from gan_serve.training.networks import build_generator
-from gan_serve.training.recorder import best_kimg
-from gan_serve.training.run import read_run_info
-from gan_serve.training.state import all_finite, load_snapshot, snapshot_path, snapshots
+from gan_serve.training.trained import load_trained
 
 GOLDEN_SEED = 0
 GATE_SEEDS = range(256)  # what int8 and fp16 are judged by
@@ -61,6 +57,7 @@ def export_run(
     name: str | None = None,
     license: str | None = None,
     snapshot: str | Path | None = None,
+    precisions: Collection[Precision] | None = None,
 ) -> Path:
     """Write the averaged generator of a run as a checkpoint.
 
@@ -70,25 +67,22 @@ def export_run(
         name: the checkpoint's name; that of ``out`` if None.
         license: SPDX name; that of the data where it is known, else ``other``.
         snapshot: one of the run's snapshots, or ``best``: the one with the best quality in the log; the last if None.
+        precisions: which files to make, ``fp32`` among them; each that is near enough if None.
 
     Raises:
         RunError: no run, or no snapshot that fits its config. ExportRefused: ONNX differs from torch. CannotWrite:
-        ``out`` exists, or the disk refuses.
+        ``out`` exists, or the disk refuses. InvalidOption: a name, a licence or a precision that cannot be.
     """
     run_dir, out = Path(run_dir), Path(out)
     check_new_directory(out)  # before all the work
+    precisions = _checked(precisions)
     name = name or out.resolve().name
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise InvalidOption(f"{license!r} is no name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InvalidOption(f"{name!r} is no name for a checkpoint.", "Use letters, digits, dots, dashes; give --name.")
-    info = read_run_info(run_dir)
-    config = read_config(run_dir / "config.json")
-    class_names = info.data.class_names if config.conditional else ()
-    state = load_snapshot(_snapshot(run_dir, snapshot))
-
-    arguments = generator_arguments(config, img_channels=info.data.img_channels, c_dim=len(class_names))
-    generator = _trained(build_generator(config.family, **arguments), state)
+    trained = load_trained(run_dir, snapshot)
+    generator, config, info, class_names = trained.generator, trained.config, trained.info, trained.class_names
     network, labels = PixelGenerator(generator), _labels_of(range(SAMPLE), len(class_names))
     license = license or info.data.license
 
@@ -98,7 +92,7 @@ def export_run(
         "gan_serve_version": __version__,
         "config_sha256": hashlib.sha256((run_dir / "config.json").read_bytes()).hexdigest(),
     }
-    files, parity, drawn = _certified(generator, labels, metadata)
+    files, parity, drawn = _certified(generator, labels, metadata, precisions)
     golden = {
         precision: _draw(content, network, [GOLDEN_SEED], labels and labels[:1])[0]
         for precision, content in files.items()
@@ -114,7 +108,7 @@ def export_run(
         (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         card = model_card(
             name, license, config, info, parity, metrics, class_names=class_names,
-            truncation_space=network.truncation_space, shown=state["shown"], seconds=state["seconds"],
+            truncation_space=network.truncation_space, shown=trained.shown, seconds=trained.seconds,
             sizes={precision: len(content) for precision, content in files.items()},
         )  # fmt: skip
         (directory / "README.md").write_text(card)
@@ -122,7 +116,7 @@ def export_run(
             format_version=FORMAT_VERSION,
             gan_serve_version=__version__,
             name=name,
-            architecture=Architecture(family=config.family, arguments=arguments),
+            architecture=Architecture(family=config.family, arguments=trained.arguments),
             z_dim=config.z_dim,
             c_dim=len(class_names),
             class_names=class_names,
@@ -139,28 +133,15 @@ def export_run(
     return out
 
 
-def _trained(generator: nn.Module, state: dict[str, Any]) -> nn.Module:
-    """The generator with the averaged weights of a snapshot, in eval mode."""
-    try:
-        generator.load_state_dict(state["ema"])
-    except (KeyError, RuntimeError) as error:
-        raise RunError(f"The snapshot does not fit the run's config: {error}", "Give the run it belongs to.") from error
-    if not all_finite(generator.state_dict()):
-        raise ExportRefused("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
-    return generator.eval()
-
-
-def _snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
-    """The snapshot that is meant; see ``export_run``."""
-    found = snapshots(run_dir)
-    if not found:
-        raise RunError(f"The run in {run_dir} has no snapshot yet.", "Train for at least one tick.")
-    if wanted != "best":
-        return Path(wanted) if wanted else found[-1]
-    kimg = best_kimg(run_dir)
-    if kimg is None:
-        raise RunError(f"The run in {run_dir} measured no quality.", "Leave --snapshot away to export its last one.")
-    return snapshot_path(run_dir, kimg)
+def _checked(precisions: Collection[Precision] | None) -> Collection[Precision]:
+    """The precisions that are wanted; see ``export_run``."""
+    wanted = tuple(PRECISION_FILES if precisions is None else precisions)
+    for precision in wanted:
+        if precision not in PRECISION_FILES:
+            raise InvalidOption.unknown("precision", precision, PRECISION_FILES)
+    if "fp32" not in wanted:
+        raise InvalidOption("A checkpoint has fp32: it is what the others are compared with.", "Add fp32.")
+    return wanted
 
 
 class _Certified(NamedTuple):
@@ -171,8 +152,10 @@ class _Certified(NamedTuple):
     drawn: UInt8Array
 
 
-def _certified(generator: nn.Module, labels: list[int] | None, metadata: dict[str, str]) -> _Certified:
-    """Export in fp32, and in the other precisions where they are near enough; see ``export_run`` for the errors."""
+def _certified(
+    generator: nn.Module, labels: list[int] | None, metadata: dict[str, str], wanted: Collection[Precision]
+) -> _Certified:
+    """Export in fp32, and in the wanted precisions that are near enough; see ``export_run`` for the errors."""
     network = PixelGenerator(generator)
     plain = torch_export(generator)
     fused = copy_of(plain)
@@ -181,7 +164,7 @@ def _certified(generator: nn.Module, labels: list[int] | None, metadata: dict[st
     parity = measure_parity(model, generator)
     drawn = _draw(model, network, range(SAMPLE), labels)
 
-    reduced, refused = _reduced(plain, network, drawn)
+    reduced, refused = _reduced(plain, network, drawn, wanted)
     files: dict[Precision, bytes] = {"fp32": model}
     for precision, each in reduced.items():
         files[precision] = finished(onnx.load_from_string(each.model), metadata | {"precision": precision})
@@ -190,29 +173,35 @@ def _certified(generator: nn.Module, labels: list[int] | None, metadata: dict[st
 
 
 def _reduced(
-    plain: onnx.ModelProto, network: PixelGenerator, drawn: UInt8Array
+    plain: onnx.ModelProto, network: PixelGenerator, drawn: UInt8Array, wanted: Collection[Precision]
 ) -> tuple[dict[Precision, Reduced], dict[Precision, str]]:
-    """The other precisions that hold the gate and draw a seed alike in every batch; and why the rest is refused.
+    """The other wanted precisions that hold the gate and draw a seed alike in every batch; and why the rest is refused.
 
     Args:
         plain: the generator as torch exports it.
         drawn: the images of fp32 for seeds from 0 on, uint8 [N, H, W, C].
     """
-    fused = copy_of(plain)
-    optimize(fused, "int8")
 
     def inputs(seeds: range) -> dict[str, Any]:
         return _inputs(network, seeds, _labels_of(seeds, network.c_dim))
 
     reference = drawn[: len(GATE_SEEDS)]
-    attempts: dict[Precision, Reduced | None] = {
-        "int8": to_int8(fused, inputs(CALIBRATION_SEEDS), inputs(GATE_SEEDS), reference),
-        "fp16": to_fp16(plain, inputs(GATE_SEEDS), reference),
-    }
+
+    def int8() -> Reduced | None:
+        fused = copy_of(plain)
+        optimize(fused, "int8")
+        return to_int8(fused, inputs(CALIBRATION_SEEDS), inputs(GATE_SEEDS), reference)
+
+    def fp16() -> Reduced | None:
+        return to_fp16(plain, inputs(GATE_SEEDS), reference)
+
+    makers: dict[Precision, Callable[[], Reduced | None]] = {"int8": int8, "fp16": fp16}
     reduced: dict[Precision, Reduced] = {}
     refused: dict[Precision, str] = {}
-    for precision, each in attempts.items():
-        if each is None:
+    for precision, make in makers.items():
+        if precision not in wanted:
+            refused[precision] = "it was not asked for"
+        elif (each := make()) is None:
             refused[precision] = f"its images are not within {GATE:.0f} dB of fp32"
         elif not _same_in_any_batch(each.model, inputs(GATE_SEEDS)):
             refused[precision] = "an image depends on its batch"

@@ -80,7 +80,7 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
     network = PixelGenerator(generator).eval()
     example = network.example()
     n = torch.export.Dim("N")
-    with _quiet():
+    with quiet_export():
         program = torch.onnx.export(
             network,
             kwargs=example,
@@ -93,7 +93,7 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
             verbose=False,
         )
     model = cast("torch.onnx.ONNXProgram", program).model_proto
-    _strip_metadata(model)
+    strip_metadata(model)
     graph = Graph(model)
     _fix_order_of_sums(graph)
     graph.write(model)
@@ -149,7 +149,7 @@ def _mean_over(graph: Graph, node: onnx.NodeProto) -> str | None:
     return what.get((rank, tuple(sorted(int(axis) % max(rank, 1) for axis in axes))))
 
 
-def _strip_metadata(model: onnx.ModelProto) -> None:
+def strip_metadata(model: onnx.ModelProto) -> None:
     """Drop what torch notes of its own: stack traces with paths of this machine among it."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
@@ -160,7 +160,7 @@ def _strip_metadata(model: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_export() -> Iterator[None]:
     """Keep torch's progress of an export, written for its developers, from the user's terminal."""
     level = logging.getLogger("torch.onnx").level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

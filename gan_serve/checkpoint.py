@@ -2,7 +2,7 @@
 
 config.json             this module's schema
 generator.onnx          z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> img uint8 [N, H, W, C]
-generator.safetensors   the averaged weights, for fine-tuning
+generator.safetensors   the averaged weights, for fine-tuning; the only file that may be missing: the wheel has none
 metrics.json            quality, the protocol in each metric's name
 parity.json             how far ONNX is from torch
 README.md, samples.png  the model card
@@ -14,6 +14,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import struct
@@ -217,7 +218,12 @@ def read_config(directory: Path) -> CheckpointConfig:
 
 def write_config(directory: Path, config: CheckpointConfig) -> None:
     """Write ``config.json``, the last file of a checkpoint, since it holds the digests of the others."""
-    (directory / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    (directory / CONFIG_FILE).write_bytes(config_json(config))
+
+
+def config_json(config: CheckpointConfig) -> bytes:
+    """The content of ``config.json``."""
+    return f"{config.model_dump_json(indent=2)}\n".encode()
 
 
 def digest_files(directory: Path) -> dict[str, FileDigest]:
@@ -274,21 +280,30 @@ def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
         raise InvalidCheckpoint(f"{directory / name} is not JSON.", "Export the checkpoint again.") from error
 
 
+def files_to_have(directory: Path, config: CheckpointConfig) -> list[str]:
+    """The files that a checkpoint's directory must have: all that its config lists.
+
+    But for ``generator.safetensors`` where it is not there: drawing needs none, and the wheel leaves it out.
+    """
+    # A link to nowhere is damage; it counts as there.
+    return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
+
+
 def verify_checkpoint(directory: Path) -> CheckpointConfig:
-    """Check every file of a checkpoint against its digest; see ``read_verified`` for the errors."""
+    """Check every file of ``files_to_have`` against its digest; see ``read_verified`` for the errors."""
     config = read_config(directory)
-    for name in config.files:
+    for name in files_to_have(directory, config):
         read_verified(directory, config, name)
     return config
 
 
 def copy_checkpoint(source: Path, directory: str | Path) -> Path:
-    """Copy a checkpoint to a new directory, each file verified, byte for byte.
+    """Copy a checkpoint to a new directory, each file of ``files_to_have`` verified, byte for byte.
 
     Raises:
         CannotWrite: the directory exists or the disk refuses. InvalidCheckpoint, DigestMismatch: see ``read_verified``.
     """
     with directory_atomically(directory) as target:
-        for name in (CONFIG_FILE, *verify_checkpoint(source).files):
+        for name in (CONFIG_FILE, *files_to_have(source, verify_checkpoint(source))):
             shutil.copyfile(source / name, target / name)
     return Path(directory)

@@ -195,6 +195,8 @@ class Generator(Planner):
     def save_pretrained(self, directory: str | Path) -> Path:
         """Copy the checkpoint to a new directory, each file verified, byte for byte.
 
+        The weights for fine-tuning, which a wheel leaves out, are copied where they are there.
+
         Raises:
             CannotWrite: the directory exists or the disk refuses. DigestMismatch: a file is not what it should be.
         """

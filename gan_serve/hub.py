@@ -46,6 +46,14 @@ from gan_serve.runtime import choose_precision
 logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "checkpoints"
+# The project's checkpoints that lie in its repository and not in the wheel, and why.
+LEFT_OUT = {
+    "mnist-mlp": "the package is to stay small",
+    "bricks-dcgan": "nobody confirmed the licence of the images it was trained on",
+    "faces-wgan-gp": "the images it was trained on are for research only",
+    "faces-cgan": "the images it was trained on are for research only",
+    "fashion-stylegan": "the package is to stay small",
+}
 TIMEOUT = 5.0  # seconds for the Hub's first answer
 TRIES = 3  # for a download that breaks off
 BROKEN_OFF = ("ReadError", "RemoteProtocolError")  # of httpx, or httpx2; silence and what never began are final
@@ -131,12 +139,28 @@ def locate(
     if repository is not None:
         directory = repository.fetch(files)
         return directory, replace(repository, revision=directory.name)
+    if str(model) in LEFT_OUT:
+        raise left_out(str(model))
     names = list_models()
     shown = str(model) if len(str(model)) < 100 else f"{str(model)[:100]}..."
     raise UnknownModel(
         f"There is no model {shown!r}: no checkpoint in the package has that name, and no directory is there.",
-        nearest(model, names) or f"The package has: {', '.join(names)}. A model on the Hub is written org/name.",
+        nearest(model, [*names, *LEFT_OUT])
+        or f"The package has: {', '.join(names)}. A model on the Hub is written org/name.",
     )
+
+
+def left_out(name: str) -> UnknownModel:
+    """The error for a name of ``LEFT_OUT`` that is not here."""
+    return UnknownModel(
+        f"{name} is one of the project's checkpoints, and the package leaves it out: {LEFT_OUT[name]}.",
+        f"{how_to_clone(name)}, or train it as docs/zoo.md says.",
+    )
+
+
+def how_to_clone(name: str) -> str:
+    """How to get one of the project's checkpoints whole, as the beginning of a hint."""
+    return f"Clone the project's repository and give its directory gan_serve/checkpoints/{name}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gan_serve.checkpoint import (
     CONFIG_FILE,
     CheckpointConfig,
+    config_json,
+    files_to_have,
     precisions,
     read_verified,
     verify_checkpoint,
@@ -22,6 +25,8 @@ from gan_serve.hub_errors import told_clearly
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+logger = logging.getLogger(__name__)
 
 CARD = "README.md"
 SILENCE = 30.0  # seconds without a byte from the Hub while something is written; the client itself would wait for ever
@@ -40,7 +45,8 @@ def push(
     """Publish a checkpoint on the Hub: all files in one commit, once each is verified and the golden sample drawn.
 
     Files of the checkpoint that the repository held before, and that this one does not have, are deleted in the same
-    commit; what else lies there stays.
+    commit; what else lies there stays. A checkpoint without its weights for fine-tuning, as those of the wheel are, is
+    published without them, and its ``config.json`` does not list them: what the Hub has is whole.
 
     Args:
         directory: a checkpoint.
@@ -65,8 +71,8 @@ def push(
         raise InvalidOption("A commit cannot be written to.", "Give a branch, or leave the revision out.")
     directory = Path(directory)
     config = _proven(directory)
-    content = {name: read_verified(directory, config, name) for name in config.files}
-    content[CONFIG_FILE] = (directory / CONFIG_FILE).read_bytes()
+    content = {name: read_verified(directory, config, name) for name in files_to_have(directory, config)}
+    content[CONFIG_FILE] = _config_for(content, directory, config)
 
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -85,6 +91,16 @@ def push(
             parent_commit=parent,
         )
     return str(commit.commit_url)
+
+
+def _config_for(content: dict[str, bytes], directory: Path, config: CheckpointConfig) -> bytes:
+    """``config.json`` as it is; without what it lists and is not sent, where there is such a file."""
+    missing = config.files.keys() - content
+    if not missing:
+        return (directory / CONFIG_FILE).read_bytes()
+    logger.warning("%s is published without %s: it is not here.", config.name, ", ".join(missing))
+    files = {name: file for name, file in config.files.items() if name in content}
+    return config_json(config.model_copy(update={"files": files}))
 
 
 def _repository(api: HfApi, target: HubModel, *, private: bool, card: bytes | None) -> tuple[set[str], str]:

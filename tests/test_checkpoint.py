@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_checkpoint import contents
 
 from gan_serve import DigestMismatch, Generator, GoldenSampleMismatch, InvalidCheckpoint
 from gan_serve.checkpoint import GoldenSample, read_config, verify_checkpoint
@@ -80,6 +81,29 @@ def test_a_missing_file_is_named(copy):
     (copy / "generator.onnx").unlink()
     with pytest.raises(InvalidCheckpoint, match=r"generator\.onnx"):
         Generator.from_pretrained(copy)
+
+
+def test_only_the_weights_for_fine_tuning_may_be_missing(copy, tmp_path):
+    """A wheel leaves them out, and its config is the repository's."""
+    (copy / "generator.safetensors").unlink()
+    assert "generator.safetensors" in verify_checkpoint(copy).files
+    saved = Generator.from_pretrained(copy).save_pretrained(tmp_path / "saved")
+    assert contents(saved) == contents(copy)
+    (copy / "samples.png").unlink()
+    with pytest.raises(InvalidCheckpoint, match=r"samples\.png cannot be read"):
+        verify_checkpoint(copy)
+
+
+def test_weights_that_are_there_are_whole(copy, tmp_path):
+    weights = copy / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(DigestMismatch, match=r"generator\.safetensors"):
+        Generator.from_pretrained(copy).save_pretrained(tmp_path / "saved")
+    weights.unlink()
+    weights.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidCheckpoint, match=r"generator\.safetensors"):
+        verify_checkpoint(copy)
+    assert not (tmp_path / "saved").exists()
 
 
 def test_a_directory_without_config_is_no_checkpoint(tmp_path):

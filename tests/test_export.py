@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gan_serve import Generator
-from gan_serve.checkpoint import verify_checkpoint
+from gan_serve.checkpoint import precisions, verify_checkpoint
 from gan_serve.errors import CannotWrite, ExportRefused, InvalidCheckpoint, InvalidOption, RunError
+from gan_serve.exports import export
 from gan_serve.exports.export import export_run
 from gan_serve.exports.onnx import PixelGenerator, to_onnx
 from gan_serve.exports.parity import measure_parity
@@ -206,6 +207,34 @@ def test_what_cannot_be_exported_says_why(run, tmp_path):
     with pytest.raises(RunError, match="cannot be read"):
         export_run(run, tmp_path / "out", snapshot=tmp_path / "bad.pt")
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeypatch):
+    def no_work(*_: object) -> None:
+        raise AssertionError("it was not asked for")
+
+    monkeypatch.setattr(export, "to_fp16", no_work)
+    some = export.export_run(run, tmp_path / "some", precisions=("fp32", "int8"))
+    assert precisions(verify_checkpoint(some)) == ["fp32", "int8"]
+    assert json.loads((some / "parity.json").read_text())["refused"] == {"fp16": "it was not asked for"}
+    assert "There is no fp16 file: it was not asked for." in (some / "README.md").read_text()
+    monkeypatch.setattr(export, "to_int8", no_work)
+    assert precisions(verify_checkpoint(export.export_run(run, tmp_path / "one", precisions=["fp32"]))) == ["fp32"]
+
+
+def test_precisions_on_the_command_line(cli, run, tmp_path):
+    words = ["export", run, "--out", tmp_path / "out", "--precisions"]
+    for given, says in (
+        ("fp32,int9", "There is no precision 'int9'; there are: fp32, int8, fp16.\nDid you mean 'int8'?"),
+        ("", "There is no precision ''"),
+        ("int8", "A checkpoint has fp32"),
+    ):
+        outcome = cli(*words, given)
+        assert outcome.code == 1
+        assert says in outcome.err
+    assert not (tmp_path / "out").exists()
+    assert cli(*words, "fp32, fp16").code == 0
+    assert precisions(verify_checkpoint(tmp_path / "out")) == ["fp32", "fp16"]
 
 
 @pytest.fixture(scope="module")

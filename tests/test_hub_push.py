@@ -39,6 +39,22 @@ def test_push_and_pull_give_the_same_bytes(writing, tiny, tmp_path):
 
 
 @pytest.mark.filterwarnings(DEPRECATED)
+def test_without_weights_for_fine_tuning_what_the_hub_has_is_whole(writing, published, tiny, tmp_path, caplog):
+    """As a checkpoint of the wheel is pushed, here over one that had them."""
+    (tiny / "generator.safetensors").unlink()
+    Generator.from_pretrained(tiny).push_to_hub(REPO)
+    assert "tiny is published without generator.safetensors" in caplog.text
+    saved = contents(Generator.from_pretrained(REPO).save_pretrained(tmp_path / "saved"))
+    before, after = (json.loads(files.pop("config.json")) for files in (contents(tiny), saved))
+    assert saved == {name: data for name, data in contents(tiny).items() if name != "config.json"}
+    assert "generator.safetensors" not in writing.files(REPO)
+    del before["files"]["generator.safetensors"]
+    assert after == before
+    with pytest.raises(InvalidCheckpoint, match=r"has no generator\.safetensors"):
+        gan_serve.hub.resolve(REPO, files=lambda _: ["generator.safetensors"])
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
 def test_a_model_of_the_hub_is_published_under_another_name(writing, published, tiny):
     Generator.from_pretrained(REPO).push_to_hub("somebody/fork", private=True)
     assert writing.repositories["somebody/fork"].private

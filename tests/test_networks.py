@@ -6,6 +6,7 @@ Progressive and StyleGAN networks have files of their own; what holds for every 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -290,7 +291,9 @@ def test_conditional_networks_without_labels_say_what_they_need(family, conditio
 
 
 def test_labels_join_latents_one_hot_and_images_as_constant_planes():
-    assert with_labels(torch.full((2, 1), 7.0), C, 3).tolist() == [[7, 1, 0, 0], [7, 0, 0, 1]]
+    one = math.sqrt(3)  # a mean square of 1, as latents have
+    expected = torch.tensor([[7, one, 0, 0], [7, 0, 0, one]])
+    torch.testing.assert_close(with_labels(torch.full((2, 1), 7.0), C, 3), expected)
     joined = label_planes(torch.full((2, 1, 4, 4), 7.0), C, 3)
     assert joined.shape == (2, 4, 4, 4)
     assert joined.mean((2, 3)).tolist() == joined[:, :, 3, 1].tolist() == [[7, 1, 0, 0], [7, 0, 0, 1]]

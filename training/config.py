@@ -40,6 +40,7 @@ class TrainConfig(BaseModel):
     # Images
     data: str  # source of the images, as typed
     labels: str | None = None  # where labels come from, beside the source's own: file.csv:column, file.npz:attribute
+    holdout: Share = 0.0  # share of the images that is left out, to evaluate by; for sources without a test split
     resolution: Annotated[int, Field(ge=8, le=1024, multiple_of=4)]  # width and height of the images
     channels: Literal[1, 3] | None = None  # gray or RGB; None: as the data
     flip: bool = False  # mirror half of the real images left to right
@@ -95,6 +96,7 @@ class TrainConfig(BaseModel):
 
     # What is written
     kimg_per_tick: Positive = 20.0  # between two log lines, grids and snapshots
+    features: str | None = None  # extractor of features that quality is measured in; None: no network, swd
     ticks_per_evaluation: Annotated[int, Field(ge=0)] = 5  # between two measurements of quality; 0: none
     keep_snapshots: Count = 2  # how many of the last are kept
 

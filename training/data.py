@@ -21,7 +21,7 @@ from gan_serve.training.sources.image_set import ImageSet, Int64Array, fit
 from gan_serve.training.sources.labels import NONE, read_table, relabel
 from gan_serve.training.sources.named import NAMED_SOURCES, NamedSource, load_named
 from gan_serve.training.sources.parquet import read_parquet
-from gan_serve.training.sources.splits import check_split, files_of_split
+from gan_serve.training.sources.splits import HOLDOUT, check_split, files_of_split, held_out
 
 __all__ = ["NAMED_SOURCES", "ImageSet", "Int64Array", "NamedSource", "load_images"]
 
@@ -35,6 +35,7 @@ def load_images(
     resolution: int | None = None,
     channels: int | None = None,
     labels: str | None = None,
+    holdout: float = 0.0,
 ) -> ImageSet:
     """Read a data set.
 
@@ -42,22 +43,24 @@ def load_images(
         source: a name (``fashion-mnist``, ``mnist``, ``cifar10``), ``hf://datasets/org/name[@revision][/path]``, a
             folder, tar or zip of images (subfolders are labels), a folder of such archives, a folder with IDX files,
             one IDX file, an npz with ``images`` (and ``labels``, ``class_names``, ``filenames``), parquet files.
-        split: ``train`` or ``test``, where the source has both.
+        split: ``train`` or ``test``, where the source has both; or ``holdout``: what ``holdout`` keeps from ``train``.
         resolution: wanted width and height; the source's own if None (of image files: that of the first).
         channels: 1 or 3; the source's own if None.
         labels: where labels come from, if not from the source: ``file.csv:column``, ``file.npz:attribute`` (looked for
             here, then in the source's folder); ``none`` drops the source's own.
+        holdout: the share of the training images, from 0 to 1, that are left out of ``train``: for sources without a
+            test split. Which ones follows from their number alone.
 
     Raises:
         DataError: nothing there, no images in it, a damaged file, more than a tenth of the images broken (fewer are
             left out and named in ``skipped``), arrays of a wrong shape, labels that do not fit, a failed download.
-        InvalidOption: ``split`` is neither.
+        InvalidOption: ``split`` is none of them, or nothing is held out.
 
     >>> load_images("fashion-mnist").images.shape  # doctest: +SKIP
     (60000, 28, 28, 1)
     """
-    check_split(split)
-    name = str(source)
+    check_split(split, holdout)
+    name, wanted, split = str(source), split, "train" if split == HOLDOUT else split
     fetched = hub.fetch(name) if name.startswith(hub.PREFIX) else None
     path = fetched.path if fetched else Path(source).expanduser()
     # The table is read first: a misspelt column should not cost the minutes that the images take.
@@ -75,8 +78,13 @@ def load_images(
         )
     data = fit(data, resolution, channels)
     if table:
-        return relabel(data, table)
-    return replace(data, labels=None, class_names=()) if labels == NONE else data
+        data = relabel(data, table)
+    elif labels == NONE:
+        data = replace(data, labels=None, class_names=())
+    if holdout and wanted != "test":
+        left_out = held_out(len(data), holdout)
+        data = data.only(left_out if wanted == HOLDOUT else ~left_out)
+    return data
 
 
 def _read_path(path: Path, split: str, resolution: int | None, channels: int | None) -> ImageSet:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from gan_serve.checkpoint import WEIGHTS_FILE, CheckpointConfig, read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
-from gan_serve.hub import resolve
+from gan_serve.hub import BUNDLED, how_to_clone, resolve
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
 from gan_serve.training.networks import find_family
 from gan_serve.training.recipes import recipes
@@ -68,6 +70,7 @@ def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names:
     model = config.init_from or ""
     directory = resolve(model, files=lambda _: [WEIGHTS_FILE])
     checkpoint = read_config(directory)
+    _check_has_weights(directory, checkpoint)
     _check_fits(checkpoint, config, img_channels, len(class_names))
     content = read_verified(directory, checkpoint, WEIGHTS_FILE)
     try:
@@ -89,6 +92,19 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
     told = f"Classes have other names than in the checkpoint: {'; '.join(changes[:3])}{more}."
     return f"{told} Each goes on from the one in its place." if changes else ""
+
+
+def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
+    if os.path.lexists(directory / WEIGHTS_FILE):
+        return
+    name, bundled = checkpoint.name, directory.parent == BUNDLED
+    raise InvalidCheckpoint(
+        f"{name} has no {WEIGHTS_FILE} {'in the package' if bundled else f'in {directory}'}: "
+        "these are the weights that a run starts from.",
+        f"{how_to_clone(name)}."
+        if bundled
+        else "Give the directory of a checkpoint that has it; one that was copied from the package has none.",
+    )
 
 
 def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels: int, c_dim: int) -> None:

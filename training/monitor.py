@@ -158,8 +158,10 @@ def grid_inputs(z_dim: int, c_dim: int = 0) -> tuple[Tensor, Tensor | None]:
 
 
 @torch.no_grad()
-def draw_images(generator: nn.Module, z: Tensor, c: Tensor | None = None) -> UInt8Array:
+def draw_images(generator: nn.Module, z: Tensor, c: Tensor | None = None, psi: Tensor | None = None) -> UInt8Array:
     """The images uint8 [N, H, W, C] that ``generator`` draws in eval mode from z [N, z_dim] and labels c [N].
+
+    ``psi`` float32 [N] is for generators that truncate in w by themselves.
 
     It works on the generator's device, 64 images at a time, and leaves the generator's mode as it was.
     """
@@ -168,10 +170,9 @@ def draw_images(generator: nn.Module, z: Tensor, c: Tensor | None = None) -> UIn
     generator.eval()
     drawn = []
     for start in range(0, len(z), CHUNK):
-        inputs = [z[start : start + CHUNK].to(device)]
-        if c is not None:
-            inputs.append(c[start : start + CHUNK].to(device))
-        drawn.append(to_pixels(generator(*inputs).float()).cpu().numpy())
+        inputs = [None if x is None else x[start : start + CHUNK].to(device) for x in (z, c)]
+        styles = {} if psi is None else {"psi": psi[start : start + CHUNK].to(device)}
+        drawn.append(to_pixels(generator(*inputs, **styles).float()).cpu().numpy())
     generator.train(was_training)
     return np.concatenate(drawn)
 
@@ -247,7 +248,7 @@ def panels(records: Sequence[Record], *, loss: str, data_diversity: float) -> li
     is_bce = loss in ("non-saturating", "saturating")
     equilibrium = math.log(2) if is_bce else None
     every_name = sorted({name for record in records for name in record})
-    quality = tuple(name for name in every_name if name.startswith(("swd", "fid", "kid")) and not name.endswith("px"))
+    quality = tuple(name for name in every_name if name.startswith(("swd", "fid", "fd")) and not name.endswith("px"))
     found = [
         Panel("loss", ("d_loss", "c_loss", "c_wass_loss", "g_loss"), equilibrium, "equilibrium, ln 2"),
         Panel("accuracy", ("d_real_acc", "d_fake_acc", "g_acc"), 0.5, "equilibrium, 0.5", (0, 1)),

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from gan_serve.errors import RunError
 from gan_serve.files import cannot_write
-from gan_serve.latents import latents_from_seeds
 from gan_serve.training.data import ImageSet
 from gan_serve.training.doctor import Doctor, find_non_finite
 from gan_serve.training.evaluation.pixels import diversity, random_sample
-from gan_serve.training.evaluation.swd import SlicedWasserstein
-from gan_serve.training.monitor import Monitor, draw_images, grid_inputs, read_log
+from gan_serve.training.evaluation.quality import Evaluate, quality
+from gan_serve.training.monitor import Monitor, grid_inputs, read_log
 from gan_serve.training.state import save_snapshot
 from gan_serve.training.step import Training
 
-Evaluate = Callable[[nn.Module], Mapping[str, Any]]
-
-EVALUATED = 1024  # real and generated images that the default evaluation compares
+DIVERSITY_IMAGES = 1024  # real images that the diversity of generated ones is held against
 
 
 class Recorder:
@@ -31,7 +24,7 @@ class Recorder:
 
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
-        evaluate: measures the averaged generator, see ``train``; None: ``sliced_wasserstein``.
+        evaluate: measures the averaged generator, see ``train``; None: ``quality``.
         quiet: no progress bar, and nothing on the terminal.
     """
 
@@ -41,9 +34,9 @@ class Recorder:
         config = training.config
         self.run_dir = run_dir
         self._every = config.ticks_per_evaluation
-        self._evaluate = (evaluate or sliced_wasserstein(data)) if self._every else None
+        self._evaluate = (evaluate or quality(data, config.features)) if self._every else None
         self._c = grid_inputs(config.z_dim, training.c_dim)[1]
-        chosen = random_sample(len(data), EVALUATED)
+        chosen = random_sample(len(data), DIVERSITY_IMAGES)
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
         self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
@@ -102,24 +95,6 @@ class Recorder:
     def close(self) -> None:
         """Bring curves and animation up to date."""
         self._monitor.close()
-
-
-def sliced_wasserstein(data: ImageSet) -> Evaluate:
-    """Measure a generator by the sliced Wasserstein distance of its images to the training images.
-
-    As many images as the data has, at most 1,024; the same seeds each time, with the labels of the real images where
-    the generator is conditional.
-    """
-    order = random_sample(len(data), EVALUATED)
-    reference = SlicedWasserstein(data.images[order])
-    labels = None if data.labels is None else torch.from_numpy(data.labels[order])
-
-    def evaluate(generator: nn.Module) -> dict[str, float]:
-        z = torch.from_numpy(latents_from_seeds(range(len(order)), int(generator.z_dim)))  # type: ignore[arg-type]
-        images = draw_images(generator, z, labels if generator.c_dim else None)
-        return {name: round(value, 5) for name, value in reference.measure(images).items()}
-
-    return evaluate
 
 
 def best_kimg(run_dir: Path) -> float | None:

@@ -25,10 +25,11 @@ from gan_serve.training.distributed import (
     same_everywhere,
     started_processes,
 )
+from gan_serve.training.evaluation.quality import Evaluate
 from gan_serve.training.init_from import InitialWeights, compare_classes, read_initial_weights
 from gan_serve.training.loader import Loader
 from gan_serve.training.monitor import rewind_log
-from gan_serve.training.recorder import Evaluate, Recorder, check_finite
+from gan_serve.training.recorder import Recorder, check_finite
 from gan_serve.training.run import InitInfo, RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.state import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
@@ -57,8 +58,8 @@ def train(
             the final weights are the same, bit for bit, as those of a run left alone.
         quiet: no progress bar.
         evaluate: measures the averaged generator (eval mode) every ``config.ticks_per_evaluation`` ticks; the figures
-            are logged, and the first one decides what is best: lower is better. By default the sliced Wasserstein
-            distance to the training images.
+            are logged, and the first one decides what is best: lower is better. By default a distance to the training
+            images, see ``training.evaluation.quality``.
 
     Returns:
         The last snapshot.
@@ -76,7 +77,13 @@ def train(
     _check_processes(config, started_processes())
 
     # Load data.
-    data = load_images(config.data, resolution=config.resolution, channels=config.channels, labels=config.labels)
+    data = load_images(
+        config.data,
+        resolution=config.resolution,
+        channels=config.channels,
+        labels=config.labels,
+        holdout=config.holdout,
+    )
     c_dim = _number_of_classes(config, data)
     device = pick_device(config.device)
     config = _found_here(config, data, device)

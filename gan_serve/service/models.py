@@ -38,7 +38,7 @@ from gan_serve.errors import (
     nearest,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub import find_local, list_models, resolve, what_a_server_uses
+from gan_serve.hub import LEFT_OUT, find_local, left_out, list_models, resolve, what_a_server_uses
 from gan_serve.latents import shorten
 from gan_serve.runtime import choose_precision
 from gan_serve.service import metrics
@@ -205,6 +205,8 @@ class Models:
     def find(self, name: str) -> Served:
         """The model of that name, loaded or not; ``UnknownModel`` where this server has none."""
         if name not in self._served:
+            if name in LEFT_OUT and name not in list_models():
+                raise left_out(name)
             hint = nearest(name[:MAX_NAME], self.names()) or f"There are: {', '.join(self.names())}."
             raise UnknownModel(f"This server has no model {shorten(name)}.", hint)
         return self._served[name]

@@ -58,6 +58,9 @@ class Discriminator(nn.Module):
             self.minibatch, n_features = layer, n_features + layer.kernels
         self.logit = nn.Linear(n_features, 1)
         self.embed = nn.Embedding(c_dim, n_features) if c_dim and not self.planes else None
+        if self.embed is not None:
+            # torch draws from N(0, 1): over thousands of features such logits are noise that drowns the images.
+            nn.init.normal_(self.embed.weight, std=n_features**-0.5)
 
     @property
     def mixes_batch(self) -> bool:

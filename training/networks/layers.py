@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -38,12 +40,14 @@ def scaled(channels: int, width: float) -> int:
 def with_labels(z: Tensor, c: Tensor | None, c_dim: int) -> Tensor:
     """Join one-hot labels to latents: z [N, z_dim], c int64 [N] -> [N, z_dim + c_dim] (Mirza and Osindero 2014).
 
+    One-hot numbers are scaled by √c_dim, so that their mean square is 1, as that of the latents.
+
     Raises:
         ValueError: the network is conditional and no labels are given.
     """
     if not c_dim:
         return z
-    return torch.cat([z, one_hot(c, c_dim)], dim=1)
+    return torch.cat([z, one_hot(c, c_dim) * math.sqrt(c_dim)], dim=1)
 
 
 def label_planes(images: Tensor, c: Tensor | None, c_dim: int) -> Tensor:

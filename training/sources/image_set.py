@@ -44,6 +44,16 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def only(self, rows: npt.NDArray[np.bool_] | Int64Array) -> ImageSet:
+        """The images of those rows: a mask, or numbers in the order that is wanted. Class names stay as they are."""
+        chosen = np.arange(len(self))[rows]
+        return replace(
+            self,
+            images=self.images[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            names=tuple(self.names[row] for row in chosen) if self.names else (),
+        )
+
     @property
     def img_resolution(self) -> int:
         """Width and height in pixels."""

@@ -67,6 +67,32 @@ def relabel(data: ImageSet, table: Table) -> ImageSet:
     return replace(data, labels=labels, class_names=class_names)
 
 
+def read_attributes(path: Path, images: Sequence[str]) -> tuple[tuple[str, ...], Int64Array]:
+    """All attributes of images, by an npz with ``attr_names`` [K], and ``attrs`` [M, K] of the ``filenames`` [M].
+
+    Args:
+        path: of the npz.
+        images: the names of N images.
+
+    Returns:
+        The names of the K attributes, and int64 [N, K]: 1 where an image has one, else 0.
+
+    Raises:
+        DataError: the file is not such an npz, or does not know an image.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as opened:
+            names, values, files = opened["attr_names"], opened["attrs"], opened["filenames"]
+    except (*NPZ_ERRORS, KeyError) as error:
+        raise DataError(f"{path} is no readable npz with attrs, attr_names, filenames: {error}.", FORM) from error
+    if values.shape != (len(files), len(names)):
+        raise DataError(f"attrs in {path} is of shape {list(values.shape)}, not {[len(files), len(names)]}.", FORM)
+    if not images:
+        raise DataError("The images have no names.", "Give image files, or an archive of them.")
+    rows = _match(images, [str(file) for file in files], ["".join(map(str, row)) for row in values], path)
+    return tuple(str(name) for name in names), (values[rows] > 0).astype(np.int64)
+
+
 def classes_of(values: Sequence[str], column: str) -> tuple[Int64Array, tuple[str, ...]]:
     """Labels int64 [N] and the names of their classes: the distinct values, numbers in their order, else as words.
 

@@ -1,4 +1,4 @@
-"""From the names of files to the split they belong to and the class they show."""
+"""From the names of files to the split they belong to and the class they show; and a share that is held out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from gan_serve.errors import DataError, InvalidOption
 
-WANTED = ("train", "test")  # what can be asked for
+HOLDOUT = "holdout"
+WANTED = ("train", "test", HOLDOUT)  # what can be asked for
 SPLITS = frozenset({"train", "val", "valid", "validation", "test"})  # what folders and files are called
 
 
@@ -19,10 +23,25 @@ class Layout(NamedTuple):
     classes: list[str]
 
 
-def check_split(split: str) -> None:
-    """Raise InvalidOption where ``split`` is none of ``WANTED``."""
+def check_split(split: str, holdout: float) -> None:
+    """Raise InvalidOption where ``split`` is none of ``WANTED``, or ``holdout`` is no share or holds out nothing."""
     if split not in WANTED:
         raise InvalidOption.unknown("split", split, WANTED)
+    if not 0 <= holdout < 1:
+        raise InvalidOption(f"holdout must be a share from 0 to below 1, not {holdout}.", "0.1 holds out a tenth.")
+    if split == HOLDOUT and not holdout:
+        raise InvalidOption("No images are held out.", "Say which share was: holdout=0.1, as in the run's config.")
+
+
+def held_out(n: int, share: float) -> npt.NDArray[np.bool_]:
+    """Which of n images are held out: bool [n], always the same ones of as many images.
+
+    >>> held_out(4, 0.25)
+    array([False, False, False,  True])
+    """
+    mask = np.zeros(n, bool)
+    mask[np.random.RandomState(1).permutation(n)[: round(share * n)]] = True  # a stream that NumPy keeps frozen
+    return mask
 
 
 def lay_out(names: Sequence[str], split: str, where: str) -> Layout:

@@ -1,0 +1,339 @@
+"""The zoo of checkpoints: make one from data, or write the page that shows them all.
+
+python docs/zoo.py make NAME    train, export and evaluate a checkpoint of docs/zoo.toml, from the root of a checkout
+python docs/zoo.py page         write docs/zoo.md and docs/zoo/*.png from the checkpoints that are there
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from gan_serve import Generator
+from gan_serve.checkpoint import CONFIG_FILE, METRICS_FILE, describe, verify_checkpoint
+from gan_serve.errors import GanServeError
+from gan_serve.files import check_new_directory, write_atomically
+from gan_serve.images import grid, to_pil
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"
+DOCS = ROOT / "docs"
+REPOSITORY = "gan_serve/checkpoints"  # of those not in the wheel
+
+SMALL = 32  # images up to this resolution are shown twice as large
+COLOURS = 128  # of an RGB picture on the page, so that it stays small; the checkpoint has the exact one
+WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
+SHEET_SEEDS, SHEET_LABELS = range(10), 16
+
+SUMMARY = {  # columns of the first table: how a metric's name begins, and the column's head
+    "fd": "FD",
+    "precision": "precision",
+    "recall": "recall",
+    "label_agreement": "label agreement",
+    "nn_ratio": "nearest-neighbour ratio",
+}
+AS = "FD measured as"
+DIAL = "_truncation"  # in a metric's name: measured at another truncation than 1
+
+OPENING = """\
+# The zoo
+
+Written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints; do not edit. One command makes a
+checkpoint from data: `python docs/zoo.py make NAME`, from the root of a checkout, with `pip install -e ".[train]"`.
+
+{table}
+
+**How the figures are measured.** `gan-serve evaluate` draws as many images as a metric's name states (`10k`), without
+truncation, and compares them with real images that training did not see: `test` is the data's own test split,
+`holdout` a fixed share of the images that was kept out of training, `train` the training images. The features are in
+the name too: `cnn-...` are small classifiers of this repository, `inception` is the network that published figures
+use. FD is the Fréchet distance, lower is better; precision, recall and label agreement are shares, higher is better.
+The nearest-neighbour ratio is how far generated images are from the training images, over how far unseen real images
+are: far below 1 means copies, far above 1 images that are like no real one.
+
+**What they cannot tell.** An FD in other features than Inception does not compare with published FID, and rows with
+other features, or another number of images, do not compare with each other. Copies of training images look perfect to
+FD and to precision: read them beside the nearest neighbours. Precision on faces is easily fooled by blends of faces.
+A classifier that agrees with a label says that an image is recognised, not that it is a good one. So look at the
+grids: they are seeds 0 and on, none left out.
+"""
+
+
+class Must(BaseModel):
+    """A figure that must be reached: a metric, or one over another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    over: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def measured(self, metrics: Mapping[str, float]) -> float | None:
+        """The figure; None where it was not measured."""
+        if self.metric not in metrics or (self.over is not None and not metrics.get(self.over)):
+            return None
+        return metrics[self.metric] / (metrics[self.over] if self.over else 1.0)
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` is within the bounds."""
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+    def row(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
+        """What is asked, what was measured, and whether that is enough."""
+        name = f"`{self.metric}`" + (f" / `{self.over}`" if self.over else "")
+        bounds = [f"at least {self.at_least:g}"] if self.at_least is not None else []
+        bounds += [f"at most {self.at_most:g}"] if self.at_most is not None else []
+        value = self.measured(metrics)
+        if value is None:
+            return name, " and ".join(bounds), "not measured", ""
+        return name, " and ".join(bounds), f"{value:.4g}", "yes" if self.holds(value) else "**no**"
+
+
+class Entry(BaseModel):
+    """A table of ``zoo.toml``; its head explains the keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    labels: str | None = None
+    recipe: str
+    kimg: float | None = None
+    set: dict[str, bool | int | float | str] = {}
+    export: dict[str, bool | int | float | str] = {}
+    evaluate: dict[str, bool | int | float | str] = {}
+    licence: str
+    in_wheel: bool
+    note: str
+    must: tuple[Must, ...] = ()
+    must_see: tuple[str, ...] = ()
+
+    def commands(self, name: str, runs: str = "runs", checkpoints: str = REPOSITORY) -> list[list[str]]:
+        """What makes the checkpoint, as words after ``gan-serve``: train, export, evaluate."""
+        run, out = f"{runs}/{name}", f"{checkpoints}/{name}"
+        images = ["--data", self.data, *_options({"labels": self.labels} if self.labels else {})]
+        train = ["train", "--recipe", self.recipe, *images, "--run-dir", run]
+        train += _options({"kimg": self.kimg} if self.kimg else {})
+        unseen = {"holdout": self.set["holdout"]} if "holdout" in self.set else {}  # a checkpoint does not tell
+        train += [word for key, value in self.set.items() for word in ("--set", f"{key}={_as_typed(value)}")]
+        return [
+            [*train, "--resume"],
+            ["export", run, "--out", out, *_options(self.export)],
+            ["evaluate", out, *images, *_options(unseen | self.evaluate), "--write"],
+        ]
+
+
+def read_zoo(path: Path) -> dict[str, Entry]:
+    """The entries of a ``zoo.toml`` by name."""
+    return TypeAdapter(dict[str, Entry]).validate_python(tomllib.loads(path.read_text()))
+
+
+def _options(options: Mapping[str, Any]) -> list[str]:
+    """``{"snapshot": "best", "quiet": True}`` as words of a command line."""
+    return [
+        word
+        for key, value in options.items()
+        if value is not False
+        for word in ([f"--{key}"] if value is True else [f"--{key}", _as_typed(value)])
+    ]
+
+
+def _as_typed(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# The page
+
+
+def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
+    """Write ``zoo.md`` and the pictures of the checkpoints that are in ``checkpoints``.
+
+    Raises:
+        CheckpointError: one is not what its config describes. CannotWrite: the disk refuses.
+    """
+    rows, sections = [], []
+    for name, entry in zoo.items():
+        directory = checkpoints / name
+        images, metrics = "not there yet", {}
+        if (directory / CONFIG_FILE).exists():
+            images, metrics = describe(verify_checkpoint(directory)), _metrics(directory)
+        wheel = "yes" if entry.in_wheel else "no"
+        rows.append((f"[`{name}`](#{name})", images, f"`{entry.recipe}`", wheel, *_summary(metrics)))
+        sections.append(_section(name, entry, directory, metrics, docs))
+    opening = OPENING.format(table=_table(("name", "images", "recipe", "in the wheel", *SUMMARY.values(), AS), rows))
+    return write_atomically(docs / "zoo.md", "\n".join([opening, "\n\n".join(sections), ""]))
+
+
+def _summary(metrics: Mapping[str, float]) -> list[str]:
+    """The cells of ``SUMMARY``, and the protocol of the distance."""
+    found = {stem: _first(stem, metrics) for stem in SUMMARY}
+    protocol = found["fd"].removeprefix("fd")
+    shown = [f"{metrics[name]:.3g}" if name else "" for name in found.values()]
+    return [*shown, f"`{protocol}`" if protocol else "not measured"]
+
+
+def _first(stem: str, metrics: Mapping[str, float]) -> str:
+    """The first metric that is named ``stem`` and then a number of images; empty if there is none."""
+    named = (name for name in metrics if name.startswith(stem) and DIAL not in name)
+    return next((name for name in named if name[len(stem) :].lstrip("_")[:1].isdigit()), "")
+
+
+def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, float], docs: Path) -> str:
+    is_there = (directory / CONFIG_FILE).exists()
+    parts = [f"## {name}", entry.note if is_there else f"{entry.note} **Not there yet.**"]
+    pictures = draw_pictures(name, directory, docs / "zoo") if is_there else {}
+    parts += [f"{caption}\n\n![{name}, {kind}](zoo/{name}-{kind}.png)" for kind, caption in pictures.items()]
+    if entry.must:
+        rows = [must.row(metrics) for must in entry.must]
+        parts.append(_table(("figure", "must be", "is", "reached"), rows))
+    if entry.must_see:
+        parts.append(f"To be seen in the pictures: {'; '.join(entry.must_see)}.")
+    if is_there:
+        link = Path(os.path.relpath(directory, docs)).as_posix()
+        parts.append(f"All figures, and what they mean: [the card]({link}/README.md).")
+    parts.append(_made_by(name, entry))
+    training = _training(directory)
+    if training:
+        parts.append(f"How this one was made, from its card:\n\n{training}")
+    parts.append(f"Licence: {entry.licence}. {_whereabouts(name, entry) if is_there else ''}".rstrip())
+    return "\n\n".join(parts)
+
+
+def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
+    """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; returned are their captions by kind.
+
+    ``name-mixing.png`` is not drawn here, but shown where it lies in ``folder``.
+    """
+    generator = Generator.from_pretrained(directory, device="cpu")
+    small = generator.img_resolution <= SMALL
+    seeds = range(64 if small else 32)  # larger images in as many bytes
+    by_class = "; seed s takes class s mod " + str(generator.c_dim) if generator.c_dim else ""
+    captions = {"grid": f"Seeds 0 to {seeds[-1]}, none left out, truncation 1{by_class}."}
+    sheets = {"grid": grid(generator.generate(seeds=list(seeds), output="numpy"), 8)}
+    if generator.c_dim:
+        labels = generator.class_names[:SHEET_LABELS]
+        drawn = generator.condition(seeds=list(SHEET_SEEDS), labels=list(labels), output="numpy")
+        sheets["classes"] = grid(np.concatenate(list(drawn.values())), len(SHEET_SEEDS))
+        captions["classes"] = (
+            f"Seeds {SHEET_SEEDS[0]} to {SHEET_SEEDS[-1]}, the same latent down each column; a row for each of "
+            f"{', '.join(labels)}."
+        )
+    walk = generator.interpolate(list(WALK_SEEDS), steps=WALK_STEPS, output="numpy")
+    sheets["walk"] = grid(walk, len(walk))
+    captions["walk"] = f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each."
+    for kind, sheet in sheets.items():
+        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
+    if (directory / "neighbours.png").is_file():
+        with Image.open(directory / "neighbours.png") as picture:
+            write_atomically(folder / f"{name}-neighbours.png", small_png(picture))
+        captions["neighbours"] = "The generated images that came nearest to a training image, each above it."
+    if (folder / f"{name}-mixing.png").is_file():
+        captions["mixing"] = "Style mixing: the styles of two latents in one image."
+    return captions
+
+
+def small_png(image: Image.Image, scale: int = 1) -> bytes:
+    """A PNG of few bytes: gray exact, RGB in ``COLOURS`` colours; ``scale`` times as large, each pixel a square."""
+    shown = image.convert("L" if image.mode == "L" else "RGB")
+    if shown.mode == "RGB":
+        shown = shown.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG)
+    shown = shown.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    out = io.BytesIO()
+    shown.save(out, "png", optimize=True)
+    return out.getvalue()
+
+
+def _metrics(directory: Path) -> dict[str, float]:
+    path = directory / METRICS_FILE
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _training(directory: Path) -> str:
+    """The list under "Training" of the checkpoint's card: data, command, time, machines."""
+    card = directory / "README.md"
+    text = card.read_text() if card.is_file() else ""
+    _, _, section = text.partition("\n## Training\n")
+    return section.partition("\n## ")[0].strip()
+
+
+def _made_by(name: str, entry: Entry) -> str:
+    lines = [f"gan-serve {shlex.join(words)}" for words in entry.commands(name)]
+    return f"Made by `python docs/zoo.py make {name}`, which is\n```\n" + "\n".join(lines) + "\n```"
+
+
+def _whereabouts(name: str, entry: Entry) -> str:
+    if entry.in_wheel:
+        return f'In the wheel: `gan_serve.generate("{name}")` works once gan-serve is installed.'
+    return (
+        f'Not in the wheel. It lies in the repository, where `gan_serve.generate("{name}")` works from a checkout; '
+        f"elsewhere, copy the folder `{REPOSITORY}/{name}` and give its path, or make it with the command above."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+# The command line
+
+ZOO_OPTION = click.option("--zoo", type=click.Path(path_type=Path), default=DOCS / "zoo.toml", help="Another zoo.toml.")
+
+
+@click.group(help=__doc__.split("\n\n")[0])
+def main() -> None:
+    """See the module's docstring."""
+
+
+@main.command()
+@click.argument("name")
+@click.option("--runs", default="runs", show_default=True, help="The folder of training runs.")
+@click.option("--checkpoints", default=REPOSITORY, show_default=True, help="Where the checkpoint's folder is made.")
+@click.option("--dry-run", is_flag=True, help="Print the commands, and run nothing.")
+@ZOO_OPTION
+def make(name: str, runs: str, checkpoints: str, dry_run: bool, zoo: Path) -> None:
+    """Make a checkpoint from data; a run that was killed goes on where it was."""
+    entries = read_zoo(zoo)
+    if name not in entries:
+        raise click.UsageError(f"There is no {name!r} in {zoo.name}; it has: {', '.join(entries)}.")
+    if not dry_run:
+        try:
+            check_new_directory(Path(checkpoints, name))  # before hours of training
+        except GanServeError as error:
+            raise click.ClickException(f"{error} --checkpoints names another place.") from error
+    for words in entries[name].commands(name, runs, checkpoints):
+        click.echo(f"gan-serve {shlex.join(words)}")
+        if not dry_run:
+            status = subprocess.run([sys.executable, "-m", "gan_serve.cli", *words], check=False).returncode
+            if status:
+                raise SystemExit(status)
+
+
+@main.command()
+@click.option("--checkpoints", type=click.Path(path_type=Path), default=CHECKPOINTS, help="Their folder.")
+@click.option("--docs", type=click.Path(path_type=Path), default=DOCS, help="Where zoo.md is written.")
+@ZOO_OPTION
+def page(checkpoints: Path, docs: Path, zoo: Path) -> None:
+    """Write zoo.md and its pictures."""
+    try:
+        click.echo(f"Wrote {write_page(read_zoo(zoo), checkpoints, docs)}")
+    except GanServeError as error:
+        raise click.ClickException(f"{error} {error.hint}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""From an evaluation to a checkpoint that shows it: metrics.json, the pictures, the model card, the digests."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from pydantic import TypeAdapter, ValidationError
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from gan_serve.checkpoint import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    CheckpointConfig,
+    config_json,
+    digest_files,
+    read_config,
+    read_json,
+    verify_checkpoint,
+)
+from gan_serve.errors import InvalidCheckpoint, InvalidOption
+from gan_serve.exports.figures import (
+    TRUNCATION_PICTURE,
+    dials,
+    figures_block,
+    on_the_hub,
+    truncation_plot,
+    with_figures,
+)
+from gan_serve.files import cannot_write, write_atomically
+from gan_serve.hub import find_local
+from gan_serve.training.evaluation.evaluate import Evaluation
+
+CARD = "README.md"
+METRICS = TypeAdapter(dict[str, float])
+
+
+def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
+    """Put an evaluation into a checkpoint: its figures, its pictures, the model card and the digests of all of them.
+
+    Metrics of the same name are replaced, others stay. Of the card only the figures and their part of the Hub's
+    metadata change; where it has no figures to replace, they are appended. Where metrics of the truncation dial come
+    without a picture, it is drawn. The directory is replaced as a whole: killed, or on a full disk, the old one stands.
+
+    Raises:
+        InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or its card's metadata
+        cannot be read. CannotWrite: the disk refuses.
+    """
+    directory = Path(os.path.realpath(directory))
+    _restore(directory)
+    config = verify_checkpoint(directory)
+    metrics = _metrics(directory, config) | evaluation.metrics
+    pictures = dict(evaluation.pictures)
+    if dials(evaluation.metrics) and TRUNCATION_PICTURE not in pictures:
+        pictures[TRUNCATION_PICTURE] = truncation_plot(metrics)
+
+    files = {METRICS_FILE: (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(), **pictures}
+    if (directory / CARD).is_file():
+        files[CARD] = _card(directory / CARD, metrics, {*config.files, *pictures}).encode()
+    with _replaced(directory) as new:
+        for name, content in files.items():
+            write_atomically(new / name, content)
+        digests = {name: digest for name, digest in digest_files(new).items() if name in files}
+        digests = dict(sorted({**config.files, **digests}.items()))  # what no config described stays undescribed
+        write_atomically(new / CONFIG_FILE, config_json(config.model_copy(update={"files": digests})))
+        verify_checkpoint(new)
+
+
+def check_writable(model: str) -> Path:
+    """The directory of the checkpoint whose figures are to be written.
+
+    Raises:
+        InvalidOption: it is no directory of a checkpoint, such as one on the Hub.
+    """
+    _restore(Path(os.path.realpath(model)))
+    directory = find_local(model)
+    try:
+        read_config(directory or Path(model))
+    except InvalidCheckpoint as error:
+        raise InvalidOption(f"Nothing can be written to {model}.", "Give the directory of a checkpoint.") from error
+    return directory or Path(model)
+
+
+def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
+    """The metrics that a checkpoint has; none where it has no file of them."""
+    if METRICS_FILE not in config.files:
+        return {}
+    try:
+        return METRICS.validate_python(read_json(directory, config, METRICS_FILE))
+    except ValidationError as error:
+        raise InvalidCheckpoint(
+            f"{directory / METRICS_FILE} does not hold numbers by name.", "Export the checkpoint again."
+        ) from error
+
+
+def _card(path: Path, metrics: Mapping[str, float], pictures: set[str]) -> str:
+    """The card with these figures, in its text and in what the Hub reads of it."""
+    try:
+        text = path.read_bytes().decode()
+        card = ModelCard(text) if text.startswith("---") else None
+    except (ValueError, TypeError, YAMLError) as error:
+        raise InvalidCheckpoint(
+            f"The metadata at the head of {path} cannot be read: {error}", "It is YAML between two lines of ---."
+        ) from error
+    block = figures_block(metrics, pictures)
+    has_metadata = card is not None and card.data.to_dict()  # type: ignore[no-untyped-call]
+    if card is None or not isinstance(card.data, ModelCardData) or not has_metadata:
+        return with_figures(text, block)
+    data, shown = card.data, on_the_hub(metrics)
+    data.metrics = sorted({*(data.metrics or ()), *shown})
+    data.eval_results = _results(data.eval_results or [], shown)
+    card.text = with_figures(card.text, block)
+    return str(card)
+
+
+def _results(results: list[EvalResult], metrics: Mapping[str, float]) -> list[EvalResult] | None:
+    """The Hub's results with these metrics, on the data set of the first; None where no data set is known."""
+    if not results:
+        return None
+    first = results[0]
+    of_others = [result for result in results if result.unique_identifier != first.unique_identifier]
+    ours = {result.metric_type: result for result in results if result.unique_identifier == first.unique_identifier}
+    plain = dataclasses.replace(first, metric_name=None, metric_config=None, metric_args=None)
+    ours |= {
+        name: dataclasses.replace(ours.get(name, plain), metric_type=name, metric_value=value)
+        for name, value in metrics.items()
+    }
+    return [*(ours[name] for name in sorted(ours)), *of_others]
+
+
+# The directory as a whole
+
+
+@contextlib.contextmanager
+def _replaced(directory: Path) -> Iterator[Path]:
+    """Yield a directory with all but the config of ``directory``; when the block ends well, it takes its place.
+
+    Unchanged files are linked, where the file system can, so that nothing of theirs can be lost. No system call puts a
+    directory in the place of another everywhere; between two renames the old one lies at ``_before``, and ``_restore``
+    finds it there.
+    """
+    before = _before(directory)
+
+    def config_alone(folder: str, _names: list[str]) -> list[str]:
+        return [CONFIG_FILE] if Path(folder) == directory else []
+
+    with cannot_write(directory):
+        new = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=directory.parent))
+        try:
+            shutil.copytree(directory, new, copy_function=_link, ignore=config_alone, dirs_exist_ok=True)
+            yield new
+            os.rename(directory, before)
+            try:
+                os.rename(new, directory)
+            except BaseException:
+                os.rename(before, directory)
+                raise
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def _restore(directory: Path) -> None:
+    """Put back what a process that was killed between two renames had moved aside."""
+    before = _before(directory)
+    with cannot_write(directory):
+        if directory.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        elif before.exists():
+            os.rename(before, directory)
+
+
+def _before(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.before")
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)

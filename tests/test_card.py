@@ -1,0 +1,132 @@
+"""The figures of a model card: each metric is there, told apart by meaning, with the cautions that it needs."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_serve.exports.figures import END, START, dials, figures_block, stem_of, truncation_plot, with_figures
+
+PIXELS = {"mean_gradient_1000_seeds": 19.484, "pairwise_l1_1000_seeds": 69.653}
+SAMPLED = {"fd10k_cnn-fashion_test": 12.3456789, "precision10k_cnn-fashion_test": 0.81, "made_up": 1.5}
+NEIGHBOURS = {"nn_ratio_500_train": 0.94}
+DIAL = {
+    f"{stem}2k_cnn-fashion_test_truncation{truncation:g}": value / truncation
+    for truncation in (1.0, 0.5, 0.85)
+    for stem, value in (("fd", 10.0), ("precision", 0.4), ("recall", 0.3))
+}
+
+
+def section(block: str, title: str) -> str:
+    """What stands under a heading."""
+    return block.partition(f"### {title}\n")[2].partition("\n###")[0]
+
+
+def test_each_metric_stands_in_its_group_and_none_is_lost():
+    block = figures_block(PIXELS | SAMPLED | NEIGHBOURS | DIAL)
+    assert block.startswith(START)
+    assert block.endswith(END)
+    for name in PIXELS | SAMPLED | NEIGHBOURS:
+        assert block.count(f"| `{name}` |") == 1, name
+    assert "`fd10k_cnn-fashion_test` | 12.3457 |" in section(block, "Distance to real images")
+    assert "lower is better" in section(block, "Distance to real images")
+    assert "`made_up` | 1.5 |" in section(block, "Other figures")
+    assert "`mean_gradient_1000_seeds` | 19.484 |" in section(block, "Sharpness and diversity")
+    assert "### Classes" not in block
+
+
+def test_what_the_figures_cannot_tell_stands_beside_them():
+    block = figures_block(SAMPLED | NEIGHBOURS)
+    assert "do not compare with published FID" in section(block, "Distance to real images")
+    fidelity = section(block, "Fidelity and variety")
+    assert "blends of faces" in fidelity
+    assert "Copies of training images look perfect" in fidelity
+    assert "nearest neighbours below" in fidelity
+    assert "was not made here" in section(figures_block(SAMPLED), "Fidelity and variety")
+
+
+def test_a_card_without_an_evaluation_speaks_of_pixels_alone():
+    block = figures_block(PIXELS)
+    assert "do not say whether an image makes sense" in block
+    assert "FID" not in block
+    assert block.count("###") == 1
+
+
+def test_the_truncation_dial_is_a_table_from_small_to_large():
+    block = section(figures_block(SAMPLED | DIAL), "Truncation")
+    rows = [line.split("|")[1:-1] for line in block.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in rows[0]] == ["truncation", "FD", "precision", "recall"]
+    assert [row[0].strip() for row in rows[2:]] == ["0.5", "0.85", "1"]
+    assert [cell.strip() for cell in rows[2]] == ["0.5", "20", "0.8", "0.6"]
+    assert "2k_cnn-fashion_test" in block
+
+
+def test_each_protocol_of_the_dial_has_its_table():
+    other = {"fid2k_inception_test_truncation0.5": 80.0}
+    assert list(dials(DIAL | other)) == ["2k_cnn-fashion_test", "2k_inception_test"]
+    assert "| truncation | FID |" in figures_block(DIAL | other)
+    with (
+        Image.open(io.BytesIO(truncation_plot(DIAL | other))) as both,
+        Image.open(io.BytesIO(truncation_plot(DIAL))) as one,
+    ):
+        assert both.height == 2 * one.height
+
+
+def test_what_only_looks_like_the_dial_is_a_figure_as_any_other():
+    odd = {"fd2k_cnn_test_truncationhalf": 1.0, "made_up_truncation0.5": 2.0}
+    assert not dials(odd)
+    block = figures_block(odd)
+    assert all(f"`{name}`" in block for name in odd)
+
+
+def test_pictures_are_shown_where_they_are():
+    block = figures_block(NEIGHBOURS | DIAL, {"neighbours.png", "truncation.png", "samples.png"})
+    assert "](neighbours.png)" in section(block, "Nearest neighbours")
+    assert "](truncation.png)" in section(block, "Truncation")
+    assert ".png" not in figures_block(NEIGHBOURS | DIAL)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("recall_within_class_min10k_cnn-mnist_test", "recall_within_class_min"),
+        ("recall10k_cnn-mnist_test", "recall"),
+        ("label_agreement_worst_class10k_cnn-mnist", "label_agreement_worst_class"),
+        ("is10k_cnn-mnist", "is"),
+        ("isolated", ""),
+        ("swd_500_train", ""),
+    ],
+)
+def test_a_metric_is_known_by_the_longest_beginning_of_its_name(name, stem):
+    assert stem_of(name) == stem
+
+
+def test_the_figures_of_a_card_can_be_replaced_again_and_again():
+    card = f"# name\n\n## Figures\n{figures_block(PIXELS)}\n\n## Limits\nSome.\n"
+    changed = with_figures(card, figures_block(SAMPLED))
+    assert "fd10k" in changed
+    assert "mean_gradient" not in changed
+    assert with_figures(changed, figures_block(PIXELS)) == card
+
+
+def test_a_card_whose_figures_cannot_be_replaced_gets_them_at_its_end():
+    block = figures_block(PIXELS)
+    assert with_figures("# name\n", block) == f"# name\n\n## Evaluation\n{block}\n"
+    assert with_figures("", block) == f"## Evaluation\n{block}\n"
+    half = f"# name\n{START}\n"  # somebody cut the end off
+    assert with_figures(half, block).startswith(f"# name\n{START}")
+
+
+def test_the_plot_is_a_png_with_a_line_for_each_metric():
+    drawn = truncation_plot(DIAL)
+    assert drawn == truncation_plot(DIAL)
+    with Image.open(io.BytesIO(drawn)) as picture:
+        assert picture.size == (500, 320)
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44)):  # Matplotlib's C0 to C2
+        assert (pixels == colour).all(axis=1).sum() > 100
+    with pytest.raises(ValueError, match="over truncation"):
+        truncation_plot(SAMPLED)

@@ -1,0 +1,291 @@
+"""Metrics on constructed cases: what is drawn is known, so it is known what the figures must say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_serve.errors import InvalidOption
+from gan_serve.images import UInt8Array
+from gan_serve.training.data import ImageSet, load_images
+from gan_serve.training.evaluation.cache import cached_features
+from gan_serve.training.evaluation.evaluate import evaluate
+from gan_serve.training.evaluation.extractor import (
+    EXTRACTORS,
+    Extractor,
+    Features,
+    extract,
+    extractor_for,
+    find_extractor,
+    logits_of_classes,
+)
+from gan_serve.training.sources.image_set import Int64Array
+
+
+@dataclass
+class Drawer:
+    """Draws image ``seed`` of an array, whatever else is asked."""
+
+    images: UInt8Array
+    class_names: tuple[str, ...] = ()
+    img_resolution: int = 12
+    img_channels: int = 1
+
+    def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        return self.images[list(seeds)]
+
+
+@dataclass
+class Truncating(Drawer):
+    """The smaller the truncation, the fewer different images."""
+
+    def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        return self.images[[round(seed * truncation) for seed in seeds]]
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Extractor:
+    return find_extractor("cnn-mnist")
+
+
+def framed(data: ImageSet) -> ImageSet:
+    """Digits of 12x12 pixels with a black border, as MNIST has them, for the network that knows MNIST."""
+    return replace(data, images=np.pad(data.images, ((0, 0), (2, 2), (2, 2), (0, 0))))
+
+
+@pytest.fixture(scope="module")
+def halves(digits: Path) -> tuple[ImageSet, ImageSet]:
+    """Digits to train on, and as many others that training did not see; in a random order."""
+    data = framed(load_images(digits))
+    order = np.random.RandomState(5).permutation(len(data))
+    return data.only(order[:800]), data.only(order[800:1600])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def in_order(real: ImageSet) -> UInt8Array:
+    """The real images in the order that ``evaluate`` takes them in."""
+    return real.images[np.random.RandomState(0).permutation(len(real))]
+
+
+def figures(drawn: UInt8Array, real: ImageSet, extractor: Extractor, **options) -> dict[str, float]:
+    return evaluate(Drawer(drawn), real, extractor, split="test", quiet=True, dial=False, **options).metrics
+
+
+def test_the_same_images_are_at_no_distance(halves, extractor):
+    _, real = halves
+    metrics = figures(in_order(real), real, extractor)
+    assert metrics["fd800_cnn-mnist_test"] < 1e-6
+    assert metrics["precision800_cnn-mnist_test"] == metrics["recall800_cnn-mnist_test"] == 1
+    assert metrics["coverage800_cnn-mnist_test"] == 1
+    assert metrics["class_share_max800_cnn-mnist"] < 0.2
+
+
+def test_unseen_real_images_are_near(halves, extractor):
+    train, real = halves
+    metrics = figures(train.images, real, extractor)
+    assert metrics["precision800_cnn-mnist_test"] > 0.6
+    assert metrics["recall800_cnn-mnist_test"] > 0.6
+    assert metrics["fd800_cnn-mnist_test"] < 1
+    assert metrics["classes_missing800_cnn-mnist"] == 0
+
+
+def test_one_class_alone_lowers_recall_and_coverage_but_not_precision(halves, extractor):
+    train, real = halves
+    whole = figures(train.images, real, extractor)
+    zeros = train.images[train.labels == 0]
+    metrics = figures(np.tile(zeros, (20, 1, 1, 1))[:800], real, extractor)
+    assert metrics["precision800_cnn-mnist_test"] > whole["precision800_cnn-mnist_test"] - 0.1
+    assert metrics["recall800_cnn-mnist_test"] < 0.3
+    assert metrics["coverage800_cnn-mnist_test"] < 0.3
+    assert metrics["classes_missing800_cnn-mnist"] >= 8
+    assert metrics["fd800_cnn-mnist_test"] > 10 * whole["fd800_cnn-mnist_test"]
+
+
+def test_noise_lowers_precision_and_sharpens(halves, extractor):
+    train, real = halves
+    noise = np.random.RandomState(3).normal(0, 90, train.images.shape)
+    noisy = np.clip(train.images + noise, 0, 255).astype(np.uint8)
+    clean, worse = figures(train.images, real, extractor), figures(noisy, real, extractor)
+    assert worse["precision800_cnn-mnist_test"] < clean["precision800_cnn-mnist_test"] - 0.3
+    assert worse["mean_gradient_800_seeds"] > 1.3 * worse["mean_gradient_800_test"]
+
+
+def test_copies_look_perfect_but_to_the_nearest_neighbours(halves, extractor):
+    train, real = halves
+    copies = figures(train.images, real, extractor, train=train)
+    honest = figures(real.images, train, extractor, train=real)
+    assert copies["precision800_cnn-mnist_test"] > 0.6
+    assert copies["nn_ratio_500_train"] == copies["nn_l1_generated_500_train"] == 0
+    assert copies["nn_l1_unseen_500_train"] > 0
+    assert honest["nn_l1_generated_500_train"] == 0  # in turn
+
+
+def test_an_honest_generator_is_as_far_from_the_training_images_as_unseen_ones(digits, extractor):
+    data = framed(load_images(digits))
+    order = np.random.RandomState(6).permutation(len(data))
+    train, real, others = (data.only(order[start : start + 500]) for start in (0, 500, 1000))
+    evaluation = evaluate(Drawer(others.images), real, extractor, split="test", train=train, quiet=True, dial=False)
+    assert evaluation.metrics["nn_ratio_500_train"] == pytest.approx(1, abs=0.1)
+    assert evaluation.pictures["neighbours.png"].startswith(b"\x89PNG")
+
+
+def test_shuffled_labels_agree_by_chance(halves, extractor):
+    _, real = halves
+    names = real.class_names
+    order = np.random.RandomState(0).permutation(len(real))
+    drawer = Drawer(real.images[order], names)
+    right = evaluate(drawer, real, extractor, split="test", quiet=True, dial=False).metrics
+    shuffled = replace(real, labels=np.random.RandomState(8).permutation(real.labels))
+    wrong = evaluate(drawer, shuffled, extractor, split="test", quiet=True, dial=False).metrics
+    assert right["label_agreement800_cnn-mnist"] > 0.7  # 8x8 digits, by a classifier of 28x28 ones
+    assert wrong["label_agreement800_cnn-mnist"] == pytest.approx(0.1, abs=0.04)
+    assert right["recall_within_class_min800_cnn-mnist_test"] == 1
+
+
+def test_classes_are_matched_by_name(halves, extractor):
+    _, real = halves
+    order = np.random.RandomState(0).permutation(len(real))
+    backwards = Drawer(real.images[order], tuple(reversed(real.class_names)))
+    metrics = evaluate(backwards, real, extractor, split="test", quiet=True, dial=False).metrics
+    assert metrics["label_agreement800_cnn-mnist"] > 0.7
+
+
+def test_the_truncation_dial_gives_up_variety(halves, extractor):
+    train, real = halves
+    metrics = evaluate(Truncating(train.images), real, extractor, split="test", quiet=True).metrics
+    recalls = [metrics[f"recall800_cnn-mnist_test_truncation{t}"] for t in (0.3, 0.5, 0.7, 0.85, 1)]
+    assert recalls[0] < recalls[2] < recalls[4]
+    assert metrics["fd800_cnn-mnist_test_truncation1"] == pytest.approx(metrics["fd800_cnn-mnist_test"], rel=1e-3)
+
+
+def test_diversity_within_a_class_shows_a_generator_that_ignores_its_latents(halves, extractor):
+    _, real = halves
+    order = np.random.RandomState(0).permutation(len(real))
+    firsts = np.stack([real.images[real.labels == label][0] for label in real.labels[order]])
+    metrics = evaluate(Drawer(firsts, real.class_names), real, extractor, split="test", quiet=True, dial=False).metrics
+    assert metrics["diversity_within_class_800_seeds"] == 0 < metrics["diversity_within_class_800_test"]
+    assert metrics["diversity_800_seeds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"img_resolution": 16}, r"draws images of shape \[16, 16, 1\], the real ones are \[12, 12, 1\]"),
+        ({"class_names": ("cat", "dog")}, r"do not have the classes of the generator \(cat, dog\): theirs are 0, 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(halves, extractor, change, message):
+    train, real = halves
+    with pytest.raises(InvalidOption, match=message):
+        evaluate(Drawer(train.images, **change), real, extractor, split="test", quiet=True)
+
+
+def test_ten_images_are_the_fewest(halves, extractor):
+    _, real = halves
+    with pytest.raises(InvalidOption, match="9 real images are too few"):
+        figures(real.images, real.only(np.arange(9)), extractor)
+
+
+def test_features_do_not_depend_on_the_batch(halves, extractor):
+    images = halves[0].images[:64]
+    together, one_by_one = extract(extractor, images), extract(extractor, images, piece=1)
+    np.testing.assert_allclose(together.features, one_by_one.features, atol=1e-5)
+    np.testing.assert_allclose(together.logits, one_by_one.logits, atol=1e-4)
+
+
+def test_progress_counts_every_image(halves, extractor):
+    told: list[int] = []
+    extract(extractor, halves[0].images[:70], told.append, piece=32)
+    assert told == [32, 32, 6]
+
+
+@dataclass
+class Counting:
+    """An extractor that counts what it is asked."""
+
+    name: str = "counting"
+    digest: str = "sha256:1"
+    class_names: tuple[str, ...] = ()
+    asked: int = 0
+
+    def __call__(self, images: UInt8Array) -> Features:
+        self.asked += len(images)
+        flat = images.reshape(len(images), -1).astype(np.float32)
+        return Features(flat, flat[:, :2])
+
+
+def test_features_of_real_images_are_computed_once(halves, tmp_path):
+    images, extractor = halves[0].images[:50], Counting()
+    first = cached_features(extractor, images, folder=tmp_path)
+    again = cached_features(extractor, images, folder=tmp_path)
+    assert extractor.asked == 50
+    np.testing.assert_array_equal(first.features, again.features)
+    cached_features(extractor, images[:49], folder=tmp_path)
+    cached_features(Counting(digest="sha256:2"), images, folder=tmp_path)
+    assert extractor.asked == 99
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"\x93NUMPY"])
+def test_a_damaged_cache_is_computed_again(halves, tmp_path, content):
+    images, extractor = halves[0].images[:50], Counting()
+    cached_features(extractor, images, folder=tmp_path)
+    [path] = tmp_path.iterdir()
+    path.write_bytes(content)
+    cached_features(extractor, images, folder=tmp_path)
+    cached_features(extractor, images, folder=tmp_path)
+    assert extractor.asked == 100
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(halves, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert len(cached_features(Counting(), halves[0].images[:50], folder=tmp_path / "file").features) == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "accuracy"), [("cnn-mnist", 0.993), ("cnn-fashion", 0.925), ("cnn-bricks", 0.9), ("cnn-faces", 0.85)]
+)
+def test_our_extractors_are_small_and_good_enough_to_judge(name, accuracy):
+    extractor = find_extractor(name)
+    assert extractor.info.accuracy >= accuracy
+    folder = EXTRACTORS / name
+    assert (folder / "extractor.onnx").stat().st_size < 1_000_000
+    assert f"{extractor.info.accuracy:.2%}" in (folder / "README.md").read_text()
+
+
+def test_the_accuracy_of_an_extractor_can_be_measured_again(fashion_mnist):
+    extractor = find_extractor("cnn-fashion")
+    test = load_images("fashion-mnist", split="test").only(np.arange(1000))
+    right = extract(extractor, test.images).logits.argmax(1) == test.labels
+    assert right.mean() == pytest.approx(extractor.info.accuracy, abs=0.02)
+    assert extractor_for(load_images("fashion-mnist")) == "cnn-fashion"
+    assert extractor_for(load_images("fashion-mnist", resolution=32)) == "cnn-fashion"
+
+
+def test_no_extractor_for_other_data(digits):
+    assert extractor_for(load_images(digits)) is None
+
+
+def test_an_unknown_extractor_is_refused():
+    with pytest.raises(InvalidOption, match="cnn-fasion") as caught:
+        find_extractor("cnn-fasion")
+    assert "cnn-fashion" in caught.value.hint
+
+
+def test_a_class_and_its_absence_are_read_from_an_attribute():
+    attributes = Counting(class_names=("Smiling", "Blond_Hair"))
+    logits = np.array([[5.0, -1.0], [-5.0, 2.0]], np.float32)
+    found = logits_of_classes(attributes, ("not blond hair", "blond hair"), logits)
+    assert found is not None
+    assert found.argmax(1).tolist() == [0, 1]
+    assert logits_of_classes(attributes, ("cat", "dog"), logits) is None

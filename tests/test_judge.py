@@ -1,0 +1,156 @@
+"""``gan-serve evaluate``: a checkpoint or a run, by its name, on data, by their source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from servers import running
+from tiny_checkpoint import write_checkpoint
+from training_runs import SMALL
+
+import gan_serve
+from gan_serve import Client, Generator, list_models
+from gan_serve.checkpoint import verify_checkpoint
+from gan_serve.errors import InvalidOption
+from gan_serve.training.config import make_config
+from gan_serve.training.data import load_images
+from gan_serve.training.evaluation import formulas
+from gan_serve.training.evaluation.extractor import extract, find_extractor, logits_of_classes
+from gan_serve.training.evaluation.judge import judge
+from gan_serve.training.evaluation.quality import quality
+from gan_serve.training.monitor import read_log
+from gan_serve.training.trained import load_trained
+from gan_serve.training.trainer import train
+
+FEATURES = "cnn-mnist"
+FEW = {"features": FEATURES, "images": 100, "dial": False, "quiet": True}
+EXTRACTOR_OF = {"mnist-cgan": "cnn-mnist", "fashion-cgan": "cnn-fashion", "faces-cgan": "cnn-faces"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional run on nine tenths of the digits, measured in the features of an extractor."""
+    settings = SMALL | {"data": str(digits), "conditional": True, "holdout": 0.1, "features": FEATURES}
+    directory = tmp_path_factory.mktemp("runs") / "run"
+    train(make_config("dcgan-28", settings | {"ticks_per_evaluation": 2}), directory, quiet=True)
+    return directory
+
+
+def test_a_run_trains_on_what_is_not_held_out_and_is_measured_on_the_rest(run, digits):
+    seen, unseen = load_images(digits, holdout=0.1), load_images(digits, split="holdout", holdout=0.1)
+    assert (len(seen), len(unseen)) == (1617, 180)
+    pixels = {image.tobytes() for image in load_images(digits).images}
+    assert {image.tobytes() for image in np.concatenate([seen.images, unseen.images])} == pixels
+    assert load_trained(run).info.data.digest == seen.digest
+    metrics = judge(run, **FEW).metrics
+    assert {"fd100_cnn-mnist_holdout", "label_agreement100_cnn-mnist", "nn_ratio_100_train"} <= metrics.keys()
+
+
+def test_training_is_measured_in_the_features_that_were_asked_for(run, digits):
+    measured = [record for record in read_log(run) if "quality" in record]
+    assert [record["kimg"] for record in measured] == [1.024, 2.016]
+    for record in measured:
+        assert record["quality"] == record["fd1617_cnn-mnist_train"]
+        assert isinstance(record["classes_missing"], list)
+    data = load_images(digits, holdout=0.1)
+    again = quality(data, FEATURES)(load_trained(run).generator)
+    assert again["fd1617_cnn-mnist_train"] == pytest.approx(measured[-1]["quality"], rel=1e-3)
+
+
+def test_the_same_run_is_measured_alike_twice_and_as_its_checkpoint(run, digits, tmp_path, cli):
+    metrics = judge(run, **FEW).metrics
+    assert judge(run, **FEW).metrics == metrics
+    assert cli("export", run, "--out", tmp_path / "exported", "--precisions", "fp32").code == 0
+    exported = judge(tmp_path / "exported", str(digits), holdout=0.1, **FEW).metrics
+    assert exported.keys() == metrics.keys()
+    # A pixel in a thousand may round otherwise.
+    assert exported["fd100_cnn-mnist_holdout"] == pytest.approx(metrics["fd100_cnn-mnist_holdout"], rel=1e-3)
+    assert exported["label_agreement100_cnn-mnist"] == metrics["label_agreement100_cnn-mnist"]
+
+
+def test_figures_are_written_into_the_checkpoint_and_shown(digits, tmp_path, cli):
+    checkpoint = write_checkpoint(tmp_path / "model")
+    outcome = cli(
+        "evaluate", checkpoint, "--data", digits, "--split", "train", "--features", FEATURES, "--images", 100,
+        "--no-dial", "--write", "--quiet", "--out-dir", tmp_path / "figures",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    verify_checkpoint(checkpoint)
+    written = json.loads((checkpoint / "metrics.json").read_text())
+    assert f"{written['fd100_cnn-mnist_train']:g}" in outcome.out
+    assert "fd100_cnn-mnist_train" in cli("info", checkpoint).out
+    assert json.loads((tmp_path / "figures" / "metrics.json").read_text()).items() <= written.items()
+
+
+def test_pairs_are_shown_unless_they_must_not(run, tmp_path, cli):
+    few = ("--features", FEATURES, "--images", 50, "--no-dial", "--quiet")
+    assert cli("evaluate", run, *few, "--out-dir", tmp_path / "with").code == 0
+    with Image.open(tmp_path / "with" / "neighbours.png") as picture:
+        assert picture.width > 8 * 8
+    assert cli("evaluate", run, *few, "--no-pairs", "--out-dir", tmp_path / "without").code == 0
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["metrics.json"]
+
+
+def test_the_dial_is_drawn_into_the_checkpoint(digits, tmp_path, cli):
+    checkpoint = write_checkpoint(tmp_path / "model")
+    options = ("--split", "train", "--features", FEATURES, "--images", 60, "--write", "--quiet")
+    assert cli("evaluate", checkpoint, "--data", digits, *options).code == 0
+    assert "fd60_cnn-mnist_train_truncation0.7" in (checkpoint / "metrics.json").read_text()
+    with Image.open(checkpoint / "truncation.png") as plot:
+        assert plot.width > 200
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": None}, "A checkpoint is compared with real images"),
+        ({}, "digits has no test split of its own"),
+        ({"split": "holdout"}, "No images are held out"),
+        ({"split": "train", "features": None}, "No extractor of features was trained on digits"),
+        ({"split": "train", "features": "cnn"}, "There is no extractor of features 'cnn'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(digits, tmp_path, options, message):
+    with pytest.raises(InvalidOption, match=message):
+        judge(write_checkpoint(tmp_path / "model"), **({"data": str(digits)} | FEW | options))
+
+
+def test_nothing_is_written_to_what_is_no_checkpoint(cli, run):
+    outcome = cli("evaluate", run, "--write")
+    assert outcome.code != 0
+    assert "Nothing can be written to" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("name", [name for name in EXTRACTOR_OF if name in list_models()])
+def test_agreement_and_coverage_over_http_are_those_measured_here(name, tmp_path):
+    extractor, seeds = find_extractor(EXTRACTOR_OF[name]), list(range(500))
+    generator = Generator.from_pretrained(name, device="cpu")
+    labels = [seed % generator.c_dim for seed in seeds]
+    here = generator.generate(seeds=seeds, label=labels, output="numpy")
+    with running([name], tmp_path) as server, Client(str(server.base_url)) as client:
+        pieces = [
+            client.generate(name, seeds=seeds[at : at + 50], label=labels[at : at + 50], output="numpy")
+            for at in range(0, 500, 50)
+        ]
+    there = np.concatenate(pieces)
+    figures = []
+    for images in (here, there):
+        logits = logits_of_classes(extractor, generator.class_names, extract(extractor, images).logits)
+        assert logits is not None
+        figures.append((formulas.label_agreement(logits, np.array(labels)), formulas.class_shares(logits).tolist()))
+    assert figures[0] == figures[1]
+    assert figures[0][0] > 0.85
+

@@ -1,0 +1,293 @@
+"""docs/zoo.py: every table of the zoo can be made, and the page shows what is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conditional_checkpoint import SIZE, level, write_conditional
+from PIL import Image
+from tiny_checkpoint import SIDE, pixels, seal, write_checkpoint
+
+from gan_serve.cli import cli as gan_serve_command
+from gan_serve.hub import LEFT_OUT
+from gan_serve.images import cut_grid, encode_png
+from gan_serve.training.config import make_config, parse_settings
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = ROOT / "docs" / "zoo.py"
+
+ZOO = """
+[tiny]
+data = "photos"
+recipe = "dcgan-28"
+kimg = 3
+set = { width = 0.5, flip = true, holdout = 0.1 }
+export = { snapshot = "best" }
+licence = "MIT"
+in_wheel = true
+note = "Noise."
+must = [
+    { metric = "precision10k_cnn_test", at_least = 0.7 },
+    { metric = "sharp_seeds", over = "sharp_train", at_least = 0.9, at_most = 1.1 },
+    { metric = "never_measured", at_least = 1 },
+]
+must_see = ["nothing at all"]
+
+[conditional]
+data = "photos with spaces"
+labels = "labels.csv:kind"
+recipe = "cgan"
+licence = "none"
+in_wheel = false
+note = "Grey."
+
+[absent]
+data = "photos"
+recipe = "cgan"
+licence = "none"
+in_wheel = false
+note = "Nothing."
+"""
+
+
+@pytest.fixture(scope="module")
+def zoo() -> ModuleType:
+    """docs/zoo.py as a module."""
+    spec = importlib.util.spec_from_file_location("zoo", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["zoo"] = module  # pydantic looks there for the names in annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A zoo of two checkpoints, and one that is not there."""
+    (tmp_path / "zoo.toml").write_text(ZOO)
+    tiny = write_checkpoint(tmp_path / "checkpoints" / "tiny")
+    metrics = {"fd10k_cnn_test": 12.5, "precision10k_cnn_test": 0.5, "sharp_seeds": 10.0, "sharp_train": 10.5}
+    (tiny / "metrics.json").write_text(json.dumps(metrics | {"fd2k_cnn_test_truncation0.5": 99.0}))
+    (tiny / "neighbours.png").write_bytes(encode_png(np.full((20, 30, 1), 7, np.uint8)))
+    card = "---\nlicense: mit\n---\n# tiny\n\n## Training\n- Two hours on a toaster.\n\n## Figures\nnone\n"
+    (tiny / "README.md").write_text(card)
+    seal(tiny)
+    (tmp_path / "checkpoints" / "conditional").mkdir()
+    write_conditional(tmp_path / "checkpoints" / "conditional")
+    return tmp_path
+
+
+@pytest.fixture
+def page(zoo: ModuleType, folder: Path) -> str:
+    result = run(
+        zoo, "page", "--checkpoints", folder / "checkpoints", "--docs", folder / "docs", "--zoo", folder / "zoo.toml"
+    )
+    assert result.exit_code == 0, result.output
+    return (folder / "docs" / "zoo.md").read_text()
+
+
+def run(zoo: ModuleType, *words: object) -> Result:
+    return CliRunner().invoke(zoo.main, [str(word) for word in words])
+
+
+def section(page: str, name: str) -> str:
+    return page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+
+
+def shown(path: Path, scale: int = 1) -> np.ndarray:
+    """The pixels of a picture of the page, uint8 [H, W, 1], at the size that they were drawn in."""
+    with Image.open(path) as picture:
+        assert picture.mode == "L"
+        return np.asarray(picture)[::scale, ::scale, None]
+
+
+# The zoo itself
+
+
+def test_the_zoo_has_what_the_package_and_the_repository_are_to_have(zoo):
+    entries = zoo.read_zoo(ROOT / "docs" / "zoo.toml")
+    assert {name for name, entry in entries.items() if not entry.in_wheel} == set(LEFT_OUT)
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["gan_serve"]
+    packed = {pattern.split("/")[1] for pattern in data if pattern.startswith("checkpoints/")}
+    assert {name for name, entry in entries.items() if entry.in_wheel} == packed
+
+
+def test_every_table_of_the_zoo_is_a_run_that_can_start(zoo):
+    for name, entry in zoo.read_zoo(ROOT / "docs" / "zoo.toml").items():
+        commands = entry.commands(name)
+        typed = {words[0]: options_of(words) for words in commands}
+        assert list(typed) == ["train", "export", "evaluate"]
+        train = typed["train"]
+        settings = {key: train[key] for key in ("data", "kimg", "labels") if train[key] is not None}
+        config = make_config(train["recipe"], settings | parse_settings(train["pairs"]))
+        assert config.conditional == name.endswith("-cgan"), name
+        assert typed["evaluate"]["data"] == train["data"]
+        assert typed["evaluate"]["holdout"] == (config.holdout or None), name
+
+
+def options_of(words: list[str]) -> dict[str, Any]:
+    """What gan-serve makes of a command line."""
+    for command in entry_points(group="gan_serve.commands"):
+        command.load()(gan_serve_command)
+    return gan_serve_command.commands[words[0]].make_context(words[0], words[1:]).params
+
+
+# Making a checkpoint
+
+
+def test_the_commands_are_printed_as_they_are_run(zoo, folder):
+    result = run(zoo, "make", "tiny", "--dry-run", "--zoo", folder / "zoo.toml", "--checkpoints", "out", "--runs", "r")
+    assert result.output.splitlines() == [
+        "gan-serve train --recipe dcgan-28 --data photos --run-dir r/tiny --kimg 3 "
+        "--set width=0.5 --set flip=true --set holdout=0.1 --resume",
+        "gan-serve export r/tiny --out out/tiny --snapshot best",
+        "gan-serve evaluate out/tiny --data photos --holdout 0.1 --write",
+    ]
+    other = run(zoo, "make", "conditional", "--dry-run", "--zoo", folder / "zoo.toml").output
+    assert other.count("--data 'photos with spaces' --labels labels.csv:kind") == 2
+
+
+def test_a_command_that_fails_ends_the_making_with_its_status(folder):
+    """A process of its own: the folder of images is not there."""
+    command = [sys.executable, PROGRAM, "make", "tiny", "--zoo", folder / "zoo.toml", "--checkpoints", folder / "new"]
+    done = subprocess.run(
+        [*command, "--runs", folder / "runs"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "gan-serve train" in done.stdout
+    assert "gan-serve export" not in done.stdout
+    assert "photos" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_made_is_refused_before_training(zoo, folder):
+    there = run(zoo, "make", "tiny", "--zoo", folder / "zoo.toml", "--checkpoints", folder / "checkpoints")
+    assert there.exit_code == 1
+    assert "already exists" in there.output
+    unknown = run(zoo, "make", "tinny", "--zoo", folder / "zoo.toml")
+    assert unknown.exit_code == 2
+    assert "tiny, conditional, absent" in unknown.output
+
+
+# The page
+
+
+def test_the_page_begins_with_all_of_them(page):
+    table = [line for line in page.splitlines() if line.startswith("| [")]
+    assert [row.split("`")[1] for row in table] == ["tiny", "conditional", "absent"]
+    assert "| 32x32 gray | `dcgan-28` | yes | 12.5 | 0.5 |" in table[0]
+    assert "`10k_cnn_test`" in table[0]
+    assert "99" not in table[0]  # of the truncation dial
+    assert "| 4x4 gray, 2 classes | `cgan` | no |" in table[1]
+    assert "not there yet" in table[2]
+    opening = page.partition("\n## ")[0]
+    assert "does not compare with published FID" in opening
+    assert "Copies of training images" in opening
+
+
+def test_figures_are_held_against_what_is_asked(page):
+    rows = [line for line in section(page, "tiny").splitlines() if line.startswith("| `")]
+    assert rows[0] == "| `precision10k_cnn_test` | at least 0.7 | 0.5 | **no** |"
+    assert rows[1] == "| `sharp_seeds` / `sharp_train` | at least 0.9 and at most 1.1 | 0.9524 | yes |"
+    assert rows[2] == "| `never_measured` | at least 1 | not measured |  |"
+    assert "nothing at all" in section(page, "tiny")
+
+
+def test_command_training_licence_and_whereabouts_are_told(page):
+    tiny, conditional, absent = (section(page, name) for name in ("tiny", "conditional", "absent"))
+    assert "python docs/zoo.py make tiny" in tiny
+    assert "\ngan-serve train --recipe dcgan-28 --data photos" in tiny
+    assert "- Two hours on a toaster." in tiny
+    assert "Licence: MIT. In the wheel" in tiny
+    assert "](../checkpoints/tiny/README.md)" in tiny
+    assert "Licence: none. Not in the wheel." in conditional
+    assert "Not there yet" in absent
+    assert "gan-serve train" in absent
+    assert ".png" not in absent
+
+
+def test_every_picture_of_the_page_is_there_and_small(page, folder):
+    named = {part.partition(")")[0] for part in page.split("](zoo/")[1:]}
+    assert named == {path.name for path in (folder / "docs" / "zoo").iterdir()}
+    assert named == {
+        "tiny-grid.png", "tiny-walk.png", "tiny-neighbours.png",
+        "conditional-grid.png", "conditional-walk.png", "conditional-classes.png",
+    }  # fmt: skip
+    assert all(path.stat().st_size < 250_000 for path in (folder / "docs" / "zoo").iterdir())
+
+
+def test_the_grid_is_the_first_seeds(page, folder):
+    images = cut_grid(shown(folder / "docs" / "zoo" / "tiny-grid.png", scale=2), 64, 8)
+    assert images.shape == (64, SIDE, SIDE, 1)
+    for seed in (0, 1, 63):
+        assert np.abs(images[seed].astype(int) - pixels(seed)).max() <= 1
+
+
+def test_the_sheet_of_classes_has_the_same_latent_down_each_column(page, folder):
+    images = cut_grid(shown(folder / "docs" / "zoo" / "conditional-classes.png", scale=2), 20, 10)
+    levels = images.reshape(2, 10, SIZE * SIZE)
+    assert levels[:, :, 0].tolist() == [[level(seed, number) for seed in range(10)] for number in (0, 1)]
+
+
+def test_the_walk_goes_from_seed_to_seed(page, folder):
+    frames = cut_grid(shown(folder / "docs" / "zoo" / "tiny-walk.png", scale=2), 11, 11)
+    for frame, seed in ((0, 0), (5, 1), (10, 2)):
+        assert np.abs(frames[frame].astype(int) - pixels(seed)).max() <= 1
+
+
+def test_neighbours_are_shown_as_the_checkpoint_has_them(page, folder):
+    assert (shown(folder / "docs" / "zoo" / "tiny-neighbours.png") == 7).all()
+    assert "zoo/conditional-neighbours.png" not in page
+
+
+def test_the_page_is_the_same_each_time_and_shows_a_mixing_sheet_that_lies_there(zoo, folder, page):
+    docs = folder / "docs"
+    before = {path: path.read_bytes() for path in docs.rglob("*") if path.is_file()}
+    words = ["page", "--checkpoints", folder / "checkpoints", "--docs", docs, "--zoo", folder / "zoo.toml"]
+    run(zoo, *words)
+    assert {path: path.read_bytes() for path in docs.rglob("*") if path.is_file()} == before
+    (docs / "zoo" / "tiny-mixing.png").write_bytes(encode_png(np.zeros((4, 4, 1), np.uint8)))
+    run(zoo, *words)
+    assert "](zoo/tiny-mixing.png)" in section((docs / "zoo.md").read_text(), "tiny")
+
+
+def test_a_checkpoint_that_was_changed_is_not_shown(zoo, folder):
+    (folder / "checkpoints" / "tiny" / "parity.json").write_text("{}")
+    result = run(
+        zoo, "page", "--checkpoints", folder / "checkpoints", "--docs", folder / "docs", "--zoo", folder / "zoo.toml"
+    )
+    assert result.exit_code == 1
+    assert "parity.json" in result.output
+    assert not (folder / "docs" / "zoo.md").exists()
+
+
+def test_a_picture_in_colour_is_small_and_looks_the_same(zoo):
+    ramp = np.linspace(0, 255, 64).astype(np.uint8)
+    colours = np.stack([np.tile(ramp, (64, 1)), np.tile(ramp, (64, 1)).T, np.full((64, 64), 128, np.uint8)], axis=-1)
+    path = zoo.io.BytesIO(zoo.small_png(Image.fromarray(colours)))
+    with Image.open(path) as picture:
+        assert picture.mode == "P"
+        assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - colours).mean() < 12
+
+
+def test_the_page_of_the_bundled_checkpoints_can_be_written(tmp_path):
+    """The program as it is called, in a process of its own, with the real zoo."""
+    shutil.copytree(ROOT / "gan_serve" / "checkpoints" / "fashion-dcgan", tmp_path / "checkpoints" / "fashion-dcgan")
+    words = ["page", "--checkpoints", tmp_path / "checkpoints", "--docs", tmp_path / "docs"]
+    subprocess.run([sys.executable, PROGRAM, *words], check=True, cwd=tmp_path, capture_output=True)
+    with Image.open(tmp_path / "docs" / "zoo" / "fashion-dcgan-grid.png") as picture:
+        assert picture.size == (484, 484)
+    assert "fashion-stylegan" in (tmp_path / "docs" / "zoo.md").read_text()

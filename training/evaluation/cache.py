@@ -1,0 +1,52 @@
+"""Features of real images are computed once: kept in a file whose name is the digest of what made them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pooch  # type: ignore[import-untyped]
+
+from gan_serve.errors import CannotWrite
+from gan_serve.files import write_atomically
+from gan_serve.images import UInt8Array
+from gan_serve.training.evaluation.extractor import Extractor, Features, extract
+from gan_serve.training.sources.arrays import NPZ_ERRORS
+
+
+def cached_features(
+    extractor: Extractor,
+    images: UInt8Array,
+    progress: Callable[[int], object] = lambda images: None,
+    folder: Path | None = None,
+) -> Features:
+    """The features of real images uint8 [N, H, W, C]: from the cache, or computed and put there.
+
+    Args:
+        extractor, images, progress: see ``extract``.
+        folder: of the cache; ``gan-serve/features`` in the user's cache if None.
+    """
+    folder = folder or Path(pooch.os_cache("gan-serve")) / "features"
+    path = folder / f"{_key(extractor, images)}.npz"
+    with (
+        contextlib.suppress(KeyError, *NPZ_ERRORS),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as stored,
+    ):
+        found = Features(stored["features"], stored["logits"])
+        if len(found.features) == len(images):
+            progress(len(images))
+            return found
+    computed = extract(extractor, images, progress)
+    with contextlib.suppress(CannotWrite):  # a cache that cannot be written costs time, nothing else
+        write_atomically(path, lambda file: np.savez(file, features=computed.features, logits=computed.logits))
+    return computed
+
+
+def _key(extractor: Extractor, images: UInt8Array) -> str:
+    sha256 = hashlib.sha256(f"{extractor.digest}\n{images.shape}\n".encode())
+    sha256.update(np.ascontiguousarray(images).data)
+    return sha256.hexdigest()

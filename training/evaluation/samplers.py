@@ -1,0 +1,55 @@
+"""What draws the images that are judged: a checkpoint by its ONNX file, a run by its averaged network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gan_serve.generator import Generator
+from gan_serve.images import UInt8Array
+from gan_serve.latents import latents_from_seeds
+from gan_serve.runtime import network_inputs
+from gan_serve.training.monitor import draw_images
+from gan_serve.training.sources.image_set import Int64Array
+from gan_serve.training.trained import load_trained
+
+
+class CheckpointSampler:
+    """Draws with the file that users draw with."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+        self.class_names = tuple(generator.class_names)
+        self.img_resolution, self.img_channels = generator.img_resolution, generator.img_channels
+
+    def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        """The images of seeds, see ``Sampler``."""
+        label = None if labels is None else [int(label) for label in labels]
+        return self.generator.generate(seeds=list(seeds), label=label, truncation=truncation, output="numpy")
+
+
+class NetworkSampler:
+    """Draws with a network of torch, as it is trained."""
+
+    def __init__(
+        self, generator: nn.Module, img_resolution: int, img_channels: int, class_names: Sequence[str] = ()
+    ) -> None:
+        self.generator = generator
+        self.class_names = tuple(class_names)
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+
+    def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        """The images of seeds, see ``Sampler``."""
+        latents = latents_from_seeds(seeds, int(self.generator.z_dim))  # type: ignore[arg-type]
+        inputs = network_inputs(latents, labels, truncation, self.generator.truncation_space)  # type: ignore[arg-type]
+        return draw_images(self.generator, **{name: torch.from_numpy(values) for name, values in inputs.items()})
+
+
+def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSampler:
+    """The averaged generator of a run as a sampler; see ``load_trained`` for the arguments and errors."""
+    trained = load_trained(run_dir, snapshot)
+    data = trained.info.data
+    return NetworkSampler(trained.generator, data.img_resolution, data.img_channels, trained.class_names)
