@@ -23,10 +23,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gan_serve import Generator
-from gan_serve.checkpoint import CONFIG_FILE, METRICS_FILE, describe, verify_checkpoint
+from gan_serve.checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, describe, read_config, verify_checkpoint
 from gan_serve.errors import GanServeError
 from gan_serve.files import check_new_directory, write_atomically
-from gan_serve.images import grid, to_pil
+from gan_serve.images import UInt8Array, grid, to_pil
+from gan_serve.latents import latents_from_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"
@@ -37,6 +38,9 @@ SMALL = 32  # images up to this resolution are shown twice as large
 COLOURS = 128  # of an RGB picture on the page, so that it stays small; the checkpoint has the exact one
 WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
 SHEET_SEEDS, SHEET_LABELS = range(10), 16
+PSIS = (1.0, 0.7, 0.5, 0.3, 0.0)
+MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
+FIRST_FINE_LAYER = 4  # two layers a size: 4x4 and 8x8 are coarse
 
 SUMMARY = {  # columns of the first table: how a metric's name begins, and the column's head
     "fd": "FD",
@@ -217,7 +221,7 @@ def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, flo
 def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
     """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; returned are their captions by kind.
 
-    ``name-mixing.png`` is not drawn here, but shown where it lies in ``folder``.
+    Style mixing needs torch; all else, ONNX Runtime alone.
     """
     generator = Generator.from_pretrained(directory, device="cpu")
     small = generator.img_resolution <= SMALL
@@ -238,13 +242,51 @@ def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
     captions["walk"] = f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each."
     for kind, sheet in sheets.items():
         write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
+    if generator.config.truncation_space == "w":
+        rows = [generator.generate(seeds=list(SHEET_SEEDS), truncation=psi, output="numpy") for psi in PSIS]
+        write_atomically(folder / f"{name}-psi.png", small_png(to_pil(grid(np.concatenate(rows), len(SHEET_SEEDS))), 2))
+        captions["psi"] = (
+            f"Truncation in w: the same seeds with psi {', '.join(f'{psi:g}' for psi in PSIS)}, from top to bottom, "
+            "towards the image of the mean w."
+        )
+        write_atomically(folder / f"{name}-mixing.png", small_png(to_pil(style_mixing(directory)), 2))
+        captions["mixing"] = (
+            "Style mixing: coarse styles of the image at the left of a row, fine styles (from the size "
+            "16x16 on) of the image at the top of a column."
+        )
     if (directory / "neighbours.png").is_file():
         with Image.open(directory / "neighbours.png") as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture))
         captions["neighbours"] = "The generated images that came nearest to a training image, each above it."
-    if (folder / f"{name}-mixing.png").is_file():
-        captions["mixing"] = "Style mixing: the styles of two latents in one image."
     return captions
+
+
+def style_mixing(directory: Path) -> UInt8Array:
+    """Images whose coarse layers follow one latent and whose fine layers another (Karras et al. 2019, figure 3).
+
+    It takes the weights for fine-tuning, since the ONNX file has one style for all layers.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from gan_serve.training.networks import build_generator, to_pixels
+
+    config = read_config(directory)
+    generator = build_generator(config.architecture.family, **config.architecture.arguments).eval()
+    generator.load_state_dict(load_file(directory / WEIGHTS_FILE))
+    rows, columns = (
+        generator.mapping(torch.from_numpy(latents_from_seeds(seeds, config.z_dim)))
+        for seeds in (MIXED_ROWS, MIXED_COLUMNS)
+    )
+    is_fine = (torch.arange(generator.num_layers) >= FIRST_FINE_LAYER)[:, None]
+    with torch.no_grad():
+        top = to_pixels(generator.synthesis(columns[:, None].expand(-1, generator.num_layers, -1)))
+        sheet = [torch.full_like(top[:1], 255), top]
+        for row in rows:
+            alone = generator.synthesis(row.expand(1, generator.num_layers, -1))
+            mixed = generator.synthesis(torch.where(is_fine, columns[:, None], row))
+            sheet += [to_pixels(alone), to_pixels(mixed)]
+    return grid(torch.cat(sheet).numpy(), len(MIXED_COLUMNS) + 1)
 
 
 def small_png(image: Image.Image, scale: int = 1) -> bytes:

@@ -13,7 +13,6 @@ from servers import running
 from tiny_checkpoint import write_checkpoint
 from training_runs import SMALL
 
-import gan_serve
 from gan_serve import Client, Generator, list_models
 from gan_serve.checkpoint import verify_checkpoint
 from gan_serve.errors import InvalidOption
@@ -153,4 +152,3 @@ def test_agreement_and_coverage_over_http_are_those_measured_here(name, tmp_path
         figures.append((formulas.label_agreement(logits, np.array(labels)), formulas.class_shares(logits).tolist()))
     assert figures[0] == figures[1]
     assert figures[0][0] > 0.85
-
