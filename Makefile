@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference bench-serve bench-robustness clean
+.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -56,6 +56,9 @@ bench-train: .venv/dev  ## measure training beside PyTorch's DCGAN tutorial (ten
 bench-inference: .venv/dev  ## measure networks beside PyTorch, torch.compile and OpenVINO
 	$(PIP_INSTALL) --no-deps "openvino==2026.4.1"
 	$(BIN)/python benchmarks/inference.py $(CHECKPOINTS)
+
+bench-evaluation: .venv/dev  ## measure how long 10,000 images take to evaluate (needs Fashion-MNIST)
+	$(BIN)/python benchmarks/evaluation.py
 
 # MODEL: a checkpoint's directory; by default one with random weights is made. The peers have an environment of their own.
 bench-serve: .venv/dev .venv-serving-peers/ready  ## measure the service beside its peers (needs wrk and java)

@@ -22,10 +22,17 @@ def register(group: click.Group) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory for the checkpoint.")
 @click.option("--name", help="The checkpoint's name; that of the directory if not given.")
 @click.option("--license", help="SPDX name; that of the data where it is known, else `other`.")
+@click.option("--credit", help="Whose images it was trained on, and on what terms; the card says it.")
 @click.option("--snapshot", help="A snapshot of the run, or `best`; the last if not given.")
 @click.option("--precisions", help="Which files to make, such as fp32,int8; each that is near enough if not given.")
 def export(
-    run: Path, out: Path, name: str | None, license: str | None, snapshot: str | None, precisions: str | None
+    run: Path,
+    out: Path,
+    name: str | None,
+    license: str | None,
+    credit: str | None,
+    snapshot: str | None,
+    precisions: str | None,
 ) -> None:
     """Turn a training run into a checkpoint, certified against torch."""
     with needs_extra("train"):
@@ -33,7 +40,7 @@ def export(
 
     # What is no precision is refused by export_run.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
-    written = export_run(run, out, name=name, license=license, snapshot=snapshot, precisions=wanted)
+    written = export_run(run, out, name=name, license=license, credit=credit, snapshot=snapshot, precisions=wanted)
     click.echo(f"Checkpoint: {written}")
     click.echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
 

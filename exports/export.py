@@ -56,6 +56,7 @@ def export_run(
     *,
     name: str | None = None,
     license: str | None = None,
+    credit: str | None = None,
     snapshot: str | Path | None = None,
     precisions: Collection[Precision] | None = None,
 ) -> Path:
@@ -66,6 +67,7 @@ def export_run(
         out: a new directory; it appears whole or not at all.
         name: the checkpoint's name; that of ``out`` if None.
         license: SPDX name; that of the data where it is known, else ``other``.
+        credit: whose images it was trained on, and on what terms, for the card; that of the data if None.
         snapshot: one of the run's snapshots, or ``best``: the one with the best quality in the log; the last if None.
         precisions: which files to make, ``fp32`` among them; each that is near enough if None.
 
@@ -85,6 +87,8 @@ def export_run(
     generator, config, info, class_names = trained.generator, trained.config, trained.info, trained.class_names
     network, labels = PixelGenerator(generator), _labels_of(range(SAMPLE), len(class_names))
     license = license or info.data.license
+    if credit is not None:
+        info = info.model_copy(update={"data": info.data.model_copy(update={"credit": credit})})
 
     metadata = {
         "name": name,

@@ -34,7 +34,7 @@ means over the pixels of the last layer of a small convolutional network that wa
 
 - In `extractor.onnx` ({size:.2f} MB): `img` uint8 [N, {resolution}, {resolution}, {channels}] -> `features` float32
   [N, 128], `logits` float32 [N, {outputs}].
-- Accuracy on {held_out}: **{accuracy:.2%}**.
+- {what_accuracy} on {held_out}: **{accuracy:.2%}**.
 - Trained by `{command}`.
 - Data: {credit}; digest of the pixels `{digest}`. Licence: `{license}`.
 
@@ -53,9 +53,17 @@ Figures with these features do not compare with published FID, which has Incepti
 @click.option("--epochs", type=int, default=12, show_default=True)
 @click.option("--flip", is_flag=True, help="Mirror half of the images.")
 @click.option("--license", help="SPDX name; that of the data where it is known, else `other`.")
+@click.option("--credit", help="Whose images they are, and on what terms, for the card.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory; its name is the name.")
 def main(
-    data: str, attributes: str | None, holdout: float, epochs: int, flip: bool, license: str | None, out: Path
+    data: str,
+    attributes: str | None,
+    holdout: float,
+    epochs: int,
+    flip: bool,
+    license: str | None,
+    credit: str | None,
+    out: Path,
 ) -> None:
     """Train an extractor of features and write it with its accuracy on images that it did not see."""
     seen = load_images(data, holdout=holdout)
@@ -72,6 +80,8 @@ def main(
         bf16=bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
     )  # fmt: skip
     bar.close()
+    if attributes is not None:
+        _without_priors(model, targets)
 
     network = _to_onnx(model, seen.img_resolution, seen.img_channels)
     if len(network) > LARGEST:
@@ -90,7 +100,7 @@ def main(
         held_out=f"{len(unseen):,} images of {unseen.name} that it did not see",
         data=seen.name,
         data_digest=seen.digest,
-        credit=seen.credit,
+        credit=credit or seen.credit,
         license=license or seen.license,
         command=f"python -m gan_serve.exports.extractor {options}{' --flip' if flip else ''} --out {out.name}",
         sha256=hashlib.sha256(network).hexdigest(),
@@ -119,10 +129,22 @@ def _targets(
     return names, targets, read_attributes(Path(attributes), unseen.names)[1]
 
 
+def _without_priors(model: Classifier, targets: npt.NDArray[np.int64]) -> None:
+    """Let an attribute that few images have be as likely as one that half of them have (Menon et al. 2021).
+
+    Trained on the shares of the data, the network doubts rare attributes; a generator may be asked for them every time.
+    """
+    share = torch.from_numpy(targets.mean(axis=0)).clamp(1e-3, 1 - 1e-3)
+    with torch.no_grad():
+        model.head.bias -= torch.logit(share).to(model.head.bias.dtype)
+
+
 def _accuracy(
     logits: npt.NDArray[np.float32], truth: npt.NDArray[np.int64], names: tuple[str, ...]
 ) -> tuple[float, dict[str, float]]:
-    """The share that is right; and by class the share of it that is found, by attribute the balanced accuracy."""
+    """Of classes, the share that is right, and by class the share of it that is found; of attributes, the balanced
+    accuracy of each, and its mean.
+    """
     if truth.ndim == 1:
         right = logits.argmax(1) == truth
         return float(right.mean()), {
@@ -134,7 +156,7 @@ def _accuracy(
         for k, name in enumerate(names)
         if 0 < has[:, k].sum() < len(has)
     }
-    return float(right.mean()), balanced
+    return float(np.mean(list(balanced.values()))), balanced
 
 
 class _FromPixels(nn.Module):
@@ -177,6 +199,7 @@ def _card(info: ExtractorInfo, size: int) -> str:
         data=info.data,
         size=size / 1e6,
         held_out=info.held_out,
+        what_accuracy="Balanced accuracy, the mean of the attributes," if info.attributes else "Accuracy",
         accuracy=info.accuracy,
         command=info.command,
         credit=info.credit,

@@ -71,8 +71,8 @@ class ExtractorInfo(BaseModel):
     img_channels: int
     class_names: tuple[str, ...]
     attributes: bool  # whether the logits are for attributes, of which an image may have several
-    accuracy: float  # share of held-out images; of attributes, the mean over them
-    accuracy_by_class: dict[str, float]  # share of each class that is found; of attributes, balanced accuracy
+    accuracy: float  # share of held-out images that is right; of attributes, the mean of their balanced accuracies
+    accuracy_by_class: dict[str, float]  # share of each class that is found; of attributes, the balanced accuracy
     held_out: str  # the images that accuracy was measured on
     data: str
     data_digest: str

@@ -1,0 +1,63 @@
+"""How long an evaluation of 10,000 images of 28x28 takes, with real features computed and with them in the cache.
+
+Written to benchmarks/evaluation.md by `make bench-evaluation`. It needs Fashion-MNIST.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import onnxruntime
+import torch
+from timing import describe_cpu
+
+from gan_serve.training.evaluation.judge import judge
+
+MODEL, DATA = "fashion-dcgan", "fashion-mnist"
+ROUNDS = 3
+
+
+def main() -> None:
+    rows = []
+    for what, options in (
+        ("all figures", {"dial": False}),
+        ("all figures and the truncation dial (10,000 images more)", {"dial": True}),
+    ):
+        first, again = [], []
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory() as cache:
+                os.environ["XDG_CACHE_HOME"] = cache
+                first.append(seconds(options))
+                again.append(seconds(options))
+        rows.append(f"| {what} | {spread(first)} | {spread(again)} |")
+    lines = [
+        "# Evaluation",
+        "",
+        f"Written by `make bench-evaluation` (benchmarks/evaluation.py): `gan-serve evaluate {MODEL} --data {DATA}`, "
+        "10,000 images of 28x28 against 10,000 real ones, features `cnn-fashion`; "
+        f"{os.cpu_count()} cores of {describe_cpu()}; ONNX Runtime {onnxruntime.__version__}, torch {torch.__version__}. Fastest and slowest of {ROUNDS} rounds.",
+        "",
+        "| | the first time, s | features of the real images in the cache, s |",
+        "|---|---|---|",
+        *rows,
+    ]
+    text = "\n".join(lines) + "\n"
+    (Path(__file__).parent / "evaluation.md").write_text(text)
+    print(text)
+
+
+def seconds(options: dict[str, bool]) -> float:
+    started = time.perf_counter()
+    judge(MODEL, DATA, quiet=True, **options)
+    return time.perf_counter() - started
+
+
+def spread(times: list[float]) -> str:
+    return f"{min(times):.0f} to {max(times):.0f}"
+
+
+if __name__ == "__main__":
+    main()
