@@ -38,7 +38,8 @@ def main() -> None:
         "",
         f"Written by `make bench-evaluation` (benchmarks/evaluation.py): `gan-serve evaluate {MODEL} --data {DATA}`, "
         "10,000 images of 28x28 against 10,000 real ones, features `cnn-fashion`; "
-        f"{os.cpu_count()} cores of {describe_cpu()}; ONNX Runtime {onnxruntime.__version__}, torch {torch.__version__}. Fastest and slowest of {ROUNDS} rounds.",
+        f"{os.cpu_count()} cores of {describe_cpu()}; ONNX Runtime {onnxruntime.__version__}, "
+        f"torch {torch.__version__}. Fastest and slowest of {ROUNDS} rounds.",
         "",
         "| | the first time, s | features of the real images in the cache, s |",
         "|---|---|---|",
