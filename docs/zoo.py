@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from gan_serve import Generator
 from gan_serve.checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, describe, read_config, verify_checkpoint
 from gan_serve.errors import GanServeError
+from gan_serve.exports.figures import CARD_FILE, NEIGHBOURS_PICTURE, Name, table, without_dial
 from gan_serve.files import check_new_directory, write_atomically
 from gan_serve.images import UInt8Array, grid, to_pil
 from gan_serve.latents import latents_from_seeds
@@ -42,15 +43,13 @@ PSIS = (1.0, 0.7, 0.5, 0.3, 0.0)
 MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
 FIRST_FINE_LAYER = 4  # two layers a size: 4x4 and 8x8 are coarse
 
-SUMMARY = {  # columns of the first table: how a metric's name begins, and the column's head
-    "fd": "FD",
+SUMMARY = {  # columns of the first table after the distance: how a metric's name begins, and the column's head
     "precision": "precision",
     "recall": "recall",
     "label_agreement": "label agreement",
     "nn_ratio": "nearest-neighbour ratio",
 }
-AS = "FD measured as"
-DIAL = "_truncation"  # in a metric's name: measured at another truncation than 1
+DISTANCE, AS = "FD or FID", "measured as"
 
 OPENING = """\
 # The zoo
@@ -64,7 +63,8 @@ checkpoint from data: `python docs/zoo.py make NAME`, from the root of a checkou
 truncation, and compares them with real images that training did not see: `test` is the data's own test split,
 `holdout` a fixed share of the images that was kept out of training, `train` the training images. The features are in
 the name too: `cnn-...` are small classifiers of this repository, `inception` is the network that published figures
-use. FD is the Fréchet distance, lower is better; precision, recall and label agreement are shares, higher is better.
+use. FD is the Fréchet distance, called FID where the features are `inception`: lower is better. Precision, recall and
+label agreement are shares: higher is better.
 The nearest-neighbour ratio is how far generated images are from the training images, over how far unseen real images
 are: far below 1 means copies, far above 1 images that are like no real one.
 
@@ -179,22 +179,29 @@ def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
         wheel = "yes" if entry.in_wheel else "no"
         rows.append((f"[`{name}`](#{name})", images, f"`{entry.recipe}`", wheel, *_summary(metrics)))
         sections.append(_section(name, entry, directory, metrics, docs))
-    opening = OPENING.format(table=_table(("name", "images", "recipe", "in the wheel", *SUMMARY.values(), AS), rows))
+    opening = OPENING.format(
+        table=table(("name", "images", "recipe", "in the wheel", DISTANCE, *SUMMARY.values(), AS), rows)
+    )
     return write_atomically(docs / "zoo.md", "\n".join([opening, "\n\n".join(sections), ""]))
 
 
 def _summary(metrics: Mapping[str, float]) -> list[str]:
-    """The cells of ``SUMMARY``, and the protocol of the distance."""
-    found = {stem: _first(stem, metrics) for stem in SUMMARY}
-    protocol = found["fd"].removeprefix("fd")
-    shown = [f"{metrics[name]:.3g}" if name else "" for name in found.values()]
-    return [*shown, f"`{protocol}`" if protocol else "not measured"]
+    """The cells from ``DISTANCE`` to ``AS``: distances, what was measured beside the first of them, and protocols."""
+    measured = [(parsed, value) for name, value in without_dial(metrics).items() if (parsed := Name.parse(name))]
+    first = {parsed.stem: (parsed, value) for parsed, value in reversed(measured)}
+    distances = [first[stem] for stem in ("fd", "fid") if stem in first]
+    protocols = [parsed.protocol for parsed, _ in distances]
 
+    def shown(stem: str) -> str:
+        found = [(parsed.protocol, value) for parsed, value in measured if parsed.stem == stem]
+        beside = [value for protocol, value in found if protocols and protocols[0].startswith(protocol)]
+        return f"{[*beside, *(value for _, value in found)][0]:.3g}" if found else ""
 
-def _first(stem: str, metrics: Mapping[str, float]) -> str:
-    """The first metric that is named ``stem`` and then a number of images; empty if there is none."""
-    named = (name for name in metrics if name.startswith(stem) and DIAL not in name)
-    return next((name for name in named if name[len(stem) :].lstrip("_")[:1].isdigit()), "")
+    return [
+        ", ".join(f"{parsed.stem.upper()} {value:.3g}" for parsed, value in distances),
+        *(shown(stem) for stem in SUMMARY),
+        ", ".join(f"`{protocol}`" for protocol in protocols) or "not measured",
+    ]
 
 
 def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, float], docs: Path) -> str:
@@ -204,12 +211,12 @@ def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, flo
     parts += [f"{caption}\n\n![{name}, {kind}](zoo/{name}-{kind}.png)" for kind, caption in pictures.items()]
     if entry.must:
         rows = [must.row(metrics) for must in entry.must]
-        parts.append(_table(("figure", "must be", "is", "reached"), rows))
+        parts.append(table(("figure", "must be", "is", "reached"), rows))
     if entry.must_see:
         parts.append(f"To be seen in the pictures: {'; '.join(entry.must_see)}.")
     if is_there:
         link = Path(os.path.relpath(directory, docs)).as_posix()
-        parts.append(f"All figures, and what they mean: [the card]({link}/README.md).")
+        parts.append(f"All figures, and what they mean: [the card]({link}/{CARD_FILE}).")
     parts.append(_made_by(name, entry))
     training = _training(directory)
     if training:
@@ -240,22 +247,22 @@ def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
     walk = generator.interpolate(list(WALK_SEEDS), steps=WALK_STEPS, output="numpy")
     sheets["walk"] = grid(walk, len(walk))
     captions["walk"] = f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each."
-    for kind, sheet in sheets.items():
-        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
     if generator.config.truncation_space == "w":
         rows = [generator.generate(seeds=list(SHEET_SEEDS), truncation=psi, output="numpy") for psi in PSIS]
-        write_atomically(folder / f"{name}-psi.png", small_png(to_pil(grid(np.concatenate(rows), len(SHEET_SEEDS))), 2))
+        sheets["psi"] = grid(np.concatenate(rows), len(SHEET_SEEDS))
         captions["psi"] = (
             f"Truncation in w: the same seeds with psi {', '.join(f'{psi:g}' for psi in PSIS)}, from top to bottom, "
             "towards the image of the mean w."
         )
-        write_atomically(folder / f"{name}-mixing.png", small_png(to_pil(style_mixing(directory)), 2))
+        sheets["mixing"] = style_mixing(directory)
         captions["mixing"] = (
             "Style mixing: coarse styles of the image at the left of a row, fine styles (from the size "
             "16x16 on) of the image at the top of a column."
         )
-    if (directory / "neighbours.png").is_file():
-        with Image.open(directory / "neighbours.png") as picture:
+    for kind, sheet in sheets.items():
+        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
+    if (directory / NEIGHBOURS_PICTURE).is_file():
+        with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture))
         captions["neighbours"] = "The generated images that came nearest to a training image, each above it."
     return captions
@@ -307,7 +314,7 @@ def _metrics(directory: Path) -> dict[str, float]:
 
 def _training(directory: Path) -> str:
     """The list under "Training" of the checkpoint's card: data, command, time, machines."""
-    card = directory / "README.md"
+    card = directory / CARD_FILE
     text = card.read_text() if card.is_file() else ""
     _, _, section = text.partition("\n## Training\n")
     return section.partition("\n## ")[0].strip()
@@ -325,10 +332,6 @@ def _whereabouts(name: str, entry: Entry) -> str:
         f'Not in the wheel. It lies in the repository, where `gan_serve.generate("{name}")` works from a checkout; '
         f"elsewhere, copy the folder `{REPOSITORY}/{name}` and give its path, or make it with the command above."
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 # The command line

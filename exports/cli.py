@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gan_serve.cli import needs_extra
+from gan_serve.errors import CannotWrite
+from gan_serve.files import write_atomically
 
 
 def register(group: click.Group) -> None:
@@ -20,11 +23,11 @@ def register(group: click.Group) -> None:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory for the checkpoint.")
-@click.option("--name", help="The checkpoint's name; that of the directory if not given.")
-@click.option("--license", help="SPDX name; that of the data where it is known, else `other`.")
+@click.option("--name", help="The checkpoint's name; default: that of the directory.")
+@click.option("--license", help="SPDX name; default: that of the data if it is known, else `other`.")
 @click.option("--credit", help="Whose images it was trained on, and on what terms; the card says it.")
-@click.option("--snapshot", help="A snapshot of the run, or `best`; the last if not given.")
-@click.option("--precisions", help="Which files to make, such as fp32,int8; each that is near enough if not given.")
+@click.option("--snapshot", help="A snapshot of the run, or `best`; default: the last.")
+@click.option("--precisions", help="Which files to make, such as fp32,int8; default: each that is near enough.")
 def export(
     run: Path,
     out: Path,
@@ -45,20 +48,42 @@ def export(
     click.echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
 
 
+class FeaturesOption(click.Option):
+    """An option whose help lists the extractors that are installed; they are looked up when help is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help."""
+        with needs_extra("train"):
+            from gan_serve.training.evaluation.extractor import INCEPTION, extractors
+
+        names = ", ".join([*extractors(), INCEPTION])
+        self.help = f"{names}, or the folder of an extractor; default: the extractor trained on these data."
+        return super().get_help_record(ctx)
+
+
 @click.command()
 @click.argument("model_or_run")
-@click.option("--data", help="Real images, as gan-serve train takes them; those of the run if not given.")
-@click.option("--labels", help="Where their labels come from: file.csv:column or file.npz:attribute.")
-@click.option("--split", help="test, holdout or train; the part that training did not see if not given.")
-@click.option("--holdout", type=float, help="The share of the data that training did not see; that of the run.")
-@click.option("--features", help="cnn-fashion, ..., inception, or a folder; what was trained on the data if not given.")
-@click.option("--images", type=click.IntRange(min=10), default=10_000, show_default=True, help="How many, at most.")
-@click.option("--snapshot", help="A snapshot of the run, or `best`; the last if not given.")
-@click.option("--dial/--no-dial", default=True, help="Also measure over truncation.")
-@click.option("--pairs/--no-pairs", default=True, help="Draw the pairs of neighbours; they show training images.")
-@click.option("--write", is_flag=True, help="Put figures and pictures into the checkpoint, its card included.")
-@click.option("--out-dir", type=click.Path(path_type=Path), help="Write metrics.json and the pictures here.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--data", help="Real images, as gan-serve train takes them; default: the run's own data.")
+@click.option("--labels", help="Labels, as file.csv:column or file.npz:attribute; default: as in training.")
+@click.option(
+    "--split", help="The real images: test, holdout or train; default: holdout if a share was held out, else test."
+)
+@click.option("--holdout", type=float, help="The share of the data that training did not see; default: as in training.")
+@click.option("--features", cls=FeaturesOption)
+@click.option(
+    "--images", type=click.IntRange(min=10), default=10_000, show_default=True, help="How many images, at most."
+)
+@click.option("--snapshot", help="Of a run, a snapshot file or `best`; default: the last snapshot.")
+@click.option("--dial/--no-dial", default=True, help="Whether to measure over truncation too; default: --dial.")
+@click.option(
+    "--pairs/--no-pairs",
+    default=True,
+    help="Whether to draw generated images above their nearest training images, which it shows; default: --pairs.",
+)
+@click.option("--write", is_flag=True, help="Put figures and pictures into the checkpoint and its card.")
+@click.option("--out-dir", type=click.Path(path_type=Path), help="Write metrics.json and the pictures to this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, and nothing else.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def evaluate(
     model_or_run: str,
     data: str | None,
@@ -72,25 +97,49 @@ def evaluate(
     pairs: bool,
     write: bool,
     out_dir: Path | None,
+    as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure MODEL_OR_RUN (a checkpoint, or the folder of a run) against real images."""
+    """Measure MODEL_OR_RUN (a checkpoint, or the folder of a run) against real images.
+
+    What the figures mean: docs/evaluation.md.
+    """
     with needs_extra("train"):
-        from gan_serve.exports.evaluated import check_writable, write_evaluation
-        from gan_serve.files import write_atomically
+        from gan_serve.checkpoint import METRICS_FILE
+        from gan_serve.exports.evaluated import all_pictures, check_writable, is_run, write_evaluation
+        from gan_serve.exports.figures import compared, figures_text
+        from gan_serve.training.config import read_config
         from gan_serve.training.evaluation.judge import judge
 
     target = check_writable(model_or_run) if write else None  # before all the work
+    if out_dir:
+        _check_folder(out_dir)
     evaluation = judge(
         model_or_run, data, labels=labels, split=split, holdout=holdout, features=features, images=images,
         snapshot=snapshot, dial=dial, pairs=pairs, quiet=quiet,
     )  # fmt: skip
-    for name, value in evaluation.metrics.items():
-        click.echo(f"{name:<60} {value:g}")
+    as_text = json.dumps(evaluation.metrics, indent=2, allow_nan=False)
+    if as_json:
+        click.echo(as_text)
+    else:
+        source = read_config(Path(model_or_run, "config.json")).data if data is None and is_run(model_or_run) else data
+        click.echo(f"{model_or_run} beside {source}: {compared(evaluation.metrics)}\n")
+        click.echo(figures_text(evaluation.metrics))
     if out_dir:
-        write_atomically(out_dir / "metrics.json", json.dumps(evaluation.metrics, indent=2) + "\n")
-        for name, picture in evaluation.pictures.items():
+        write_atomically(out_dir / METRICS_FILE, as_text + "\n")
+        pictures = all_pictures(evaluation, evaluation.metrics)
+        for name, picture in pictures.items():
             write_atomically(out_dir / name, picture)
+        click.echo(f"\nWritten to {out_dir}: {', '.join([METRICS_FILE, *pictures])}", err=as_json)
     if target:
         write_evaluation(target, evaluation)
-        click.echo(f"Written to {target}")
+        click.echo(f"\nWritten into the checkpoint {target}: figures, pictures and card", err=as_json)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that files cannot be written to, or that cannot be made, without making it."""
+    place = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if not place.is_dir():
+        raise CannotWrite(f"Cannot write to {folder}: {place} is not a folder.", "Choose another folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise CannotWrite(f"Cannot write to {folder}: {place} is not writable.", "Choose another folder.")

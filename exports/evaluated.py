@@ -27,18 +27,18 @@ from gan_serve.checkpoint import (
 )
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.exports.figures import (
+    CARD_FILE,
     TRUNCATION_PICTURE,
     dials,
     figures_block,
-    on_the_hub,
     truncation_plot,
     with_figures,
+    without_dial,
 )
 from gan_serve.files import cannot_write, write_atomically
 from gan_serve.hub import find_local
 from gan_serve.training.evaluation.evaluate import Evaluation
 
-CARD = "README.md"
 METRICS = TypeAdapter(dict[str, float])
 
 
@@ -57,13 +57,10 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
     _restore(directory)
     config = verify_checkpoint(directory)
     metrics = _metrics(directory, config) | evaluation.metrics
-    pictures = dict(evaluation.pictures)
-    if dials(evaluation.metrics) and TRUNCATION_PICTURE not in pictures:
-        pictures[TRUNCATION_PICTURE] = truncation_plot(metrics)
-
+    pictures = all_pictures(evaluation, metrics)
     files = {METRICS_FILE: (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(), **pictures}
-    if (directory / CARD).is_file():
-        files[CARD] = _card(directory / CARD, metrics, {*config.files, *pictures}).encode()
+    if (directory / CARD_FILE).is_file():
+        files[CARD_FILE] = _card(directory / CARD_FILE, metrics, {*config.files, *pictures}).encode()
     with _replaced(directory) as new:
         for name, content in files.items():
             write_atomically(new / name, content)
@@ -73,12 +70,24 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
         verify_checkpoint(new)
 
 
+def all_pictures(evaluation: Evaluation, metrics: Mapping[str, float]) -> dict[str, bytes]:
+    """The pictures of an evaluation, and a plot of the dial in ``metrics`` where it measured one and has no plot."""
+    if not dials(evaluation.metrics) or TRUNCATION_PICTURE in evaluation.pictures:
+        return dict(evaluation.pictures)
+    return {**evaluation.pictures, TRUNCATION_PICTURE: truncation_plot(metrics)}
+
+
 def check_writable(model: str) -> Path:
     """The directory of the checkpoint whose figures are to be written.
 
     Raises:
-        InvalidOption: it is no directory of a checkpoint, such as one on the Hub.
+        InvalidOption: it is no directory of a checkpoint, such as a run or a repository on the Hub.
     """
+    if is_run(model):
+        raise InvalidOption(
+            f"Nothing can be written to {model}: it is a run, not a checkpoint.",
+            f"Export it first (gan-serve export {model} --out CHECKPOINT), then evaluate the checkpoint.",
+        )
     _restore(Path(os.path.realpath(model)))
     directory = find_local(model)
     try:
@@ -86,6 +95,11 @@ def check_writable(model: str) -> Path:
     except InvalidCheckpoint as error:
         raise InvalidOption(f"Nothing can be written to {model}.", "Give the directory of a checkpoint.") from error
     return directory or Path(model)
+
+
+def is_run(path: str) -> bool:
+    """Whether this is the folder of a training run."""
+    return os.path.isfile(os.path.join(path, "run.json"))
 
 
 def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
@@ -113,7 +127,7 @@ def _card(path: Path, metrics: Mapping[str, float], pictures: set[str]) -> str:
     has_metadata = card is not None and card.data.to_dict()  # type: ignore[no-untyped-call]
     if card is None or not isinstance(card.data, ModelCardData) or not has_metadata:
         return with_figures(text, block)
-    data, shown = card.data, on_the_hub(metrics)
+    data, shown = card.data, without_dial(metrics)
     data.metrics = sorted({*(data.metrics or ()), *shown})
     data.eval_results = _results(data.eval_results or [], shown)
     card.text = with_figures(card.text, block)
@@ -144,7 +158,7 @@ def _replaced(directory: Path) -> Iterator[Path]:
 
     Unchanged files are linked, where the file system can, so that nothing of theirs can be lost. No system call puts a
     directory in the place of another everywhere; between two renames the old one lies at ``_before``, and ``_restore``
-    finds it there.
+    finds it there. Both lie a level deeper than checkpoints do: what a killed process left is not taken for one.
     """
     before = _before(directory)
 
@@ -152,33 +166,32 @@ def _replaced(directory: Path) -> Iterator[Path]:
         return [CONFIG_FILE] if Path(folder) == directory else []
 
     with cannot_write(directory):
-        new = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=directory.parent))
+        room = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=directory.parent))
+        new = room / directory.name
         try:
-            shutil.copytree(directory, new, copy_function=_link, ignore=config_alone, dirs_exist_ok=True)
+            shutil.copytree(directory, new, copy_function=_link, ignore=config_alone)
             yield new
+            before.parent.mkdir(exist_ok=True)
             os.rename(directory, before)
-            try:
-                os.rename(new, directory)
-            except BaseException:
-                os.rename(before, directory)
-                raise
+            os.rename(new, directory)
         finally:
-            shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
+            shutil.rmtree(room, ignore_errors=True)
+            _restore(directory)
 
 
 def _restore(directory: Path) -> None:
-    """Put back what a process that was killed between two renames had moved aside."""
+    """Put back what was moved aside for one that never came, and remove what is left of one that did."""
     before = _before(directory)
     with cannot_write(directory):
-        if directory.exists():
-            shutil.rmtree(before, ignore_errors=True)
-        elif before.exists():
+        if before.exists() and not directory.exists():
             os.rename(before, directory)
+        if directory.exists():
+            shutil.rmtree(before.parent, ignore_errors=True)
 
 
 def _before(directory: Path) -> Path:
-    return directory.with_name(f".{directory.name}.before")
+    """Where the old directory lies while the new one takes its place."""
+    return directory.with_name(f".{directory.name}.before") / directory.name
 
 
 def _link(source: str, target: str) -> None:

@@ -26,6 +26,7 @@ from gan_serve.checkpoint import (
     CheckpointConfig,
     GoldenSample,
     Precision,
+    TrainingData,
     digest_files,
     write_config,
 )
@@ -101,7 +102,7 @@ def export_run(
         precision: _draw(content, network, [GOLDEN_SEED], labels and labels[:1])[0]
         for precision, content in files.items()
     }
-    metrics = pixel_metrics(drawn, "seeds") | info.data.metrics
+    metrics = pixel_metrics(drawn, "seeds", labels) | info.data.metrics
 
     with directory_atomically(out) as directory:
         for precision, content in files.items():
@@ -128,6 +129,9 @@ def export_run(
             img_resolution=config.resolution,
             img_channels=info.data.img_channels,
             license=license,
+            training_data=TrainingData(
+                name=info.data.name, digest=info.data.digest, holdout=config.holdout, labels=config.labels
+            ),
             files=digest_files(directory),
             golden_sample=GoldenSample.of(golden.pop("fp32"), GOLDEN_SEED, labels[0] if labels else None, golden),
         )

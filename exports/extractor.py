@@ -6,28 +6,30 @@ import hashlib
 import io
 import shlex
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import click
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gan_serve.errors import DataError
+from gan_serve.errors import DataError, GanServeError, InvalidOption
 from gan_serve.exports.onnx import OPSET, quiet_export, strip_metadata
-from gan_serve.files import directory_atomically
+from gan_serve.files import check_new_directory, directory_atomically
 from gan_serve.images import UInt8Array
+from gan_serve.runtime import open_session
 from gan_serve.training.data import ImageSet, load_images
-from gan_serve.training.evaluation.classifier import Classifier, as_input, train_classifier
-from gan_serve.training.evaluation.extractor import INFO_FILE, MODEL_FILE, ExtractorInfo, SmallExtractor, extract
+from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input, train_classifier
+from gan_serve.training.evaluation.extractor import INFO_FILE, MODEL_FILE, ExtractorInfo, Floats
+from gan_serve.training.sources.image_set import Int64Array
 from gan_serve.training.sources.labels import read_attributes
 from gan_serve.training.sources.splits import HOLDOUT
 
-LARGEST = 1_000_000  # bytes of an ONNX file
+LARGEST = 998_000  # bytes of weights, so that an ONNX file stays below 1 MB
+PIECE = 64  # images at a time
 CARD = """\
 # {name}
 
@@ -46,6 +48,10 @@ Figures with these features do not compare with published FID, which has Incepti
 |---|---|
 {rows}
 """
+CALIBRATED = (
+    " The temperature that its logits are divided by was fitted on these very images;"
+    " it is one number, and does not change which class is the likeliest, so not the accuracy either."
+)
 
 
 @click.command()
@@ -67,108 +73,226 @@ def main(
     credit: str | None,
     out: Path,
 ) -> None:
-    """Train an extractor of features and write it with its accuracy on images that it did not see."""
-    seen = load_images(data, holdout=holdout)
-    unseen = load_images(data, split=HOLDOUT if holdout else "test", holdout=holdout)
-    names, targets, truth = _targets(seen, unseen, attributes)
-    bar = tqdm(total=epochs, unit="epoch")
-
-    def told(epoch: int, loss: float) -> None:
-        bar.update()
-        bar.set_postfix(loss=f"{loss:.4f}")
-
-    model = train_classifier(
-        seen.images, targets, len(names), epochs=epochs, flip=flip, progress=told,
-        bf16=bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+    """Train an extractor of features and write it with its accuracy on images that it was not trained on."""
+    name = out.absolute().name
+    command = _command(
+        data=data, attributes=attributes, holdout=holdout or None, epochs=epochs, license=license, credit=credit,
+        flip=flip, out=name,
     )  # fmt: skip
-    bar.close()
-    if attributes is not None:
-        _without_priors(model, targets)
-    else:
-        _calibrate(model, unseen.images, truth)
+    try:
+        check_new_directory(out)  # before all the work
+        examples = read_examples(data, attributes=attributes, holdout=holdout)
+        network = train_extractor(examples, epochs=epochs, flip=flip)
+        info = describe(network, examples, name=name, command=command, license=license, credit=credit)
+        write_extractor(out, network, info)
+    except GanServeError as error:
+        raise click.ClickException(error.message + (f"\n{error.hint}" if error.hint else "")) from error
+    click.echo(f"{out}: {info.accuracy:.2%} on {info.held_out}, {len(network) / 1e6:.2f} MB")
 
-    network = _to_onnx(model, seen.img_resolution, seen.img_channels)
-    if len(network) > LARGEST:
-        raise click.ClickException(f"The network has {len(network):,} bytes; an extractor has at most {LARGEST:,}.")
-    typed = {"--data": data, "--attributes": attributes, "--holdout": holdout or None, "--epochs": epochs,
-             "--license": license, "--credit": credit}  # fmt: skip
-    options = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in typed.items() if value is not None)
-    info = ExtractorInfo(
-        name=out.name,
+
+class Examples(NamedTuple):
+    """Images to train on and others to measure on, and what the network is to say of each.
+
+    seen, unseen: the two sets, of one size and colour.
+    names: of the K outputs, classes or attributes.
+    targets, truth: of seen and of unseen: int64 [N], the classes; or int64 [N, K] of zeros and ones, the attributes.
+    """
+
+    seen: ImageSet
+    unseen: ImageSet
+    names: tuple[str, ...]
+    targets: Int64Array
+    truth: Int64Array
+
+
+def read_examples(data: str | Path, *, attributes: str | Path | None = None, holdout: float = 0.0) -> Examples:
+    """Read what an extractor is trained and measured on.
+
+    Args:
+        data: see ``load_images``.
+        attributes: an npz, see ``read_attributes``; if None the network learns the classes of ``data``.
+        holdout: the share of the images to measure on; with 0 these are the test split.
+
+    Raises:
+        DataError: see ``load_images`` and ``read_attributes``; there are no labels, too few images to train on, none to
+            measure on, or these have other classes or all the same attributes.
+        InvalidOption: ``holdout`` is no share, or the data has no test split.
+    """
+    seen = load_images(data, holdout=holdout)
+    unseen = load_images(
+        data, split=HOLDOUT if holdout else "test", holdout=holdout,
+        resolution=seen.img_resolution, channels=seen.img_channels,
+    )  # fmt: skip
+    if len(seen) < BATCH:
+        raise DataError(f"{len(seen)} images of {seen.name} are too few to train on.", f"Give {BATCH} or more.")
+    if not len(unseen):
+        raise DataError(f"A share of {holdout} of {seen.name} holds out no image.", "Give a larger one.")
+    if unseen.digest == seen.digest:
+        raise InvalidOption(
+            f"{seen.name} has no test split of its own.", "Say which share to measure accuracy on: --holdout 0.1."
+        )
+    if attributes is not None:
+        names, targets = read_attributes(Path(attributes), seen.names)
+        _, truth = read_attributes(Path(attributes), unseen.names)
+        if (truth == truth[0]).all():
+            raise DataError(
+                f"The {len(unseen)} images to measure accuracy on do not differ in any attribute.",
+                "Hold out a larger share.",
+            )
+        return Examples(seen, unseen, names, targets, truth)
+    if seen.labels is None or unseen.labels is None:
+        raise DataError(f"{seen.name} has no labels.", "Give images in one folder for each class, or --attributes.")
+    if unseen.class_names != seen.class_names:
+        raise DataError(
+            f"The test split of {seen.name} has other classes than its training images.",
+            "Measure on a share of the training images instead: --holdout 0.1.",
+        )
+    return Examples(seen, unseen, seen.class_names, seen.labels, unseen.labels)
+
+
+def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False, quiet: bool = False) -> bytes:
+    """Train an extractor and return it as the content of an ONNX file, see ``to_onnx``.
+
+    Args:
+        examples: the network learns from ``seen``; of classes, one temperature is then fitted on ``unseen``.
+        epochs, flip: see ``train_classifier``.
+        quiet: no progress bar.
+
+    Raises:
+        InvalidOption: fewer than one epoch. DataError: so many outputs that the file would be larger than 1 MB.
+    """
+    if epochs < 1:
+        raise InvalidOption(f"There cannot be {epochs} epochs.", "Give 1 or more.")
+    seen, outputs = examples.seen, len(examples.names)
+    weights = Classifier(seen.img_resolution, seen.img_channels, outputs).parameters()
+    if (size := 4 * sum(weight.numel() for weight in weights)) > LARGEST:
+        raise DataError(
+            f"A network with {outputs} outputs has {size:,} bytes of weights; an extractor has at most {LARGEST:,}.",
+            "Give images of fewer classes, or fewer attributes.",
+        )
+    with tqdm(total=epochs, unit="epoch", disable=quiet) as bar:
+
+        def told(epoch: int, loss: float) -> None:
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.4f}")
+
+        model = train_classifier(
+            seen.images, examples.targets, outputs, epochs=epochs, flip=flip, progress=told,
+            bf16=bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+        )  # fmt: skip
+    if examples.targets.ndim == 1:
+        _calibrate(model, examples.unseen.images, examples.truth)
+    else:
+        _without_priors(model, examples.targets)
+    return to_onnx(model, seen.img_resolution, seen.img_channels)
+
+
+def describe(
+    network: bytes,
+    examples: Examples,
+    *,
+    name: str,
+    command: str,
+    license: str | None = None,
+    credit: str | None = None,
+) -> ExtractorInfo:
+    """What is told of an extractor; its accuracy is that of the ONNX file itself on ``examples.unseen``.
+
+    Args:
+        network: content of the ONNX file.
+        examples: what it was trained on.
+        name: of the extractor.
+        command: what it was made by.
+        license, credit: of the images; those that the data states if None.
+    """
+    seen, unseen = examples.seen, examples.unseen
+    accuracy, by_class = measure(logits_of(network, unseen.images), examples.truth, examples.names)
+    return ExtractorInfo(
+        name=name,
         img_resolution=seen.img_resolution,
         img_channels=seen.img_channels,
-        class_names=names,
-        attributes=attributes is not None,
-        accuracy=0.0,
-        accuracy_by_class={},
+        class_names=examples.names,
+        attributes=examples.truth.ndim == 2,
+        accuracy=accuracy,
+        accuracy_by_class=by_class,
         held_out=f"{len(unseen):,} images of {unseen.name} that it did not see",
         data=seen.name,
         data_digest=seen.digest,
         credit=credit or seen.credit,
         license=license or seen.license,
-        command=f"python -m gan_serve.exports.extractor {options}{' --flip' if flip else ''} --out {out.name}",
+        command=command,
         sha256=hashlib.sha256(network).hexdigest(),
     )
+
+
+def write_extractor(out: Path, network: bytes, info: ExtractorInfo) -> None:
+    """Write the folder of an extractor, a new one: the network, what is told of it, and its card.
+
+    Raises:
+        CannotWrite: ``out`` exists and is not an empty directory, or the disk refuses.
+    """
     with directory_atomically(out) as directory:
         (directory / MODEL_FILE).write_bytes(network)
         (directory / INFO_FILE).write_text(info.model_dump_json(indent=2) + "\n")
-        # What is told of it is what the file itself does.
-        logits = extract(SmallExtractor(directory), unseen.images).logits
-        accuracy, by_class = _accuracy(logits, truth, names)
-        info = info.model_copy(update={"accuracy": accuracy, "accuracy_by_class": by_class})
-        (directory / INFO_FILE).write_text(info.model_dump_json(indent=2) + "\n")
-        (directory / "README.md").write_text(_card(info, len(network)))
-    click.echo(f"{out}: {accuracy:.2%} on {info.held_out}, {len(network) / 1e6:.2f} MB")
+        (directory / "README.md").write_text(card(info, len(network)))
 
 
-def _targets(
-    seen: ImageSet, unseen: ImageSet, attributes: str | None
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Names of the outputs, and what they should be for the images seen in training and for the others."""
-    if attributes is None:
-        if seen.labels is None or unseen.labels is None:
-            raise DataError(f"{seen.name} has no labels.", "Give images in one folder for each class, or --attributes.")
-        return seen.class_names, seen.labels, unseen.labels
-    names, targets = read_attributes(Path(attributes), seen.names)
-    return names, targets, read_attributes(Path(attributes), unseen.names)[1]
+def _command(*, flip: bool, out: str, **options: object) -> str:
+    given = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in options.items() if value is not None)
+    return f"python -m gan_serve.exports.extractor {given}{' --flip' if flip else ''} --out {shlex.quote(out)}"
 
 
-def _without_priors(model: Classifier, targets: npt.NDArray[np.int64]) -> None:
+def _without_priors(model: Classifier, targets: Int64Array) -> None:
     """Let an attribute that few images have be as likely as one that half of them have (Menon et al. 2021).
 
     Trained on the shares of the data, the network doubts rare attributes; a generator may be asked for them every time.
     """
     share = torch.from_numpy(targets.mean(axis=0)).clamp(1e-3, 1 - 1e-3)
     with torch.no_grad():
-        model.head.bias -= torch.logit(share).to(model.head.bias.dtype)
+        model.head.bias.sub_(torch.logit(share).to(model.head.bias.dtype))
 
 
-def _calibrate(model: Classifier, images: UInt8Array, truth: npt.NDArray[np.int64]) -> None:
+def _calibrate(model: Classifier, images: UInt8Array, truth: Int64Array) -> None:
     """Divide the logits by the temperature that makes the network as sure as it is right (Guo et al. 2017).
 
-    It was trained with smoothed labels, and doubts. Which class is the likeliest does not change.
+    It was trained with smoothed labels, and doubts. The temperature is fitted on the images whose accuracy is reported:
+    it is one number and does not change which class is the likeliest, so not the accuracy either.
     """
-    pieces = torch.from_numpy(images).permute(0, 3, 1, 2).split(512)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        logits = torch.cat([model(as_input(piece))[1] for piece in pieces])
+        pieces = [torch.tensor(images[start : start + PIECE]) for start in range(0, len(images), PIECE)]  # writable
+        logits = torch.cat([model(as_input(piece.permute(0, 3, 1, 2)))[1] for piece in pieces])
         found = temperature(logits.numpy(), truth)
-        model.head.weight /= found
-        model.head.bias /= found
+        model.head.weight.div_(found)
+        model.head.bias.div_(found)
 
 
-def temperature(logits: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
+def temperature(logits: Floats, truth: Int64Array) -> float:
     """What logits [N, K] must be divided by for the lowest cross-entropy with the classes int64 [N]."""
     candidates = np.geomspace(0.1, 10, 401)
-    wanted = torch.from_numpy(truth)
+    wanted = torch.tensor(truth)
     losses = [F.cross_entropy(torch.from_numpy(logits / candidate), wanted).item() for candidate in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 
-def _accuracy(
-    logits: npt.NDArray[np.float32], truth: npt.NDArray[np.int64], names: tuple[str, ...]
-) -> tuple[float, dict[str, float]]:
-    """Of classes, the share that is right, and by class the share of it that is found; of attributes, the balanced
-    accuracy of each, and its mean.
+def logits_of(network: bytes, images: UInt8Array) -> Floats:
+    """The logits float32 [N, K] that the content of an ONNX file gives for images uint8 [N, R, R, C]."""
+    session, _ = open_session(network, "cpu")
+    pieces = (images[start : start + PIECE] for start in range(0, len(images), PIECE))
+    return np.concatenate([session.run(["logits"], {"img": np.ascontiguousarray(piece)})[0] for piece in pieces])
+
+
+def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[float, dict[str, float]]:
+    """How accurate logits are, in all and by name.
+
+    Args:
+        logits: float32 [N, K].
+        truth: int64 [N], the class of each image; or int64 [N, K] of zeros and ones, its attributes.
+        names: of the K classes or attributes.
+
+    Returns:
+        Of classes, the share of the images that is right, and the share of each class that is found. Of attributes, the
+        mean of their balanced accuracies, and each of these. A class or an attribute that no image has is left out, and
+        an attribute that all have.
     """
     if truth.ndim == 1:
         right = logits.argmax(1) == truth
@@ -196,7 +320,12 @@ class _FromPixels(nn.Module):
         return features, logits
 
 
-def _to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
+def to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
+    """Export a classifier in eval mode as the content of an ONNX file.
+
+    In: ``img`` uint8 [N, resolution, resolution, channels]. Out: ``features`` float32 [N, 128], ``logits`` float32
+    [N, K]. The same weights give the same bytes.
+    """
     example = torch.zeros(2, resolution, resolution, channels, dtype=torch.uint8)
     model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     network = _FromPixels(model).eval()
@@ -212,7 +341,8 @@ def _to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
     return written.getvalue()
 
 
-def _card(info: ExtractorInfo, size: int) -> str:
+def card(info: ExtractorInfo, size: int) -> str:
+    """The model card, README.md of an extractor whose ONNX file has ``size`` bytes."""
     rows = "\n".join(f"| {name} | {value:.1%} |" for name, value in info.accuracy_by_class.items())
     return CARD.format(
         name=info.name,
@@ -226,7 +356,7 @@ def _card(info: ExtractorInfo, size: int) -> str:
         held_out=info.held_out,
         what_accuracy="Balanced accuracy, the mean of the attributes," if info.attributes else "Accuracy",
         accuracy=info.accuracy,
-        calibrated="" if info.attributes else " Its confidence was calibrated on them (one temperature).",
+        calibrated="" if info.attributes else CALIBRATED,
         command=info.command,
         credit=info.credit,
         digest=info.data_digest,

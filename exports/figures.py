@@ -1,24 +1,33 @@
-"""The figures of a model card: a block of Markdown between two comments, which an evaluation writes anew."""
+"""How figures are shown: parsed by their names, grouped by what they mean, as Markdown for a card or as plain text.
+
+On a model card they are a block between two comments, which an evaluation writes anew.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from gan_serve.training.evaluation.evaluate import NEIGHBOURS_PICTURE
+
+CARD_FILE = "README.md"
 START, END = "<!-- figures -->", "<!-- end of figures -->"  # the Hub and GitHub do not show them
-NEIGHBOURS_PICTURE, TRUNCATION_PICTURE = "neighbours.png", "truncation.png"
-DIAL = "_truncation"  # ends a metric's name, before the truncation that it was measured at
-DIAL_ORDER = ("fid", "fd", "kid", "kd", "precision", "recall", "density", "coverage")  # columns of the dial's table
-DISTANCES = DIAL_ORDER[:4]
-PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}  # and their colours
+TRUNCATION_PICTURE = "truncation.png"
+PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}  # over truncation, in which colour
+DISTANCES = ("fid", "fd")  # of those
 
 
 class Group(NamedTuple):
-    """Metrics that belong together: how their names begin, in the order they are shown in, and what they mean."""
+    """Metrics that belong together: how their names begin, in the order they are shown in, and what they mean.
+
+    ``better`` says in a few words which way is better, ``meaning`` in full.
+    """
 
     title: str
     stems: tuple[str, ...]
+    better: str
     meaning: str
 
 
@@ -28,6 +37,7 @@ GROUPS = (
     Group(
         "Distance to real images",
         ("fid", "kid", "fd", "kd"),
+        "lower is better",
         "Fréchet distance (`fid`, `fd`) and kernel distance (`kid`, `kd`) between generated and real images, in the "
         "features that the name states: lower is better. Figures with other features than Inception do not compare "
         "with published FID or KID, nor with each other where features, number of images or split differ.",
@@ -35,6 +45,7 @@ GROUPS = (
     Group(
         FIDELITY,
         ("precision", "density", "recall", "coverage", "precision_within_class_min", "recall_within_class_min"),
+        "higher is better",
         "`precision` and `density`: how many generated images lie among the real ones; `recall` and `coverage`: how "
         "many real ones lie among the generated (`within_class_min`: within the class where it is lowest). Higher is "
         "better. Precision on faces is easily fooled by blends of faces.",
@@ -47,34 +58,67 @@ GROUPS = (
             "label_agreement_worst_class",
             "confident",
             "is",
+            "cs",
             "class_share_min",
             "class_share_max",
             "classes_missing",
         ),
+        "higher is better; class shares as in the real images, classes_missing 0",
         "As the classifier of the features sees the images. Higher is better: `label_agreement`, the share that it "
         "gives the label they were drawn under (`balanced`: the mean over the classes); `confident`, the share that it "
-        "is more than 0.9 sure of; `is`, the classifier (Inception) score. `class_share_min` and `class_share_max`, of "
-        "the rarest and the commonest class, are best near those of the real images; `classes_missing` is best at 0.",
+        "is more than 0.9 sure of (as far as real images reach); `is`, the Inception Score, which is `cs` (classifier "
+        "score) with another classifier. `class_share_min` and `class_share_max`, of the rarest and the commonest "
+        "class, are best near those of the real images; `classes_missing`, the number of classes that it sees in no "
+        "image, is best at 0.",
     ),
     Group(
         NEIGHBOURS,
-        ("nn_l1_generated", "nn_l1_unseen", "nn_ratio", "nn"),
+        ("nn_l1_generated", "nn_l1_unseen", "nn_ratio"),
+        "nn_ratio is best near 1; far below 1 means copies of training images",
         "`nn_l1`: the median distance, in grey levels a pixel, to the nearest training image, of generated images and "
         "of real ones that training did not see; `nn_ratio`: the first over the second. Near 1 is good; far below 1 "
         "the generator copies its training images, far above 1 its images are like none of them.",
     ),
     Group(
         "Sharpness and diversity",
-        ("mean_gradient", "diversity", "diversity_within_class", "pairwise_l1"),
-        "`mean_gradient` is sharpness, `diversity` and `pairwise_l1` how much images differ from each other, in grey "
-        "levels. Best is what the real images have: compare `seeds` with `train`, `test` or `holdout`. They do not say "
-        "whether an image makes sense.",
+        ("mean_gradient", "diversity", "diversity_within_class"),
+        "best as in the real images",
+        "`mean_gradient` is sharpness, `diversity` how much two images differ (`within_class`: two images of a class), "
+        "in grey levels. Best is what the real images have: compare `seeds` or `generated` with `train`, `test` or "
+        "`holdout`. They do not say whether an image makes sense.",
     ),
 )
-OTHER = Group("Other figures", (), "Their names state how they were measured.")
+OTHER = Group("Other figures", (), "", "Their names state how they were measured.")
 COPIES = "Copies of training images look perfect to distances and to precision;"
 
+STEMS = tuple(stem for group in GROUPS for stem in group.stems)
+NAME = re.compile(rf"(?P<stem>{'|'.join(STEMS)})_?(?P<protocol>\d.*?)(_truncation(?P<truncation>\d+(\.\d+)?))?")
+
 DialTable = dict[float, dict[str, float]]  # truncation -> the beginning of a metric's name -> value
+
+
+class Name(NamedTuple):
+    """A metric's name: what it is, how it was measured, and at which truncation where that is part of the dial."""
+
+    stem: str
+    protocol: str
+    truncation: float | None
+
+    @classmethod
+    def parse(cls, name: str) -> Name | None:
+        """The parts of a name; None where it begins as no known one.
+
+        >>> Name.parse("recall_within_class_min10k_cnn-fashion_test")
+        Name(stem='recall_within_class_min', protocol='10k_cnn-fashion_test', truncation=None)
+        >>> Name.parse("fd2k_cnn_test_truncation0.5")
+        Name(stem='fd', protocol='2k_cnn_test', truncation=0.5)
+        >>> Name.parse("made_up")
+        """
+        match = NAME.fullmatch(name)
+        if match is None:
+            return None
+        truncation = match["truncation"]
+        return cls(match["stem"], match["protocol"], None if truncation is None else float(truncation))
 
 
 def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) -> str:
@@ -84,18 +128,17 @@ def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
         metrics: of ``metrics.json``. pictures: the names of the checkpoint's pictures; ``neighbours.png`` and
             ``truncation.png`` are shown where they are among them.
     """
-    tables, plain = dials(metrics), on_the_hub(metrics)
-    stems = {name: stem_of(name) for name in plain}
+    tables, groups = dials(metrics), dict(by_group(metrics))
+    has_neighbours = any(group.title == NEIGHBOURS for group in groups)
     parts = []
     for group in (*GROUPS, OTHER):
-        named = [name for name in plain if stems[name] in (group.stems or ("",))]
-        named.sort(key=lambda name: group.stems.index(stems[name]) if stems[name] else 0)
         shows_neighbours = group.title == NEIGHBOURS and NEIGHBOURS_PICTURE in pictures
-        if not named and not shows_neighbours:
+        if group not in groups and not shows_neighbours:
             continue
-        parts += [f"### {group.title}\n{_meaning(group, set(stems.values()))}"]
-        if named:
-            parts.append(_table(("metric", "value"), ((f"`{name}`", number(plain[name])) for name in named)))
+        parts.append(f"### {group.title}\n{_meaning(group, has_neighbours)}")
+        if group in groups:
+            rows = ((f"`{name}`", number(value)) for name, value in groups[group].items())
+            parts.append(table(("metric", "value"), rows))
         if shows_neighbours:
             parts.append(
                 f"![Generated images and their nearest training images]({NEIGHBOURS_PICTURE})\n\n"
@@ -106,7 +149,7 @@ def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
             "### Truncation\nA smaller truncation gives up variety for typical images: recall falls; precision may "
             "rise until the images are too alike."
         )
-    parts += [f"`{protocol}`:\n\n{_dial_table(table)}" for protocol, table in tables.items()]
+    parts += [f"`{protocol}`:\n\n{table(*_dial_cells(dial))}" for protocol, dial in tables.items()]
     if TRUNCATION_PICTURE in pictures:
         parts.append(f"![Distance, precision and recall over truncation]({TRUNCATION_PICTURE})")
     return "\n\n".join([START, *parts, END])
@@ -125,21 +168,62 @@ def with_figures(card: str, block: str) -> str:
     return "\n\n".join([*([card.rstrip()] if card.strip() else []), f"## Evaluation\n{block}\n"])
 
 
-def stem_of(name: str) -> str:
-    """The beginning of a metric's name that says what it is; empty where it is no known one.
+def figures_text(metrics: Mapping[str, float]) -> str:
+    """The figures as plain text for a terminal, a group a paragraph; every metric is in it."""
+    groups = by_group(metrics)
+    width = max((len(name) for _, named in groups for name in named), default=0)
+    paragraphs = []
+    for group, named in groups:
+        title = f"{group.title} ({group.better})" if group.better else group.title
+        paragraphs.append([title, *(f"  {name:<{width}}  {number(value)}" for name, value in named.items())])
+    for protocol, dial in dials(metrics).items():
+        head, rows = _dial_cells(dial)
+        cells = [head, *rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["".join(f"  {cell:>{size}}" for cell, size in zip(row, widths, strict=True)) for row in cells]
+        paragraphs.append([f"Truncation, {protocol} (smaller: more typical images, less variety)", *lines])
+    return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs)
 
-    >>> stem_of("recall_within_class_min10k_cnn-fashion_test"), stem_of("recall10k_inception_test"), stem_of("made_up")
-    ('recall_within_class_min', 'recall', '')
+
+def compared(metrics: Mapping[str, float]) -> str:
+    """How many images were compared, with which real ones, in which features; empty where no distance was measured.
+
+    >>> compared({"fd10k_cnn-fashion_test": 12.5})
+    '10,000 generated and 10,000 real images (test), features cnn-fashion'
     """
-    known = [stem for group in GROUPS for stem in group.stems]
-    fitting = [stem for stem in known if name.startswith(stem) and name[len(stem) :][:1] in set("_0123456789")]
-    return max(fitting, key=len, default="")
+    distances = (parsed for name in metrics if (parsed := Name.parse(name)) and parsed.stem in DISTANCES)
+    protocol = next((parsed.protocol for parsed in distances if parsed.truncation is None), "")
+    match = re.fullmatch(r"(\d+)(k?)_(.+)_(\w+?)", protocol)
+    if match is None:
+        return ""
+    count, thousands, features, split = match.groups()
+    images = f"{int(count) * (1000 if thousands else 1):,}"
+    return f"{images} generated and {images} real images ({split}), features {features}"
 
 
-def on_the_hub(metrics: Mapping[str, float]) -> dict[str, float]:
+def by_group(metrics: Mapping[str, float]) -> list[tuple[Group, dict[str, float]]]:
+    """The metrics but those of the dial, by the groups that have some, in the order that they are shown in."""
+    plain = without_dial(metrics)
+    stems = {name: parsed.stem if (parsed := Name.parse(name)) else "" for name in plain}
+    found = []
+    for group in (*GROUPS, OTHER):
+        order = group.stems or ("",)
+        named = sorted((name for name in plain if stems[name] in order), key=lambda name: order.index(stems[name]))
+        if named:
+            found.append((group, {name: plain[name] for name in named}))
+    return found
+
+
+def without_dial(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that describe the checkpoint as it is: all but those of the truncation dial."""
-    in_dial = {name for name in metrics if _dial_entry(name)}
-    return {name: value for name, value in metrics.items() if name not in in_dial}
+    return {
+        name: value
+        for name, value in metrics.items()
+        if (parsed := Name.parse(name)) is None or parsed.truncation is None
+    }
+
+
+on_the_hub = without_dial  # for card.py, until it takes the new name
 
 
 def dials(metrics: Mapping[str, float]) -> dict[str, DialTable]:
@@ -150,11 +234,10 @@ def dials(metrics: Mapping[str, float]) -> dict[str, DialTable]:
     """
     tables: dict[str, DialTable] = {}
     for name, value in metrics.items():
-        entry = _dial_entry(name)
-        if entry:
-            stem, protocol, truncation = entry
-            tables.setdefault(protocol, {}).setdefault(truncation, {})[stem] = value
-    return {protocol: dict(sorted(table.items())) for protocol, table in tables.items()}
+        parsed = Name.parse(name)
+        if parsed and parsed.truncation is not None:
+            tables.setdefault(parsed.protocol, {}).setdefault(parsed.truncation, {})[parsed.stem] = value
+    return {protocol: dict(sorted(dial.items())) for protocol, dial in tables.items()}
 
 
 def truncation_plot(metrics: Mapping[str, float]) -> bytes:
@@ -171,12 +254,12 @@ def truncation_plot(metrics: Mapping[str, float]) -> bytes:
         raise ValueError("no metric was measured over truncation")
     figure = Figure(figsize=(5, 3.2 * len(tables)), layout="constrained")
     FigureCanvasAgg(figure)
-    for row, (protocol, table) in enumerate(tables.items(), start=1):
+    for row, (protocol, dial) in enumerate(tables.items(), start=1):
         left = figure.add_subplot(len(tables), 1, row)
         right = left.twinx()
         lines = []
         for stem, colour in PLOTTED.items():
-            points = [(truncation, values[stem]) for truncation, values in table.items() if stem in values]
+            points = [(truncation, values[stem]) for truncation, values in dial.items() if stem in values]
             axes, style = (left, "-") if stem in DISTANCES else (right, "--")
             if points:
                 lines += axes.plot(*zip(*points, strict=True), style, marker="o", label=stem, color=colour)
@@ -196,40 +279,28 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _meaning(group: Group, present: set[str]) -> str:
-    if group.title != FIDELITY:
-        return group.meaning
-    if any(stem.startswith("nn") for stem in present):
-        return f"{group.meaning}\n{COPIES} the nearest neighbours below tell them apart."
-    return f"{group.meaning}\n{COPIES} only the nearest-neighbour test tells them apart, and it was not made here."
-
-
-def _dial_entry(name: str) -> tuple[str, str, float] | None:
-    """The beginning of a metric's name, its protocol and its truncation; None where it is not of the dial."""
-    named, is_of_dial, truncation = name.rpartition(DIAL)
-    stem = stem_of(named)
-    try:
-        return (stem, named[len(stem) :].strip("_"), float(truncation)) if is_of_dial and stem else None
-    except ValueError:
-        return None
-
-
-def _columns(table: DialTable) -> list[str]:
-    present = {stem: None for row in table.values() for stem in row}
-    return sorted(present, key=lambda stem: DIAL_ORDER.index(stem) if stem in DIAL_ORDER else len(DIAL_ORDER))
-
-
-def _dial_table(table: DialTable) -> str:
-    columns = _columns(table)
-    shown = {stem: stem.upper() if stem in DISTANCES else stem for stem in columns}
-    rows = (
-        (number(truncation), *(number(row[stem]) if stem in row else "" for stem in columns))
-        for truncation, row in table.items()
-    )
-    return _table(("truncation", *shown.values()), rows)
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
     head = tuple(head)
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _meaning(group: Group, has_neighbours: bool) -> str:
+    if group.title != FIDELITY:
+        return group.meaning
+    if has_neighbours:
+        return f"{group.meaning}\n{COPIES} the nearest neighbours below tell them apart."
+    return f"{group.meaning}\n{COPIES} only the nearest-neighbour test tells them apart, and it was not run here."
+
+
+def _dial_cells(dial: DialTable) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a dial's table: what is plotted first, then what else was measured."""
+    measured = {stem for row in dial.values() for stem in row}
+    columns = [stem for stem in dict.fromkeys((*PLOTTED, *STEMS)) if stem in measured]
+    head = ["truncation", *(stem.upper() if stem in DISTANCES else stem for stem in columns)]
+    rows = [
+        [number(truncation), *(number(row[stem]) if stem in row else "" for stem in columns)]
+        for truncation, row in dial.items()
+    ]
+    return head, rows

@@ -123,6 +123,15 @@ class GoldenSample(_Strict):
         return int(width), int(height)
 
 
+class TrainingData(_Strict):
+    """The images that a checkpoint was trained on, so that an evaluation knows which ones it has not seen."""
+
+    name: Text
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]  # of the pixels
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share that was left out
+    labels: Text | None = None  # where labels came from, if not from the images' own source
+
+
 def _as_png(pixels: UInt8Array) -> str:
     return base64.b64encode(encode_png(pixels)).decode()
 
@@ -140,6 +149,7 @@ class CheckpointConfig(_Strict):
     img_resolution: Annotated[int, Field(ge=1, le=4096)]
     img_channels: Annotated[int, Field(ge=1, le=3)]
     license: Text
+    training_data: TrainingData | None = None
     files: dict[str, FileDigest]
     golden_sample: GoldenSample
     gan_serve_version: Text

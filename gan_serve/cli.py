@@ -205,17 +205,19 @@ def info(model: str, as_json: bool) -> None:
     config = read_config(directory)
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),
-        "files": {name: file.model_dump() for name, file in config.files.items()},
         **{
             name.removesuffix(".json"): read_json(directory, config, name)
             for name in sorted(set(FIGURES) & set(config.files))
         },
+        "files": {name: file.model_dump() for name, file in config.files.items()},
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    for key, value in _flat(facts):
-        text = f"{key:<40} {value}"
+    lines = list(_flat(facts))
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:
+        text = f"{key:<{width}}  {value}"
         click.echo(text if text.isprintable() else repr(text)[1:-1])  # what others wrote cannot steer the terminal
 
 

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_serve.exports.figures import END, START, dials, figures_block, stem_of, truncation_plot, with_figures
+from gan_serve.exports.figures import (
+    END,
+    START,
+    Name,
+    compared,
+    dials,
+    figures_block,
+    figures_text,
+    truncation_plot,
+    with_figures,
+)
 
-PIXELS = {"mean_gradient_1000_seeds": 19.484, "pairwise_l1_1000_seeds": 69.653}
+PIXELS = {"mean_gradient_1000_seeds": 19.484, "diversity_1000_seeds": 69.653}
 SAMPLED = {"fd10k_cnn-fashion_test": 12.3456789, "precision10k_cnn-fashion_test": 0.81, "made_up": 1.5}
 NEIGHBOURS = {"nn_ratio_500_train": 0.94}
 DIAL = {
@@ -45,7 +55,7 @@ def test_what_the_figures_cannot_tell_stands_beside_them():
     assert "blends of faces" in fidelity
     assert "Copies of training images look perfect" in fidelity
     assert "nearest neighbours below" in fidelity
-    assert "was not made here" in section(figures_block(SAMPLED), "Fidelity and variety")
+    assert "was not run here" in section(figures_block(SAMPLED), "Fidelity and variety")
 
 
 def test_a_card_without_an_evaluation_speaks_of_pixels_alone():
@@ -90,18 +100,46 @@ def test_pictures_are_shown_where_they_are():
 
 
 @pytest.mark.parametrize(
-    ("name", "stem"),
+    ("name", "parts"),
     [
-        ("recall_within_class_min10k_cnn-mnist_test", "recall_within_class_min"),
-        ("recall10k_cnn-mnist_test", "recall"),
-        ("label_agreement_worst_class10k_cnn-mnist", "label_agreement_worst_class"),
-        ("is10k_cnn-mnist", "is"),
-        ("isolated", ""),
-        ("swd_500_train", ""),
+        ("recall_within_class_min10k_cnn-mnist_test", ("recall_within_class_min", "10k_cnn-mnist_test", None)),
+        ("recall10k_cnn-mnist_test", ("recall", "10k_cnn-mnist_test", None)),
+        ("label_agreement_worst_class10k_cnn-mnist", ("label_agreement_worst_class", "10k_cnn-mnist", None)),
+        ("is10k_inception", ("is", "10k_inception", None)),
+        ("cs10k_cnn-mnist", ("cs", "10k_cnn-mnist", None)),
+        ("diversity_within_class_1000_generated", ("diversity_within_class", "1000_generated", None)),
+        ("fid2k_inception_test_truncation0.7", ("fid", "2k_inception_test", 0.7)),
+        ("fd2k_my_photos_train_truncation1", ("fd", "2k_my_photos_train", 1.0)),
+        ("isolated", None),
+        ("precision_of_mine", None),
+        ("swd_500_train", None),
     ],
 )
-def test_a_metric_is_known_by_the_longest_beginning_of_its_name(name, stem):
-    assert stem_of(name) == stem
+def test_a_name_is_parsed(name, parts):
+    assert Name.parse(name) == parts
+
+
+def test_what_was_compared_is_read_from_the_names():
+    assert compared(SAMPLED) == "10,000 generated and 10,000 real images (test), features cnn-fashion"
+    other = {"precision9_x_train": 1.0, "fid1040_my_net_holdout": 3.0}
+    assert compared(DIAL | other) == "1,040 generated and 1,040 real images (holdout), features my_net"
+    assert compared(PIXELS | DIAL) == ""
+
+
+def test_the_text_of_a_terminal_has_each_metric_and_says_which_way_is_better():
+    paragraphs = figures_text(PIXELS | SAMPLED | NEIGHBOURS | DIAL).split("\n\n")
+    text = {paragraph.partition("\n")[0]: paragraph.splitlines()[1:] for paragraph in paragraphs}
+    assert text["Distance to real images (lower is better)"] == ["  fd10k_cnn-fashion_test         12.3457"]
+    assert text["Other figures"] == ["  made_up                        1.5"]
+    assert [line.split()[0] for line in text["Sharpness and diversity (best as in the real images)"]] == list(PIXELS)
+    title, dial = list(text.items())[-1]
+    assert "2k_cnn-fashion_test" in title
+    assert [line.split() for line in dial[:2]] == [
+        ["truncation", "FD", "precision", "recall"],
+        ["0.5", "20", "0.8", "0.6"],
+    ]
+    assert len({len(line) for line in dial}) == 1
+    assert figures_text({}) == ""
 
 
 def test_the_figures_of_a_card_can_be_replaced_again_and_again():

@@ -68,7 +68,11 @@ def test_models_info_and_recipes(cli):
     assert "fashion-dcgan  28x28 gray" in cli("models").out
     facts = json.loads(cli("info", "fashion-dcgan", "--json").out)
     assert (facts["z_dim"], facts["license"], facts["parity"]["bound"]) == (100, "mit", 1)
-    assert "mean_gradient_1000_seeds" in cli("info", "fashion-dcgan").out
+    lines = cli("info", "fashion-dcgan").out.splitlines()
+    keys = [line.split()[0] for line in lines]
+    assert keys.index("metrics.mean_gradient_1000_seeds") < keys.index("files.generator.onnx.sha256")
+    column = {line.index(line.split()[1], len(key)) for key, line in zip(keys, lines, strict=True) if line.split()[1:]}
+    assert column == {max(map(len, keys)) + 2}  # every value begins in the same column
     assert "dcgan-28" in cli("recipes").out
 
 

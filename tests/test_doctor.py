@@ -13,7 +13,7 @@ from torch import nn
 
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.doctor import PATIENCE, SIGNS, WARM_UP, Doctor, Finding, count_swings, find_non_finite
-from gan_serve.training.evaluation.pixels import diversity, pairwise_l1
+from gan_serve.training.evaluation.pixels import diversity
 
 HEALTHY = {
     "d_loss": 0.63, "g_loss": 0.88, "d_real_acc": 0.62, "d_fake_acc": 0.66, "g_acc": 0.3, "g_grad_norm": 1.0,
@@ -225,11 +225,6 @@ def test_diversity_is_the_mean_over_all_pairs():
     pairs = [np.abs(images[i].astype(float) - images[j]).mean() for i in range(40) for j in range(i)]
     assert diversity(images) == pytest.approx(np.mean(pairs))
     assert diversity(images[::-1]) == pytest.approx(diversity(images))
-
-
-def test_diversity_of_many_images_is_that_of_the_pairs_taken_by_chance():
-    images = np.random.RandomState(0).permutation(load_digits().images[..., None].astype(np.uint8))
-    assert diversity(images) == pytest.approx(pairwise_l1(images), rel=0.02)
 
 
 def test_diversity_within_classes_sees_a_generator_that_ignores_its_latents():

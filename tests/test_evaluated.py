@@ -17,9 +17,9 @@ from tiny_checkpoint import contents, seal, write_checkpoint
 import gan_serve
 from gan_serve import Generator
 from gan_serve.checkpoint import verify_checkpoint
-from gan_serve.errors import CannotWrite, DigestMismatch, InvalidCheckpoint
+from gan_serve.errors import CannotWrite, DigestMismatch, InvalidCheckpoint, InvalidOption
 from gan_serve.exports import evaluated
-from gan_serve.exports.evaluated import write_evaluation
+from gan_serve.exports.evaluated import check_writable, write_evaluation
 from gan_serve.exports.figures import END, START
 from gan_serve.images import encode_png
 from gan_serve.training.evaluation.evaluate import Evaluation
@@ -207,7 +207,7 @@ def test_a_swap_that_fails_half_way_is_undone(tiny, monkeypatch):
     before, rename = contents(tiny), os.rename
 
     def refuse(source: str | Path, target: str | Path) -> None:
-        if str(source).endswith(".part"):
+        if Path(source).parent.suffix == ".part":
             raise OSError(5, "Input/output error")
         rename(source, target)
 
@@ -220,12 +220,13 @@ def test_a_swap_that_fails_half_way_is_undone(tiny, monkeypatch):
 
 KILLED_IN_BETWEEN = """
 import os, sys
+from pathlib import Path
 from gan_serve.exports import evaluated
 from gan_serve.training.evaluation.evaluate import Evaluation
 
 rename = os.rename
 def die(source, target):
-    if str(source).endswith(".part"):
+    if Path(source).parent.suffix == ".part":
         os._exit(9)
     rename(source, target)
 
@@ -239,7 +240,9 @@ def test_one_that_was_killed_in_the_swap_is_found_again(tiny):
     killed = subprocess.run([sys.executable, "-c", KILLED_IN_BETWEEN, str(tiny)], check=False)
     assert killed.returncode == 9
     assert not tiny.exists()
+    assert not list(tiny.parent.glob("*/config.json"))  # as gan_serve.list_models looks for checkpoints
     write_evaluation(tiny, EVALUATION)
+    assert not (tiny.parent / ".tiny.before").exists()
     assert metrics_of(tiny) == {"made_up_metric": 1.5, **EVALUATION.metrics}
     assert (tiny / "generator.onnx").read_bytes() == before["generator.onnx"]
     verify_checkpoint(tiny)
@@ -251,3 +254,12 @@ def test_a_link_to_a_checkpoint_stays_a_link(tiny, tmp_path):
     write_evaluation(link, EVALUATION)
     assert link.is_symlink()
     assert "fd10k_cnn-fashion_test" in metrics_of(tiny)
+
+
+def test_a_run_is_refused_with_what_to_do_first(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InvalidOption, match="it is a run") as error:
+        check_writable(str(tmp_path))
+    assert f"gan-serve export {tmp_path}" in error.value.hint
+    with pytest.raises(InvalidOption, match="Nothing can be written to org/name"):
+        check_writable("org/name")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +12,24 @@ import torch
 from click.testing import CliRunner, Result
 
 from gan_serve.errors import DataError, InvalidCheckpoint
-from gan_serve.exports.extractor import main
+from gan_serve.exports.extractor import card, describe, main, read_examples, to_onnx, train_extractor, write_extractor
+from gan_serve.runtime import open_session
 from gan_serve.training.data import load_images
 from gan_serve.training.evaluation.classifier import Classifier, as_input, train_classifier
-from gan_serve.training.evaluation.extractor import SmallExtractor, extract, find_extractor
+from gan_serve.training.evaluation.extractor import EXTRACTORS, SmallExtractor, extract, extractors, find_extractor
 from gan_serve.training.sources.labels import read_attributes
 
 
-@pytest.fixture(scope="module")
-def make(digits: Path) -> Callable[..., Result]:
-    def run(out: Path, *options: object) -> Result:
-        words = ["--data", digits, "--holdout", 0.2, "--epochs", 4, "--out", out, *options]
-        return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=True)
-
-    return run
+def run_main(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
-def trained(make: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("extractors") / "cnn-digits"
-    result = make(out, "--license", "bsd-3-clause")
-    assert result.exit_code == 0, result
+    options = ["--holdout", 0.2, "--epochs", 4, "--license", "bsd-3-clause"]
+    result = run_main("--data", digits, "--out", out, *options)
+    assert result.exit_code == 0, result.output
     return out
 
 
@@ -50,22 +48,91 @@ def test_it_knows_what_it_was_trained_on(trained, digits):
 
 
 def test_its_card_says_how_well_it_does(trained):
-    card = (trained / "README.md").read_text()
+    text = (trained / "README.md").read_text()
     info = SmallExtractor(trained).info
-    assert f"**{info.accuracy:.2%}**" in card
-    assert info.command in card
+    assert f"**{info.accuracy:.2%}**" in text
+    assert info.command in text
     assert "--holdout 0.2" in info.command
-    assert "`bsd-3-clause`" in card
+    assert "`bsd-3-clause`" in text
+    assert "temperature that its logits are divided by was fitted on these very images" in text
     assert (trained / "extractor.onnx").stat().st_size < 1_000_000
 
 
-def test_the_file_computes_what_torch_does(digits, tmp_path):
+@pytest.mark.parametrize("name", extractors())
+def test_the_cards_of_our_own_extractors_say_what_their_files_do(name):
+    extractor = SmallExtractor(EXTRACTORS / name)
+    size = (EXTRACTORS / name / "extractor.onnx").stat().st_size
+    assert (EXTRACTORS / name / "README.md").read_text() == card(extractor.info, size)
+
+
+@pytest.fixture
+def split_digits(digits: Path, tmp_path: Path) -> Path:
+    """A folder of IDX files as MNIST's, which are read without a copy: 1,500 images to train on, and 297 others."""
+    arrays = np.load(digits)
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for stem, rows in {"train": slice(1500), "t10k": slice(1500, None)}.items():
+        for kind, values in {"images-idx3": arrays["images"][rows], "labels-idx1": arrays["labels"][rows]}.items():
+            header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+            (folder / f"{stem}-{kind}-ubyte").write_bytes(header + values.astype(np.uint8).tobytes())
+    return folder
+
+
+def test_it_is_made_from_python_too_and_measured_on_the_test_split(split_digits, tmp_path):
+    examples = read_examples(split_digits)
+    assert not examples.unseen.images.flags.writeable
+    network = train_extractor(examples, epochs=2, quiet=True)
+    info = describe(network, examples, name="cnn-idx", command="by hand", license="mit")
+    assert info.held_out.startswith("297 images of ")
+    write_extractor(tmp_path / "cnn-idx", network, info)
+    written = find_extractor(tmp_path / "cnn-idx")
+    found = written(examples.unseen.images)
+    assert written.info == info
+    assert info.accuracy == pytest.approx((found.logits.argmax(1) == examples.truth).mean())
+    assert info.accuracy > 0.5
+
+
+@pytest.fixture
+def named(digits: Path, tmp_path: Path) -> Path:
+    """The digits with file names, which tables of attributes need."""
+    images = np.load(digits)["images"]
+    np.savez(tmp_path / "named.npz", images=images, filenames=[f"{row}.png" for row in range(len(images))])
+    return tmp_path / "named.npz"
+
+
+def table(path: Path, **attributes: np.ndarray) -> Path:
+    columns = np.stack(list(attributes.values()), axis=1).astype(int)
+    files = [f"{row}.png" for row in range(len(columns))]
+    np.savez(path, filenames=files, attr_names=list(attributes), attrs=columns)
+    return path
+
+
+def test_attributes_are_learned_and_measured_each_by_itself(named, digits, tmp_path):
+    labels = np.load(digits)["labels"]
+    attributes = table(tmp_path / "attributes.npz", Zero=labels == 0, Large=labels > 4)
+    options = ["--attributes", attributes, "--holdout", 0.2, "--epochs", 4]
+    result = run_main("--data", named, "--out", tmp_path / "cnn-attributes", *options)
+    assert result.exit_code == 0, result.output
+    info = SmallExtractor(tmp_path / "cnn-attributes").info
+    assert info.attributes
+    assert set(info.accuracy_by_class) == {"Zero", "Large"}
+    assert min(info.accuracy_by_class.values()) > 0.7
+    text = (tmp_path / "cnn-attributes" / "README.md").read_text()
+    assert "Balanced accuracy" in text
+    assert "temperature" not in text
+
+
+def test_attributes_that_all_images_share_are_refused(named, tmp_path):
+    attributes = table(tmp_path / "attributes.npz", Digit=np.ones(1797))
+    result = run_main("--data", named, "--out", tmp_path / "out", "--attributes", attributes, "--holdout", 0.1)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: The 180 images to measure accuracy on do not differ in any attribute.")
+
+
+def test_the_file_computes_what_torch_does(digits):
     data = load_images(digits)
     model = train_classifier(data.images[:256], data.labels[:256], 10, epochs=1, flip=False)
-    from gan_serve.exports.extractor import _to_onnx
-    from gan_serve.runtime import open_session
-
-    session, _ = open_session(_to_onnx(model, 8, 1), "cpu")
+    session, _ = open_session(to_onnx(model, 8, 1), "cpu")
     images = data.images[300:340]
     with torch.no_grad():
         features, logits = model(as_input(torch.tensor(images).permute(0, 3, 1, 2)))
@@ -100,12 +167,49 @@ def test_another_network_than_its_digest_says_is_refused(trained, tmp_path):
         find_extractor(copy)
 
 
-def test_images_without_labels_are_refused(make, tmp_path):
-    np.savez(tmp_path / "plain.npz", images=np.zeros((20, 8, 8, 1), np.uint8))
-    words = ["--data", tmp_path / "plain.npz", "--holdout", "0.5", "--out", tmp_path / "out"]
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert isinstance(result.exception, DataError)
+@pytest.mark.parametrize(
+    ("images", "classes", "options", "says", "hint"),
+    [
+        (300, None, ["--holdout", 0.5], "has no labels", "--attributes"),
+        (100, 10, ["--holdout", 0.5], "50 images of some are too few", "128 or more"),
+        (300, 10, ["--holdout", 0.001], "holds out no image", "larger"),
+        (300, 10, [], "has no test split", "--holdout 0.1"),
+        (300, 10, ["--holdout", 2], "from 0 to below 1", "a tenth"),
+        (300, 10, ["--holdout", 0.1, "--epochs", 0], "cannot be 0 epochs", "1 or more"),
+        (600, 600, ["--holdout", 0.1], "A network with 600 outputs has 1,", "fewer classes"),
+        (300, 10, ["--holdout", 0.1, "--attributes", "none.npz"], "no readable npz", "npz"),
+    ],
+)
+def test_what_cannot_be_learned_is_one_clear_error(tmp_path, digits, images, classes, options, says, hint):
+    labels = {} if classes is None else {"labels": np.arange(images) % classes}
+    np.savez(tmp_path / "some.npz", images=np.load(digits)["images"][:images], **labels)
+    result = run_main("--data", tmp_path / "some.npz", "--out", tmp_path / "out", *options)
+    assert result.exit_code == 1
+    error, advice = result.output.splitlines()  # before any progress of training
+    assert error.startswith("Error: ")
+    assert says in error
+    assert hint in advice
     assert not (tmp_path / "out").exists()
+
+
+def test_a_test_split_of_other_classes_is_refused(split_digits, tmp_path):
+    labels = split_digits / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:8] + bytes(297))
+    result = run_main("--data", split_digits, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "other classes" in result.output
+    assert "--holdout" in result.output
+
+
+def test_a_directory_that_exists_is_refused_before_anything_is_read(trained):
+    command = [sys.executable, "-m", "gan_serve.exports.extractor", "--data", "nothing", "--out", str(trained)]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    assert "Traceback" not in outcome.stderr
+    assert outcome.stderr.splitlines() == [
+        f"Error: {trained} already exists.",
+        "Choose another directory, or remove it first.",
+    ]
 
 
 @pytest.fixture

@@ -207,3 +207,24 @@ def test_two_processes_start_from_the_same_weights(start, other_digits, tuned, t
 def test_the_command_line_in_the_card_starts_the_same_run(digits):
     told = command_line(config(digits, init_from="org/name@main"))
     assert "--init-from org/name@main" in told
+
+
+def test_a_conditional_run_starts_from_a_checkpoint_without_classes(digits, tmp_path):
+    train(config(digits, conditional=False), tmp_path / "plain", quiet=True)
+    checkpoint = export_run(tmp_path / "plain", tmp_path / "digits-plain", precisions=["fp32"])
+    train(config(digits, init_from=str(checkpoint), keep_snapshots=9), tmp_path / "run", quiet=True)
+    drawn = Generator.from_pretrained(checkpoint, device="cpu").generate(seeds=list(range(8)), output="numpy")
+    with Image.open(tmp_path / "run" / "grids" / "kimg000000.000.png") as image:
+        first = from_pil(image)
+    assert np.abs(first.astype(int) - grid(np.tile(drawn, (10, 1, 1, 1)), columns=8)).max() <= 1
+    last = load_snapshot(snapshots(tmp_path / "run")[-1])["generator"]["layers.dense.weight"]
+    assert last.shape[1] == 26
+    assert (last[:, 16:] != 0).any()
+
+
+def test_styles_have_no_columns_for_labels(digits, tmp_path):
+    stylegan = {"recipe": "stylegan", "width": 0.1, "style_mixing": None}
+    train(config(digits, **stylegan, conditional=False), tmp_path / "plain", quiet=True)
+    checkpoint = export_run(tmp_path / "plain", tmp_path / "digits-plain", precisions=["fp32"])
+    with pytest.raises(InvalidOption, match="its conditional is false, the run's true"):
+        train(config(digits, **stylegan, conditional=True, init_from=str(checkpoint)), tmp_path / "run", quiet=True)

@@ -21,8 +21,8 @@ from gan_serve.training.data import load_images
 from gan_serve.training.evaluation import formulas
 from gan_serve.training.evaluation.extractor import extract, find_extractor, logits_of_classes
 from gan_serve.training.evaluation.judge import judge
-from gan_serve.training.evaluation.quality import quality
 from gan_serve.training.monitor import read_log
+from gan_serve.training.quality import quality
 from gan_serve.training.trained import load_trained
 from gan_serve.training.trainer import train
 

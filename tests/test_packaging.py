@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,22 +13,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from zoo_lists import IN_WHEEL, NOT_IN_WHEEL, PACKED, ROOT, packed_files
 
 import gan_serve
 from gan_serve.checkpoint import WEIGHTS_FILE
 from gan_serve.hub import LEFT_OUT
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
 
-# The rows of docs/zoo.md, by whether the wheel has them.
-CHECKPOINTS = {"fashion-dcgan", "fashion-cgan", "mnist-cgan"}
-NOT_IN_THE_WHEEL = {"mnist-mlp", "bricks-dcgan", "faces-wgan-gp", "faces-cgan", "fashion-stylegan"}
+PACKAGE_DATA = PROJECT["tool"]["setuptools"]["package-data"]
 EXTRACTORS = {"cnn-fashion", "cnn-mnist"}  # those of bricks and faces stay in the repository
-# To come; delete the line of one that is there.
-CHECKPOINTS.remove("fashion-cgan")
-CHECKPOINTS.remove("mnist-cgan")
 
 
 def build(kind: str, out: Path) -> Path:
@@ -66,6 +62,20 @@ def names_in(folder: str, files: set[str]) -> set[str]:
     return {file.removeprefix(f"{folder}/").split("/")[0] for file in files if file.startswith(f"{folder}/")}
 
 
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (" ".join(PACKAGE_DATA["gan_serve"]), IN_WHEEL),
+        ((ROOT / "bentofile.yaml").read_text(), IN_WHEEL),
+        (" ".join(f"checkpoints/{name}/*" for name in LEFT_OUT), NOT_IN_WHEEL),
+    ],
+    ids=["pyproject.toml", "bentofile.yaml", "hub.LEFT_OUT"],
+)
+def test_each_list_of_checkpoints_is_that_of_the_zoo(listed, expected):
+    """docs/zoo.toml says which the wheel holds; the other lists must follow."""
+    assert set(re.findall(r"checkpoints/([\w-]+)/\*", listed)) == expected
+
+
 def test_every_package_folder_is_listed():
     tops = {
         "gan_serve": ROOT / "gan_serve",
@@ -90,7 +100,7 @@ def test_every_package_folder_is_listed():
 def test_the_wheel_holds_every_module_and_recipe_and_what_it_should_of_the_zoo(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names_in("gan_serve/checkpoints", held) == CHECKPOINTS
+    assert names_in("gan_serve/checkpoints", held) == PACKED
     assert names_in("gan_serve/training/evaluation/extractors", held) == EXTRACTORS
     expected = set()
     for prefix, top in (
@@ -101,11 +111,11 @@ def test_the_wheel_holds_every_module_and_recipe_and_what_it_should_of_the_zoo(w
         for path in (ROOT / top).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 expected.add(f"{prefix}/{path.relative_to(ROOT / top).as_posix()}")
+    checkpoints = {path.as_posix() for path in packed_files()}
     in_repository_only = {
         name
         for name in expected
-        if name.endswith(f"/{WEIGHTS_FILE}")
-        or names_in("gan_serve/checkpoints", {name}) - CHECKPOINTS
+        if (name.startswith("gan_serve/checkpoints/") and name not in checkpoints)
         or names_in("gan_serve/training/evaluation/extractors", {name}) - EXTRACTORS
     }
     assert held == expected - in_repository_only
@@ -122,20 +132,19 @@ def test_the_source_distribution_has_the_same_checkpoints(tmp_path):
     with tarfile.open(build("sdist", tmp_path)) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     found = {name for name in held if len(name.split("/")) > 3}  # files, not folders
-    assert names_in("gan_serve/checkpoints", found) == CHECKPOINTS
+    assert names_in("gan_serve/checkpoints", found) == PACKED
     assert names_in("training/evaluation/extractors", found) == EXTRACTORS
     assert not [name for name in held if name.endswith(".safetensors")]
 
 
 def test_a_checkpoint_of_the_wheel_is_that_of_the_repository_but_for_its_weights(unpacked):
-    for name in CHECKPOINTS:
+    for name in PACKED:
         ours, theirs = (top / "gan_serve" / "checkpoints" / name for top in (ROOT, unpacked))
         assert {path.name for path in ours.iterdir()} - {path.name for path in theirs.iterdir()} == {WEIGHTS_FILE}
         assert (theirs / "config.json").read_bytes() == (ours / "config.json").read_bytes()
 
 
 def test_the_wheel_tells_how_to_get_what_it_leaves_out(unpacked):
-    assert set(LEFT_OUT) == NOT_IN_THE_WHEEL
     script = """
 import json, gan_serve
 told = {}
@@ -150,8 +159,8 @@ print(json.dumps([gan_serve.__file__, gan_serve.list_models(), told]))
     assert outcome.returncode == 0, outcome.stderr
     file, names, told = json.loads(outcome.stdout)
     assert file.startswith(str(unpacked))
-    assert set(names) == CHECKPOINTS
-    assert set(told) == NOT_IN_THE_WHEEL
+    assert set(names) == PACKED
+    assert set(told) == NOT_IN_WHEEL
     for name, (message, hint) in told.items():
         assert message.startswith(f"{name} is one of the project's checkpoints, and the package leaves it out: ")
         assert hint == (

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from servers import free_port, started
+from zoo_lists import packed_files
 
 import gan_serve
 from gan_serve import UnknownModel
@@ -83,9 +84,8 @@ def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bento_holds_the_runtime_and_nothing_else(bento: Path) -> None:
     packed = {path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()}
     runtime = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve").rglob("*.py")]
-    checkpoints = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve" / "checkpoints").glob("*/*")]
     page = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve" / "service" / "web").iterdir()]
-    assert packed == {*runtime, *checkpoints, *page, Path("LICENSE"), Path("bentofile.yaml")}
+    assert packed == {*runtime, *packed_files(), *page, Path("LICENSE"), Path("bentofile.yaml")}
 
 
 def test_a_bento_installs_what_the_package_needs(bento: Path) -> None:

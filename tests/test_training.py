@@ -20,9 +20,8 @@ from training_runs import SMALL, same, train_command, whole_lines
 from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunError
 from gan_serve.training.config import command_line, make_config, parse_settings
 from gan_serve.training.ema import GeneratorEMA
-from gan_serve.training.monitor import read_log, write_curves
+from gan_serve.training.monitor import best_kimg, read_log, write_curves
 from gan_serve.training.recipes import recipes
-from gan_serve.training.recorder import best_kimg
 from gan_serve.training.run import sole_writer
 from gan_serve.training.state import DataOrder, load_snapshot, snapshots
 from gan_serve.training.trainer import pick_device, train
@@ -260,7 +259,7 @@ def test_a_diversity_is_that_of_the_whole_set_in_any_order(digits, tmp_path):
         run_dir = tmp_path / f"run-{data.stem}"
         train(small_config(data, kimg=0.1), run_dir, quiet=True)
         metrics = json.loads((run_dir / "run.json").read_text())["data"]["metrics"]
-        found.append(metrics["pairwise_l1_1000_train"])
+        found.append(metrics["diversity_1000_train"])
     assert found[0] == pytest.approx(found[1], rel=0.05)
 
 

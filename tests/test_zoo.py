@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +23,6 @@ from training_runs import SMALL
 from gan_serve import Generator
 from gan_serve.cli import cli as gan_serve_command
 from gan_serve.exports.export import export_run
-from gan_serve.hub import LEFT_OUT
 from gan_serve.images import cut_grid, encode_png
 from gan_serve.training.config import make_config, parse_settings
 from gan_serve.training.trainer import train
@@ -121,14 +119,6 @@ def shown(path: Path, scale: int = 1) -> np.ndarray:
 # The zoo itself
 
 
-def test_the_zoo_has_what_the_package_and_the_repository_are_to_have(zoo):
-    entries = zoo.read_zoo(ROOT / "docs" / "zoo.toml")
-    assert {name for name, entry in entries.items() if not entry.in_wheel} == set(LEFT_OUT)
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["gan_serve"]
-    packed = {pattern.split("/")[1] for pattern in data if pattern.startswith("checkpoints/")}
-    assert {name for name, entry in entries.items() if entry.in_wheel} == packed
-
-
 def test_every_table_of_the_zoo_is_a_run_that_can_start(zoo):
     for name, entry in zoo.read_zoo(ROOT / "docs" / "zoo.toml").items():
         commands = entry.commands(name)
@@ -192,7 +182,7 @@ def test_what_cannot_be_made_is_refused_before_training(zoo, folder):
 def test_the_page_begins_with_all_of_them(page):
     table = [line for line in page.splitlines() if line.startswith("| [")]
     assert [row.split("`")[1] for row in table] == ["tiny", "conditional", "absent"]
-    assert "| 32x32 gray | `dcgan-28` | yes | 12.5 | 0.5 |" in table[0]
+    assert "| 32x32 gray | `dcgan-28` | yes | FD 12.5 | 0.5 |" in table[0]
     assert "`10k_cnn_test`" in table[0]
     assert "99" not in table[0]  # of the truncation dial
     assert "| 4x4 gray, 2 classes | `cgan` | no |" in table[1]
@@ -200,6 +190,15 @@ def test_the_page_begins_with_all_of_them(page):
     opening = page.partition("\n## ")[0]
     assert "does not compare with published FID" in opening
     assert "Copies of training images" in opening
+
+
+def test_the_first_table_shows_fid_and_what_was_measured_beside_the_distance(zoo):
+    inception = {"fid10k_inception_test": 80.12, "precision10k_inception_test": 0.6, "nn_ratio_500_train": 0.9}
+    assert zoo._summary(inception) == ["FID 80.1", "0.6", "", "", "0.9", "`10k_inception_test`"]
+    ours = {"precision2k_cnn_train": 0.1, "fd10k_cnn_test": 12.5, "precision10k_cnn_test": 0.5}
+    own_figures_first = ["FD 12.5, FID 80.1", "0.5", "", "", "0.9", "`10k_cnn_test`, `10k_inception_test`"]
+    assert zoo._summary(inception | ours) == own_figures_first
+    assert zoo._summary({}) == ["", "", "", "", "", "not measured"]
 
 
 def test_figures_are_held_against_what_is_asked(page):

@@ -20,6 +20,7 @@ from gan_serve.training.recipes import recipes
 from gan_serve.training.state import all_finite
 
 SETTINGS = {"img_resolution": "resolution", "img_channels": "channels"}  # arguments that are set by another name
+LABELS_JOIN_LATENTS = ("mlp", "dcgan", "dcgan28")  # families whose first layer can be given columns for labels
 EVERYWHERE = ("z_dim", "resolution", "channels", "width", "conditional")  # settings that every family has
 
 
@@ -47,12 +48,27 @@ class InitialWeights:
             )
         for generator in generators:
             try:
-                generator.load_state_dict(self.weights)
+                generator.load_state_dict(self._with_columns_for_labels(generator))
             except RuntimeError as error:
                 raise InvalidCheckpoint(
                     f"The weights of {self.name} are not those of the network that its config describes.",
                     "Export the checkpoint again.",
                 ) from error
+
+    def _with_columns_for_labels(self, generator: nn.Module) -> dict[str, Tensor]:
+        """These weights; of an unconditional network for a conditional one, its first layer has zeros for the labels.
+
+        So the run begins with the checkpoint's images, whatever the label.
+        """
+        if self.class_names or not generator.c_dim:
+            return self.weights
+        shapes = {name: value.shape for name, value in generator.state_dict().items()}
+        return {
+            name: nn.functional.pad(value, (0, shapes[name][1] - value.shape[1]))
+            if value.ndim == 2 and value.shape[1] == generator.z_dim and value.shape != shapes.get(name)
+            else value
+            for name, value in self.weights.items()
+        }
 
 
 def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names: tuple[str, ...]) -> InitialWeights:
@@ -87,7 +103,7 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     >>> compare_classes(("cat", "dog"), ("cat", "horse")).split(": ")[1]
     "class 1 was 'dog' and is 'horse' now. Each goes on from the one in its place."
     """
-    pairs = enumerate(zip(before, now, strict=True))
+    pairs = enumerate(zip(before, now, strict=True) if before else ())  # without classes before, all are new
     changes = [f"class {place} was {old!r} and is {new!r} now" for place, (old, new) in pairs if old != new]
     more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
     told = f"Classes have other names than in the checkpoint: {'; '.join(changes[:3])}{more}."
@@ -123,7 +139,9 @@ def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels:
         config.model_copy(update={"family": family}), img_channels=img_channels, c_dim=c_dim
     )
     pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in known if name != "c_dim"]
-    pairs.append(("conditional", checkpoint.c_dim > 0, c_dim > 0))
+    learns_labels = not checkpoint.c_dim and config.family in LABELS_JOIN_LATENTS
+    if not learns_labels:
+        pairs.append(("conditional", checkpoint.c_dim > 0, c_dim > 0))
     if family != config.family:
         pairs = [pair for pair in pairs if pair[0] in EVERYWHERE]  # the rest comes with another recipe
     pairs = [pair for pair in pairs if pair[1] != pair[2]]

@@ -211,6 +211,16 @@ def read_log(run_dir: Path) -> list[dict[str, Any]]:
     return list(_whole_records(path.read_text().splitlines()))
 
 
+def best_kimg(run_dir: Path) -> float | None:
+    """When the run's averaged generator was best: the kimg of the lowest ``quality`` in the log; None if unmeasured."""
+    measured = [
+        (record["quality"], record["kimg"])
+        for record in read_log(run_dir)
+        if math.isfinite(record.get("quality", math.nan))
+    ]
+    return min(measured)[1] if measured else None
+
+
 def rewind_log(run_dir: Path, kimg: float) -> None:
     """Drop what was logged and drawn after the snapshot that a run resumes from, so that no tick is there twice."""
     kept = [json.dumps(record) + "\n" for record in read_log(run_dir) if record["kimg"] <= kimg]

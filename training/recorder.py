@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from gan_serve.files import cannot_write
 from gan_serve.training.data import ImageSet
 from gan_serve.training.doctor import Doctor, find_non_finite
 from gan_serve.training.evaluation.pixels import diversity, random_sample
-from gan_serve.training.evaluation.quality import Evaluate, quality
-from gan_serve.training.monitor import Monitor, grid_inputs, read_log
+from gan_serve.training.monitor import Monitor, best_kimg, grid_inputs, read_log
+from gan_serve.training.quality import Measure, quality
 from gan_serve.training.state import save_snapshot
 from gan_serve.training.step import Training
 
@@ -29,7 +28,7 @@ class Recorder:
     """
 
     def __init__(
-        self, run_dir: Path, training: Training, data: ImageSet, evaluate: Evaluate | None, *, quiet: bool
+        self, run_dir: Path, training: Training, data: ImageSet, evaluate: Measure | None, *, quiet: bool
     ) -> None:
         config = training.config
         self.run_dir = run_dir
@@ -95,16 +94,6 @@ class Recorder:
     def close(self) -> None:
         """Bring curves and animation up to date."""
         self._monitor.close()
-
-
-def best_kimg(run_dir: Path) -> float | None:
-    """When the run's averaged generator was best: the kimg of the lowest ``quality`` in the log; None if unmeasured."""
-    measured = [
-        (record["quality"], record["kimg"])
-        for record in read_log(run_dir)
-        if math.isfinite(record.get("quality", math.nan))
-    ]
-    return min(measured)[1] if measured else None
 
 
 def check_finite(training: Training) -> None:

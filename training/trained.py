@@ -9,8 +9,8 @@ from torch import nn
 
 from gan_serve.errors import RunError
 from gan_serve.training.config import TrainConfig, generator_arguments, read_config
+from gan_serve.training.monitor import best_kimg
 from gan_serve.training.networks import build_generator
-from gan_serve.training.recorder import best_kimg
 from gan_serve.training.run import RunInfo, read_run_info
 from gan_serve.training.state import all_finite, load_snapshot, snapshot_path, snapshots
 
@@ -68,5 +68,5 @@ def find_snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
         return Path(wanted) if wanted else found[-1]
     kimg = best_kimg(run_dir)
     if kimg is None:
-        raise RunError(f"The run in {run_dir} measured no quality.", "Leave --snapshot away to take its last one.")
+        raise RunError(f"The run in {run_dir} measured no quality.", "Leave out --snapshot to take its last one.")
     return snapshot_path(run_dir, kimg)

@@ -25,10 +25,10 @@ from gan_serve.training.distributed import (
     same_everywhere,
     started_processes,
 )
-from gan_serve.training.evaluation.quality import Evaluate
 from gan_serve.training.init_from import InitialWeights, compare_classes, read_initial_weights
 from gan_serve.training.loader import Loader
 from gan_serve.training.monitor import rewind_log
+from gan_serve.training.quality import Measure
 from gan_serve.training.recorder import Recorder, check_finite
 from gan_serve.training.run import InitInfo, RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.state import load_snapshot, save_snapshot, snapshot_path, snapshots
@@ -41,7 +41,7 @@ def train(
     *,
     resume: bool = False,
     quiet: bool = False,
-    evaluate: Evaluate | None = None,
+    evaluate: Measure | None = None,
 ) -> Path:
     """Train a generator and write the run to ``run_dir``.
 
@@ -59,7 +59,7 @@ def train(
         quiet: no progress bar.
         evaluate: measures the averaged generator (eval mode) every ``config.ticks_per_evaluation`` ticks; the figures
             are logged, and the first one decides what is best: lower is better. By default a distance to the training
-            images, see ``training.evaluation.quality``.
+            images, see ``training.quality``.
 
     Returns:
         The last snapshot.

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from gan_serve.checkpoint import (
     METRICS_FILE,
@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 MEGABYTE = 2**20
 MAX_NAME = 200  # characters that are looked at to find the name that was meant
+METRICS = TypeAdapter(dict[str, FiniteFloat])
 SESSION_SIZE = 2  # times the network's file: ONNX Runtime keeps weights as read and as its kernels want them
 
 
@@ -77,7 +78,11 @@ class ModelDetails(ModelInfo):
     truncation_space: TruncationSpace | None = None
     precisions: tuple[Precision, ...] = ()
     files: dict[str, FileDigest] = {}
-    metrics: dict[str, Any] | None = None
+    metrics: dict[str, float] | None = Field(
+        None,
+        description="Figures of quality by name; each name states how it was measured. docs/evaluation.md says what "
+        "they mean and which way is better.",
+    )
     parity: dict[str, Any] | None = None
 
 
@@ -112,6 +117,13 @@ class Served:
         except CheckpointError:
             return None
         return content if isinstance(content, dict) else None
+
+    def measured(self) -> dict[str, float] | None:
+        """``metrics.json``, where the checkpoint has it and it holds numbers by name."""
+        try:
+            return METRICS.validate_python(self.figures(METRICS_FILE), strict=True)
+        except ValidationError:
+            return None
 
     def info(self) -> ModelInfo:
         """What ``GET /models`` says of it."""
@@ -149,7 +161,7 @@ class Served:
                 "truncation_space": self.config.truncation_space,
                 "precisions": tuple(precisions(self.config)),
                 "files": self.config.files,
-                "metrics": self.figures(METRICS_FILE),
+                "metrics": self.measured(),
                 "parity": self.figures(PARITY_FILE),
             }
         )

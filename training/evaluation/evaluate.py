@@ -1,12 +1,13 @@
 """Evaluate a generator: read ``evaluate`` from top to bottom. Data flows images -> features -> figures.
 
 The name of each figure states its protocol: ``fd10k_cnn-fashion_test`` is the Fréchet distance of 10,000 images to
-10,000 real ones of the test split, in the features of ``cnn-fashion``. ``fid`` and ``kid`` are Inception's alone.
+10,000 real ones of the test split, in the features of ``cnn-fashion``. ``fid``, ``kid``, ``is`` are Inception's.
+To add a figure is to add a function of a ``Comparison`` to ``FIGURES``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,18 +18,29 @@ from gan_serve.errors import InvalidOption
 from gan_serve.images import UInt8Array, encode_png
 from gan_serve.training.evaluation import formulas
 from gan_serve.training.evaluation.cache import cached_features
-from gan_serve.training.evaluation.extractor import INCEPTION, Extractor, Features, extract, logits_of_classes
+from gan_serve.training.evaluation.extractor import (
+    INCEPTION,
+    Extractor,
+    Features,
+    Floats,
+    extract,
+    logits_of_classes,
+)
 from gan_serve.training.evaluation.neighbours import Nearest, neighbour_test, pairs_picture
-from gan_serve.training.evaluation.pixels import SAMPLE, diversity, mean_gradient, random_sample
+from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics, random_sample
 from gan_serve.training.sources.image_set import ImageSet, Int64Array
 
 IMAGES = 10_000
+FEWEST_IMAGES = 10
 DIAL = (0.3, 0.5, 0.7, 0.85, 1.0)  # truncations
 DIAL_IMAGES = 2_000
-NEIGHBOURS = 500
+NEIGHBOUR_IMAGES = 500
+MISSING = 0.1
 FEWEST_OF_A_CLASS = 50  # images that a class needs for a recall of its own
-MISSING = 0.1  # a class is missing where it has less than this much of its share of the real images
-PIECE = 500  # images drawn at a time
+DRAWN_AT_ONCE = 500
+NEIGHBOURS_PICTURE = "neighbours.png"
+
+Metrics = dict[str, float]
 
 
 class Sampler(Protocol):
@@ -58,8 +70,34 @@ class Sampler(Protocol):
 class Evaluation:
     """Figures by name, and pictures as PNG by file name."""
 
-    metrics: dict[str, float]
+    metrics: Metrics
     pictures: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """As many generated images as real ones, and what an extractor sees in both.
+
+    labels: int64 [N], the classes that were asked for and that the real images are of; None where none was asked for.
+    class_names: of ``labels``, or of the real images.
+    real_labels: int64 [N] of the real images, where they have some, by ``class_names``.
+    split: which images the real ones are.
+    """
+
+    extractor: Extractor
+    split: str
+    class_names: tuple[str, ...]
+    real_images: UInt8Array
+    real_labels: Int64Array | None
+    real: Features
+    images: UInt8Array
+    labels: Int64Array | None
+    generated: Features
+
+    def name(self, stem: str, *, alone: bool = False) -> str:
+        """The name of a figure; ``alone``: it is of the generated images, whatever the real ones are."""
+        name = f"{stem}{count_in_name(len(self.images))}_{self.extractor.name}"
+        return name if alone else f"{name}_{self.split}"
 
 
 def evaluate(
@@ -90,174 +128,164 @@ def evaluate(
         pairs: draw the images that came nearest to training images, beside those.
         quiet: no progress bar.
 
+    Returns:
+        The figures, and the picture ``neighbours.png`` where it was drawn.
+
     Raises:
-        InvalidOption: the real images have not the sampler's classes or size, or there are fewer than ten.
+        InvalidOption: the real images do not have the sampler's classes or size, or there are fewer than ten.
     """
-    ours_shape = (sampler.img_resolution, sampler.img_resolution, sampler.img_channels)
-    if real.images.shape[1:] != ours_shape:
-        raise InvalidOption(
-            f"The generator draws images of shape {list(ours_shape)}, the real ones are {list(real.images.shape[1:])}.",
-            "Give real images of the generator's size and colour.",
-        )
-    labels_of = _labels_for(sampler, real)
     chosen = random_sample(len(real), images)
-    n, named = len(chosen), f"{count_in_name(len(chosen))}_{extractor.name}"
-    if n < 10:
-        raise InvalidOption(f"{n} real images are too few to compare with.", "Give at least 10; 10,000 are usual.")
-    labels = labels_of(chosen)
-    dialled = min(n, DIAL_IMAGES)
-    with tqdm(total=2 * n + (dialled * len(DIAL) if dial else 0), unit="image", disable=quiet) as bar:
+    _check(sampler, real, len(chosen))
+    labels = _labels_for(sampler, real, chosen)
+    dialled = min(len(chosen), DIAL_IMAGES)
+    total = 2 * len(chosen) + (dialled * len(DIAL) if dial else 0)
+    with tqdm(total=total, unit="image", disable=quiet) as bar:
         bar.set_description("real images")
-        theirs = cached_features(extractor, real.images[chosen], bar.update)
-        bar.set_description("drawing")
-        drawn = _draw(sampler, n, labels)
-        bar.set_description("features")
-        ours = extract(extractor, drawn, bar.update)
+        real_features = cached_features(extractor, real.images[chosen], bar.update)
+        bar.set_description("generated images")
+        drawn = _draw(sampler, len(chosen), labels)
+        compared = Comparison(
+            extractor, split, sampler.class_names or real.class_names,
+            real.images[chosen], _real_labels(real, chosen) if labels is None else labels, real_features,
+            drawn, labels, extract(extractor, drawn, bar.update),
+        )  # fmt: skip
 
         bar.set_description("figures")
-        metrics = distances(theirs, ours, named, split, inception=extractor.name == INCEPTION)
-        metrics |= _classes(sampler, extractor, real, chosen, theirs, ours, labels, named, split)
-        metrics |= _pixels(real.images[chosen], drawn, labels, split)
+        metrics = {name: value for figures in FIGURES for name, value in figures(compared).items()}
         pictures: dict[str, bytes] = {}
         if train is not None:
             bar.set_description("nearest neighbours")
-            figures, nearest = _neighbours(drawn, real.images[chosen], train.images)
+            figures, nearest = _neighbours(compared, train.images)
             metrics |= figures
             if pairs:
-                count = len(nearest.distance)
-                pictures["neighbours.png"] = encode_png(pairs_picture(drawn[:count], train.images, nearest))
+                sheet = pairs_picture(drawn[: len(nearest.distance)], train.images, nearest)
+                pictures[NEIGHBOURS_PICTURE] = encode_png(sheet)
         if dial:
             bar.set_description("truncation")
-            reference = Features(theirs.features[:dialled], theirs.logits[:dialled])
+            few = None if labels is None else labels[:dialled]
             for truncation in DIAL:
-                truncated = _draw(sampler, dialled, None if labels is None else labels[:dialled], truncation)
-                features = extract(extractor, truncated, bar.update)
-                metrics |= _dial(reference, features, f"{count_in_name(dialled)}_{extractor.name}_{split}", truncation)
+                truncated = extract(extractor, _draw(sampler, dialled, few, truncation), bar.update)
+                metrics |= _at_truncation(compared, truncated, truncation)
     return Evaluation({name: _rounded(value) for name, value in metrics.items()}, pictures)
 
 
-def distances(theirs: Features, ours: Features, named: str, split: str, *, inception: bool) -> dict[str, float]:
-    """How far our images are from the real ones, and whether each is among the other's neighbours."""
-    manifold = formulas.manifold_metrics(theirs.features, ours.features)
-    fd, kd, score = ("fid", "kid", "is") if inception else ("fd", "kd", "is")
+# Figures of a comparison
+
+
+def distances(compared: Comparison) -> Metrics:
+    """How far the two sets of features are from each other."""
+    real, generated = compared.real.features, compared.generated.features
     return {
-        f"{fd}{named}_{split}": frechet(theirs, ours),
-        f"{kd}{named}_{split}": formulas.kernel_distance(theirs.features, ours.features),
-        f"{score}{named}": formulas.classifier_score(ours.logits),
-        f"precision{named}_{split}": manifold.precision,
-        f"recall{named}_{split}": manifold.recall,
-        f"density{named}_{split}": manifold.density,
-        f"coverage{named}_{split}": manifold.coverage,
+        compared.name(distance_name(compared.extractor)): frechet(compared.real, compared.generated),
+        compared.name("kid" if compared.extractor.name == INCEPTION else "kd"): formulas.kernel_distance(
+            real, generated
+        ),
     }
 
 
-def frechet(theirs: Features, ours: Features) -> float:
+def manifolds(compared: Comparison) -> Metrics:
+    """Whether the images of each set are among the other's neighbours."""
+    found = formulas.manifold_metrics(compared.real.features, compared.generated.features)
+    return {compared.name(stem): value for stem, value in found._asdict().items()}
+
+
+def manifolds_within_classes(compared: Comparison) -> Metrics:
+    """Precision and recall within each class, of the class where it is lowest; nothing where one has too few images."""
+    if compared.labels is None:
+        return {}
+    of_classes = [compared.labels == label for label in range(len(compared.class_names))]
+    if min(rows.sum() for rows in of_classes) < FEWEST_OF_A_CLASS:
+        return {}
+    found = [
+        formulas.manifold_metrics(compared.real.features[rows], compared.generated.features[rows])
+        for rows in of_classes
+    ]
+    return {
+        compared.name("precision_within_class_min"): min(each.precision for each in found),
+        compared.name("recall_within_class_min"): min(each.recall for each in found),
+    }
+
+
+def score(compared: Comparison) -> Metrics:
+    """How sure the classifier is of each image, and how different its classes are."""
+    if compared.extractor.attributes:  # they do not exclude each other, as the score supposes
+        return {}
+    stem = "is" if compared.extractor.name == INCEPTION else "cs"
+    return {compared.name(stem, alone=True): formulas.classifier_score(compared.generated.logits)}
+
+
+def classes(compared: Comparison) -> Metrics:
+    """Which classes the classifier sees, where it knows those of the images; beside what it sees in real ones."""
+    logits = logits_of_classes(compared.extractor, compared.class_names, compared.generated.logits)
+    real_logits = logits_of_classes(compared.extractor, compared.class_names, compared.real.logits)
+    if logits is None or real_logits is None:
+        return {}
+    shares, real_shares = formulas.class_shares(logits), formulas.class_shares(real_logits)
+    metrics = {
+        compared.name("class_share_min", alone=True): float(shares.min()),
+        compared.name("class_share_min_of_real"): float(real_shares.min()),
+        compared.name("class_share_max", alone=True): float(shares.max()),
+        compared.name("class_share_max_of_real"): float(real_shares.max()),
+        compared.name("confident", alone=True): formulas.confident_share(logits),
+        compared.name("confident_of_real"): formulas.confident_share(real_logits),
+    }
+    if compared.real_labels is not None:
+        missing = missing_classes(logits, compared.real_labels)
+        metrics[compared.name("classes_missing", alone=True)] = float(len(missing))
+    return metrics
+
+
+def agreement(compared: Comparison) -> Metrics:
+    """How often the classifier sees the class that was asked for: of all images, of classes, of the worst of them."""
+    logits = logits_of_classes(compared.extractor, compared.class_names, compared.generated.logits)
+    if logits is None or compared.labels is None:
+        return {}
+    by_class = formulas.agreement_by_class(logits, compared.labels)
+    return {
+        compared.name("label_agreement", alone=True): formulas.label_agreement(logits, compared.labels),
+        compared.name("label_agreement_balanced", alone=True): float(np.nanmean(by_class)),
+        compared.name("label_agreement_worst_class", alone=True): float(np.nanmin(by_class)),
+    }
+
+
+def pixels(compared: Comparison) -> Metrics:
+    """Sharpness and diversity, over all images and within the classes that were asked for, of both sets."""
+    count = min(len(compared.images), SAMPLE)
+    labels = None if compared.labels is None else compared.labels[:count]
+    generated = pixel_metrics(compared.images[:count], "generated", labels)
+    return generated | pixel_metrics(compared.real_images[:count], compared.split, labels)
+
+
+FIGURES: tuple[Callable[[Comparison], Metrics], ...] = (
+    distances,
+    manifolds,
+    manifolds_within_classes,
+    score,
+    agreement,
+    classes,
+    pixels,
+)
+
+
+def frechet(real: Features, generated: Features) -> float:
     """The Fréchet distance of two sets of features."""
     return formulas.frechet_distance(
-        formulas.feature_statistics(theirs.features), formulas.feature_statistics(ours.features)
+        formulas.feature_statistics(real.features), formulas.feature_statistics(generated.features)
     )
 
 
-def _classes(
-    sampler: Sampler,
-    extractor: Extractor,
-    real: ImageSet,
-    chosen: Int64Array,
-    theirs: Features,
-    ours: Features,
-    labels: Int64Array | None,
-    named: str,
-    split: str,
-) -> dict[str, float]:
-    """Which classes the extractor sees in our images; whether they are those that were asked for."""
-    logits = logits_of_classes(extractor, sampler.class_names or real.class_names, ours.logits)
-    if logits is None:
-        return {}
-    shares = formulas.class_shares(logits)
-    metrics = {
-        f"class_share_min{named}": float(shares.min()),
-        f"class_share_max{named}": float(shares.max()),
-        f"confident{named}": formulas.confident_share(logits),
-    }
-    if real.labels is not None and not sampler.class_names:
-        real_shares = np.bincount(real.labels[chosen], minlength=len(shares)) / len(chosen)
-        metrics[f"classes_missing{named}"] = float((shares < MISSING * real_shares).sum())
-    if labels is None:
-        return metrics
-    by_class = formulas.agreement_by_class(logits, labels)
-    metrics |= {
-        f"label_agreement{named}": formulas.label_agreement(logits, labels),
-        f"label_agreement_balanced{named}": float(np.nanmean(by_class)),
-        f"label_agreement_worst_class{named}": float(np.nanmin(by_class)),
-    }
-    within = [
-        formulas.manifold_metrics(theirs.features[labels == label], ours.features[labels == label])
-        for label in np.unique(labels)
-        if (labels == label).sum() >= FEWEST_OF_A_CLASS
-    ]
-    if within:
-        metrics[f"precision_within_class_min{named}_{split}"] = min(each.precision for each in within)
-        metrics[f"recall_within_class_min{named}_{split}"] = min(each.recall for each in within)
-    return metrics
+def distance_name(extractor: Extractor) -> str:
+    """``fid`` for Inception, ``fd`` for any other features."""
+    return "fid" if extractor.name == INCEPTION else "fd"
 
 
-def _pixels(theirs: UInt8Array, ours: UInt8Array, labels: Int64Array | None, split: str) -> dict[str, float]:
-    """Sharpness and diversity, over all images and within a class, of ours and of the real ones."""
-    count = min(len(ours), SAMPLE)
-    metrics = {}
-    for what, images in (("seeds", ours[:count]), (split, theirs[:count])):
-        metrics[f"mean_gradient_{count}_{what}"] = mean_gradient(images)
-        metrics[f"diversity_{count}_{what}"] = diversity(images)
-        if labels is not None:
-            metrics[f"diversity_within_class_{count}_{what}"] = diversity(images, labels[:count])
-    return metrics
+def missing_classes(logits: Floats, real_labels: Int64Array) -> list[int]:
+    """Classes in which a classifier sees less than ``MISSING`` of their share of the real images, logits [N, K].
 
-
-def _neighbours(ours: UInt8Array, unseen: UInt8Array, train: UInt8Array) -> tuple[dict[str, float], Nearest]:
-    """The figures of the nearest-neighbour test, and the nearest training image of each of ours."""
-    count = min(len(ours), len(unseen), NEIGHBOURS)
-    test = neighbour_test(ours[:count], unseen[:count], train)
-    metrics = {
-        f"nn_l1_generated_{count}_train": float(np.median(test.generated.distance)),
-        f"nn_l1_unseen_{count}_train": float(np.median(test.unseen.distance)),
-        f"nn_ratio_{count}_train": test.ratio,
-    }
-    return metrics, test.generated
-
-
-def _dial(theirs: Features, ours: Features, protocol: str, truncation: float) -> dict[str, float]:
-    manifold = formulas.manifold_metrics(theirs.features, ours.features)
-    return {
-        f"fd{protocol}_truncation{truncation:g}": frechet(theirs, ours),
-        f"precision{protocol}_truncation{truncation:g}": manifold.precision,
-        f"recall{protocol}_truncation{truncation:g}": manifold.recall,
-    }
-
-
-def _labels_for(sampler: Sampler, real: ImageSet) -> Callable[[Int64Array], Int64Array | None]:
-    """The labels, as the sampler numbers its classes, of rows of the real images; None where it has no classes."""
-    names = sampler.class_names
-    if not names:
-        return lambda rows: None
-    if real.labels is None or not set(real.class_names) <= set(names):
-        theirs = ", ".join(real.class_names[:10]) or "none"
-        raise InvalidOption(
-            f"The real images do not have the classes of the generator ({', '.join(names[:10])}): theirs are {theirs}.",
-            "Give labelled images of the same classes, or --labels.",
-        )
-    numbers = np.array([names.index(name) for name in real.class_names], np.int64)
-    labels = numbers[real.labels]
-    return lambda rows: labels[rows]
-
-
-def _draw(sampler: Sampler, count: int, labels: Int64Array | None, truncation: float = 1.0) -> UInt8Array:
-    return np.concatenate(list(_drawn(sampler, count, labels, truncation)))
-
-
-def _drawn(sampler: Sampler, count: int, labels: Int64Array | None, truncation: float) -> Iterator[UInt8Array]:
-    for start in range(0, count, PIECE):
-        stop = min(start + PIECE, count)
-        yield sampler.draw(range(start, stop), None if labels is None else labels[start:stop], truncation)
+    Not none at all: a classifier errs, and sees a few images of a class that is not there.
+    """
+    real_shares = np.bincount(real_labels, minlength=logits.shape[1]) / len(real_labels)
+    return [int(label) for label in np.flatnonzero(formulas.class_shares(logits) < MISSING * real_shares)]
 
 
 def count_in_name(images: int) -> str:
@@ -267,6 +295,78 @@ def count_in_name(images: int) -> str:
     ('10k', '1040')
     """
     return f"{images // 1000}k" if images % 1000 == 0 else str(images)
+
+
+def _at_truncation(compared: Comparison, truncated: Features, truncation: float) -> Metrics:
+    """Distance, precision and recall of images drawn at a truncation, against as many real ones."""
+    n = len(truncated.features)
+    real = Features(compared.real.features[:n], compared.real.logits[:n])
+    found = formulas.manifold_metrics(real.features, truncated.features)
+    protocol = f"{count_in_name(n)}_{compared.extractor.name}_{compared.split}_truncation{truncation:g}"
+    return {
+        f"{distance_name(compared.extractor)}{protocol}": frechet(real, truncated),
+        f"precision{protocol}": found.precision,
+        f"recall{protocol}": found.recall,
+    }
+
+
+def _neighbours(compared: Comparison, train: UInt8Array) -> tuple[Metrics, Nearest]:
+    """The figures of the nearest-neighbour test, and the nearest training image of each generated one."""
+    n = min(len(compared.images), NEIGHBOUR_IMAGES)
+    test = neighbour_test(compared.images[:n], compared.real_images[:n], train)
+    metrics = {
+        f"nn_l1_generated_{n}_train": float(np.median(test.generated.distance)),
+        f"nn_l1_unseen_{n}_train": float(np.median(test.unseen.distance)),
+        f"nn_ratio_{n}_train": test.ratio,
+        f"nn_suspects_{n}_train": float((test.generated.distance < np.quantile(test.unseen.distance, 0.01)).mean()),
+    }
+    return metrics, test.generated
+
+
+# What is drawn
+
+
+def _check(sampler: Sampler, real: ImageSet, n: int) -> None:
+    drawn = (sampler.img_resolution, sampler.img_resolution, sampler.img_channels)
+    if real.images.shape[1:] != drawn:
+        raise InvalidOption(
+            f"The generator draws images of shape {list(drawn)}, the real ones are {list(real.images.shape[1:])}.",
+            "Give real images of the generator's size and colour.",
+        )
+    if n < FEWEST_IMAGES:
+        raise InvalidOption(
+            f"{n} real images are too few to compare with.", f"Give at least {FEWEST_IMAGES}; 10,000 are usual."
+        )
+
+
+def _labels_for(sampler: Sampler, real: ImageSet, chosen: Int64Array) -> Int64Array | None:
+    """The classes of the chosen real images as the sampler numbers them, int64 [N]; None where it has no classes."""
+    names = sampler.class_names
+    if not names:
+        return None
+    if real.labels is None or not set(real.class_names) <= set(names):
+        theirs = ", ".join(real.class_names[:10]) or "none"
+        raise InvalidOption(
+            f"The real images do not have the classes of the generator ({', '.join(names[:10])}): theirs are {theirs}.",
+            "Give labelled images of the same classes, or --labels.",
+        )
+    numbers = np.array([names.index(name) for name in real.class_names], np.int64)
+    return numbers[real.labels[chosen]]
+
+
+def _real_labels(real: ImageSet, chosen: Int64Array) -> Int64Array | None:
+    return None if real.labels is None else real.labels[chosen]
+
+
+def _draw(sampler: Sampler, count: int, labels: Int64Array | None, truncation: float = 1.0) -> UInt8Array:
+    """The images of the seeds 0 to count - 1."""
+    pieces = [slice(start, min(start + DRAWN_AT_ONCE, count)) for start in range(0, count, DRAWN_AT_ONCE)]
+    return np.concatenate(
+        [
+            sampler.draw(range(piece.start, piece.stop), None if labels is None else labels[piece], truncation)
+            for piece in pieces
+        ]
+    )
 
 
 def _rounded(value: float) -> float:

@@ -56,6 +56,11 @@ class Extractor(Protocol):
         """What the logits are for; empty where they are no classes that data sets have."""
         ...
 
+    @property
+    def attributes(self) -> bool:
+        """Whether the logits are for attributes, which do not exclude each other."""
+        ...
+
     def __call__(self, images: UInt8Array) -> Features:
         """Images uint8 [N, H, W, C] -> features float32 [N, D], logits float32 [N, K]."""
         ...
@@ -103,6 +108,7 @@ class SmallExtractor:
         self.name = self.info.name
         self.digest = f"sha256:{self.info.sha256}"
         self.class_names = self.info.class_names
+        self.attributes = self.info.attributes
         self._session, _ = open_session(model, "cpu", threads=min(os.cpu_count() or 1, 8))
 
     def __call__(self, images: UInt8Array) -> Features:
@@ -119,7 +125,8 @@ class SmallExtractor:
 def logits_of_classes(extractor: Extractor, class_names: Sequence[str], logits: Floats) -> Floats | None:
     """The logits [N, K] of an extractor as those of ``class_names`` [N, len(class_names)], in their order.
 
-    An extractor of attributes knows two classes where they are called ``not ATTRIBUTE`` and ``ATTRIBUTE``.
+    An extractor of attributes knows two classes where they are called ``not ATTRIBUTE`` and ``ATTRIBUTE``, or by the
+    attribute's first words where no other begins so: ``not blond`` and ``blond`` are of ``Blond_Hair``.
 
     Returns:
         None where it does not know these classes.
@@ -127,11 +134,14 @@ def logits_of_classes(extractor: Extractor, class_names: Sequence[str], logits: 
     known = list(extractor.class_names)
     if class_names and set(class_names) == set(known):
         return logits[:, [known.index(name) for name in class_names]]
-    attributes = {name.replace("_", " ").lower(): column for column, name in enumerate(known)}
-    if len(class_names) == 2 and class_names[0] == f"not {class_names[1]}" and class_names[1] in attributes:
-        has = logits[:, attributes[class_names[1]]]
-        return np.stack([np.zeros_like(has), has], axis=1)
-    return None
+    if not extractor.attributes or len(class_names) != 2 or class_names[0] != f"not {class_names[1]}":
+        return None
+    names = [name.replace("_", " ").lower() + " " for name in known]
+    columns = [column for column, name in enumerate(names) if name.startswith(f"{class_names[1]} ")]
+    if len(columns) != 1:
+        return None
+    has = logits[:, columns[0]]
+    return np.stack([np.zeros_like(has), has], axis=1)
 
 
 def find_extractor(name: str | Path) -> Extractor:
@@ -164,7 +174,8 @@ def extractor_for(train: ImageSet) -> str | None:
     digest = train.digest
     for name in extractors():
         info = ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text())
-        if digest == info.data_digest or (train.name, train.class_names) == (info.data, info.class_names):
+        same_name = train.name == info.data and (info.attributes or train.class_names == info.class_names)
+        if same_name or digest == info.data_digest:
             return name
     return None
 

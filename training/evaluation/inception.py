@@ -66,6 +66,7 @@ class Inception:
 
     name = "inception"
     class_names: tuple[str, ...] = ()
+    attributes = False
 
     def __init__(
         self,

@@ -27,21 +27,11 @@ def mean_gradient(images: UInt8Array) -> float:
     return float((np.abs(np.diff(values, axis=1)).mean() + np.abs(np.diff(values, axis=2)).mean()) / 2)
 
 
-def pairwise_l1(images: UInt8Array) -> float:
-    """Diversity: the mean difference, in grey levels a pixel, of each image to the one half the set further on.
-
-    images: uint8 [N, H, W, C], in no meaningful order. A collapsed generator has far less than real images.
-    """
-    values = images.astype(np.float32)
-    return float(np.abs(values - np.roll(values, len(values) // 2, axis=0)).mean())
-
-
 def diversity(images: UInt8Array, labels: npt.ArrayLike | None = None) -> float:
     """Diversity over all pairs: the mean difference of two images in grey levels a pixel, whatever their order.
 
-    It is ``pairwise_l1`` without the chance of which pairs are taken, for the few images of a run's grid. Where labels
-    are given it is the mean over the classes of the diversity within each: a conditional generator that draws one image
-    for a class, whatever the latent, has none, however much the classes differ.
+    Where labels are given it is the mean over the classes of the diversity within each: a conditional generator that
+    draws one image for a class, whatever the latent, has none, however much the classes differ.
 
     images: uint8 [N, H, W, C]. labels: int [N]. 0.0 where no class has two images.
     """
@@ -60,13 +50,15 @@ def _mean_difference(values: UInt8Array) -> float:
     return float(total / (n * (n - 1) / 2) / values.shape[1])
 
 
-def pixel_metrics(images: UInt8Array, what: str) -> dict[str, float]:
-    """Both figures, by names that state the number of images and ``what`` they were.
+def pixel_metrics(images: UInt8Array, what: str, labels: npt.ArrayLike | None = None) -> dict[str, float]:
+    """Sharpness and diversity by names that state the number of images and ``what`` they were.
+
+    Where labels int [N] are given, diversity within the classes too.
 
     >>> pixel_metrics(np.zeros((4, 8, 8, 1), np.uint8), "seeds")
-    {'mean_gradient_4_seeds': 0.0, 'pairwise_l1_4_seeds': 0.0}
+    {'mean_gradient_4_seeds': 0.0, 'diversity_4_seeds': 0.0}
     """
-    return {
-        f"mean_gradient_{len(images)}_{what}": round(mean_gradient(images), 3),
-        f"pairwise_l1_{len(images)}_{what}": round(pairwise_l1(images), 3),
-    }
+    metrics = {"mean_gradient": mean_gradient(images), "diversity": diversity(images)}
+    if labels is not None:
+        metrics["diversity_within_class"] = diversity(images, labels)
+    return {f"{name}_{len(images)}_{what}": round(value, 3) for name, value in metrics.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gan_serve.checkpoint import TrainingData
 from gan_serve.generator import Generator
 from gan_serve.images import UInt8Array
 from gan_serve.latents import latents_from_seeds
@@ -24,6 +25,7 @@ class CheckpointSampler:
         self.generator = generator
         self.class_names = tuple(generator.class_names)
         self.img_resolution, self.img_channels = generator.img_resolution, generator.img_channels
+        self.training_data = generator.config.training_data
 
     def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
         """The images of seeds, see ``Sampler``."""
@@ -35,11 +37,17 @@ class NetworkSampler:
     """Draws with a network of torch, as it is trained."""
 
     def __init__(
-        self, generator: nn.Module, img_resolution: int, img_channels: int, class_names: Sequence[str] = ()
+        self,
+        generator: nn.Module,
+        img_resolution: int,
+        img_channels: int,
+        class_names: Sequence[str] = (),
+        training_data: TrainingData | None = None,
     ) -> None:
         self.generator = generator
         self.class_names = tuple(class_names)
         self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.training_data = training_data
 
     def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
         """The images of seeds, see ``Sampler``."""
@@ -51,5 +59,6 @@ class NetworkSampler:
 def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSampler:
     """The averaged generator of a run as a sampler; see ``load_trained`` for the arguments and errors."""
     trained = load_trained(run_dir, snapshot)
-    data = trained.info.data
-    return NetworkSampler(trained.generator, data.img_resolution, data.img_channels, trained.class_names)
+    data, config = trained.info.data, trained.config
+    seen = TrainingData(name=data.name, digest=data.digest, holdout=config.holdout, labels=config.labels)
+    return NetworkSampler(trained.generator, data.img_resolution, data.img_channels, trained.class_names, seen)

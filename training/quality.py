@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -13,20 +12,20 @@ from gan_serve.images import UInt8Array
 from gan_serve.latents import latents_from_seeds
 from gan_serve.training.data import ImageSet
 from gan_serve.training.evaluation.cache import cached_features
-from gan_serve.training.evaluation.evaluate import count_in_name, frechet
-from gan_serve.training.evaluation.extractor import INCEPTION, extract, find_extractor, logits_of_classes
+from gan_serve.training.evaluation.evaluate import count_in_name, distance_name, frechet, missing_classes
+from gan_serve.training.evaluation.extractor import extract, find_extractor, logits_of_classes
 from gan_serve.training.evaluation.pixels import random_sample
 from gan_serve.training.evaluation.swd import SlicedWasserstein
 from gan_serve.training.monitor import draw_images
 from gan_serve.training.sources.image_set import Int64Array
 
-Evaluate = Callable[[nn.Module], Mapping[str, Any]]
+Measure = Callable[[nn.Module], Mapping[str, Any]]
 
 SWD_IMAGES = 1024
 FD_IMAGES = 2000
 
 
-def quality(data: ImageSet, features: str | None) -> Evaluate:
+def quality(data: ImageSet, features: str | None) -> Measure:
     """Measure a generator by the distance of its images to the training images.
 
     The images of the same seeds each time, with the labels of the real images where the generator is conditional.
@@ -39,7 +38,7 @@ def quality(data: ImageSet, features: str | None) -> Evaluate:
     return _frechet(data, features) if features else _sliced_wasserstein(data)
 
 
-def _sliced_wasserstein(data: ImageSet) -> Evaluate:
+def _sliced_wasserstein(data: ImageSet) -> Measure:
     order = random_sample(len(data), SWD_IMAGES)
     reference = SlicedWasserstein(data.images[order])
 
@@ -50,20 +49,18 @@ def _sliced_wasserstein(data: ImageSet) -> Evaluate:
     return evaluate
 
 
-def _frechet(data: ImageSet, features: str) -> Evaluate:
+def _frechet(data: ImageSet, features: str) -> Measure:
     extractor = find_extractor(features)
     order = random_sample(len(data), FD_IMAGES)
     theirs = cached_features(extractor, data.images[order])
-    distance = "fid" if extractor.name == INCEPTION else "fd"
-    name = f"{distance}{count_in_name(len(order))}_{extractor.name}_train"
+    name = f"{distance_name(extractor)}{count_in_name(len(order))}_{extractor.name}_train"
 
     def evaluate(generator: nn.Module) -> dict[str, Any]:
         ours = extract(extractor, _draw(generator, data, order))
         figures: dict[str, Any] = {name: round(frechet(theirs, ours), 5)}
         logits = logits_of_classes(extractor, data.class_names, ours.logits)
         if logits is not None and data.labels is not None:
-            missing = set(np.unique(data.labels)) - set(np.unique(logits.argmax(1)))
-            figures["classes_missing"] = sorted(int(label) for label in missing)  # the doctor speaks of them
+            figures["classes_missing"] = missing_classes(logits, data.labels)  # the doctor speaks of them
         return figures
 
     return evaluate

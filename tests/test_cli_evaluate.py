@@ -1,0 +1,73 @@
+"""``gan-serve evaluate`` on the command line: what it prints, writes and refuses. What it measures: test_judge.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_checkpoint import contents
+
+from gan_serve.training.evaluation.extractor import extractors
+
+
+@pytest.fixture
+def options(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What makes an evaluation short, with a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return ["--data", digits, "--split", "train", "--features", "cnn-mnist", "--images", 60, "--quiet"]
+
+
+def test_the_text_says_what_was_compared_and_groups_the_figures(cli, tiny, options, digits, tmp_path):
+    code, out, _ = cli("evaluate", tiny, *options, "--write", "--out-dir", tmp_path / "figures")
+    assert code == 0
+    head, *paragraphs = out.rstrip().split("\n\n")
+    assert head == f"{tiny} beside {digits}: 60 generated and 60 real images (train), features cnn-mnist"
+    titles = [paragraph.partition("\n")[0] for paragraph in paragraphs]
+    assert titles[0] == "Distance to real images (lower is better)"
+    assert "Other figures" not in titles  # every figure of an evaluation has its group
+    assert titles[-3].startswith("Truncation, 60_cnn-mnist_train")
+    assert titles[-2:] == [
+        f"Written to {tmp_path / 'figures'}: metrics.json, truncation.png",
+        f"Written into the checkpoint {tiny}: figures, pictures and card",
+    ]
+    assert "_truncation" not in out  # the dial is a table
+    assert (tmp_path / "figures" / "truncation.png").read_bytes() == (tiny / "truncation.png").read_bytes()
+    measured = json.loads((tmp_path / "figures" / "metrics.json").read_text())
+    assert all(f"  {name} " in out for name in measured if "_truncation" not in name)
+
+
+def test_json_is_all_that_is_printed(cli, tiny, options, tmp_path):
+    outcome = cli("evaluate", tiny, *options, "--no-dial", "--json", "--out-dir", tmp_path / "figures")
+    assert json.loads(outcome.out) == json.loads((tmp_path / "figures" / "metrics.json").read_text())
+    assert f"Written to {tmp_path / 'figures'}" in outcome.err
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(cli, tiny, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    before = contents(tiny)
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        outcome = cli("evaluate", tiny, "--data", tmp_path / "no such data", "--out-dir", folder)
+        assert outcome.code == 1
+        assert f"Cannot write to {folder}" in outcome.err
+        assert f"{tmp_path / 'file'} is not a folder" in outcome.err
+    assert contents(tiny) == before
+
+
+def test_what_has_no_place_for_it_is_refused_before_the_work(cli, tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    outcome = cli("evaluate", tmp_path / "run", "--write")
+    assert outcome.code == 1
+    assert "it is a run, not a checkpoint" in outcome.err
+    assert "gan-serve export" in outcome.err
+    outcome = cli("evaluate", tiny, "--data", tmp_path / "no such data", "--snapshot", "best")
+    assert outcome.code == 1
+    assert "has no snapshots" in outcome.err
+
+
+def test_the_help_names_the_extractors_that_are_installed(cli):
+    told = " ".join(cli("evaluate", "--help").out.split())
+    assert all(name in told for name in [*extractors(), "inception"])
+    assert "default: the extractor trained on these data" in told
+    assert "not given" not in told
