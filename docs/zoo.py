@@ -56,6 +56,7 @@ OPENING = """\
 
 Written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints; do not edit. One command makes a
 checkpoint from data: `python docs/zoo.py make NAME`, from the root of a checkout, with `pip install -e ".[train]"`.
+Fashion-MNIST and MNIST are downloaded; the bricks and CelebA must lie in `data/` as the commands name them.
 
 {table}
 
@@ -115,6 +116,7 @@ class Entry(BaseModel):
     data: str
     labels: str | None = None
     recipe: str
+    init_from: str | None = None
     kimg: float | None = None
     set: dict[str, bool | int | float | str] = {}
     export: dict[str, bool | int | float | str] = {}
@@ -130,13 +132,13 @@ class Entry(BaseModel):
         run, out = f"{runs}/{name}", f"{checkpoints}/{name}"
         images = ["--data", self.data, *_options({"labels": self.labels} if self.labels else {})]
         train = ["train", "--recipe", self.recipe, *images, "--run-dir", run]
+        train += _options({"init-from": self.init_from} if self.init_from else {})
         train += _options({"kimg": self.kimg} if self.kimg else {})
-        unseen = {"holdout": self.set["holdout"]} if "holdout" in self.set else {}  # a checkpoint does not tell
         train += [word for key, value in self.set.items() for word in ("--set", f"{key}={_as_typed(value)}")]
         return [
             [*train, "--resume"],
             ["export", run, "--out", out, *_options(self.export)],
-            ["evaluate", out, *images, *_options(unseen | self.evaluate), "--write"],
+            ["evaluate", out, *images, *_options(self.evaluate), "--write"],
         ]
 
 

@@ -116,9 +116,17 @@ def evaluate(
         _check_folder(out_dir)
     evaluation = judge(
         model_or_run, data, labels=labels, split=split, holdout=holdout, features=features, images=images,
-        snapshot=snapshot, dial=dial, pairs=pairs, quiet=quiet,
+        snapshot=snapshot, dial=dial, pairs=pairs, own_data=write, quiet=quiet,
     )  # fmt: skip
     as_text = json.dumps(evaluation.metrics, indent=2, allow_nan=False)
+    if target:  # before anything is printed: a closed pipe must not lose it
+        write_evaluation(target, evaluation)
+    pictures = all_pictures(evaluation, evaluation.metrics) if out_dir else {}
+    if out_dir:
+        write_atomically(out_dir / METRICS_FILE, as_text + "\n")
+        for name, picture in pictures.items():
+            write_atomically(out_dir / name, picture)
+
     if as_json:
         click.echo(as_text)
     else:
@@ -126,13 +134,8 @@ def evaluate(
         click.echo(f"{model_or_run} beside {source}: {compared(evaluation.metrics)}\n")
         click.echo(figures_text(evaluation.metrics))
     if out_dir:
-        write_atomically(out_dir / METRICS_FILE, as_text + "\n")
-        pictures = all_pictures(evaluation, evaluation.metrics)
-        for name, picture in pictures.items():
-            write_atomically(out_dir / name, picture)
         click.echo(f"\nWritten to {out_dir}: {', '.join([METRICS_FILE, *pictures])}", err=as_json)
     if target:
-        write_evaluation(target, evaluation)
         click.echo(f"\nWritten into the checkpoint {target}: figures, pictures and card", err=as_json)
 
 

@@ -56,28 +56,32 @@ GROUPS = (
             "label_agreement",
             "label_agreement_balanced",
             "label_agreement_worst_class",
-            "confident",
             "is",
             "cs",
+            "confident",
+            "confident_of_real",
             "class_share_min",
+            "class_share_min_of_real",
             "class_share_max",
+            "class_share_max_of_real",
             "classes_missing",
         ),
-        "higher is better; class shares as in the real images, classes_missing 0",
-        "As the classifier of the features sees the images. Higher is better: `label_agreement`, the share that it "
-        "gives the label they were drawn under (`balanced`: the mean over the classes); `confident`, the share that it "
-        "is more than 0.9 sure of (as far as real images reach); `is`, the Inception Score, which is `cs` (classifier "
-        "score) with another classifier. `class_share_min` and `class_share_max`, of the rarest and the commonest "
-        "class, are best near those of the real images; `classes_missing`, the number of classes that it sees in no "
-        "image, is best at 0.",
+        "label_agreement and score: higher is better; the others: as in the real images",
+        "As the classifier of the features sees the images. `label_agreement`: the share that it gives the label they "
+        "were drawn under (`balanced`: the mean over the classes); `is`: the Inception Score, called `cs` (classifier "
+        "score) with another classifier. Higher is better. `confident`: the share that it is more than 0.9 sure of; "
+        "`class_share_min` and `class_share_max`: the share of the rarest and of the commonest class. Best is what the "
+        "real images have (`of_real`). `classes_missing`: the classes that it sees in no image; best is 0.",
     ),
     Group(
         NEIGHBOURS,
-        ("nn_l1_generated", "nn_l1_unseen", "nn_ratio"),
-        "nn_ratio is best near 1; far below 1 means copies of training images",
+        ("nn_l1_generated", "nn_l1_unseen", "nn_l1_left_out", "nn_ratio", "nn_suspects"),
+        "nn_ratio: near 1 is best, far below 1 means copies; nn_suspects: 0.01 or less is best",
         "`nn_l1`: the median distance, in grey levels a pixel, to the nearest training image, of generated images and "
-        "of real ones that training did not see; `nn_ratio`: the first over the second. Near 1 is good; far below 1 "
-        "the generator copies its training images, far above 1 its images are like none of them.",
+        "of real ones that training did not see (`unseen`) or were left out of the search (`left_out`); `nn_ratio`: "
+        "the first over the second. Near 1 is good; far below 1 the generator copies its training images, far above 1 "
+        "its images are like none of them. `nn_suspects`: the share of generated images that are nearer to a training "
+        "image than 99 % of those real ones are; far above 0.01, some of them are copies.",
     ),
     Group(
         "Sharpness and diversity",
@@ -222,8 +226,6 @@ def without_dial(metrics: Mapping[str, float]) -> dict[str, float]:
         if (parsed := Name.parse(name)) is None or parsed.truncation is None
     }
 
-
-on_the_hub = without_dial  # for card.py, until it takes the new name
 
 
 def dials(metrics: Mapping[str, float]) -> dict[str, DialTable]:

@@ -110,6 +110,7 @@ def test_pictures_are_shown_where_they_are():
         ("diversity_within_class_1000_generated", ("diversity_within_class", "1000_generated", None)),
         ("fid2k_inception_test_truncation0.7", ("fid", "2k_inception_test", 0.7)),
         ("fd2k_my_photos_train_truncation1", ("fd", "2k_my_photos_train", 1.0)),
+        ("confident_of_real10k_cnn-mnist_test", ("confident_of_real", "10k_cnn-mnist_test", None)),
         ("isolated", None),
         ("precision_of_mine", None),
         ("swd_500_train", None),

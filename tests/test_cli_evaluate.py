@@ -28,7 +28,7 @@ def test_the_text_says_what_was_compared_and_groups_the_figures(cli, tiny, optio
     assert "Other figures" not in titles  # every figure of an evaluation has its group
     assert titles[-3].startswith("Truncation, 60_cnn-mnist_train")
     assert titles[-2:] == [
-        f"Written to {tmp_path / 'figures'}: metrics.json, truncation.png",
+        f"Written to {tmp_path / 'figures'}: metrics.json, neighbours.png, truncation.png",
         f"Written into the checkpoint {tiny}: figures, pictures and card",
     ]
     assert "_truncation" not in out  # the dial is a table

@@ -292,3 +292,14 @@ def test_a_class_and_its_absence_are_read_from_an_attribute():
         assert found is not None
         assert found.argmax(1).tolist() == [0, 1]
     assert logits_of_classes(attributes, ("cat", "dog"), logits) is None
+
+
+def test_where_all_images_were_seen_some_are_left_out_of_the_search(digits, extractor):
+    data = framed(load_images(digits))
+    order = np.random.RandomState(6).permutation(len(data))
+    train, others = data.only(order[:1200]), data.only(order[1200:1700])
+    drawer = Drawer(np.concatenate([others.images, train.images[:700]]))
+    metrics = evaluate(drawer, train, extractor, split="train", train=train, quiet=True, dial=False).metrics
+    assert metrics["nn_l1_left_out_500_train"] > 0
+    assert metrics["nn_ratio_500_train"] == pytest.approx(1, abs=0.1)
+    assert metrics["nn_suspects_500_train"] < 0.1

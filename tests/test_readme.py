@@ -100,13 +100,6 @@ def test_every_command_of_the_documents_exists(cli):
         assert used - {"is"} <= commands, document
 
 
-def test_links_within_the_repository_lead_somewhere():
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-            if not target.startswith("http"):
-                assert (document.parent / target).exists(), f"{document.name}: {target}"
-
-
 def _block(containing: str, without: str = "\0") -> str:
     [found] = [code for code in blocks("README.md", "bash") if containing in code and without not in code]
     assert shlex.split(found, comments=True)

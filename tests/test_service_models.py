@@ -69,7 +69,7 @@ def test_a_model_is_told_in_detail(server: httpx.Client, generator: Generator, c
     assert details["files"] == {name: file.model_dump() for name, file in generator.config.files.items()}
     assert details["metrics"] == json.loads((checkpoint / "metrics.json").read_text())
     assert details["parity"] == json.loads((checkpoint / "parity.json").read_text())
-    assert details["precisions"] == ["fp32", "int8", "fp16"]
+    assert details["precisions"] == ["fp32", "int8"]
     assert (details["architecture"], details["truncation_space"]) == (generator.config.architecture.family, "z")
     assert server.get("/models/conditional").json()["class_names"] == list(CLASSES)
 

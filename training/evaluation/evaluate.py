@@ -122,7 +122,8 @@ def evaluate(
         real: images that training did not see, with labels where the sampler is conditional.
         extractor: of the features that images are compared by.
         split: which images ``real`` are, for the names of the figures.
-        train: the images that training saw, for the nearest-neighbour test; None leaves it out.
+        train: the images that training saw, for the nearest-neighbour test; None leaves it out. Where ``real`` are of
+            them too, 500 are left out of the search, and stand for images that were not seen.
         images: how many are compared, if there are as many real ones.
         dial: measure the distance, precision and recall also over truncation.
         pairs: draw the images that came nearest to training images, beside those.
@@ -155,10 +156,12 @@ def evaluate(
         pictures: dict[str, bytes] = {}
         if train is not None:
             bar.set_description("nearest neighbours")
-            figures, nearest = _neighbours(compared, train.images)
+            # Real images that training saw are their own neighbours: those compared are left out of the search.
+            among = np.delete(train.images, chosen[:NEIGHBOUR_IMAGES], axis=0) if split == "train" else train.images
+            figures, nearest = _neighbours(compared, among)
             metrics |= figures
             if pairs:
-                sheet = pairs_picture(drawn[: len(nearest.distance)], train.images, nearest)
+                sheet = pairs_picture(drawn[: len(nearest.distance)], among, nearest)
                 pictures[NEIGHBOURS_PICTURE] = encode_png(sheet)
         if dial:
             bar.set_description("truncation")
@@ -314,9 +317,10 @@ def _neighbours(compared: Comparison, train: UInt8Array) -> tuple[Metrics, Neare
     """The figures of the nearest-neighbour test, and the nearest training image of each generated one."""
     n = min(len(compared.images), NEIGHBOUR_IMAGES)
     test = neighbour_test(compared.images[:n], compared.real_images[:n], train)
+    real = "left_out" if compared.split == "train" else "unseen"
     metrics = {
         f"nn_l1_generated_{n}_train": float(np.median(test.generated.distance)),
-        f"nn_l1_unseen_{n}_train": float(np.median(test.unseen.distance)),
+        f"nn_l1_{real}_{n}_train": float(np.median(test.unseen.distance)),
         f"nn_ratio_{n}_train": test.ratio,
         f"nn_suspects_{n}_train": float((test.generated.distance < np.quantile(test.unseen.distance, 0.01)).mean()),
     }

@@ -107,7 +107,7 @@ def judge(
     extractor = extractor or find_extractor(_features_for(train))
     return evaluate(
         sampler, real, extractor,
-        split=split, train=train if is_known and split != "train" else None,
+        split=split, train=train if is_known else None,
         images=images, dial=dial, pairs=pairs, quiet=quiet,
     )  # fmt: skip
 
