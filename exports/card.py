@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from huggingface_hub import EvalResult, ModelCardData
 
 from gan_serve.checkpoint import PRECISION_FILES, Precision, TruncationSpace
-from gan_serve.exports.figures import figures_block, without_dial
+from gan_serve.exports.figures import figures_block, of_the_generator
 from gan_serve.exports.parity import Parity, spread
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.recipes import recipes
@@ -131,7 +131,7 @@ def _metadata(
 ) -> str:
     """What the Hub reads of a card: licence, library, tags, and the figures as results."""
     task = "unconditional-image-generation"
-    metrics = without_dial(metrics)
+    metrics = of_the_generator(metrics)
     data = ModelCardData(
         license=license,
         library_name="gan-serve",

@@ -31,9 +31,9 @@ from gan_serve.exports.figures import (
     TRUNCATION_PICTURE,
     dials,
     figures_block,
+    of_the_generator,
     truncation_plot,
     with_figures,
-    without_dial,
 )
 from gan_serve.files import cannot_write, write_atomically
 from gan_serve.hub import find_local
@@ -127,9 +127,10 @@ def _card(path: Path, metrics: Mapping[str, float], pictures: set[str]) -> str:
     has_metadata = card is not None and card.data.to_dict()  # type: ignore[no-untyped-call]
     if card is None or not isinstance(card.data, ModelCardData) or not has_metadata:
         return with_figures(text, block)
-    data, shown = card.data, without_dial(metrics)
-    data.metrics = sorted({*(data.metrics or ()), *shown})
-    data.eval_results = _results(data.eval_results or [], shown)
+    data, shown = card.data, of_the_generator(metrics)
+    others = [result for result in data.eval_results or [] if result.metric_type not in metrics.keys() - shown.keys()]
+    data.metrics = sorted({*(data.metrics or ())} - metrics.keys() | shown.keys())
+    data.eval_results = _results(others, shown)
     card.text = with_figures(card.text, block)
     return str(card)
 

@@ -227,6 +227,22 @@ def without_dial(metrics: Mapping[str, float]) -> dict[str, float]:
     }
 
 
+def of_the_generator(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of generated images as they are: what the Hub may show as results of the model.
+
+    Left out are the dial, and figures of real images that stand beside others to compare with.
+    """
+    return {name: value for name, value in without_dial(metrics).items() if not _is_of_real_images(name)}
+
+
+def _is_of_real_images(name: str) -> bool:
+    parsed = Name.parse(name)
+    if parsed is None:
+        return False
+    if parsed.stem in ("mean_gradient", "diversity", "diversity_within_class"):
+        return not parsed.protocol.endswith(("_seeds", "_generated"))
+    return parsed.stem.endswith(("_of_real", "_unseen", "_left_out"))
+
 
 def dials(metrics: Mapping[str, float]) -> dict[str, DialTable]:
     """What was measured over truncation, by the protocol that the names state, truncations in ascending order.

@@ -16,6 +16,7 @@ from gan_serve.exports.figures import (
     dials,
     figures_block,
     figures_text,
+    of_the_generator,
     truncation_plot,
     with_figures,
 )
@@ -169,3 +170,14 @@ def test_the_plot_is_a_png_with_a_line_for_each_metric():
         assert (pixels == colour).all(axis=1).sum() > 100
     with pytest.raises(ValueError, match="over truncation"):
         truncation_plot(SAMPLED)
+
+
+def test_the_hub_is_told_of_generated_images_alone():
+    metrics = {
+        "fd10k_cnn_test": 1.0, "mean_gradient_1000_generated": 2.0, "mean_gradient_1000_test": 3.0,
+        "nn_ratio_500_train": 4.0, "nn_l1_unseen_500_train": 5.0, "confident_of_real10k_cnn_test": 6.0,
+        "fd2k_cnn_test_truncation0.5": 7.0, "mine": 8.0,
+    }  # fmt: skip
+    assert of_the_generator(metrics) == {
+        "fd10k_cnn_test": 1.0, "mean_gradient_1000_generated": 2.0, "nn_ratio_500_train": 4.0, "mine": 8.0
+    }  # fmt: skip

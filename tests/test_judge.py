@@ -12,6 +12,7 @@ from PIL import Image
 from servers import running
 from tiny_checkpoint import write_checkpoint
 from training_runs import SMALL
+from zoo_lists import CHECKPOINTS, ZOO
 
 from gan_serve import Client, Generator, list_models
 from gan_serve.checkpoint import verify_checkpoint
@@ -152,3 +153,20 @@ def test_agreement_and_coverage_over_http_are_those_measured_here(name, tmp_path
         figures.append((formulas.label_agreement(logits, np.array(labels)), formulas.class_shares(logits).tolist()))
     assert figures[0] == figures[1]
     assert figures[0][0] > 0.85
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_checkpoint_of_the_zoo_has_its_figures(name):
+    directory = CHECKPOINTS / name
+    metrics = json.loads((directory / "metrics.json").read_text())
+    for stem in ("fd", "precision", "recall", "nn_ratio", "mean_gradient"):
+        assert any(metric.startswith(stem) for metric in metrics), stem
+    assert any(metric.endswith("_truncation0.7") for metric in metrics)
+    card = (directory / "README.md").read_text()
+    assert "](truncation.png)" in card
+    assert (directory / "truncation.png").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if "no-pairs" in entry.get("evaluate", {})])
+def test_images_that_must_not_be_published_are_not(name):
+    assert not (CHECKPOINTS / name / "neighbours.png").exists()

@@ -19,7 +19,7 @@ from gan_serve.images import cut_grid, encode_png, from_pil, grid, psnr
 from gan_serve.receipt import read_receipt
 from gan_serve.verify import verify_image
 
-MODEL = "fashion-dcgan"
+MODEL = "mnist-cgan"  # has a file for each
 SEEDS = "0-63"
 
 
