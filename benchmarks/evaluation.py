@@ -17,7 +17,7 @@ from timing import describe_cpu
 from gan_serve.training.evaluation.judge import judge
 
 MODEL, DATA = "fashion-dcgan", "fashion-mnist"
-ROUNDS = 3
+ROUNDS = 2
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ def model_card(
         n=info.data.n,
         credit=info.data.credit,
         digest=info.data.digest,
-        command=command_line(config),
+        command=command_line(_as_long_as(config, shown)),
         init_from=f"- Started from the weights of `{info.init_from.name}` (`{info.init_from.digest}`).\n"
         if info.init_from
         else "",
@@ -124,6 +124,12 @@ def model_card(
         batches=len(parity.batch_sizes),
         difference=parity.max_difference,
     )
+
+
+def _as_long_as(config: TrainConfig, shown: int) -> TrainConfig:
+    """The config of a run that ends where this one was exported, which may be before all its kimg were shown."""
+    kimg = shown // 1000  # the step that passes it is the one that was exported
+    return config.model_copy(update={"kimg": float(kimg)}) if 0 < kimg < config.kimg else config
 
 
 def _metadata(

@@ -363,8 +363,12 @@ def test_the_code_of_the_documentation_runs(number, address, monkeypatch, tmp_pa
     code = re.findall(r"^```python\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)[number]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GAN_SERVE_API_KEY", KEY)
-    code = code.replace("http://localhost:3000", address).replace("my-cgan", "conditional")
-    code = code.replace('"0-15", columns', '"0-5", columns').replace("[0, 5, 9], loop", "[0, 5], steps=3, loop")
+    code = code.replace("http://localhost:3000", address).replace("mnist-cgan", "conditional")
+    code = (
+        code.replace('"7"', '"Ankle boot"')
+        .replace('"0-15", columns', '"0-5", columns')
+        .replace("[0, 5, 9], loop", "[0, 5], steps=3, loop")
+    )
     names: dict[str, Any] = {}
     exec(compile(code, "docs/client.md", "exec"), names)
     if number == 0:

@@ -369,3 +369,12 @@ def test_the_same_weights_export_to_the_same_bytes():
     generator = build_generator("stylegan", z_dim=6, img_resolution=8, img_channels=1, c_dim=2, width=0.05).eval()
     metadata = {"name": "a", "license": "mit"}
     assert to_onnx(generator, metadata) == to_onnx(generator, dict(reversed(metadata.items())))
+
+
+def test_the_card_of_a_run_that_was_exported_before_its_end_tells_how_long_it_was(digits, tmp_path):
+    settings = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 1, "z_dim": 16, "data": str(digits)}
+    train(make_config("dcgan-28", settings | {"width": 0.25, "ticks_per_evaluation": 0}), tmp_path / "run", quiet=True)
+    first = snapshots(tmp_path / "run")[0]
+    exported = export_run(tmp_path / "run", tmp_path / "early", snapshot=first, precisions=["fp32"])
+    assert " --kimg 1 " in (exported / "README.md").read_text()
+    assert verify_checkpoint(exported).training_data.name == "digits"

@@ -66,7 +66,9 @@ def test_python_blocks_run(document, tmp_path, monkeypatch):
 def test_the_command_line_block_runs(shell, tmp_path):
     output = shell(_block("gan-serve verify grid.png", without="curl"))
     assert "verified, bit-equal" in output
-    assert {path.name for path in tmp_path.iterdir()} == {"grid.png", "pictures", "strip.png", "walk.gif"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "grid.png", "pictures", "sevens.png", "sheet.png", "strip.png", "walk.gif"
+    }  # fmt: skip
 
 
 def test_the_http_block_runs(shell, tmp_path):
@@ -78,8 +80,9 @@ def test_the_http_block_runs(shell, tmp_path):
 
 @pytest.mark.usefixtures("fashion_mnist")
 def test_the_training_block_runs(shell, tmp_path):
-    """As typed, but for the length: a few steps instead of hours."""
+    """As typed, but for the length: a few steps instead of hours, a few images instead of 10,000."""
     code = _block("gan-serve train").replace("--run-dir runs/fashion", "--run-dir runs/fashion --kimg 0.3")
+    code = code.replace("--write", "--write --images 300 --no-dial")
     shell(code)
     assert (tmp_path / "mine.png").exists()
     assert (tmp_path / "my-fashion" / "config.json").exists()

@@ -129,7 +129,6 @@ def test_every_table_of_the_zoo_is_a_run_that_can_start(zoo):
         config = make_config(train["recipe"], settings | parse_settings(train["pairs"]))
         assert config.conditional == name.endswith("-cgan"), name
         assert typed["evaluate"]["data"] == train["data"]
-        assert typed["evaluate"]["holdout"] == (config.holdout or None), name
 
 
 def options_of(words: list[str]) -> dict[str, Any]:
@@ -148,7 +147,7 @@ def test_the_commands_are_printed_as_they_are_run(zoo, folder):
         "gan-serve train --recipe dcgan-28 --data photos --run-dir r/tiny --kimg 3 "
         "--set width=0.5 --set flip=true --set holdout=0.1 --resume",
         "gan-serve export r/tiny --out out/tiny --snapshot best",
-        "gan-serve evaluate out/tiny --data photos --holdout 0.1 --write",
+        "gan-serve evaluate out/tiny --data photos --write",
     ]
     other = run(zoo, "make", "conditional", "--dry-run", "--zoo", folder / "zoo.toml").output
     assert other.count("--data 'photos with spaces' --labels labels.csv:kind") == 2
