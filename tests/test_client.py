@@ -363,9 +363,9 @@ def test_the_code_of_the_documentation_runs(number, address, monkeypatch, tmp_pa
     code = re.findall(r"^```python\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)[number]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GAN_SERVE_API_KEY", KEY)
-    code = code.replace("http://localhost:3000", address).replace("mnist-cgan", "conditional")
+    code = code.replace("http://localhost:3000", address).replace("fashion-cgan", "conditional")
     code = (
-        code.replace('"7"', '"Ankle boot"')
+        code.replace('"Sneaker"', '"Ankle boot"')
         .replace('"0-15", columns', '"0-5", columns')
         .replace("[0, 5, 9], loop", "[0, 5], steps=3, loop")
     )
