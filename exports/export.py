@@ -30,7 +30,7 @@ from gan_serve.checkpoint import (
     digest_files,
     write_config,
 )
-from gan_serve.errors import InvalidOption
+from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import model_card
 from gan_serve.exports.graph import copy_of
 from gan_serve.exports.onnx import PixelGenerator, finished, torch_export
@@ -85,6 +85,8 @@ def export_run(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InvalidOption(f"{name!r} is no name for a checkpoint.", "Use letters, digits, dots, dashes; give --name.")
     trained = load_trained(run_dir, snapshot)
+    if trained.diverged:
+        raise ExportRefused("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
     generator, config, info, class_names = trained.generator, trained.config, trained.info, trained.class_names
     network, labels = PixelGenerator(generator), _labels_of(range(SAMPLE), len(class_names))
     license = license or info.data.license

@@ -33,6 +33,11 @@ class Trained(NamedTuple):
         """Of the classes that the generator was told; empty where it was told none."""
         return self.info.data.class_names if self.config.conditional else ()
 
+    @property
+    def diverged(self) -> bool:
+        """Whether a weight is not a finite number."""
+        return not all_finite(self.generator.state_dict())
+
 
 def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
     """Build the averaged generator of a run.
@@ -42,7 +47,7 @@ def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
         snapshot: one of its snapshots, or ``best``: the one with the best quality in the log; the last if None.
 
     Raises:
-        RunError: no run, no snapshot that fits its config, or weights that are not finite.
+        RunError: no run, or no snapshot that fits its config.
     """
     info = read_run_info(run_dir)
     config = read_config(run_dir / "config.json")
@@ -54,8 +59,6 @@ def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
         generator.load_state_dict(state["ema"])
     except (KeyError, RuntimeError) as error:
         raise RunError(f"The snapshot does not fit the run's config: {error}", "Give the run it belongs to.") from error
-    if not all_finite(generator.state_dict()):
-        raise RunError("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
     return Trained(generator.eval(), config, info, arguments, state["shown"], state["seconds"])
 
 

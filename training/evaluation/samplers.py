@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gan_serve.checkpoint import TrainingData
+from gan_serve.errors import RunError
 from gan_serve.generator import Generator
 from gan_serve.images import UInt8Array
 from gan_serve.latents import latents_from_seeds
@@ -59,6 +60,8 @@ class NetworkSampler:
 def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSampler:
     """The averaged generator of a run as a sampler; see ``load_trained`` for the arguments and errors."""
     trained = load_trained(run_dir, snapshot)
+    if trained.diverged:
+        raise RunError("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
     data, config = trained.info.data, trained.config
     seen = TrainingData(name=data.name, digest=data.digest, holdout=config.holdout, labels=config.labels)
     return NetworkSampler(trained.generator, data.img_resolution, data.img_channels, trained.class_names, seen)
