@@ -60,12 +60,17 @@ class InitialWeights:
 
         So the run begins with the checkpoint's images, whatever the label.
         """
-        if self.class_names or not generator.c_dim:
+        z_dim, c_dim = int(generator.z_dim), int(generator.c_dim)  # type: ignore[arg-type]
+        if self.class_names or not c_dim:
             return self.weights
-        shapes = {name: value.shape for name, value in generator.state_dict().items()}
+        wider = {
+            name: value.shape[1]
+            for name, value in generator.state_dict().items()
+            if value.ndim == 2 and value.shape[1] == z_dim + c_dim
+        }
         return {
-            name: nn.functional.pad(value, (0, shapes[name][1] - value.shape[1]))
-            if value.ndim == 2 and value.shape[1] == generator.z_dim and value.shape != shapes.get(name)
+            name: nn.functional.pad(value, (0, wider[name] - value.shape[1]))
+            if name in wider and value.ndim == 2 and value.shape[1] == z_dim
             else value
             for name, value in self.weights.items()
         }
