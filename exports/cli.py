@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gan_serve.cli import needs_extra
-from gan_serve.errors import CannotWrite
-from gan_serve.files import write_atomically
+from gan_serve.errors import CannotWrite, GanServeError
+from gan_serve.files import check_folder, write_atomically
 
 
 def register(group: click.Group) -> None:
@@ -105,7 +104,7 @@ def evaluate(
     What the figures mean: docs/evaluation.md.
     """
     with needs_extra("train"):
-        from gan_serve.checkpoint import METRICS_FILE
+        from gan_serve.checkpoint import CONFIG_FILE, METRICS_FILE
         from gan_serve.exports.evaluated import all_pictures, check_writable, is_run, write_evaluation
         from gan_serve.exports.figures import compared, figures_text
         from gan_serve.training.config import read_config
@@ -113,19 +112,28 @@ def evaluate(
 
     target = check_writable(model_or_run) if write else None  # before all the work
     if out_dir:
-        _check_folder(out_dir)
+        check_folder(out_dir)
+        if (out_dir / CONFIG_FILE).is_file():
+            raise CannotWrite(
+                f"{out_dir} is a checkpoint or a run, whose files belong together.",
+                "Choose another folder; --write puts the figures of a checkpoint into it.",
+            )
     evaluation = judge(
         model_or_run, data, labels=labels, split=split, holdout=holdout, features=features, images=images,
         snapshot=snapshot, dial=dial, pairs=pairs, own_data=write, quiet=quiet,
     )  # fmt: skip
     as_text = json.dumps(evaluation.metrics, indent=2, allow_nan=False)
-    if target:  # before anything is printed: a closed pipe must not lose it
-        write_evaluation(target, evaluation)
     pictures = all_pictures(evaluation, evaluation.metrics) if out_dir else {}
-    if out_dir:
-        write_atomically(out_dir / METRICS_FILE, as_text + "\n")
-        for name, picture in pictures.items():
-            write_atomically(out_dir / name, picture)
+    try:  # before anything is printed: a closed pipe must not lose it
+        if target:
+            write_evaluation(target, evaluation)
+        if out_dir:
+            write_atomically(out_dir / METRICS_FILE, as_text + "\n")
+            for name, picture in pictures.items():
+                write_atomically(out_dir / name, picture)
+    except GanServeError:
+        click.echo(as_text)  # what took minutes is not lost either
+        raise
 
     if as_json:
         click.echo(as_text)
@@ -137,12 +145,3 @@ def evaluate(
         click.echo(f"\nWritten to {out_dir}: {', '.join([METRICS_FILE, *pictures])}", err=as_json)
     if target:
         click.echo(f"\nWritten into the checkpoint {target}: figures, pictures and card", err=as_json)
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that files cannot be written to, or that cannot be made, without making it."""
-    place = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
-    if not place.is_dir():
-        raise CannotWrite(f"Cannot write to {folder}: {place} is not a folder.", "Choose another folder.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise CannotWrite(f"Cannot write to {folder}: {place} is not writable.", "Choose another folder.")

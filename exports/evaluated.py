@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -19,10 +17,11 @@ from gan_serve.checkpoint import (
     CONFIG_FILE,
     METRICS_FILE,
     CheckpointConfig,
+    FileDigest,
     config_json,
     digest_files,
     read_config,
-    read_json,
+    read_verified,
     verify_checkpoint,
 )
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
@@ -35,7 +34,7 @@ from gan_serve.exports.figures import (
     truncation_plot,
     with_figures,
 )
-from gan_serve.files import cannot_write, write_atomically
+from gan_serve.files import cannot_write, check_folder, remove_leftovers, write_atomically
 from gan_serve.hub import find_local
 from gan_serve.training.evaluation.evaluate import Evaluation
 
@@ -47,27 +46,45 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
 
     Metrics of the same name are replaced, others stay. Of the card only the figures and their part of the Hub's
     metadata change; where it has no figures to replace, they are appended. Where metrics of the truncation dial come
-    without a picture, it is drawn. The directory is replaced as a whole: killed, or on a full disk, the old one stands.
+    without a picture, it is drawn.
 
     Raises:
         InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or its card's metadata
-        cannot be read. CannotWrite: the disk refuses.
+        cannot be read. CannotWrite: the disk refuses. Nothing has changed then.
     """
     directory = Path(os.path.realpath(directory))
-    _restore(directory)
     config = verify_checkpoint(directory)
     metrics = _metrics(directory, config) | evaluation.metrics
     pictures = all_pictures(evaluation, metrics)
     files = {METRICS_FILE: (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(), **pictures}
     if (directory / CARD_FILE).is_file():
         files[CARD_FILE] = _card(directory / CARD_FILE, metrics, {*config.files, *pictures}).encode()
-    with _replaced(directory) as new:
-        for name, content in files.items():
-            write_atomically(new / name, content)
-        digests = {name: digest for name, digest in digest_files(new).items() if name in files}
-        digests = dict(sorted({**config.files, **digests}.items()))  # what no config described stays undescribed
-        write_atomically(new / CONFIG_FILE, config_json(config.model_copy(update={"files": digests})))
-        verify_checkpoint(new)
+    _put(directory, config, files)
+
+
+def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
+    """Put files into a checkpoint and describe them in its config.
+
+    All is first written to a folder within, so that a full disk changes nothing. Then only names change: the config is
+    replaced by one that does not describe these files, they come, and the new config. Killed in between, the checkpoint
+    is as good as before but for figures that nobody shows until they are written again.
+    """
+
+    def with_files(digests: Mapping[str, FileDigest]) -> str:
+        return config_json(config.model_copy(update={"files": dict(sorted(digests.items()))}))
+
+    others = {name: digest for name, digest in config.files.items() if name not in files}
+    with cannot_write(directory):
+        remove_leftovers(directory)
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=directory) as room:
+            new = Path(room)
+            for name, content in files.items():
+                write_atomically(new / name, content)
+            write_atomically(new / CONFIG_FILE, with_files({**others, **digest_files(new)}))
+            read_config(new)  # raises where no checkpoint can hold a file of such a name
+            write_atomically(directory / CONFIG_FILE, with_files(others))
+            for name in (*files, CONFIG_FILE):
+                os.replace(new / name, directory / name)
 
 
 def all_pictures(evaluation: Evaluation, metrics: Mapping[str, float]) -> dict[str, bytes]:
@@ -81,20 +98,21 @@ def check_writable(model: str) -> Path:
     """The directory of the checkpoint whose figures are to be written.
 
     Raises:
-        InvalidOption: it is no directory of a checkpoint, such as a run or a repository on the Hub.
+        InvalidOption: it is no directory of a checkpoint, such as a run or a repository on the Hub. CannotWrite: files
+        cannot be put there.
     """
     if is_run(model):
         raise InvalidOption(
             f"Nothing can be written to {model}: it is a run, not a checkpoint.",
             f"Export it first (gan-serve export {model} --out CHECKPOINT), then evaluate the checkpoint.",
         )
-    _restore(Path(os.path.realpath(model)))
-    directory = find_local(model)
+    directory = find_local(model) or Path(model)
     try:
-        read_config(directory or Path(model))
+        read_config(directory)
     except InvalidCheckpoint as error:
         raise InvalidOption(f"Nothing can be written to {model}.", "Give the directory of a checkpoint.") from error
-    return directory or Path(model)
+    check_folder(directory)
+    return directory
 
 
 def is_run(path: str) -> bool:
@@ -103,11 +121,13 @@ def is_run(path: str) -> bool:
 
 
 def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
-    """The metrics that a checkpoint has; none where it has no file of them."""
-    if METRICS_FILE not in config.files:
+    """The metrics that a checkpoint has, also those that a killed write left undescribed; none without a file."""
+    path = directory / METRICS_FILE
+    if METRICS_FILE not in config.files and not path.is_file():
         return {}
     try:
-        return METRICS.validate_python(read_json(directory, config, METRICS_FILE))
+        described = METRICS_FILE in config.files
+        return METRICS.validate_json(read_verified(directory, config, METRICS_FILE) if described else path.read_bytes())
     except ValidationError as error:
         raise InvalidCheckpoint(
             f"{directory / METRICS_FILE} does not hold numbers by name.", "Export the checkpoint again."
@@ -148,55 +168,3 @@ def _results(results: list[EvalResult], metrics: Mapping[str, float]) -> list[Ev
         for name, value in metrics.items()
     }
     return [*(ours[name] for name in sorted(ours)), *of_others]
-
-
-# The directory as a whole
-
-
-@contextlib.contextmanager
-def _replaced(directory: Path) -> Iterator[Path]:
-    """Yield a directory with all but the config of ``directory``; when the block ends well, it takes its place.
-
-    Unchanged files are linked, where the file system can, so that nothing of theirs can be lost. No system call puts a
-    directory in the place of another everywhere; between two renames the old one lies at ``_before``, and ``_restore``
-    finds it there. Both lie a level deeper than checkpoints do: what a killed process left is not taken for one.
-    """
-    before = _before(directory)
-
-    def config_alone(folder: str, _names: list[str]) -> list[str]:
-        return [CONFIG_FILE] if Path(folder) == directory else []
-
-    with cannot_write(directory):
-        room = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=directory.parent))
-        new = room / directory.name
-        try:
-            shutil.copytree(directory, new, copy_function=_link, ignore=config_alone)
-            yield new
-            before.parent.mkdir(exist_ok=True)
-            os.rename(directory, before)
-            os.rename(new, directory)
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
-            _restore(directory)
-
-
-def _restore(directory: Path) -> None:
-    """Put back what was moved aside for one that never came, and remove what is left of one that did."""
-    before = _before(directory)
-    with cannot_write(directory):
-        if before.exists() and not directory.exists():
-            os.rename(before, directory)
-        if directory.exists():
-            shutil.rmtree(before.parent, ignore_errors=True)
-
-
-def _before(directory: Path) -> Path:
-    """Where the old directory lies while the new one takes its place."""
-    return directory.with_name(f".{directory.name}.before") / directory.name
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(os.path.realpath(source), target)
-    except OSError:  # a file system without links
-        shutil.copy2(source, target)

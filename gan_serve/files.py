@@ -65,11 +65,27 @@ def check_new_directory(path: Path) -> None:
         raise CannotWrite(f"{path} already exists.", "Choose another directory, or remove it first.")
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that files cannot be written to, or that cannot be made, without making it.
+
+    Raises:
+        CannotWrite: it, or the nearest one above that exists, is no folder or not writable.
+    """
+    place = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if not place.is_dir():
+        raise CannotWrite(f"Cannot write to {folder}: {place} is not a folder.", "Choose another folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise CannotWrite(f"Cannot write to {folder}: {place} is not writable.", "Choose another folder.")
+
+
 def remove_leftovers(*directories: Path) -> None:
     """Remove what a killed process left half-written in directories that nothing else writes to."""
     for directory in directories:
         for leftover in directory.glob(".*.part"):
-            leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,10 +14,9 @@ from huggingface_hub import ModelCard
 from tiny_checkpoint import contents, seal, write_checkpoint
 
 import gan_serve
-from gan_serve import Generator
+from gan_serve import Generator, files
 from gan_serve.checkpoint import verify_checkpoint
 from gan_serve.errors import CannotWrite, DigestMismatch, InvalidCheckpoint, InvalidOption
-from gan_serve.exports import evaluated
 from gan_serve.exports.evaluated import check_writable, write_evaluation
 from gan_serve.exports.figures import END, START
 from gan_serve.images import encode_png
@@ -203,49 +201,49 @@ def test_a_picture_that_no_checkpoint_can_hold_leaves_the_old_one(tiny):
     assert contents(tiny) == before
 
 
-def test_a_swap_that_fails_half_way_is_undone(tiny, monkeypatch):
-    before, rename = contents(tiny), os.rename
+@pytest.mark.parametrize("renames", range(4))
+def test_one_that_is_killed_between_two_renames_leaves_a_checkpoint_and_no_figure_is_lost(tiny, renames):
+    """Metrics, picture, card, then the config: killed after none of them, one, two, three."""
+    before = contents(tiny)
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_BETWEEN, str(tiny), str(renames)], check=False)
+    assert killed.returncode == 9
+    verify_checkpoint(tiny)
+    assert Generator.from_pretrained(tiny).generate(seed=0)
+    write_evaluation(tiny, Evaluation({}, EVALUATION.pictures))
+    config = verify_checkpoint(tiny)
+    assert metrics_of(tiny) == {"made_up_metric": 1.5, **(EVALUATION.metrics if renames else {})}
+    assert set(config.files) == {*before, "neighbours.png"} - {"config.json"}
+    assert {path.name for path in tiny.iterdir()} == {*before, "neighbours.png"}  # nothing is left over
+    for name in ("generator.onnx", "generator.safetensors", "parity.json"):
+        assert (tiny / name).read_bytes() == before[name]
 
-    def refuse(source: str | Path, target: str | Path) -> None:
-        if Path(source).parent.suffix == ".part":
-            raise OSError(5, "Input/output error")
-        rename(source, target)
 
-    monkeypatch.setattr(evaluated.os, "rename", refuse)
-    with pytest.raises(CannotWrite, match="Input/output error"):
-        write_evaluation(tiny, EVALUATION)
-    assert contents(tiny) == before
-    assert [path.name for path in tiny.parent.iterdir()] == ["tiny"]
-
-
-KILLED_IN_BETWEEN = """
+KILLED_IN_BETWEEN = f"""
 import os, sys
-from pathlib import Path
-from gan_serve.exports import evaluated
+import numpy as np
+from gan_serve.exports.evaluated import write_evaluation
+from gan_serve.images import encode_png
 from gan_serve.training.evaluation.evaluate import Evaluation
 
-rename = os.rename
+replace, checkpoint, left = os.replace, os.path.realpath(sys.argv[1]), int(sys.argv[2])
 def die(source, target):
-    if Path(source).parent.suffix == ".part":
-        os._exit(9)
-    rename(source, target)
+    global left
+    if os.path.dirname(target) == checkpoint != os.path.dirname(source):  # out of the folder within
+        if not left:
+            os._exit(9)
+        left -= 1
+    replace(source, target)
 
-evaluated.os.rename = die
-evaluated.write_evaluation(sys.argv[1], Evaluation({"fd10k_cnn": 1.0}))
+os.replace = die
+picture = encode_png(np.arange(64, dtype=np.uint8).reshape(8, 8, 1))
+write_evaluation(checkpoint, Evaluation({EVALUATION.metrics!r}, {{"neighbours.png": picture}}))
 """
 
 
-def test_one_that_was_killed_in_the_swap_is_found_again(tiny):
-    before = contents(tiny)
-    killed = subprocess.run([sys.executable, "-c", KILLED_IN_BETWEEN, str(tiny)], check=False)
-    assert killed.returncode == 9
-    assert not tiny.exists()
-    assert not list(tiny.parent.glob("*/config.json"))  # as gan_serve.list_models looks for checkpoints
-    write_evaluation(tiny, EVALUATION)
-    assert not (tiny.parent / ".tiny.before").exists()
-    assert metrics_of(tiny) == {"made_up_metric": 1.5, **EVALUATION.metrics}
-    assert (tiny / "generator.onnx").read_bytes() == before["generator.onnx"]
-    verify_checkpoint(tiny)
+def test_where_nothing_can_be_put_is_told_before_the_work(tiny, monkeypatch):
+    monkeypatch.setattr(files.os, "access", lambda place, mode: False)  # the tests may run as root, who may all
+    with pytest.raises(CannotWrite, match="is not writable"):
+        check_writable(str(tiny))
 
 
 def test_a_link_to_a_checkpoint_stays_a_link(tiny, tmp_path):
