@@ -55,8 +55,9 @@ OPENING = """\
 # The zoo
 
 Written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints; do not edit. One command makes a
-checkpoint from data: `python docs/zoo.py make NAME`, from the root of a checkout, with `pip install -e ".[train]"`.
-Fashion-MNIST and MNIST are downloaded; the bricks and CelebA must lie in `data/` as the commands name them.
+checkpoint from data: `python docs/zoo.py make NAME --checkpoints FOLDER`, from the root of a checkout, with
+`pip install -e ".[train]"`. It trains, exports and evaluates; FOLDER is one that has no NAME yet (without
+`--checkpoints`, the repository's own). A training that was killed goes on where it was.
 
 {table}
 
@@ -74,6 +75,14 @@ other features, or another number of images, do not compare with each other. Cop
 FD and to precision: read them beside the nearest neighbours. Precision on faces is easily fooled by blends of faces.
 A classifier that agrees with a label says that an image is recognised, not that it is a good one. So look at the
 grids: they are seeds 0 and on, none left out.
+
+**Where the images come from.** Fashion-MNIST and MNIST are downloaded by name. The others are not ours to give and lie
+in `data/`, as the commands name them; the card of a checkpoint has the digest of the pixels that it was trained on.
+`data/lego/bricks64_zoom.npz`: 13 of the 50 kinds in lego-brick-images (Joost Hazelzet, Kaggle), 800 renders each, cut
+so that the brick fills more of the frame: `images` uint8 [10400, 64, 64, 1], `labels` int, `class_names`.
+`data/celeba64`: a subset of CelebA (Liu et al. 2015), 42,068 of its aligned faces as JPEG of 64x64 pixels, named
+as in CelebA, in two tar archives; `attributes.npz` has `filenames`, `attrs` [N, 40] and `attr_names`. Any other cut of
+these sets trains as well, and gives another digest.
 """
 
 
@@ -246,9 +255,14 @@ def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
             f"Seeds {SHEET_SEEDS[0]} to {SHEET_SEEDS[-1]}, the same latent down each column; a row for each of "
             f"{', '.join(labels)}."
         )
-    walk = generator.interpolate(list(WALK_SEEDS), steps=WALK_STEPS, output="numpy")
+    walk = generator.interpolate(
+        list(WALK_SEEDS), steps=WALK_STEPS, label=0 if generator.c_dim else None, output="numpy"
+    )
     sheets["walk"] = grid(walk, len(walk))
-    captions["walk"] = f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each."
+    of_class = f", class {generator.class_names[0]}" if generator.c_dim else ""
+    captions["walk"] = (
+        f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each{of_class}."
+    )
     if generator.config.truncation_space == "w":
         rows = [generator.generate(seeds=list(SHEET_SEEDS), truncation=psi, output="numpy") for psi in PSIS]
         sheets["psi"] = grid(np.concatenate(rows), len(SHEET_SEEDS))
@@ -265,8 +279,10 @@ def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
         write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
     if (directory / NEIGHBOURS_PICTURE).is_file():
         with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
-            write_atomically(folder / f"{name}-neighbours.png", small_png(picture))
-        captions["neighbours"] = "The generated images that came nearest to a training image, each above it."
+            write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
+        captions["neighbours"] = (
+            "The generated images that came nearest to a training image (first row, third, ...), each above that image."
+        )
     return captions
 
 
@@ -324,7 +340,11 @@ def _training(directory: Path) -> str:
 
 def _made_by(name: str, entry: Entry) -> str:
     lines = [f"gan-serve {shlex.join(words)}" for words in entry.commands(name)]
-    return f"Made by `python docs/zoo.py make {name}`, which is\n```\n" + "\n".join(lines) + "\n```"
+    return (
+        f"Made by `python docs/zoo.py make {name}` (`--checkpoints FOLDER` for a second one), which is\n```\n"
+        + "\n".join(lines)
+        + "\n```"
+    )
 
 
 def _whereabouts(name: str, entry: Entry) -> str:
@@ -353,7 +373,7 @@ def main() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the commands, and run nothing.")
 @ZOO_OPTION
 def make(name: str, runs: str, checkpoints: str, dry_run: bool, zoo: Path) -> None:
-    """Make a checkpoint from data; a run that was killed goes on where it was."""
+    """Make a checkpoint from data; a training that was killed goes on where it was."""
     entries = read_zoo(zoo)
     if name not in entries:
         raise click.UsageError(f"There is no {name!r} in {zoo.name}; it has: {', '.join(entries)}.")

@@ -33,9 +33,9 @@ import gan_serve
 images = gan_serve.generate("{name}", n=4, seed=7{label_argument})
 ```
 ```
-gan-serve generate {name} --seeds 0-15{label_option} --truncation 0.7 --out grid.png
+gan-serve generate {name} --seeds 0-15{label_option} --out grid.png
 ```
-{labels}Truncation, from 0 to 1, gives up variety for typical images: 1 changes nothing, {truncation}.
+{labels}Truncation, from 0 to 1, gives up variety for images nearer to the mean: 1 changes nothing, {truncation}.
 
 `generator.onnx` needs nothing but an ONNX Runtime. In: {inputs}. Out: `img` uint8 [N, {size}, {size}, {channels}].
 The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_dim})`.
@@ -64,7 +64,7 @@ largest difference of any pixel is {difference} grey level(s) of 255; the pixels
 ## Limits
 It draws what {data} looks like and nothing else. Some seeds give shapes between two kinds of things. It was not made to
 judge, recognise or stand in for real images.
-"""
+{note}"""
 
 
 def model_card(
@@ -81,6 +81,7 @@ def model_card(
     seconds: float,
     sizes: Mapping[Precision, int],
     pictures: Collection[str] = (),
+    note: str = "",
 ) -> str:
     """Write the card of a checkpoint from what was recorded of its run and measured of its files.
 
@@ -89,6 +90,7 @@ def model_card(
         shown: images that the discriminator saw. seconds: that it took.
         sizes: bytes of the file of each precision.
         pictures: the names of the checkpoint's pictures beside samples.png; see ``figures_block``.
+        note: what its users should know beside.
     """
     recipe = recipes()[config.recipe]
     return TEMPLATE.format(
@@ -123,6 +125,7 @@ def model_card(
         truncations=len(parity.truncations),
         batches=len(parity.batch_sizes),
         difference=parity.max_difference,
+        note=f"\n{' '.join(note.split())}\n" if note else "",
     )
 
 

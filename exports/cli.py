@@ -25,6 +25,7 @@ def register(group: click.Group) -> None:
 @click.option("--name", help="The checkpoint's name; default: that of the directory.")
 @click.option("--license", help="SPDX name; default: that of the data if it is known, else `other`.")
 @click.option("--credit", help="Whose images it was trained on, and on what terms; the card says it.")
+@click.option("--note", default="", help="What its users should know beside, such as that a longer run is due.")
 @click.option("--snapshot", help="A snapshot of the run, or `best`; default: the last.")
 @click.option("--precisions", help="Which files to make, such as fp32,int8; default: each that is near enough.")
 def export(
@@ -33,6 +34,7 @@ def export(
     name: str | None,
     license: str | None,
     credit: str | None,
+    note: str,
     snapshot: str | None,
     precisions: str | None,
 ) -> None:
@@ -42,7 +44,9 @@ def export(
 
     # What is no precision is refused by export_run.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
-    written = export_run(run, out, name=name, license=license, credit=credit, snapshot=snapshot, precisions=wanted)
+    written = export_run(
+        run, out, name=name, license=license, credit=credit, note=note, snapshot=snapshot, precisions=wanted
+    )
     click.echo(f"Checkpoint: {written}")
     click.echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
 

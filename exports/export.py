@@ -58,6 +58,7 @@ def export_run(
     name: str | None = None,
     license: str | None = None,
     credit: str | None = None,
+    note: str = "",
     snapshot: str | Path | None = None,
     precisions: Collection[Precision] | None = None,
 ) -> Path:
@@ -69,6 +70,7 @@ def export_run(
         name: the checkpoint's name; that of ``out`` if None.
         license: SPDX name; that of the data where it is known, else ``other``.
         credit: whose images it was trained on, and on what terms, for the card; that of the data if None.
+        note: what its users should know beside, for the card, such as that a longer run is due.
         snapshot: one of the run's snapshots, or ``best``: the one with the best quality in the log; the last if None.
         precisions: which files to make, ``fp32`` among them; each that is near enough if None.
 
@@ -115,7 +117,7 @@ def export_run(
         (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         card = model_card(
             name, license, config, info, parity, metrics, class_names=class_names,
-            truncation_space=network.truncation_space, shown=trained.shown, seconds=trained.seconds,
+            truncation_space=network.truncation_space, note=note, shown=trained.shown, seconds=trained.seconds,
             sizes={precision: len(content) for precision, content in files.items()},
         )  # fmt: skip
         (directory / "README.md").write_text(card)

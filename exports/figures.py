@@ -150,8 +150,8 @@ def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
             )
     if tables or TRUNCATION_PICTURE in pictures:
         parts.append(
-            "### Truncation\nA smaller truncation gives up variety for typical images: recall falls; precision may "
-            "rise until the images are too alike."
+            "### Truncation\nA smaller truncation draws nearer to the mean: images become more alike and recall falls; "
+            "precision may rise at first, and falls where latents are unlike those of training."
         )
     parts += [f"`{protocol}`:\n\n{table(*_dial_cells(dial))}" for protocol, dial in tables.items()]
     if TRUNCATION_PICTURE in pictures:
@@ -185,7 +185,7 @@ def figures_text(metrics: Mapping[str, float]) -> str:
         cells = [head, *rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["".join(f"  {cell:>{size}}" for cell, size in zip(row, widths, strict=True)) for row in cells]
-        paragraphs.append([f"Truncation, {protocol} (smaller: more typical images, less variety)", *lines])
+        paragraphs.append([f"Truncation, {protocol} (smaller: nearer to the mean, less variety)", *lines])
     return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs)
 
 

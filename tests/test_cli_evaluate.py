@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import contents
 
+from gan_serve.errors import CannotWrite
+from gan_serve.exports import evaluated
 from gan_serve.training.evaluation.extractor import extractors
 
 
@@ -52,6 +54,26 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(cli, tiny
         assert f"Cannot write to {folder}" in outcome.err
         assert f"{tmp_path / 'file'} is not a folder" in outcome.err
     assert contents(tiny) == before
+
+
+def test_the_files_of_a_checkpoint_are_not_written_over(cli, tiny):
+    before = contents(tiny)
+    outcome = cli("evaluate", tiny, "--data", tiny / "no such data", "--out-dir", tiny)
+    assert outcome.code == 1
+    assert "is a checkpoint" in outcome.err
+    assert "--write" in outcome.err
+    assert contents(tiny) == before
+
+
+def test_figures_that_cannot_be_written_are_printed(cli, tiny, options, tmp_path, monkeypatch):
+    def refuse(directory: Path, evaluation: object) -> None:
+        raise CannotWrite("Cannot write: no space left.", "Make some.")
+
+    monkeypatch.setattr(evaluated, "write_evaluation", refuse)
+    outcome = cli("evaluate", tiny, *options, "--no-dial", "--write")
+    assert outcome.code == 1
+    assert "no space left" in outcome.err
+    assert any(name.startswith("fd60_") for name in json.loads(outcome.out))
 
 
 def test_what_has_no_place_for_it_is_refused_before_the_work(cli, tiny, tmp_path):

@@ -214,7 +214,12 @@ def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeyp
         raise AssertionError("it was not asked for")
 
     monkeypatch.setattr(export, "to_fp16", no_work)
-    some = export.export_run(run, tmp_path / "some", precisions=("fp32", "int8"))
+    some = export.export_run(
+        run, tmp_path / "some", precisions=("fp32", "int8"), credit="Pictures by A. Painter", note="Trained\nbriefly."
+    )
+    card = (some / "README.md").read_text()
+    assert "Pictures by A. Painter" in card.partition("## Training")[2].partition("## ")[0]
+    assert card.partition("## Limits")[2].endswith("\n\nTrained briefly.\n")
     assert precisions(verify_checkpoint(some)) == ["fp32", "int8"]
     assert json.loads((some / "parity.json").read_text())["refused"] == {"fp16": "it was not asked for"}
     assert "There is no fp16 file: it was not asked for." in (some / "README.md").read_text()
