@@ -281,7 +281,7 @@ def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
         with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
         captions["neighbours"] = (
-            "The generated images that came nearest to a training image (first row, third, ...), each above that image."
+            "The generated images most like a training image (first row, third, ...), each above that image."
         )
     return captions
 

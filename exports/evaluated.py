@@ -70,7 +70,7 @@ def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) 
     is as good as before but for figures that nobody shows until they are written again.
     """
 
-    def with_files(digests: Mapping[str, FileDigest]) -> str:
+    def with_files(digests: Mapping[str, FileDigest]) -> bytes:
         return config_json(config.model_copy(update={"files": dict(sorted(digests.items()))}))
 
     others = {name: digest for name, digest in config.files.items() if name not in files}

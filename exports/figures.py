@@ -75,13 +75,22 @@ GROUPS = (
     ),
     Group(
         NEIGHBOURS,
-        ("nn_l1_generated", "nn_l1_unseen", "nn_l1_left_out", "nn_ratio", "nn_suspects"),
+        (
+            "nn_l1_generated",
+            "nn_l1_unseen",
+            "nn_l1_left_out",
+            "nn_ratio",
+            "nn_ratio_left_out",
+            "nn_suspects",
+            "nn_suspects_left_out",
+        ),
         "nn_ratio: near 1 is best, far below 1 means copies; nn_suspects: 0.01 or less is best",
         "`nn_l1`: the median distance, in grey levels a pixel, to the nearest training image, of generated images and "
-        "of real ones that training did not see (`unseen`) or were left out of the search (`left_out`); `nn_ratio`: "
-        "the first over the second. Near 1 is good; far below 1 the generator copies its training images, far above 1 "
-        "its images are like none of them. `nn_suspects`: the share of generated images that are nearer to a training "
-        "image than 99 % of those real ones are; far above 0.01, some of them are copies.",
+        "of real ones that training did not see (`unseen`) or that it saw and the search leaves out (`left_out`); "
+        "`nn_ratio`: the first over the second. Near 1 is good; far below 1 the generator copies its training images, "
+        "far above 1 its images are like none of them. `nn_suspects`: the share of generated images that are as near "
+        "to a training image as the nearest hundredth of those real ones; far above 0.01, some of them are copies. "
+        "`left_out` in these names: the real ones were such images, which a copying generator has copied as well.",
     ),
     Group(
         "Sharpness and diversity",
@@ -146,7 +155,8 @@ def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
         if shows_neighbours:
             parts.append(
                 f"![Generated images and their nearest training images]({NEIGHBOURS_PICTURE})\n\n"
-                "The generated images that came nearest to a training image (L1 distance of the pixels), each above it."
+                "The generated images most like a training image (difference of the pixels as a share of the light in "
+                "both), each above that image."
             )
     if tables or TRUNCATION_PICTURE in pictures:
         parts.append(
@@ -241,7 +251,7 @@ def _is_of_real_images(name: str) -> bool:
         return False
     if parsed.stem in ("mean_gradient", "diversity", "diversity_within_class"):
         return not parsed.protocol.endswith(("_seeds", "_generated"))
-    return parsed.stem.endswith(("_of_real", "_unseen", "_left_out"))
+    return parsed.stem.endswith(("_of_real", "_unseen")) or parsed.stem == "nn_l1_left_out"
 
 
 def dials(metrics: Mapping[str, float]) -> dict[str, DialTable]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,26 @@ class Drawer:
 
 @dataclass
 class Truncating(Drawer):
-    """The smaller the truncation, the fewer different images."""
+    """The smaller the truncation, the fewer different images. ``drawn``: how many at each truncation."""
+
+    drawn: Counter[float] = field(default_factory=Counter)
 
     def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        self.drawn[truncation] += len(seeds)
         return self.images[[round(seed * truncation) for seed in seeds]]
+
+
+@dataclass
+class ByClass(Drawer):
+    """Draws an image of the class that it is asked for; ``images`` are of ``labels`` by ``class_names``."""
+
+    labels: Int64Array = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        of_class = [self.images[self.labels == label] for label in range(len(self.class_names))]
+        return np.stack(
+            [of_class[label][seed % len(of_class[label])] for seed, label in zip(seeds, labels, strict=True)]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +140,33 @@ def test_noise_lowers_precision_and_sharpens(halves, extractor):
 def test_copies_look_perfect_but_to_the_nearest_neighbours(halves, extractor):
     train, real = halves
     copies = figures(train.images, real, extractor, train=train)
-    honest = figures(real.images, train, extractor, train=real)
+    others, unseen = real.only(np.arange(400)), real.only(np.arange(400, 800))
+    honest = figures(others.images, unseen, extractor, train=train)
     assert copies["precision800_cnn-mnist_test"] > 0.6
     assert copies["nn_ratio_500_train"] == copies["nn_l1_generated_500_train"] == 0
     assert copies["nn_l1_unseen_500_train"] > 0
     assert copies["nn_suspects_500_train"] == 1
-    assert honest["nn_l1_generated_500_train"] == 0  # in turn
+    assert honest["nn_ratio_400_train"] == pytest.approx(1, abs=0.1)
+    assert honest["nn_suspects_400_train"] < 0.05
+
+
+def test_copies_are_suspects_also_where_the_data_hold_images_twice(digits, extractor):
+    data = framed(load_images(digits))
+    order = np.random.RandomState(6).permutation(len(data))
+    train, unseen, others = (data.only(order[start : start + 500]) for start in (0, 500, 1000))
+    twice = replace(unseen, images=np.concatenate([train.images[:10], unseen.images[10:]]))  # 2 %
+    few_copies = np.concatenate([train.images[:60], others.images[60:]])
+    assert figures(few_copies, twice, extractor, train=train)["nn_suspects_500_train"] == 60 / 500
+    assert figures(few_copies, unseen, extractor, train=train)["nn_suspects_500_train"] >= 60 / 500
+    assert figures(others.images, unseen, extractor, train=train)["nn_suspects_500_train"] < 0.03
+
+
+def test_a_hundredth_needs_a_hundred_images(halves, extractor):
+    train, real = halves
+    for n, told in ((99, False), (100, True)):
+        metrics = figures(real.images[100 : 100 + n], real.only(np.arange(n)), extractor, train=train)
+        assert (f"nn_suspects_{n}_train" in metrics) == told
+        assert f"nn_ratio_{n}_train" in metrics
 
 
 def test_an_honest_generator_is_as_far_from_the_training_images_as_unseen_ones(digits, extractor):
@@ -161,12 +199,35 @@ def test_classes_are_matched_by_name(halves, extractor):
     assert metrics["label_agreement800_cnn-mnist"] > 0.7
 
 
+def test_the_sampler_is_asked_for_the_classes_that_its_images_are_judged_by(halves, extractor):
+    train, real = halves
+    recognised = train.only(extract(extractor, train.images).logits.argmax(1) == train.labels)
+    assert real.class_names == tuple("0123456789")
+    names = tuple(reversed(real.class_names))
+    drawer = ByClass(recognised.images, names, labels=9 - recognised.labels)
+    metrics = evaluate(drawer, real, extractor, split="test", quiet=True, dial=False).metrics  # 800: two pieces
+    assert metrics["label_agreement800_cnn-mnist"] == metrics["label_agreement_worst_class800_cnn-mnist"] == 1
+    assert metrics["classes_missing800_cnn-mnist"] == 0
+
+
+def test_classes_that_the_features_do_not_know_are_told(halves, caplog):
+    _, real = halves
+    metrics = evaluate(
+        Drawer(in_order(real), real.class_names), real, Counting(), split="test", quiet=True, dial=False
+    ).metrics
+    assert "counting does not know the classes of the generator (0; 1; 2; 3; 4 and 5 more)" in caplog.text
+    assert caplog.text.count("does not know") == 1
+    assert not any(name.startswith(("label_agreement", "class")) for name in metrics)
+
+
 def test_the_truncation_dial_gives_up_variety(halves, extractor):
     train, real = halves
-    metrics = evaluate(Truncating(train.images), real, extractor, split="test", quiet=True).metrics
+    drawer = Truncating(train.images)
+    metrics = evaluate(drawer, real, extractor, split="test", quiet=True).metrics
     recalls = [metrics[f"recall800_cnn-mnist_test_truncation{t}"] for t in (0.3, 0.5, 0.7, 0.85, 1)]
     assert recalls[0] < recalls[2] < recalls[4]
-    assert metrics["fd800_cnn-mnist_test_truncation1"] == pytest.approx(metrics["fd800_cnn-mnist_test"], rel=1e-3)
+    assert metrics["fd800_cnn-mnist_test_truncation1"] == metrics["fd800_cnn-mnist_test"]
+    assert drawer.drawn == dict.fromkeys((0.3, 0.5, 0.7, 0.85, 1), 800)  # of truncation 1 no image is drawn twice
 
 
 def test_diversity_within_a_class_shows_a_generator_that_ignores_its_latents(halves, extractor):
@@ -274,8 +335,30 @@ def test_the_accuracy_of_an_extractor_can_be_measured_again(fashion_mnist):
     assert extractor_for(load_images("fashion-mnist", resolution=32)) == "cnn-fashion"
 
 
-def test_no_extractor_for_other_data(digits):
+def test_no_extractor_for_other_data(digits, tmp_path):
     assert extractor_for(load_images(digits)) is None
+    own = tmp_path / "mnist.npz"
+    own.write_bytes(digits.read_bytes())
+    assert (load_images(own).name, load_images(own).class_names) == ("mnist", tuple("0123456789"))
+    assert extractor_for(load_images(own)) is None
+
+
+def test_local_data_known_by_their_pixels_or_else_by_name_with_a_warning(caplog):
+    bricks = find_extractor("cnn-bricks").info
+    images = np.zeros((13, 32, 32, 1), np.uint8)
+    data = ImageSet(bricks.data, images, np.arange(13), bricks.class_names)
+    assert extractor_for(data) == "cnn-bricks"
+    assert "cnn-bricks, chosen by the name of the data alone" in caplog.text
+    assert extractor_for(replace(data, class_names=tuple("abcdefghijklm"))) is None
+    assert extractor_for(ImageSet("celeba64", images)) == "cnn-faces"
+    caplog.clear()
+    faces = find_extractor("cnn-faces").info
+
+    class Known(ImageSet):
+        digest = faces.data_digest
+
+    assert extractor_for(Known("anything", images)) == "cnn-faces"
+    assert not caplog.text
 
 
 def test_an_unknown_extractor_is_refused():
@@ -288,18 +371,34 @@ def test_a_class_and_its_absence_are_read_from_an_attribute():
     attributes = Counting(class_names=("Smiling", "Blond_Hair", "Black_Hair"), attributes=True)
     logits = np.array([[5.0, -1.0, 9.0], [-5.0, 2.0, 9.0]], np.float32)
     for name in ("blond hair", "blond"):
-        found = logits_of_classes(attributes, (f"not {name}", name), logits)
-        assert found is not None
-        assert found.argmax(1).tolist() == [0, 1]
+        for class_names, seen in (((f"not {name}", name), [0, 1]), ((name, f"not {name}"), [1, 0])):
+            found = logits_of_classes(attributes, class_names, logits)
+            assert found is not None
+            assert found.argmax(1).tolist() == seen
     assert logits_of_classes(attributes, ("cat", "dog"), logits) is None
 
 
-def test_where_all_images_were_seen_some_are_left_out_of_the_search(digits, extractor):
+def test_where_all_images_were_seen_a_tenth_is_left_out_of_the_search(digits, extractor):
     data = framed(load_images(digits))
     order = np.random.RandomState(6).permutation(len(data))
     train, others = data.only(order[:1200]), data.only(order[1200:1700])
     drawer = Drawer(np.concatenate([others.images, train.images[:700]]))
     metrics = evaluate(drawer, train, extractor, split="train", train=train, quiet=True, dial=False).metrics
-    assert metrics["nn_l1_left_out_500_train"] > 0
-    assert metrics["nn_ratio_500_train"] == pytest.approx(1, abs=0.1)
-    assert metrics["nn_suspects_500_train"] < 0.1
+    assert metrics["nn_l1_left_out_120_train"] > 0
+    assert metrics["nn_ratio_left_out_120_train"] == pytest.approx(1, abs=0.2)
+    assert metrics["nn_suspects_left_out_120_train"] < 0.1
+    assert not {"nn_l1_unseen_120_train", "nn_ratio_120_train", "nn_suspects_120_train"} & metrics.keys()
+
+
+@pytest.mark.parametrize(("n", "left_out"), [(10, 1), (400, 40), (501, 50)])
+def test_few_training_images_are_compared_too(halves, extractor, n, left_out):
+    train, others = halves
+    few = train.only(np.arange(n))
+    metrics = figures_of_training(others.images, few, extractor)
+    assert 0.3 < metrics[f"nn_ratio_left_out_{left_out}_train"] < 3
+    copies = figures_of_training(in_order(few)[::-1], few, extractor)  # the images left out are not among the first
+    assert copies[f"nn_ratio_left_out_{left_out}_train"] == 0
+
+
+def figures_of_training(drawn: UInt8Array, train: ImageSet, extractor: Extractor) -> dict[str, float]:
+    return evaluate(Drawer(drawn), train, extractor, split="train", train=train, quiet=True, dial=False).metrics

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from gan_serve.errors import DataError, InvalidCheckpoint
+from gan_serve.errors import DataError, InvalidCheckpoint, InvalidOption
 from gan_serve.exports.extractor import card, describe, main, read_examples, to_onnx, train_extractor, write_extractor
 from gan_serve.runtime import open_session
 from gan_serve.training.data import load_images
@@ -165,6 +165,24 @@ def test_another_network_than_its_digest_says_is_refused(trained, tmp_path):
     (copy / "extractor.onnx").unlink()
     with pytest.raises(InvalidCheckpoint, match="holds no extractor"):
         find_extractor(copy)
+
+
+@pytest.mark.parametrize("name", ["inception", *extractors()])
+def test_no_extractor_is_called_as_another(trained, tmp_path, name):
+    result = run_main("--data", "nothing", "--out", tmp_path / name)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: An extractor of your own cannot be called {name}: ")
+    assert "Taken are cnn-" in result.output
+    info = SmallExtractor(trained).info.model_copy(update={"name": name})
+    write_extractor(tmp_path / "cnn-mine", (trained / "extractor.onnx").read_bytes(), info)
+    with pytest.raises(InvalidOption, match=f"cannot be called {name}") as refusal:
+        find_extractor(tmp_path / "cnn-mine")
+    assert "name in its extractor.json" in refusal.value.hint
+
+
+def test_our_own_extractors_are_found_by_their_folder_too(monkeypatch):
+    monkeypatch.chdir(EXTRACTORS.parent)
+    assert find_extractor(EXTRACTORS / "cnn-mnist").name == find_extractor("extractors/cnn-mnist").name == "cnn-mnist"
 
 
 @pytest.mark.parametrize(

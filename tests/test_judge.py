@@ -16,7 +16,7 @@ from zoo_lists import CHECKPOINTS, ZOO
 
 from gan_serve import Client, Generator, list_models
 from gan_serve.checkpoint import verify_checkpoint
-from gan_serve.errors import InvalidOption
+from gan_serve.errors import DataError, InvalidOption, RunError
 from gan_serve.training.config import make_config
 from gan_serve.training.data import load_images
 from gan_serve.training.evaluation import formulas
@@ -80,6 +80,109 @@ def test_the_same_run_is_measured_alike_twice_and_as_its_checkpoint(run, digits,
     assert exported["label_agreement100_cnn-mnist"] == metrics["label_agreement100_cnn-mnist"]
 
 
+@pytest.fixture
+def labelled(tmp_path: Path, digits: Path) -> str:
+    """A table that says of each digit whether it is even."""
+    path = tmp_path / "digits.csv"
+    path.write_text("\n".join(["parity", *(["even", "odd"][label % 2] for label in np.load(digits)["labels"])]))
+    return f"{path}:parity"
+
+
+@pytest.fixture
+def trained(digits: Path, labelled: str, tmp_path: Path) -> Path:
+    """A checkpoint that was trained on nine tenths of the digits, under labels of a table."""
+    seen = load_images(digits, resolution=32, holdout=0.1)
+    known = {"name": seen.name, "digest": seen.digest, "holdout": 0.1, "labels": labelled}
+    return write_checkpoint(tmp_path / "model", training_data=known)
+
+
+@pytest.fixture
+def others(digits: Path, tmp_path: Path) -> Path:
+    """Images that it was not trained on, with labels of their own, and a test split that has some of them too."""
+    (tmp_path / "others").mkdir()
+    images, labels = 255 - np.load(digits)["images"], np.load(digits)["labels"]
+    for stem, rows in {"train": slice(1500), "t10k": slice(1470, None)}.items():
+        for kind, values in {"images-idx3": images[rows], "labels-idx1": labels[rows]}.items():
+            header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+            (tmp_path / "others" / f"{stem}-{kind}-ubyte").write_bytes(header + values.astype(np.uint8).tobytes())
+    return tmp_path / "others"
+
+
+def test_what_was_held_out_and_the_labels_are_those_of_training(trained, digits, caplog):
+    metrics = judge(trained, str(digits), own_data=True, **FEW).metrics
+    assert {"fd100_cnn-mnist_holdout", "nn_ratio_100_train"} <= metrics.keys()
+    assert "class_share_min100_cnn-mnist" not in metrics  # even and odd are no classes that it knows
+    assert not caplog.text
+
+
+def test_other_data_have_their_own_labels_all_of_them_and_no_nearest_neighbours(trained, others, caplog):
+    metrics = judge(trained, str(others), **FEW).metrics
+    assert "fd100_cnn-mnist_test" in metrics
+    assert "class_share_min100_cnn-mnist" in metrics
+    assert not any(name.startswith("nn_") for name in metrics)
+    assert f"others is not what {trained} was trained on: no nearest-neighbour test." in caplog.text
+    assert "9 % of the test images of others are among the training images too." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"holdout": 0.2}, "These are not the images that .* was trained on"),
+        ({"holdout": 0.0, "split": "train"}, "These are not the images that .* was trained on"),
+        ({"labels": "none"}, "none are not the labels that .* was trained with"),
+    ],
+)
+def test_figures_of_its_own_are_of_its_own_data(trained, digits, options, message):
+    with pytest.raises(InvalidOption, match=message) as refusal:
+        judge(trained, str(digits), own_data=True, **FEW, **options)
+    assert "Leave out --holdout and --labels" in refusal.value.hint
+
+
+def test_figures_of_its_own_are_not_of_other_images(trained, others, digits, labelled):
+    with pytest.raises(InvalidOption, match=r"These are not the images that .* was trained on"):
+        judge(trained, str(others), own_data=True, **FEW)
+    with_labels = judge(trained, str(digits), labels=labelled, own_data=True, **FEW)  # its own ones
+    assert "fd100_cnn-mnist_holdout" in with_labels.metrics
+
+
+def test_its_table_of_labels_is_missed_only_with_its_own_images(trained, digits, others, labelled):
+    Path(labelled.rpartition(":")[0]).unlink()
+    with pytest.raises(DataError, match=r"digits\.csv"):
+        judge(trained, str(digits), **FEW)
+    assert "fd100_cnn-mnist_test" in judge(trained, str(others), **FEW).metrics
+
+
+@pytest.mark.parametrize("options", [{"holdout": 0.2}, {"holdout": 0.1, "labels": "none", "data": "others"}])
+def test_what_it_has_not_seen_of_other_data_is_not_known(trained, digits, others, options):
+    data = str(others) if options.get("data") else str(digits)
+    with pytest.raises(InvalidOption, match="which images it has not seen is not known") as refusal:
+        judge(trained, **FEW | options | {"data": data})
+    assert "held out 0.1 of digits" in refusal.value.hint
+
+
+def test_images_that_the_data_hold_twice_are_told(digits, tmp_path, caplog):
+    images = np.load(digits)["images"]
+    checkpoint = write_checkpoint(tmp_path / "model")
+    np.savez(tmp_path / "twice.npz", images=np.concatenate([images, images]))
+    with pytest.raises(InvalidOption, match=r"^(8|9)\d % of the held-out images are among the training images too."):
+        judge(checkpoint, str(tmp_path / "twice.npz"), holdout=0.1, **FEW)
+    np.savez(tmp_path / "some.npz", images=np.concatenate([images, images[:200]]))
+    assert "fd100_cnn-mnist_holdout" in judge(checkpoint, str(tmp_path / "some.npz"), holdout=0.1, **FEW).metrics
+    assert "% of the holdout images of some are among the training images too." in caplog.text
+
+
+def test_a_snapshot_that_is_not_there_is_told_with_those_that_are(run, cli):
+    outcome = cli("evaluate", run, "--snapshot", "nope", "--quiet")
+    assert outcome.code == 1
+    assert "There is no snapshot nope." in outcome.err
+    assert f"The run has {run}/snapshots/kimg" in outcome.err
+    assert "; best is the best of them" in outcome.err
+    with pytest.raises(RunError, match="There is no snapshot"):
+        load_trained(run, "x" * 300)
+    last = max((run / "snapshots").iterdir())
+    assert load_trained(run, last).shown == load_trained(run).shown
+
+
 def test_figures_are_written_into_the_checkpoint_and_shown(digits, tmp_path, cli):
     checkpoint = write_checkpoint(tmp_path / "model")
     outcome = cli(
@@ -118,6 +221,8 @@ def test_the_dial_is_drawn_into_the_checkpoint(digits, tmp_path, cli):
         ({"data": None}, "A checkpoint is compared with real images"),
         ({}, "digits has no test split of its own"),
         ({"split": "holdout"}, "No images are held out"),
+        ({"holdout": 0.0001}, "A share of 0.0001 of digits holds out no image"),
+        ({"holdout": 0.9999}, "A share of 0.9999 of digits leaves no image to train on"),
         ({"split": "train", "features": None}, "No extractor of features was trained on digits"),
         ({"split": "train", "features": "cnn"}, "There is no extractor of features 'cnn'"),
     ],

@@ -89,17 +89,32 @@ def test_images_unlike_all_training_images_have_a_ratio_above_one(images):
     assert neighbour_test(noise, images[:50], images[400:]).ratio > 2
 
 
-def test_the_picture_shows_the_closest_first_each_above_its_neighbour(images):
+def test_the_picture_shows_the_most_alike_first_each_above_its_neighbour(images):
     train, generated = images[400:], images[:40].copy()
     generated[33] = train[7]
     found = nearest(generated, train)
     cells = cut_grid(pairs_picture(generated, train, found, columns=8), 32, 8).reshape(2, 2, 8, 40, 40, 1)
     above, below = cells[:, 0].reshape(16, 40, 40, 1), cells[:, 1].reshape(16, 40, 40, 1)
-    closest = np.argsort(found.distance, kind="stable")[:16]
+    alike = [bray_curtis(image, train[n]) for image, n in zip(generated, found.index, strict=True)]
+    closest = np.argsort(alike, kind="stable")[:16]
     assert closest[0] == 33
     assert np.array_equal(above, generated[closest])
     assert np.array_equal(below, train[found.index[closest]])
     assert np.array_equal(above[0], below[0])
+
+
+def bray_curtis(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(int) - other).sum() / (one.astype(int) + other).sum())
+
+
+def test_the_picture_shows_bright_images_too_and_equal_black_ones_first():
+    black, dark, bright = (np.full((1, 8, 8, 1), level, np.uint8) for level in (0, 4, 200))
+    train = np.concatenate([black, dark, bright])
+    generated = np.concatenate([dark + 3, bright + 10, black])  # 3 grey levels of 11 in all, 10 of 410, none
+    found = nearest(generated, train)
+    assert found.distance.tolist() == [3, 10, 0]
+    cells = cut_grid(pairs_picture(generated, train, found, columns=3, double_rows=1), 6, 3)
+    assert cells[:, 0, 0, 0].tolist() == [0, 210, 7, 0, 200, 4]
 
 
 def test_the_picture_of_few_images_leaves_the_rest_of_a_row_white(images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,9 +68,15 @@ def find_snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
     found = snapshots(run_dir)
     if not found:
         raise RunError(f"The run in {run_dir} has no snapshot yet.", "Train for at least one tick.")
-    if wanted != "best":
-        return Path(wanted) if wanted else found[-1]
-    kimg = best_kimg(run_dir)
-    if kimg is None:
-        raise RunError(f"The run in {run_dir} measured no quality.", "Leave out --snapshot to take its last one.")
-    return snapshot_path(run_dir, kimg)
+    if not wanted:
+        return found[-1]
+    if wanted == "best":
+        kimg = best_kimg(run_dir)
+        if kimg is None:
+            raise RunError(f"The run in {run_dir} measured no quality.", "Leave out --snapshot to take its last one.")
+        return snapshot_path(run_dir, kimg)
+    if not os.path.isfile(wanted):  # Path.is_file raises where a name is too long
+        raise RunError(
+            f"There is no snapshot {wanted}.", f"The run has {', '.join(map(str, found))}; best is the best of them."
+        )
+    return Path(wanted)

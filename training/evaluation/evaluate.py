@@ -7,6 +7,7 @@ To add a figure is to add a function of a ``Comparison`` to ``FIGURES``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,21 +27,25 @@ from gan_serve.training.evaluation.extractor import (
     extract,
     logits_of_classes,
 )
-from gan_serve.training.evaluation.neighbours import Nearest, neighbour_test, pairs_picture
+from gan_serve.training.evaluation.neighbours import NeighbourTest, neighbour_test, pairs_picture
 from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics, random_sample
-from gan_serve.training.sources.image_set import ImageSet, Int64Array
+from gan_serve.training.sources.image_set import ImageSet, Int64Array, examples
 
 IMAGES = 10_000
 FEWEST_IMAGES = 10
 DIAL = (0.3, 0.5, 0.7, 0.85, 1.0)  # truncations
 DIAL_IMAGES = 2_000
 NEIGHBOUR_IMAGES = 500
+SUSPECT = 0.01  # share of the unseen images that are as near to a training image as a suspect
+FEWEST_FOR_SUSPECTS = 100  # images: of fewer there is no hundredth
 MISSING = 0.1
 FEWEST_OF_A_CLASS = 50  # images that a class needs for a recall of its own
 DRAWN_AT_ONCE = 500
 NEIGHBOURS_PICTURE = "neighbours.png"
 
 Metrics = dict[str, float]
+
+logger = logging.getLogger(__name__)
 
 
 class Sampler(Protocol):
@@ -122,8 +127,8 @@ def evaluate(
         real: images that training did not see, with labels where the sampler is conditional.
         extractor: of the features that images are compared by.
         split: which images ``real`` are, for the names of the figures.
-        train: the images that training saw, for the nearest-neighbour test; None leaves it out. Where ``real`` are of
-            them too, 500 are left out of the search, and stand for images that were not seen.
+        train: the images that training saw, for the nearest-neighbour test; None leaves it out. Where ``real`` are
+            these too (split ``train``), 500 or a tenth of them are left out of the search, and stand for unseen ones.
         images: how many are compared, if there are as many real ones.
         dial: measure the distance, precision and recall also over truncation.
         pairs: draw the images that came nearest to training images, beside those.
@@ -139,7 +144,7 @@ def evaluate(
     _check(sampler, real, len(chosen))
     labels = _labels_for(sampler, real, chosen)
     dialled = min(len(chosen), DIAL_IMAGES)
-    total = 2 * len(chosen) + (dialled * len(DIAL) if dial else 0)
+    total = 2 * len(chosen) + (dialled * (len(DIAL) - 1) if dial else 0)
     with tqdm(total=total, unit="image", disable=quiet) as bar:
         bar.set_description("real images")
         real_features = cached_features(extractor, real.images[chosen], bar.update)
@@ -156,18 +161,21 @@ def evaluate(
         pictures: dict[str, bytes] = {}
         if train is not None:
             bar.set_description("nearest neighbours")
+            n = _neighbour_images(compared, train)
             # Real images that training saw are their own neighbours: those compared are left out of the search.
-            among = np.delete(train.images, chosen[:NEIGHBOUR_IMAGES], axis=0) if split == "train" else train.images
-            figures, nearest = _neighbours(compared, among)
-            metrics |= figures
+            among = np.delete(train.images, chosen[:n], axis=0) if split == "train" else train.images
+            test = neighbour_test(drawn[:n], compared.real_images[:n], among)
+            metrics |= _neighbours(compared, test)
             if pairs:
-                sheet = pairs_picture(drawn[: len(nearest.distance)], among, nearest)
-                pictures[NEIGHBOURS_PICTURE] = encode_png(sheet)
+                pictures[NEIGHBOURS_PICTURE] = encode_png(pairs_picture(drawn[:n], among, test.generated))
         if dial:
             bar.set_description("truncation")
             few = None if labels is None else labels[:dialled]
             for truncation in DIAL:
-                truncated = extract(extractor, _draw(sampler, dialled, few, truncation), bar.update)
+                if truncation == 1:  # drawn already
+                    truncated = compared.generated.first(dialled)
+                else:
+                    truncated = extract(extractor, _draw(sampler, dialled, few, truncation), bar.update)
                 metrics |= _at_truncation(compared, truncated, truncation)
     return Evaluation({name: _rounded(value) for name, value in metrics.items()}, pictures)
 
@@ -240,8 +248,14 @@ def classes(compared: Comparison) -> Metrics:
 
 def agreement(compared: Comparison) -> Metrics:
     """How often the classifier sees the class that was asked for: of all images, of classes, of the worst of them."""
+    if compared.labels is None:
+        return {}
     logits = logits_of_classes(compared.extractor, compared.class_names, compared.generated.logits)
-    if logits is None or compared.labels is None:
+    if logits is None:
+        logger.warning(
+            "%s does not know the classes of the generator (%s): no label agreement, and no figures of classes.",
+            compared.extractor.name, examples(compared.class_names),
+        )  # fmt: skip
         return {}
     by_class = formulas.agreement_by_class(logits, compared.labels)
     return {
@@ -303,7 +317,7 @@ def count_in_name(images: int) -> str:
 def _at_truncation(compared: Comparison, truncated: Features, truncation: float) -> Metrics:
     """Distance, precision and recall of images drawn at a truncation, against as many real ones."""
     n = len(truncated.features)
-    real = Features(compared.real.features[:n], compared.real.logits[:n])
+    real = compared.real.first(n)
     found = formulas.manifold_metrics(real.features, truncated.features)
     protocol = f"{count_in_name(n)}_{compared.extractor.name}_{compared.split}_truncation{truncation:g}"
     return {
@@ -313,18 +327,34 @@ def _at_truncation(compared: Comparison, truncated: Features, truncation: float)
     }
 
 
-def _neighbours(compared: Comparison, train: UInt8Array) -> tuple[Metrics, Nearest]:
-    """The figures of the nearest-neighbour test, and the nearest training image of each generated one."""
+def _neighbour_images(compared: Comparison, train: ImageSet) -> int:
+    """How many images of each set the nearest-neighbour test takes."""
     n = min(len(compared.images), NEIGHBOUR_IMAGES)
-    test = neighbour_test(compared.images[:n], compared.real_images[:n], train)
-    real = "left_out" if compared.split == "train" else "unseen"
+    return min(n, len(train) // 10) if compared.split == "train" else n  # a tenth: the search needs the others
+
+
+def _neighbours(compared: Comparison, test: NeighbourTest) -> Metrics:
+    """The figures of a nearest-neighbour test; other names where training saw the real images that it compares with."""
+    n = len(test.generated.distance)
+    real, beside = ("left_out", "_left_out") if compared.split == "train" else ("unseen", "")
     metrics = {
         f"nn_l1_generated_{n}_train": float(np.median(test.generated.distance)),
         f"nn_l1_{real}_{n}_train": float(np.median(test.unseen.distance)),
-        f"nn_ratio_{n}_train": test.ratio,
-        f"nn_suspects_{n}_train": float((test.generated.distance < np.quantile(test.unseen.distance, 0.01)).mean()),
+        f"nn_ratio{beside}_{n}_train": test.ratio,
     }
-    return metrics, test.generated
+    if n >= FEWEST_FOR_SUSPECTS:
+        metrics[f"nn_suspects{beside}_{n}_train"] = _suspects(test)
+    return metrics
+
+
+def _suspects(test: NeighbourTest) -> float:
+    """The share of generated images that are as near to a training image as the nearest hundredth of the unseen ones.
+
+    Exact copies always are. Images as honest as the unseen ones are one time in a hundred, or as often as these are
+    exact copies themselves, where the data hold an image more than once.
+    """
+    nearest_hundredth = np.quantile(test.unseen.distance, SUSPECT, method="lower")
+    return float((test.generated.distance <= nearest_hundredth).mean())
 
 
 # What is drawn

@@ -8,6 +8,7 @@ how well it classifies) and ``README.md``. ``python -m gan_serve.exports.extract
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.images import UInt8Array
 from gan_serve.runtime import open_session
 from gan_serve.training.sources.image_set import ImageSet, fit
+from gan_serve.training.sources.named import NAMED_SOURCES
 
 EXTRACTORS = Path(__file__).parent / "extractors"
 MODEL_FILE = "extractor.onnx"
@@ -30,12 +32,18 @@ PIECE = 64  # images at a time
 
 Floats = npt.NDArray[np.float32]
 
+logger = logging.getLogger(__name__)
+
 
 class Features(NamedTuple):
     """What an extractor sees in N images: features float32 [N, D], logits float32 [N, K]."""
 
     features: Floats
     logits: Floats
+
+    def first(self, count: int) -> Features:
+        """Of the first ``count`` images."""
+        return Features(self.features[:count], self.logits[:count])
 
 
 class Extractor(Protocol):
@@ -125,7 +133,7 @@ class SmallExtractor:
 def logits_of_classes(extractor: Extractor, class_names: Sequence[str], logits: Floats) -> Floats | None:
     """The logits [N, K] of an extractor as those of ``class_names`` [N, len(class_names)], in their order.
 
-    An extractor of attributes knows two classes where they are called ``not ATTRIBUTE`` and ``ATTRIBUTE``, or by the
+    An extractor of attributes knows two classes where they are called ``ATTRIBUTE`` and ``not ATTRIBUTE``, or by the
     attribute's first words where no other begins so: ``not blond`` and ``blond`` are of ``Blond_Hair``.
 
     Returns:
@@ -134,21 +142,23 @@ def logits_of_classes(extractor: Extractor, class_names: Sequence[str], logits: 
     known = list(extractor.class_names)
     if class_names and set(class_names) == set(known):
         return logits[:, [known.index(name) for name in class_names]]
-    if not extractor.attributes or len(class_names) != 2 or class_names[0] != f"not {class_names[1]}":
+    if not extractor.attributes or len(class_names) != 2:
         return None
+    asked = next((name for name in class_names if f"not {name}" in class_names), None)
     names = [name.replace("_", " ").lower() + " " for name in known]
-    columns = [column for column, name in enumerate(names) if name.startswith(f"{class_names[1]} ")]
+    columns = [column for column, name in enumerate(names) if name.startswith(f"{asked} ")]
     if len(columns) != 1:
         return None
     has = logits[:, columns[0]]
-    return np.stack([np.zeros_like(has), has], axis=1)
+    return np.stack([has if name == asked else np.zeros_like(has) for name in class_names], axis=1)
 
 
 def find_extractor(name: str | Path) -> Extractor:
     """The extractor of that name (``extractors()``, or ``inception``), or the one in that folder.
 
     Raises:
-        InvalidOption: there is none. InvalidCheckpoint: its files are damaged. DataError: Inception cannot be fetched.
+        InvalidOption: there is none, or one of a user's own has the name of another, see ``check_own_name``.
+        InvalidCheckpoint: its files are damaged. DataError: Inception cannot be fetched.
     """
     if name == INCEPTION:
         from gan_serve.training.evaluation.inception import Inception
@@ -157,7 +167,20 @@ def find_extractor(name: str | Path) -> Extractor:
     directory = EXTRACTORS / str(name) if str(name) in extractors() else Path(name)
     if not directory.is_dir():
         raise InvalidOption.unknown("extractor of features", str(name), [*extractors(), INCEPTION])
-    return SmallExtractor(directory)
+    extractor = SmallExtractor(directory)
+    if directory.resolve().parent != EXTRACTORS.resolve():
+        check_own_name(extractor.name)
+    return extractor
+
+
+def check_own_name(name: str) -> None:
+    """Raise InvalidOption where an extractor of a user's own is called as another: figures are named by extractors."""
+    taken = [*extractors(), INCEPTION]
+    if name in taken:
+        raise InvalidOption(
+            f"An extractor of your own cannot be called {name}: figures by that name are of another one.",
+            f"Train it with --out of another name, or change name in its {INFO_FILE}. Taken are {', '.join(taken)}.",
+        )
 
 
 def extractors() -> list[str]:
@@ -170,14 +193,29 @@ def extractors() -> list[str]:
 
 
 def extractor_for(train: ImageSet) -> str | None:
-    """The name of our own extractor that was trained on these images, perhaps of another size; None where none was."""
+    """The name of our own extractor that was trained on these images, perhaps of another size; None where none was.
+
+    They are where every pixel is the same, and where both were found by the same name of ``NAMED_SOURCES``. Other data
+    that have the name and the classes of the extractor's are taken for them too, with a warning: their size may be
+    another, or the share that is held out.
+    """
+    infos = [ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text()) for name in extractors()]
     digest = train.digest
-    for name in extractors():
-        info = ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text())
-        same_name = train.name == info.data and (info.attributes or train.class_names == info.class_names)
-        if same_name or digest == info.data_digest:
-            return name
+    for info in infos:
+        if digest == info.data_digest or (train.name == info.data and _is_named_source(train)):
+            return info.name
+    for info in infos:
+        alike = train.name == info.data and (info.attributes or train.class_names == info.class_names)
+        if alike and info.data not in NAMED_SOURCES:
+            logger.warning("Features of %s, chosen by the name of the data alone: %s.", info.name, train.name)
+            return info.name
     return None
+
+
+def _is_named_source(data: ImageSet) -> bool:
+    """Whether it was loaded by its name; a file of that name has not the credit."""
+    source = NAMED_SOURCES.get(data.name)
+    return source is not None and data.credit == source.credit
 
 
 def extract(

@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-from gan_serve.errors import InvalidOption
+from gan_serve.checkpoint import TrainingData
+from gan_serve.errors import DataError, InvalidOption
 from gan_serve.generator import Generator
 from gan_serve.training.config import read_config
 from gan_serve.training.data import ImageSet, load_images
 from gan_serve.training.evaluation.evaluate import IMAGES, Evaluation, evaluate
 from gan_serve.training.evaluation.extractor import INCEPTION, extractor_for, extractors, find_extractor
 from gan_serve.training.evaluation.samplers import CheckpointSampler, NetworkSampler, run_sampler
+from gan_serve.training.sources.labels import NONE
 from gan_serve.training.sources.splits import HOLDOUT
+
+MOST_TWICE, WORTH_A_WARNING = 0.5, 0.05  # shares of the images to compare with that training saw
+
+AnySampler = CheckpointSampler | NetworkSampler
 
 logger = logging.getLogger(__name__)
 
@@ -50,66 +57,141 @@ def judge(
         InvalidOption: no data, no extractor, or no images that training did not see. Else see ``evaluate``,
         ``load_images``, ``find_extractor``, ``Generator.from_pretrained`` and ``load_trained``.
     """
-    sampler: CheckpointSampler | NetworkSampler
+    sampler, data = _open(model_or_run, data, snapshot)
+    extractor = find_extractor(features) if features is not None else None  # an error that needs no data comes first
+    found = _training_images(sampler, data, labels, holdout)
+    if own_data:
+        _check_own(model_or_run, sampler.training_data, labels, found)
+    if not found.are_known:
+        logger.warning("%s is not what %s was trained on: no nearest-neighbour test.", found.images.name, model_or_run)
+    split = split or (HOLDOUT if found.source.holdout else "test")
+    real = _real_images(model_or_run, sampler.training_data, split, found)
+    return evaluate(
+        sampler, real, extractor or find_extractor(_features_for(found.images)),
+        split=split, train=found.images if found.are_known else None,
+        images=images, dial=dial, pairs=pairs, quiet=quiet,
+    )  # fmt: skip
+
+
+class Source(NamedTuple):
+    """What ``load_images`` is told of data, but for the split."""
+
+    data: str
+    resolution: int
+    channels: int
+    labels: str | None
+    holdout: float
+
+    def load(self, split: str) -> ImageSet:
+        """One split of the data."""
+        return load_images(
+            self.data, split=split, resolution=self.resolution, channels=self.channels, labels=self.labels,
+            holdout=self.holdout,
+        )  # fmt: skip
+
+
+class TrainingImages(NamedTuple):
+    """The ``train`` split of a source; ``are_known``: these images are what training saw, as far as it is recorded."""
+
+    source: Source
+    images: ImageSet
+    are_known: bool
+
+
+def _open(model_or_run: str | Path, data: str | None, snapshot: str | None) -> tuple[AnySampler, str]:
+    """What draws, and the source of the images it is compared with."""
     run = Path(model_or_run)
     if os.path.isfile(run / "run.json"):  # Path.is_file raises where a name is too long
-        sampler = run_sampler(run, snapshot)
-        data = data or read_config(run / "config.json").data
-    else:
-        if snapshot is not None:
-            raise InvalidOption(f"{model_or_run} is a checkpoint and has no snapshots.", "Give the folder of its run.")
-        sampler = CheckpointSampler(Generator.from_pretrained(str(model_or_run)))
+        return run_sampler(run, snapshot), data or read_config(run / "config.json").data
+    if snapshot is not None:
+        raise InvalidOption(f"{model_or_run} is a checkpoint and has no snapshots.", "Give the folder of its run.")
+    sampler = CheckpointSampler(Generator.from_pretrained(str(model_or_run)))
     if data is None:
         known = f", such as {sampler.training_data.name}" if sampler.training_data else ""
         raise InvalidOption("A checkpoint is compared with real images.", f"Give --data{known}.")
+    return sampler, data
 
-    def load(split: str, holdout: float, labels: str | None) -> ImageSet:
-        return load_images(
-            data,
-            split=split,
-            resolution=sampler.img_resolution,
-            channels=sampler.img_channels,
-            labels=labels,
-            holdout=holdout,
-        )
 
-    extractor = find_extractor(features) if features is not None else None  # an error that needs no data comes first
+def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout: float | None) -> TrainingImages:
+    """The training images of the data, with labels and holdout as they are given, else as in training.
 
-    # Which images training saw is recorded; it tells whether these are they.
+    Where they are not the images of training, what is recorded of training does not apply to them.
+    """
+    given = Source(data, sampler.img_resolution, sampler.img_channels, labels, holdout or 0.0)
     seen = sampler.training_data
-    known_holdout = seen.holdout if seen and holdout is None else holdout or 0.0
-    known_labels = seen.labels if seen and labels is None else labels
-    train = load("train", known_holdout, known_labels)
-    is_known = seen is None or train.digest == seen.digest
-    if own_data and not is_known:
+    if seen is None:
+        return TrainingImages(given, given.load("train"), are_known=True)
+    as_in_training = given._replace(
+        labels=seen.labels if labels is None else labels, holdout=seen.holdout if holdout is None else holdout
+    )
+    try:
+        images = as_in_training.load("train")
+    except DataError:  # of other images, the table that training had its labels from may know nothing
+        if labels == as_in_training.labels or as_in_training._replace(labels=NONE).load("train").digest == seen.digest:
+            raise
+        return TrainingImages(given, given.load("train"), are_known=False)
+    if images.digest == seen.digest:
+        return TrainingImages(as_in_training, images, are_known=True)
+    if holdout is None and as_in_training != given:
+        return TrainingImages(given, given.load("train"), are_known=False)
+    return TrainingImages(as_in_training, images, are_known=False)
+
+
+def _check_own(model_or_run: str | Path, seen: TrainingData | None, labels: str | None, found: TrainingImages) -> None:
+    """Raise InvalidOption where figures would not be the model's own: of other images, or under other labels."""
+    hint = "Leave out --holdout and --labels to take those of training, or leave out --write."
+    if not found.are_known:
         raise InvalidOption(
-            f"These are not the images that {model_or_run} was trained on, and its own figures are of those.",
-            "Leave out --holdout and --labels to take those of training, or leave out --write.",
+            f"These are not the images that {model_or_run} was trained on, and its own figures are of those.", hint
         )
-    if not is_known and (holdout, labels) == (None, None) and (known_holdout, known_labels) != (0.0, None):
-        known_holdout, known_labels = 0.0, None  # they are of other images
-        train = load("train", known_holdout, known_labels)
-    split = split or (HOLDOUT if known_holdout else "test")
-    real = train if split == "train" else load(split, known_holdout, known_labels)
-    if split == HOLDOUT and not is_known:
+    if seen is not None and labels not in (None, seen.labels):
+        raise InvalidOption(
+            f"{labels} are not the labels that {model_or_run} was trained with, and its own figures are by those.", hint
+        )
+
+
+def _real_images(model_or_run: str | Path, seen: TrainingData | None, split: str, found: TrainingImages) -> ImageSet:
+    """The images of the split to compare with; InvalidOption where they are none, or not what the split says."""
+    source, train, are_known = found
+    if split == HOLDOUT and seen is not None and not are_known:
         raise InvalidOption(
             f"{train.name} is not what {model_or_run} was trained on, or not the same share of it was held out: which "
             "images it has not seen is not known.",
-            f"Its training held out {seen.holdout:g}." if seen else "Take --split test or train.",
+            f"Its training held out {seen.holdout:g} of {seen.name}. Else take --split test or train.",
         )
-    if split != "train" and _share_of(real, train) > 0.5:
+    if not len(train):
+        raise InvalidOption(
+            f"A share of {source.holdout:g} of {train.name} leaves no image to train on.", "Hold out a smaller one."
+        )
+    if split == "train":
+        return train
+    real = source.load(split)
+    if not len(real):
+        raise InvalidOption(
+            f"A share of {source.holdout:g} of {real.name} holds out no image.",
+            "Hold out a larger one, or take --split test or train.",
+        )
+    _check_unseen(real, train, split)
+    return real
+
+
+def _check_unseen(real: ImageSet, train: ImageSet, split: str) -> None:
+    """Raise InvalidOption where most of the images are among those of training too; warn where some are."""
+    twice = _share_of(real, train)
+    if twice > MOST_TWICE and split == HOLDOUT:
+        raise InvalidOption(
+            f"{100 * twice:.0f} % of the held-out images are among the training images too.",
+            "Keep each image once in the data, or take --split train.",
+        )
+    if twice > MOST_TWICE:
         raise InvalidOption(
             f"{real.name} has no {split} split of its own.",
             "Say which share training did not see (--holdout, as in the run's settings), or take --split train.",
         )
-    if seen and not is_known:
-        logger.warning("%s is not what it was trained on (%s): no nearest-neighbour test.", train.name, seen.name)
-    extractor = extractor or find_extractor(_features_for(train))
-    return evaluate(
-        sampler, real, extractor,
-        split=split, train=train if is_known else None,
-        images=images, dial=dial, pairs=pairs, quiet=quiet,
-    )  # fmt: skip
+    if twice >= WORTH_A_WARNING:
+        logger.warning(
+            "%.0f %% of the %s images of %s are among the training images too.", 100 * twice, split, real.name
+        )
 
 
 def _share_of(images: ImageSet, others: ImageSet) -> float:

@@ -97,7 +97,11 @@ def nearest(images: UInt8Array, among: UInt8Array) -> Nearest:
 def pairs_picture(
     generated: UInt8Array, train: UInt8Array, nearest: Nearest, columns: int = 16, double_rows: int = 2
 ) -> UInt8Array:
-    """A sheet of generated images, those nearest to a training image first, each above that training image.
+    """A sheet of generated images, those most like a training image first, each above that training image.
+
+    Most alike are those whose distance is the smallest share of the light in both: the Bray-Curtis dissimilarity of the
+    pixels, Σ |a - b| / Σ (a + b) (Bray and Curtis 1957). By the distance alone the darkest images would be shown: two
+    digits 1 have few bright pixels to differ in.
 
     The sheet shows training images: whether it may be published is for the licence of the data to say.
 
@@ -120,7 +124,7 @@ def pairs_picture(
         )
     if columns < 1 or double_rows < 1:
         raise InvalidOption(f"There cannot be {double_rows} rows of {columns} pairs.", "Ask for 1 or more of each.")
-    order = np.argsort(nearest.distance, kind="stable")[: columns * double_rows]
+    order = np.argsort(_dissimilarity(generated, train, nearest), kind="stable")[: columns * double_rows]
     columns = min(columns, len(order))
     double_rows = -(-len(order) // columns)
     cells = np.full((double_rows, 2, columns, *generated.shape[1:]), 255, np.uint8)
@@ -129,6 +133,13 @@ def pairs_picture(
         cells[row, 0, column] = generated[n]
         cells[row, 1, column] = train[nearest.index[n]]
     return grid(cells.reshape(-1, *generated.shape[1:]), columns)
+
+
+def _dissimilarity(images: UInt8Array, among: UInt8Array, nearest: Nearest) -> npt.NDArray[np.float64]:
+    """Of each image and its nearest one, Bray-Curtis, float64 [N]: 0 where they are equal, 1 where all is different."""
+    light = np.array([image.mean() + among[n].mean() for image, n in zip(images, nearest.index, strict=True)])
+    dissimilarity: npt.NDArray[np.float64] = nearest.distance / np.where(light > 0, light, 1)  # equal black ones: 0 / 1
+    return dissimilarity
 
 
 def _nearest(levels: list[tuple[Values, Values]]) -> tuple[int, int]:
