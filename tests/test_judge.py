@@ -14,7 +14,7 @@ from tiny_checkpoint import write_checkpoint
 from training_runs import SMALL
 from zoo_lists import CHECKPOINTS, ZOO
 
-from gan_serve import Client, Generator, list_models
+from gan_serve import Client, Generator
 from gan_serve.checkpoint import verify_checkpoint
 from gan_serve.errors import DataError, InvalidOption, RunError
 from gan_serve.training.config import make_config
@@ -29,7 +29,12 @@ from gan_serve.training.trainer import train
 
 FEATURES = "cnn-mnist"
 FEW = {"features": FEATURES, "images": 100, "dial": False, "quiet": True}
-EXTRACTOR_OF = {"mnist-cgan": "cnn-mnist", "fashion-cgan": "cnn-fashion", "faces-cgan": "cnn-faces"}
+AGREEMENT = {  # by features, and the least of it over 500 images
+    "mnist-cgan": ("cnn-mnist", 0.95),
+    "fashion-cgan": ("cnn-fashion", 0.85),
+    "bricks-dcgan": ("cnn-bricks", 0.6),
+    "faces-cgan": ("cnn-faces", 0.85),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -239,9 +244,10 @@ def test_nothing_is_written_to_what_is_no_checkpoint(cli, run):
     assert "Traceback" not in outcome.err
 
 
-@pytest.mark.parametrize("name", [name for name in EXTRACTOR_OF if name in list_models()])
+@pytest.mark.parametrize("name", AGREEMENT)
 def test_agreement_and_coverage_over_http_are_those_measured_here(name, tmp_path):
-    extractor, seeds = find_extractor(EXTRACTOR_OF[name]), list(range(500))
+    features, least = AGREEMENT[name]
+    extractor, seeds = find_extractor(features), list(range(500))
     generator = Generator.from_pretrained(name, device="cpu")
     labels = [seed % generator.c_dim for seed in seeds]
     here = generator.generate(seeds=seeds, label=labels, output="numpy")
@@ -257,10 +263,10 @@ def test_agreement_and_coverage_over_http_are_those_measured_here(name, tmp_path
         assert logits is not None
         figures.append((formulas.label_agreement(logits, np.array(labels)), formulas.class_shares(logits).tolist()))
     assert figures[0] == figures[1]
-    assert figures[0][0] > 0.85
+    assert figures[0][0] > least
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", ZOO)
 def test_every_checkpoint_of_the_zoo_has_its_figures(name):
     directory = CHECKPOINTS / name
     metrics = json.loads((directory / "metrics.json").read_text())

@@ -112,6 +112,7 @@ OPTIONS = {
     "dropout": {"dropout": 0.2},
     "nearly all dropped": {"dropout": 0.999},
     "no average": {"ema_kimg": 0},
+    "falling learning rates": {"decay_kimg": 0.02},
     "betas": {"g_beta1": 0.0, "d_beta2": 0.9},
     "several critic steps": {"n_critic": 3},
     "RMSprop": {"optimizer": "rmsprop"},
@@ -135,6 +136,21 @@ def test_options_combine_with_every_family(name, family, digits):
     assert training.means.first_not_finite() is None
     assert _moved(training.generator, before)
     assert training.shown == 2 * 16 * training.config.n_critic
+
+
+def test_learning_rates_fall_in_a_line_at_the_end(digits):
+    training, loader = start("dcgan-28", digits, kimg=1, decay_kimg=0.5, g_lr=4e-4, d_lr=2e-4)
+
+    def rates_at(shown: int) -> list[float]:
+        training.shown = shown
+        step(training, loader)
+        return [optimizer.param_groups[0]["lr"] for optimizer in (training.g_optimizer, training.d_optimizer)]
+
+    assert rates_at(0) == rates_at(496) == [4e-4, 2e-4]
+    assert rates_at(752) == pytest.approx([4e-4 * 0.496, 2e-4 * 0.496])
+    before = _weights(training.generator)
+    assert rates_at(1000) == [0, 0]
+    assert not _moved(training.generator, before) & {name for name, _ in training.generator.named_parameters()}
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(digits):

@@ -92,6 +92,7 @@ class TrainConfig(BaseModel):
     g_beta2: Share = 0.999  # Adam's second decay, and RMSprop's only one
     d_beta1: Share = 0.5
     d_beta2: Share = 0.999
+    decay_kimg: Weight = 0.0  # the learning rates fall to 0 over this, at the end of the run; 0: they stay
     ema_kimg: Weight = 10.0  # half-life of the generator's average; 0: no average
 
     # What is written

@@ -125,6 +125,7 @@ class Training:
         self._step_began = self.shown
         draws = Draws(self.config.seed, self.shown, self.device, self.processes.rank, self.processes.world)
         self._grow()
+        self._decay()
         fakes: list[Tensor] = []
         for turn, batch in enumerate(batches, start=1):
             # The last turn's images serve the generator's step too, unless memory is to be saved.
@@ -133,6 +134,15 @@ class Training:
             self.shown += self.config.batch_size
         self.generator_step(batches[-1], fakes, draws)
         self.ema.update(self.generator, self.images_a_step)
+
+    def _decay(self) -> None:
+        """Set the learning rates, where they fall."""
+        config = self.config
+        if config.decay_kimg:
+            share = learning_rate_share(self.shown, config.kimg, config.decay_kimg)
+            for optimizer, rate in ((self.g_optimizer, config.g_lr), (self.d_optimizer, config.d_lr)):
+                for group in optimizer.param_groups:
+                    group["lr"] = share * rate
 
     def discriminator_step(self, batch: Batch, draws: Draws, *, keep_graph: bool = False) -> list[Tensor]:
         """Move the discriminator once. Returns the images it saw, with their graph where it is to be kept."""
@@ -319,6 +329,17 @@ class Training:
             raise RunError(
                 f"The snapshot does not fit the run's config: {error}", "Resume with the same config."
             ) from error
+
+
+def learning_rate_share(shown: int, kimg: float, decay_kimg: float) -> float:
+    """What is left of the learning rates after ``shown`` images: 1, then a line down to 0 over the last ``decay_kimg``.
+
+    As in Zhu et al. 2017 (CycleGAN, arXiv:1703.10593), section 4.
+
+    >>> [learning_rate_share(1000 * at, kimg=300, decay_kimg=100) for at in (0, 200, 250, 300)]
+    [1.0, 1.0, 0.5, 0.0]
+    """
+    return min(1.0, max(0.0, (kimg - shown / 1000) / decay_kimg)) if decay_kimg else 1.0
 
 
 def _optimizer(config: TrainConfig, network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
