@@ -50,7 +50,7 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
 
     Raises:
         InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or its card's metadata
-        cannot be read. CannotWrite: the disk refuses. Nothing has changed then.
+        cannot be read. CannotWrite: the disk refuses; see ``_put``.
     """
     directory = Path(os.path.realpath(directory))
     config = verify_checkpoint(directory)
@@ -67,7 +67,7 @@ def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) 
 
     All is first written to a folder within, so that a full disk changes nothing. Then only names change: the config is
     replaced by one that does not describe these files, they come, and the new config. Killed in between, the checkpoint
-    is as good as before but for figures that nobody shows until they are written again.
+    draws as before, but describes no card and no figures until an evaluation is written again.
     """
 
     def with_files(digests: Mapping[str, FileDigest]) -> bytes:

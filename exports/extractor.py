@@ -23,7 +23,7 @@ from gan_serve.images import UInt8Array
 from gan_serve.runtime import open_session
 from gan_serve.training.data import ImageSet, load_images
 from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input, train_classifier
-from gan_serve.training.evaluation.extractor import INFO_FILE, MODEL_FILE, ExtractorInfo, Floats, check_own_name
+from gan_serve.training.evaluation.extractor import INFO_FILE, MODEL_FILE, ExtractorInfo, Floats
 from gan_serve.training.sources.image_set import Int64Array
 from gan_serve.training.sources.labels import read_attributes
 from gan_serve.training.sources.splits import HOLDOUT
@@ -80,7 +80,6 @@ def main(
         flip=flip, out=name,
     )  # fmt: skip
     try:
-        check_own_name(name)  # before all the work
         check_new_directory(out)
         examples = read_examples(data, attributes=attributes, holdout=holdout)
         network = train_extractor(examples, epochs=epochs, flip=flip)

@@ -134,7 +134,7 @@ def test_other_data_have_their_own_labels_all_of_them_and_no_nearest_neighbours(
     [
         ({"holdout": 0.2}, "These are not the images that .* was trained on"),
         ({"holdout": 0.0, "split": "train"}, "These are not the images that .* was trained on"),
-        ({"labels": "none"}, "none are not the labels that .* was trained with"),
+        ({"labels": "none"}, "was not trained with --labels none"),
     ],
 )
 def test_figures_of_its_own_are_of_its_own_data(trained, digits, options, message):
@@ -228,7 +228,7 @@ def test_the_dial_is_drawn_into_the_checkpoint(digits, tmp_path, cli):
         ({"split": "holdout"}, "No images are held out"),
         ({"holdout": 0.0001}, "A share of 0.0001 of digits holds out no image"),
         ({"holdout": 0.9999}, "A share of 0.9999 of digits leaves no image to train on"),
-        ({"split": "train", "features": None}, "No extractor of features was trained on digits"),
+        ({"split": "train", "features": None}, "No extractor of features was trained on these images .digits."),
         ({"split": "train", "features": "cnn"}, "There is no extractor of features 'cnn'"),
     ],
 )

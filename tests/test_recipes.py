@@ -147,10 +147,13 @@ def test_learning_rates_fall_in_a_line_at_the_end(digits):
         return [optimizer.param_groups[0]["lr"] for optimizer in (training.g_optimizer, training.d_optimizer)]
 
     assert rates_at(0) == rates_at(496) == [4e-4, 2e-4]
+    assert "g_lr" in training.record(1.0)
     assert rates_at(752) == pytest.approx([4e-4 * 0.496, 2e-4 * 0.496])
     before = _weights(training.generator)
     assert rates_at(1000) == [0, 0]
-    assert not _moved(training.generator, before) & {name for name, _ in training.generator.named_parameters()}
+    assert not _moved(training.generator, before)
+    training.config = training.config.model_copy(update={"decay_kimg": 0.0})  # as a run that goes on without
+    assert rates_at(1008) == [4e-4, 2e-4]
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(digits):
@@ -187,6 +190,7 @@ def test_a_conditional_run_without_labels_is_refused(digits, tmp_path):
         ("dcgan-28", {"instance_noise_kimg": 4}, "no effect without instance_noise"),
         ("stylegan", {"init_std": 0.02}, "scale their weights"),
         ("wgan-gp", {"compile": True}, "differentiate twice"),
+        ("dcgan-28", {"decay_kimg": 5}, "last 5 kimg of a run of 2"),
     ],
 )
 def test_settings_without_effect_are_refused(recipe, settings, says, digits):
@@ -204,7 +208,7 @@ def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
 def test_sigkill_ten_times_gives_the_same_weights(recipe, digits, tmp_path):
     growing = {"stage_kimg": 2, "fade_kimg": 4} if recipe == "progressive" else {}
     length = {"kimg": 12, "kimg_per_tick": 0.35} if growing else {"kimg": 24, "kimg_per_tick": 0.7}
-    config = small(recipe, digits, width=0.25, **length, **growing)
+    config = small(recipe, digits, width=0.25, decay_kimg=length["kimg"], **length, **growing)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["gan_serve.training.trainer", "torch._dynamo"])  # imported once, not by each

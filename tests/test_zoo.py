@@ -131,6 +131,23 @@ def test_every_table_of_the_zoo_is_a_run_that_can_start(zoo):
         assert typed["evaluate"]["data"] == train["data"]
 
 
+def test_every_checkpoint_reaches_what_it_must(zoo):
+    for name, entry in zoo.read_zoo(ROOT / "docs" / "zoo.toml").items():
+        metrics = json.loads((ROOT / "gan_serve" / "checkpoints" / name / "metrics.json").read_text())
+        for must in entry.must:
+            value = must.measured(metrics)
+            assert value is not None, (name, must)
+            assert must.holds(value), (name, must, value)
+
+
+def test_the_page_has_the_commands_of_the_zoo(zoo):
+    page = (ROOT / "docs" / "zoo.md").read_text()
+    for name, entry in zoo.read_zoo(ROOT / "docs" / "zoo.toml").items():
+        assert zoo._made_by(name, entry) in page
+        assert entry.note in page
+    assert "Not there yet" not in page
+
+
 def options_of(words: list[str]) -> dict[str, Any]:
     """What gan-serve makes of a command line."""
     for command in entry_points(group="gan_serve.commands"):

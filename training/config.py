@@ -183,6 +183,11 @@ def _check_together(config: TrainConfig) -> None:
     for option, needed in (("r1_every", "r1"), ("instance_noise_kimg", "instance_noise")):
         if getattr(config, option) != TrainConfig.model_fields[option].default and not getattr(config, needed):
             raise InvalidOption(f"{option} has no effect without {needed}.", f"Add --set {needed}=...")
+    if config.decay_kimg > config.kimg:
+        raise InvalidOption(
+            f"The learning rates cannot fall over the last {config.decay_kimg:g} kimg of a run of {config.kimg:g}.",
+            "Lower decay_kimg, or raise kimg.",
+        )
     if config.compile and (config.gp_weight or config.r1):
         raise InvalidOption(
             "torch.compile cannot differentiate twice, as a gradient penalty needs.", "Leave compile at false."

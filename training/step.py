@@ -136,13 +136,12 @@ class Training:
         self.ema.update(self.generator, self.images_a_step)
 
     def _decay(self) -> None:
-        """Set the learning rates, where they fall."""
+        """Set the learning rates by what was shown; those of a snapshot may be of a shorter run."""
         config = self.config
-        if config.decay_kimg:
-            share = learning_rate_share(self.shown, config.kimg, config.decay_kimg)
-            for optimizer, rate in ((self.g_optimizer, config.g_lr), (self.d_optimizer, config.d_lr)):
-                for group in optimizer.param_groups:
-                    group["lr"] = share * rate
+        share = learning_rate_share(self.shown, config.kimg, config.decay_kimg)
+        for optimizer, rate in ((self.g_optimizer, config.g_lr), (self.d_optimizer, config.d_lr)):
+            for group in optimizer.param_groups:
+                group["lr"] = share * rate
 
     def discriminator_step(self, batch: Batch, draws: Draws, *, keep_graph: bool = False) -> list[Tensor]:
         """Move the discriminator once. Returns the images it saw, with their graph where it is to be kept."""
@@ -298,6 +297,8 @@ class Training:
         }
         if self.level is not None:
             record["level"] = self.level
+        if self.config.decay_kimg:
+            record["g_lr"] = self.g_optimizer.param_groups[0]["lr"]
         return record | {name: round(value, 6) for name, value in self.means.pop().items()}
 
     def state(self) -> dict[str, Any]:

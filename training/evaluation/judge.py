@@ -139,14 +139,15 @@ def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout
 
 def _check_own(model_or_run: str | Path, seen: TrainingData | None, labels: str | None, found: TrainingImages) -> None:
     """Raise InvalidOption where figures would not be the model's own: of other images, or under other labels."""
-    hint = "Leave out --holdout and --labels to take those of training, or leave out --write."
-    if not found.are_known:
+    if not found.are_known and seen is not None:
         raise InvalidOption(
-            f"These are not the images that {model_or_run} was trained on, and its own figures are of those.", hint
+            f"These are not the images that {model_or_run} was trained on, and its own figures are of those.",
+            f"Give {seen.name} as --data, without --holdout and --labels; or leave out --write.",
         )
     if seen is not None and labels not in (None, seen.labels):
         raise InvalidOption(
-            f"{labels} are not the labels that {model_or_run} was trained with, and its own figures are by those.", hint
+            f"{model_or_run} was not trained with --labels {labels}, and its own figures are by its own labels.",
+            "Leave out --labels, or leave out --write.",
         )
 
 
@@ -204,7 +205,7 @@ def _features_for(train: ImageSet) -> str:
     found = extractor_for(train)
     if found is None:
         raise InvalidOption(
-            f"No extractor of features was trained on {train.name}.",
+            f"No extractor of features was trained on these images ({train.name}).",
             f"Name one: --features {' or '.join([*extractors(), INCEPTION])}; or train one: "
             "python -m gan_serve.exports.extractor.",
         )
