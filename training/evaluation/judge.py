@@ -142,7 +142,7 @@ def _check_own(model_or_run: str | Path, seen: TrainingData | None, labels: str 
     if not found.are_known and seen is not None:
         raise InvalidOption(
             f"These are not the images that {model_or_run} was trained on, and its own figures are of those.",
-            f"Give {seen.name} as --data, without --holdout and --labels; or leave out --write.",
+            f"Give those of {seen.name} as --data, without --holdout and --labels; or leave out --write.",
         )
     if seen is not None and labels not in (None, seen.labels):
         raise InvalidOption(
