@@ -24,7 +24,7 @@ def main() -> None:
     rows = []
     for what, options in (
         ("all figures", {"dial": False}),
-        ("all figures and the truncation dial (10,000 images more)", {"dial": True}),
+        ("all figures and the truncation dial (8,000 images more)", {"dial": True}),
     ):
         first, again = [], []
         for _ in range(ROUNDS):
