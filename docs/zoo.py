@@ -224,7 +224,7 @@ def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, flo
         rows = [must.row(metrics) for must in entry.must]
         parts.append(table(("figure", "must be", "is", "reached"), rows))
     if entry.must_see:
-        parts.append(f"To be seen in the pictures: {'; '.join(entry.must_see)}.")
+        parts.append(f"What the pictures must show: {'; '.join(entry.must_see)}.")
     if is_there:
         link = Path(os.path.relpath(directory, docs)).as_posix()
         parts.append(f"All figures, and what they mean: [the card]({link}/{CARD_FILE}).")

@@ -80,7 +80,7 @@ def main(
         flip=flip, out=name,
     )  # fmt: skip
     try:
-        check_new_directory(out)
+        check_new_directory(out)  # before all the work
         examples = read_examples(data, attributes=attributes, holdout=holdout)
         network = train_extractor(examples, epochs=epochs, flip=flip)
         info = describe(network, examples, name=name, command=command, license=license, credit=credit)
