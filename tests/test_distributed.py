@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from training_runs import end, start_two, torchrun, whole_lines
 
 from gan_serve.training.config import make_config
 from gan_serve.training.state import load_snapshot, snapshots
 from gan_serve.training.trainer import train
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "gan_serve.cli", "train"]
 SMALL = {"resolution": 8, "z_dim": 16, "width": 0.25, "batch_size": 16, "threads": 1, "device": "cpu", "bf16": False}
 SMALL |= {"ticks_per_evaluation": 0, "ema_kimg": 1}
 STEPS = 50
@@ -29,34 +26,10 @@ DCGAN = SMALL | {"recipe": "dcgan-28", "kimg_per_tick": 0.016, "kimg": STEPS * 0
 LONG = DCGAN | {"kimg": 10_000}
 
 
-def start_two(digits: Path, run_dir: Path, settings: dict[str, object]) -> subprocess.Popen[str]:
-    """``torchrun --nproc-per-node 2 ... gan-serve train``."""
-    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in settings.items()}
-    words = [sys.executable, *TORCHRUN, "--run-dir", run_dir, "--data", digits, "--recipe", values.pop("recipe")]
-    return subprocess.Popen(
-        [str(word) for word in words] + [f"--set={key}={value}" for key, value in values.items()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
 def train_alone(digits: Path, run_dir: Path, settings: dict[str, object], *, resume: bool = False) -> Path:
     """The same in this process; the last snapshot."""
     values = settings | {"data": str(digits)}
     return train(make_config(str(values.pop("recipe")), values), run_dir, resume=resume, quiet=True)
-
-
-def end(process: subprocess.Popen[str], within: float = 100) -> tuple[int, str, str]:
-    """Its exit status, stdout and stderr."""
-    out, err = process.communicate(timeout=within)
-    return process.returncode, out, err
-
-
-def read_log(run_dir: Path) -> list[dict[str, float]]:
-    path = run_dir / "log.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
 
 
 @contextlib.contextmanager
@@ -83,7 +56,7 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, settings):
     assert code == 0, err
     train_alone(digits, tmp_path / "one", settings)
 
-    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
+    one, two = whole_lines(tmp_path / "one"), whole_lines(tmp_path / "two")
     assert len(one) == len(two) == STEPS
     names = [name for name in one[0] if name.endswith(("loss", "acc", "c_gp"))]
     assert len(names) >= 4
@@ -104,11 +77,11 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, settings):
 def test_a_lost_process_ends_the_run_with_a_message_and_a_snapshot(digits, tmp_path):
     """Even before its first tick."""
     settings = LONG | {"kimg_per_tick": 20_000}
-    with long_run(digits, tmp_path / "run", settings) as torchrun:
+    with long_run(digits, tmp_path / "run", settings) as process:
         time.sleep(0.5)
-        workers = {child.environ()["RANK"]: child for child in psutil.Process(torchrun.pid).children()}
+        workers = {child.environ()["RANK"]: child for child in psutil.Process(process.pid).children()}
         workers["1"].kill()
-        code, out, err = end(torchrun, within=25)
+        code, out, err = end(process, within=25)
     assert code != 0
     assert "Snapshot: " not in out
     messages = [line for line in err.splitlines() if line.startswith("Error: ")]
@@ -122,15 +95,15 @@ def test_a_lost_process_ends_the_run_with_a_message_and_a_snapshot(digits, tmp_p
 
 
 def test_sigterm_to_torchrun_ends_all_with_a_snapshot(digits, tmp_path):
-    with long_run(digits, tmp_path / "run", LONG) as torchrun:
-        while not read_log(tmp_path / "run"):
+    with long_run(digits, tmp_path / "run", LONG) as process:
+        while not whole_lines(tmp_path / "run"):
             time.sleep(0.02)
-        torchrun.send_signal(signal.SIGTERM)
-        _, out, err = end(torchrun, within=25)
+        process.send_signal(signal.SIGTERM)
+        _, out, err = end(process, within=25)
     assert out.count("Snapshot: ") == 1
     assert "Error: " not in err
     shown = load_snapshot(snapshots(tmp_path / "run")[-1])["shown"]
-    assert shown / 1000 == read_log(tmp_path / "run")[-1]["kimg"]
+    assert shown / 1000 == whole_lines(tmp_path / "run")[-1]["kimg"]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_once(digits, tmp_path):
@@ -138,3 +111,24 @@ def test_a_batch_that_cannot_be_shared_is_refused_once(digits, tmp_path):
     assert code != 0
     assert err.count("Error: A batch of 15 cannot be shared by 2 processes") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_group_and_its_threads_end_with_it(tmp_path):
+    """A thread of it that lives on can abort the process at its exit, after all was done."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import psutil
+import torch
+from gan_serve.training.distributed import barrier, process_group
+
+before = psutil.Process().num_threads()
+with process_group(torch.device("cpu")):
+    torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])  # torch imports much when it builds the first one
+    barrier()
+    assert psutil.Process().num_threads() > before
+assert psutil.Process().num_threads() == before
+"""
+    )
+    code, _, err = end(torchrun(script))
+    assert code == 0, err

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from training_runs import SMALL, same
+from training_runs import SMALL, end, same, start_two
 
 from gan_serve import Generator
 from gan_serve.checkpoint import read_config
@@ -193,12 +190,8 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(start, digits, tmp_path)
 
 
 def test_two_processes_start_from_the_same_weights(start, other_digits, tuned, tmp_path):
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words += ["-m", "gan_serve.cli", "train", "--quiet", "--recipe", "cgan", "--data", other_digits]
-    words += ["--run-dir", tmp_path / "run", "--init-from", start]
-    words += [f"--set={key}={value}" for key, value in CGAN.items() if key != "recipe"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([str(word) for word in words], check=True, capture_output=True, env=environment, timeout=100)
+    code, _, err = end(start_two(other_digits, tmp_path / "run", CGAN | {"init_from": start}))
+    assert code == 0, err
     two, one = (load_snapshot(snapshots(run)[-1])["generator"] for run in (tmp_path / "run", tuned))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-3)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
 SMALL = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 0.5, "z_dim": 16, "threads": 1, "device": "cpu"}
+OPTIONS = {"recipe": "--recipe", "init_from": "--init-from"}  # settings that have an option of their own
 
 
 def train_command(data: Path, run_dir: Path, **settings: object) -> list[str]:
@@ -17,6 +20,34 @@ def train_command(data: Path, run_dir: Path, **settings: object) -> list[str]:
     values = {"recipe": "dcgan-28"} | SMALL | settings
     words += ["--recipe", values.pop("recipe"), "--data", data]
     return [str(word) for word in words] + [f"--set={key}={value}" for key, value in values.items()]
+
+
+def torchrun(*words: object) -> subprocess.Popen[str]:
+    """``torchrun --nproc-per-node 2 ...``, over loopback whatever the machine calls itself."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "localhost", "--nproc-per-node", "2"]
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    return subprocess.Popen(
+        [str(word) for word in (sys.executable, *command, *words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | loopback | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def start_two(data: Path, run_dir: Path, settings: dict[str, object]) -> subprocess.Popen[str]:
+    """``gan-serve train`` as two processes."""
+    words = ["-m", "gan_serve.cli", "train", "--run-dir", run_dir, "--data", data]
+    for key, value in settings.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words += [OPTIONS[key], text] if key in OPTIONS else ["--set", f"{key}={text}"]
+    return torchrun(*words)
+
+
+def end(process: subprocess.Popen[str], within: float = 100) -> tuple[int, str, str]:
+    """Its exit status, stdout and stderr."""
+    out, err = process.communicate(timeout=within)
+    return process.returncode, out, err
 
 
 def whole_lines(run_dir: Path) -> list[dict[str, float]]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before there is a group, see process_group
 from torch import Tensor, nn
 
 from gan_serve.errors import DeviceUnavailable, RunError
@@ -62,6 +63,9 @@ def process_group(device: torch.device) -> Iterator[Processes]:
                 f"Give it --nproc-per-node {torch.cuda.device_count()}.",
             )
         torch.cuda.set_device(processes.local_rank)
+    # torch.distributed.nn takes the group of the moment it is imported as the default of its arguments. Torch does so
+    # when it builds an optimizer: that group would outlive its end here, and its threads abort the process at exit
+    # now and then (pytorch/pytorch#179291). It is imported above, where there is none.
     try:
         # Gloo on GPUs too: what the processes agree on beside the training then waits for no GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
