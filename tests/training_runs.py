@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 SMALL = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 0.5, "z_dim": 16, "threads": 1, "device": "cpu"}
@@ -16,10 +17,16 @@ OPTIONS = {"recipe": "--recipe", "init_from": "--init-from"}  # settings that ha
 
 def train_command(data: Path, run_dir: Path, **settings: object) -> list[str]:
     """The command line of a small run, to be started as a process; it resumes what is there."""
-    words = [sys.executable, "-m", "gan_serve.cli", "train", "--quiet", "--resume", "--run-dir", run_dir]
-    values = {"recipe": "dcgan-28"} | SMALL | settings
-    words += ["--recipe", values.pop("recipe"), "--data", data]
-    return [str(word) for word in words] + [f"--set={key}={value}" for key, value in values.items()]
+    settings = {"recipe": "dcgan-28"} | SMALL | settings
+    return [sys.executable, *_train(data, run_dir, settings), "--quiet", "--resume"]
+
+
+def _train(data: Path, run_dir: Path, settings: dict[str, object]) -> list[str]:
+    words = ["-m", "gan_serve.cli", "train", "--run-dir", str(run_dir), "--data", str(data)]
+    for key, value in settings.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words += [OPTIONS[key], text] if key in OPTIONS else ["--set", f"{key}={text}"]
+    return words
 
 
 def torchrun(*words: object) -> subprocess.Popen[str]:
@@ -37,17 +44,25 @@ def torchrun(*words: object) -> subprocess.Popen[str]:
 
 def start_two(data: Path, run_dir: Path, settings: dict[str, object]) -> subprocess.Popen[str]:
     """``gan-serve train`` as two processes."""
-    words = ["-m", "gan_serve.cli", "train", "--run-dir", run_dir, "--data", data]
-    for key, value in settings.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        words += [OPTIONS[key], text] if key in OPTIONS else ["--set", f"{key}={text}"]
-    return torchrun(*words)
+    return torchrun(*_train(data, run_dir, settings))
 
 
 def end(process: subprocess.Popen[str], within: float = 100) -> tuple[int, str, str]:
-    """Its exit status, stdout and stderr."""
-    out, err = process.communicate(timeout=within)
+    """Its exit status, stdout and stderr; killed, with its own processes, where it takes longer."""
+    try:
+        out, err = process.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        raise AssertionError(f"Not ended within {within} s: {process.communicate()}") from None
     return process.returncode, out, err
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End it and the processes that it started, at once, where it still runs."""
+    if process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
 
 
 def whole_lines(run_dir: Path) -> list[dict[str, float]]:

@@ -8,6 +8,7 @@ share graphs, and a gradient penalty that differentiates twice.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import threading
@@ -17,7 +18,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn  # before there is a group, see process_group
 from torch import Tensor, nn
 
 from gan_serve.errors import DeviceUnavailable, RunError
@@ -63,9 +63,10 @@ def process_group(device: torch.device) -> Iterator[Processes]:
                 f"Give it --nproc-per-node {torch.cuda.device_count()}.",
             )
         torch.cuda.set_device(processes.local_rank)
-    # torch.distributed.nn takes the group of the moment it is imported as the default of its arguments. Torch does so
-    # when it builds an optimizer: that group would outlive its end here, and its threads abort the process at exit
-    # now and then (pytorch/pytorch#179291). It is imported above, where there is none.
+    # torch.distributed.nn takes the group that is there at its import as a default argument. Left to torch, it is
+    # imported with the first optimizer: the group would outlive its end here, and its threads would abort the process
+    # at exit now and then (as in pytorch/pytorch#179291, which was not merged).
+    importlib.import_module("torch.distributed.nn")
     try:
         # Gloo on GPUs too: what the processes agree on beside the training then waits for no GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
