@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 from timing import describe_cpu
 
-from gan_serve.training.evaluation.judge import judge
+from gan_serve.training.evaluation.evaluate_model import judge
 
 MODEL, DATA = "fashion-dcgan", "fashion-mnist"
 ROUNDS = 2

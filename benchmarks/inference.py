@@ -33,12 +33,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import gan_serve
 from gan_serve import Generator
-from gan_serve.checkpoint import PRECISION_FILES, WEIGHTS_FILE, read_config, read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES, WEIGHTS_FILE, read_config, read_verified
 from gan_serve.errors import GanServeError
-from gan_serve.exports.onnx import PixelGenerator, to_onnx
 from gan_serve.exports.quantize import GATE, psnr
-from gan_serve.latents import latents_from_seeds
-from gan_serve.runtime import network_inputs, open_session
+from gan_serve.exports.to_onnx import PixelGenerator, to_onnx
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.session import network_inputs, open_session
 from gan_serve.training.networks import build_generator
 
 ROUNDS = 9

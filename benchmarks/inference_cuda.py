@@ -15,9 +15,9 @@ import onnxruntime
 import torch
 from timing import median_ratio, taking_turns
 
-from gan_serve.checkpoint import PRECISION_FILES, read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES, read_verified
 from gan_serve.errors import DeviceUnavailable
-from gan_serve.runtime import open_session
+from gan_serve.sampling.session import open_session
 
 if TYPE_CHECKING:
     from inference import Checkpoint

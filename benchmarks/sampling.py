@@ -22,9 +22,9 @@ from sklearn.datasets import load_sample_images
 from timing import ROUNDS, interleaved
 
 from gan_serve import Generator
-from gan_serve.checkpoint import WEIGHTS_FILE
-from gan_serve.images import encode_png, to_pil
-from gan_serve.latents import latents_from_seeds
+from gan_serve.checkpoint.config import WEIGHTS_FILE
+from gan_serve.images.encoding import encode_png, to_pil
+from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.networks import build_generator
 
 NAME = "fashion-dcgan"

@@ -1,4 +1,4 @@
-"""Which form of a transposed convolution of stride 2 is fastest: what ``_form`` of exports/optimize.py is based on.
+"""Which form of a transposed convolution of stride 2 is fastest: what ``_form`` of exports/rewrite.py is based on.
 
 A layer is timed within its network, the others as they are chosen: alone it would pay for changes of layout that its
 neighbours share.
@@ -14,9 +14,9 @@ import onnx
 import torch
 from timing import median_ratio, taking_turns
 
-from gan_serve.exports import optimize
-from gan_serve.exports.onnx import finished, torch_export
-from gan_serve.runtime import open_session
+from gan_serve.exports import rewrite as optimize
+from gan_serve.exports.to_onnx import finished, torch_export
+from gan_serve.sampling.session import open_session
 from gan_serve.training.networks import build_generator
 
 BATCH = 8

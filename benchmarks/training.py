@@ -31,16 +31,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from gan_serve.errors import DataError
 from gan_serve.training.config import TrainConfig, make_config
-from gan_serve.training.data import ImageSet, load_images
+from gan_serve.training.data.image_set import fit
+from gan_serve.training.data.load import ImageSet, load_images
+from gan_serve.training.data.loader import Batch, Loader
 from gan_serve.training.distributed import Processes
 from gan_serve.training.evaluation.swd import SlicedWasserstein
-from gan_serve.training.loader import Batch, Loader
+from gan_serve.training.loop import _found_here, _number_of_classes, pick_device
 from gan_serve.training.networks import to_pixels
 from gan_serve.training.recipes import recipes
-from gan_serve.training.run import describe_machine
-from gan_serve.training.sources.image_set import fit
+from gan_serve.training.run_info import describe_machine
 from gan_serve.training.step import Training
-from gan_serve.training.trainer import _found_here, _number_of_classes, pick_device
 
 THREADS = 2
 COMPARED = ("dcgan-28", "dcgan-64")

@@ -23,12 +23,19 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gan_serve import Generator
-from gan_serve.checkpoint import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, describe, read_config, verify_checkpoint
+from gan_serve.atomic_files import check_new_directory, write_atomically
+from gan_serve.checkpoint.config import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    WEIGHTS_FILE,
+    describe,
+    read_config,
+    verify_checkpoint,
+)
 from gan_serve.errors import GanServeError
-from gan_serve.exports.figures import CARD_FILE, NEIGHBOURS_PICTURE, Name, table, without_dial
-from gan_serve.files import check_new_directory, write_atomically
-from gan_serve.images import UInt8Array, grid, to_pil
-from gan_serve.latents import latents_from_seeds
+from gan_serve.exports.report import CARD_FILE, NEIGHBOURS_PICTURE, Name, table, without_dial
+from gan_serve.images.encoding import UInt8Array, grid, to_pil
+from gan_serve.sampling.latents import latents_from_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"

@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from gan_serve.checkpoint import PRECISION_FILES, Precision, TruncationSpace
-from gan_serve.exports.figures import figures_block, of_the_generator
+from gan_serve.checkpoint.config import PRECISION_FILES, Precision, TruncationSpace
 from gan_serve.exports.parity import Parity, spread
+from gan_serve.exports.report import figures_block, of_the_generator
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.recipes import recipes
-from gan_serve.training.run import RunInfo
+from gan_serve.training.run_info import RunInfo
 
 TEMPLATE = """\
 ---

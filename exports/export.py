@@ -15,7 +15,8 @@ from safetensors.torch import save
 from torch import nn
 
 from gan_serve._version import __version__
-from gan_serve.checkpoint import (
+from gan_serve.atomic_files import check_new_directory, directory_atomically
+from gan_serve.checkpoint.config import (
     FORMAT_VERSION,
     METRICS_FILE,
     PARITY_FILE,
@@ -33,17 +34,16 @@ from gan_serve.checkpoint import (
 from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import model_card
 from gan_serve.exports.graph import copy_of
-from gan_serve.exports.onnx import PixelGenerator, finished, torch_export
-from gan_serve.exports.optimize import optimize
 from gan_serve.exports.parity import Parity, is_batch_invariant, measure_parity, spread
 from gan_serve.exports.quantize import GATE, Reduced, to_fp16, to_int8
-from gan_serve.files import check_new_directory, directory_atomically
-from gan_serve.images import UInt8Array, encode_png, grid
-from gan_serve.latents import latents_from_seeds
-from gan_serve.runtime import Session, draw, network_inputs, open_session
-from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics
-from gan_serve.training.monitor import GRID_SEEDS
-from gan_serve.training.trained import load_trained
+from gan_serve.exports.rewrite import optimize
+from gan_serve.exports.to_onnx import PixelGenerator, finished, torch_export
+from gan_serve.images.encoding import UInt8Array, encode_png, grid
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.session import Session, draw, network_inputs, open_session
+from gan_serve.training.evaluation.pixel_metrics import SAMPLE, pixel_metrics
+from gan_serve.training.load_run import load_trained
+from gan_serve.training.monitoring.monitor import GRID_SEEDS
 
 GOLDEN_SEED = 0
 GATE_SEEDS = range(256)  # what int8 and fp16 are judged by

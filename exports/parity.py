@@ -15,13 +15,13 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from gan_serve.checkpoint import Precision
+from gan_serve.checkpoint.config import Precision
 from gan_serve.errors import ExportRefused
-from gan_serve.exports.onnx import PixelGenerator
 from gan_serve.exports.quantize import Fidelity
-from gan_serve.images import UInt8Array
-from gan_serve.latents import latents_from_seeds
-from gan_serve.runtime import draw, network_inputs, open_session
+from gan_serve.exports.to_onnx import PixelGenerator
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.session import draw, network_inputs, open_session
 
 IMAGES = 256  # for each truncation
 MAX_LABELS = 16

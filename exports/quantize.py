@@ -24,8 +24,8 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from pydantic import BaseModel
 
 from gan_serve.exports.graph import Array, Graph, attribute, copy_of
-from gan_serve.images import UInt8Array, psnr
-from gan_serve.runtime import draw, open_session
+from gan_serve.images.encoding import UInt8Array, psnr
+from gan_serve.sampling.session import draw, open_session
 
 GATE = 40.0  # decibels, the mean over images
 FLOOR = 20.0  # decibels, each image: a mean over many that are identical would hide one that is lost

@@ -17,11 +17,11 @@ from gan_serve.errors import (
     UnknownModel,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub import list_models
-from gan_serve.samples import Samples
+from gan_serve.hub.resolve import list_models
+from gan_serve.sampling.result import Samples
 
 if TYPE_CHECKING:
-    from gan_serve.client import AsyncClient, Client
+    from gan_serve.client.clients import AsyncClient, Client
 
 __all__ = [
     "AsyncClient",
@@ -49,7 +49,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # The clients need asyncio, which drawing does not.
     if name in ("AsyncClient", "Client"):
-        from gan_serve import client
+        from gan_serve.client import clients as client
 
         return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

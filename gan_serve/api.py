@@ -6,15 +6,15 @@ import functools
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
-from gan_serve.checkpoint import CONFIG_FILE, PRECISION_FILES
+from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES
 from gan_serve.errors import InvalidOption
 from gan_serve.generator import Generator, Output, by_label, check_output, in_form
-from gan_serve.hub import find_local, network, resolve
-from gan_serve.images import UInt8Array
-from gan_serve.latents import Seeds
-from gan_serve.plan import ConditionOptions, SampleOptions, WalkOptions
-from gan_serve.receipt import GeneratedImage
-from gan_serve.runtime import AUTO, check_device
+from gan_serve.hub.resolve import find_local, network, resolve
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.receipt import GeneratedImage
+from gan_serve.sampling.latents import Seeds
+from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
+from gan_serve.sampling.session import AUTO, check_device
 
 
 class _LoadOptions(TypedDict, total=False):

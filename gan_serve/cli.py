@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import click
 
 from gan_serve._version import __version__
+from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import GanServeError, InvalidOption
-from gan_serve.files import write_atomically
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -185,8 +185,8 @@ def interpolate(
 @cli.command()
 def models() -> None:
     """List the checkpoints in the package."""
-    from gan_serve.checkpoint import describe, read_config
-    from gan_serve.hub import list_models, resolve
+    from gan_serve.checkpoint.config import describe, read_config
+    from gan_serve.hub.resolve import list_models, resolve
 
     for name in list_models():
         config = read_config(resolve(name))
@@ -198,8 +198,8 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(model: str, as_json: bool) -> None:
     """Tell what MODEL is, what it takes, and how good it was measured to be."""
-    from gan_serve.checkpoint import FIGURES, read_config, read_json
-    from gan_serve.hub import resolve
+    from gan_serve.checkpoint.config import FIGURES, read_config, read_json
+    from gan_serve.hub.resolve import resolve
 
     directory = resolve(model, files=lambda config: set(FIGURES) & set(config.files))
     config = read_config(directory)
@@ -226,7 +226,7 @@ def info(model: str, as_json: bool) -> None:
 @click.option("--model", help="Where the checkpoint lies, if not in the package.")
 def verify(image: Path, model: str | None) -> None:
     """Make a PNG again from its receipt and compare."""
-    from gan_serve.verify import verify_image
+    from gan_serve.images.verify import verify_image
 
     verification = verify_image(image, model)
     receipt = verification.receipt
@@ -246,9 +246,9 @@ def pull(model: str, revision: str | None, out: Path | None) -> None:
     A private or gated one needs a token: HF_TOKEN, or hf auth login. Its directory is printed; what is in the cache is
     not fetched again, and works without a network.
     """
-    from gan_serve.checkpoint import copy_checkpoint
-    from gan_serve.files import check_new_directory
-    from gan_serve.hub import every_file, resolve
+    from gan_serve.atomic_files import check_new_directory
+    from gan_serve.checkpoint.config import copy_checkpoint
+    from gan_serve.hub.resolve import every_file, resolve
 
     if out:
         check_new_directory(out)  # before anything is fetched
@@ -268,8 +268,8 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
     Every file is verified and the golden sample drawn before anything is sent. It needs a token that may write:
     HF_TOKEN, or hf auth login. The commit's address is printed.
     """
-    from gan_serve import hub_push
-    from gan_serve.hub import find_local
+    from gan_serve.hub import push as hub_push
+    from gan_serve.hub.resolve import find_local
 
     source = find_local(directory) or Path(directory)
     click.echo(hub_push.push(source, repository, private=private, revision=revision, message=message))
@@ -284,7 +284,7 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
 @click.option("--instances", type=int, default=1, show_default=True, help="Copies that draw side by side.")
 def triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
     """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
-    from gan_serve.triton import export_triton
+    from gan_serve.checkpoint.triton import export_triton
 
     click.echo(
         export_triton(model, out, name=name, precision=precision, max_batch_size=max_batch_size, instances=instances)
@@ -297,7 +297,7 @@ def doctor() -> None:
     import onnxruntime
 
     from gan_serve.generator import Generator
-    from gan_serve.hub import list_models
+    from gan_serve.hub.resolve import list_models
 
     click.echo(f"gan-serve {__version__}, Python {platform.python_version()}, {platform.platform()}")
     for package in ("numpy", "pillow", "bentoml", "huggingface-hub", "pydantic"):
@@ -349,7 +349,7 @@ def serve(
     Environment variables set what is not given, and limits, a key and the rest: GAN_SERVE_PRECISION, GAN_SERVE_API_KEY,
     GAN_SERVE_MAX_IMAGES and others, see docs/serving.md.
     """
-    from gan_serve.service.serve import serve as run
+    from gan_serve.service.server import serve as run
 
     run(
         host=host,
@@ -369,7 +369,7 @@ def _label(text: str, labels: tuple[str, ...]) -> str | int:
 
 
 def _format(out: Path) -> str:
-    from gan_serve.samples import FORMATS
+    from gan_serve.sampling.result import FORMATS
 
     format = out.suffix.lower().removeprefix(".")
     if format not in FORMATS:
@@ -387,7 +387,7 @@ def _format_of_either(out: Path | None, out_dir: Path | None) -> str:
 
 def _write_either(out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None) -> None:
     """Write one file, or a folder of them."""
-    from gan_serve.samples import image_names
+    from gan_serve.sampling.result import image_names
 
     if out:
         _write(out, samples, format, columns=columns)
@@ -398,13 +398,13 @@ def _write_either(out: Path | None, out_dir: Path | None, samples: Any, format: 
 
 
 def _tell_seeds(seeds: list[int] | None) -> None:
-    from gan_serve.latents import seeds_as_text
+    from gan_serve.sampling.latents import seeds_as_text
 
     click.echo(f"seeds drawn: {seeds_as_text(seeds or [])}", err=True)
 
 
 def _write(out: Path, samples: Any, format: str, **options: Any) -> None:
-    from gan_serve.samples import encode
+    from gan_serve.sampling.result import encode
 
     click.echo(write_atomically(out, encode(samples, format, **options)))
 

@@ -7,16 +7,16 @@ from typing import Literal, Self, Unpack, overload
 
 import numpy as np
 
-from gan_serve.checkpoint import PRECISION_FILES, copy_checkpoint, read_config, read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES, copy_checkpoint, read_config, read_verified
 from gan_serve.errors import InvalidOption
-from gan_serve.hub import HubModel, every_file, locate, network
-from gan_serve.hub_push import push
-from gan_serve.images import UInt8Array
-from gan_serve.latents import Seeds
-from gan_serve.plan import ConditionOptions, Plan, Planner, SampleOptions, WalkOptions, join_inputs
-from gan_serve.receipt import GeneratedImage
-from gan_serve.runtime import AUTO, Session, choose_precision
-from gan_serve.samples import Samples
+from gan_serve.hub.push import push
+from gan_serve.hub.resolve import HubModel, every_file, locate, network
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.receipt import GeneratedImage
+from gan_serve.sampling.latents import Seeds
+from gan_serve.sampling.request import ConditionOptions, Plan, Planner, SampleOptions, WalkOptions, join_inputs
+from gan_serve.sampling.result import Samples
+from gan_serve.sampling.session import AUTO, Session, choose_precision
 
 Output = Literal["pil", "numpy"]
 

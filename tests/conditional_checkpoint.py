@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_serve import __version__
-from gan_serve.checkpoint import (
+from gan_serve.checkpoint.config import (
     FORMAT_VERSION,
     Architecture,
     CheckpointConfig,

@@ -16,8 +16,8 @@ from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
 from gan_serve.cli import main
-from gan_serve.hub import BUNDLED
-from gan_serve.training.data import NAMED_SOURCES
+from gan_serve.hub.resolve import BUNDLED
+from gan_serve.training.data.load import NAMED_SOURCES
 
 NAME = "fashion-dcgan"
 

@@ -20,7 +20,7 @@ import pytest
 def running(models: list[str], directory: Path, **settings: str) -> Iterator[httpx.Client]:
     """A server in another process and another folder, as ``gan-serve serve`` would start it, and a client for it."""
     port = free_port()
-    start = f"from gan_serve.service.serve import serve; serve(host='127.0.0.1', port={port}, models={models})"
+    start = f"from gan_serve.service.server import serve; serve(host='127.0.0.1', port={port}, models={models})"
     with started([sys.executable, "-c", start], port, directory, **settings) as client:
         yield client
 

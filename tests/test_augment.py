@@ -9,7 +9,7 @@ import torch
 
 from gan_serve.training.augment import AUGMENTATIONS, augment, flip
 from gan_serve.training.config import Augmentation
-from gan_serve.training.draws import Draws
+from gan_serve.training.random_numbers import Draws
 
 CPU = torch.device("cpu")
 ALL = tuple(AUGMENTATIONS)

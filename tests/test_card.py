@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_serve.exports.figures import (
+from gan_serve.exports.report import (
     END,
     START,
     Name,

@@ -9,8 +9,8 @@ import pytest
 from tiny_checkpoint import contents
 
 from gan_serve.errors import CannotWrite
-from gan_serve.exports import evaluated
-from gan_serve.training.evaluation.extractor import extractors
+from gan_serve.exports import write_evaluation as evaluated
+from gan_serve.training.evaluation.features import extractors
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from gan_serve.errors import (
     Unauthorized,
     error_class,
 )
-from gan_serve.samples import FORMATS, Samples, encode
+from gan_serve.sampling.result import FORMATS, Samples, encode
 
 NAME = "fashion-dcgan"
 Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]

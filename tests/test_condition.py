@@ -13,11 +13,11 @@ from PIL import Image
 
 import gan_serve
 from gan_serve import Generator, UnknownLabel
+from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, InvalidTruncation, TooManyImages
-from gan_serve.files import write_atomically
-from gan_serve.images import cut_grid, from_pil
-from gan_serve.samples import encode, folder_names
-from gan_serve.verify import verify_image
+from gan_serve.images.encoding import cut_grid, from_pil
+from gan_serve.images.verify import verify_image
+from gan_serve.sampling.result import encode, folder_names
 
 
 @pytest.fixture(scope="module")

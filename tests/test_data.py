@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from gan_serve.errors import DataError, InvalidOption
-from gan_serve.training.data import load_images
-from gan_serve.training.sources.image_set import new_images
+from gan_serve.training.data.image_set import new_images
+from gan_serve.training.data.load import load_images
 
 rng = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.training.data import load_images
+from gan_serve.training.data.load import load_images
 
 rng = np.random.default_rng(0)
 

@@ -15,8 +15,8 @@ from loopback import serving
 from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.training.data import load_images
-from gan_serve.training.sources.hub import fetch
+from gan_serve.training.data.hub_datasets import fetch
+from gan_serve.training.data.load import load_images
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "somebody/pets"

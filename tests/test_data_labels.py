@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.training.data import load_images
+from gan_serve.training.data.load import load_images
 
 
 @pytest.fixture

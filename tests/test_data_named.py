@@ -12,8 +12,8 @@ import pytest
 from loopback import serving
 
 from gan_serve.errors import DataError
-from gan_serve.training.data import NAMED_SOURCES, load_images
-from gan_serve.training.sources.named import CIFAR10_ARCHIVE, NamedSource, PinnedFile, data_home, read_source
+from gan_serve.training.data.load import NAMED_SOURCES, load_images
+from gan_serve.training.data.named import CIFAR10_ARCHIVE, NamedSource, PinnedFile, data_home, read_source
 
 rng = np.random.default_rng(0)
 IMAGES, LABELS = rng.integers(0, 256, (5, 28, 28), np.uint8), np.array([0, 1, 2, 1, 0], np.uint8)

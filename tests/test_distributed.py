@@ -15,8 +15,8 @@ import torch
 from training_runs import end, kill, start_two, torchrun, whole_lines
 
 from gan_serve.training.config import make_config
-from gan_serve.training.state import load_snapshot, snapshots
-from gan_serve.training.trainer import train
+from gan_serve.training.loop import train
+from gan_serve.training.snapshots import load_snapshot, snapshots
 
 SMALL = {"resolution": 8, "z_dim": 16, "width": 0.25, "batch_size": 16, "threads": 1, "device": "cpu", "bf16": False}
 SMALL |= {"ticks_per_evaluation": 0, "ema_kimg": 1}

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from gan_serve.training.config import TrainConfig
-from gan_serve.training.doctor import PATIENCE, SIGNS, WARM_UP, Doctor, Finding, count_swings, find_non_finite
-from gan_serve.training.evaluation.pixels import diversity
+from gan_serve.training.diagnosis import PATIENCE, SIGNS, WARM_UP, Doctor, Finding, count_swings, find_non_finite
+from gan_serve.training.evaluation.pixel_metrics import diversity
 
 HEALTHY = {
     "d_loss": 0.63, "g_loss": 0.88, "d_real_acc": 0.62, "d_fake_acc": 0.66, "g_acc": 0.3, "g_grad_norm": 1.0,

@@ -9,8 +9,8 @@ from training_runs import SMALL, whole_lines
 
 from gan_serve.errors import RunError
 from gan_serve.training.config import make_config
-from gan_serve.training.state import snapshots
-from gan_serve.training.trainer import train
+from gan_serve.training.loop import train
+from gan_serve.training.snapshots import snapshots
 
 LONG = SMALL | {"width": 0.25, "kimg": 12, "kimg_per_tick": 1, "bf16": False, "ticks_per_evaluation": 0}
 

@@ -14,10 +14,10 @@ import pytest
 
 from gan_serve import Generator
 from gan_serve.errors import TooManyRequests
-from gan_serve.images import UInt8Array
-from gan_serve.plan import Plan
-from gan_serve.samples import Samples
-from gan_serve.service.engine import Engine
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.sampling.request import Plan
+from gan_serve.sampling.result import Samples
+from gan_serve.service.batching import Engine
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images import UInt8Array
-from gan_serve.training.data import ImageSet, load_images
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.training.data.image_set import Int64Array
+from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.evaluation.cache import cached_features
 from gan_serve.training.evaluation.evaluate import evaluate
-from gan_serve.training.evaluation.extractor import (
+from gan_serve.training.evaluation.features import (
     EXTRACTORS,
     Extractor,
     Features,
@@ -24,7 +25,6 @@ from gan_serve.training.evaluation.extractor import (
     find_extractor,
     logits_of_classes,
 )
-from gan_serve.training.sources.image_set import Int64Array
 
 
 @dataclass

@@ -14,12 +14,13 @@ from huggingface_hub import ModelCard
 from tiny_checkpoint import contents, seal, write_checkpoint
 
 import gan_serve
-from gan_serve import Generator, files
-from gan_serve.checkpoint import verify_checkpoint
+from gan_serve import Generator
+from gan_serve import atomic_files as files
+from gan_serve.checkpoint.config import verify_checkpoint
 from gan_serve.errors import CannotWrite, DigestMismatch, InvalidCheckpoint, InvalidOption
-from gan_serve.exports.evaluated import check_writable, write_evaluation
-from gan_serve.exports.figures import END, START
-from gan_serve.images import encode_png
+from gan_serve.exports.report import END, START
+from gan_serve.exports.write_evaluation import check_writable, write_evaluation
+from gan_serve.images.encoding import encode_png
 from gan_serve.training.evaluation.evaluate import Evaluation
 
 PICTURE = encode_png(np.arange(64, dtype=np.uint8).reshape(8, 8, 1))
@@ -221,8 +222,8 @@ def test_one_that_is_killed_between_two_renames_leaves_a_checkpoint_and_no_figur
 KILLED_IN_BETWEEN = f"""
 import os, sys
 import numpy as np
-from gan_serve.exports.evaluated import write_evaluation
-from gan_serve.images import encode_png
+from gan_serve.exports.write_evaluation import write_evaluation
+from gan_serve.images.encoding import encode_png
 from gan_serve.training.evaluation.evaluate import Evaluation
 
 replace, checkpoint, left = os.replace, os.path.realpath(sys.argv[1]), int(sys.argv[2])

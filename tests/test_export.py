@@ -17,18 +17,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gan_serve import Generator
-from gan_serve.checkpoint import precisions, verify_checkpoint
+from gan_serve.checkpoint.config import precisions, verify_checkpoint
 from gan_serve.errors import CannotWrite, ExportRefused, InvalidCheckpoint, InvalidOption, RunError
 from gan_serve.exports import export
 from gan_serve.exports.export import export_run
-from gan_serve.exports.onnx import PixelGenerator, to_onnx
 from gan_serve.exports.parity import measure_parity
-from gan_serve.latents import latents_from_seeds
+from gan_serve.exports.to_onnx import PixelGenerator, to_onnx
+from gan_serve.images.verify import verify_image
+from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import make_config
+from gan_serve.training.loop import train
 from gan_serve.training.networks import FAMILIES, build_generator
-from gan_serve.training.state import load_snapshot, snapshots
-from gan_serve.training.trainer import train
-from gan_serve.verify import verify_image
+from gan_serve.training.snapshots import load_snapshot, snapshots
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,20 @@ import torch
 from click.testing import CliRunner, Result
 
 from gan_serve.errors import DataError, InvalidCheckpoint, InvalidOption
-from gan_serve.exports.extractor import card, describe, main, read_examples, to_onnx, train_extractor, write_extractor
-from gan_serve.runtime import open_session
-from gan_serve.training.data import load_images
+from gan_serve.exports.feature_extractor import (
+    card,
+    describe,
+    main,
+    read_examples,
+    to_onnx,
+    train_extractor,
+    write_extractor,
+)
+from gan_serve.sampling.session import open_session
+from gan_serve.training.data.labels import read_attributes
+from gan_serve.training.data.load import load_images
 from gan_serve.training.evaluation.classifier import Classifier, as_input, train_classifier
-from gan_serve.training.evaluation.extractor import EXTRACTORS, SmallExtractor, extract, extractors, find_extractor
-from gan_serve.training.sources.labels import read_attributes
+from gan_serve.training.evaluation.features import EXTRACTORS, SmallExtractor, extract, extractors, find_extractor
 
 
 def run_main(*words: object) -> Result:
@@ -216,7 +224,7 @@ def test_a_test_split_of_other_classes_is_refused(split_digits, tmp_path):
 
 
 def test_a_directory_that_exists_is_refused_before_anything_is_read(trained):
-    command = [sys.executable, "-m", "gan_serve.exports.extractor", "--data", "nothing", "--out", str(trained)]
+    command = [sys.executable, "-m", "gan_serve.exports.feature_extractor", "--data", "nothing", "--out", str(trained)]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     assert outcome.returncode == 1
     assert "Traceback" not in outcome.stderr

@@ -13,7 +13,7 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from gan_serve.errors import InvalidOption
-from gan_serve.training.evaluation.formulas import (
+from gan_serve.training.evaluation.metrics import (
     agreement_by_class,
     class_shares,
     classifier_score,

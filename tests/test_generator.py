@@ -9,7 +9,7 @@ from PIL import Image
 import gan_serve
 from gan_serve import Generator, UnknownLabel, UnknownModel
 from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, InvalidSeeds, InvalidTruncation
-from gan_serve.samples import Samples
+from gan_serve.sampling.result import Samples
 
 
 def test_the_package_names_its_checkpoints():

@@ -17,7 +17,6 @@ from tiny_checkpoint import contents, pixels, seal, write_checkpoint
 
 import gan_serve
 from gan_serve import DigestMismatch, Generator, InvalidCheckpoint, UnknownModel
-from gan_serve import hub as hub_module
 from gan_serve.errors import (
     AccessDenied,
     CannotWrite,
@@ -27,7 +26,8 @@ from gan_serve.errors import (
     RepositoryNotFound,
     RevisionNotFound,
 )
-from gan_serve.hub import every_file, resolve
+from gan_serve.hub import resolve as hub_module
+from gan_serve.hub.resolve import every_file, resolve
 
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard": nothing listens there
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_checkpoint import SIDE, Z_DIM, network, seal
 
 from gan_serve import Generator, InvalidCheckpoint
-from gan_serve.self_contained import MAX_FIELDS, check_self_contained
+from gan_serve.checkpoint.self_contained import MAX_FIELDS, check_self_contained
 
 
 def loaded(directory: Path, model: onnx.ModelProto | bytes) -> Generator:

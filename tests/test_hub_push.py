@@ -11,15 +11,16 @@ from hub_server import DEPRECATED, READER, REPO, WRITER, Hub, Repository
 from tiny_checkpoint import contents, pixels, seal
 
 import gan_serve
-from gan_serve import DigestMismatch, Generator, InvalidCheckpoint, hub_push
-from gan_serve.checkpoint import GoldenSample
+from gan_serve import DigestMismatch, Generator, InvalidCheckpoint
+from gan_serve.checkpoint.config import GoldenSample
 from gan_serve.errors import (
     AccessDenied,
     HubError,
     HubUnreachable,
     InvalidOption,
 )
-from gan_serve.hub_push import push
+from gan_serve.hub import push as hub_push
+from gan_serve.hub.push import push
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_without_weights_for_fine_tuning_what_the_hub_has_is_whole(writing, publ
     del before["files"]["generator.safetensors"]
     assert after == before
     with pytest.raises(InvalidCheckpoint, match=r"has no generator\.safetensors"):
-        gan_serve.hub.resolve(REPO, files=lambda _: ["generator.safetensors"])
+        gan_serve.hub.resolve.resolve(REPO, files=lambda _: ["generator.safetensors"])
 
 
 @pytest.mark.filterwarnings(DEPRECATED)

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from gan_serve.atomic_files import directory_atomically, write_atomically
 from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
-from gan_serve.files import directory_atomically, write_atomically
-from gan_serve.images import encode_png, from_pil, grid
-from gan_serve.receipt import Walk, read_receipt
-from gan_serve.samples import FORMATS, encode
-from gan_serve.verify import verify_image
+from gan_serve.images.encoding import encode_png, from_pil, grid
+from gan_serve.images.receipt import Walk, read_receipt
+from gan_serve.images.verify import verify_image
+from gan_serve.sampling.result import FORMATS, encode
 
 rng = np.random.default_rng(0)
 

@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from training_runs import SMALL, end, same, start_two
 
 from gan_serve import Generator
-from gan_serve.checkpoint import read_config
+from gan_serve.checkpoint.config import read_config
 from gan_serve.errors import DigestMismatch, InvalidCheckpoint, InvalidOption, RunError, UnknownModel
 from gan_serve.exports.export import export_run
-from gan_serve.images import from_pil, grid
+from gan_serve.images.encoding import from_pil, grid
 from gan_serve.training.config import command_line, make_config
-from gan_serve.training.init_from import compare_classes
-from gan_serve.training.state import load_snapshot, snapshots
-from gan_serve.training.trainer import train
+from gan_serve.training.initial_weights import compare_classes
+from gan_serve.training.loop import train
+from gan_serve.training.snapshots import load_snapshot, snapshots
 
 CGAN = SMALL | {"recipe": "cgan", "width": 0.25, "kimg": 0.3, "ticks_per_evaluation": 0}
 

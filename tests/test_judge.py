@@ -15,17 +15,17 @@ from training_runs import SMALL
 from zoo_lists import CHECKPOINTS, ZOO
 
 from gan_serve import Client, Generator
-from gan_serve.checkpoint import verify_checkpoint
+from gan_serve.checkpoint.config import verify_checkpoint
 from gan_serve.errors import DataError, InvalidOption, RunError
 from gan_serve.training.config import make_config
-from gan_serve.training.data import load_images
-from gan_serve.training.evaluation import formulas
-from gan_serve.training.evaluation.extractor import extract, find_extractor, logits_of_classes
-from gan_serve.training.evaluation.judge import judge
-from gan_serve.training.monitor import read_log
-from gan_serve.training.quality import quality
-from gan_serve.training.trained import load_trained
-from gan_serve.training.trainer import train
+from gan_serve.training.data.load import load_images
+from gan_serve.training.evaluation import metrics as formulas
+from gan_serve.training.evaluation.evaluate_model import judge
+from gan_serve.training.evaluation.features import extract, find_extractor, logits_of_classes
+from gan_serve.training.load_run import load_trained
+from gan_serve.training.loop import train
+from gan_serve.training.monitoring.monitor import read_log
+from gan_serve.training.monitoring.quality import quality
 
 FEATURES = "cnn-mnist"
 FEW = {"features": FEATURES, "images": 100, "dial": False, "quiet": True}

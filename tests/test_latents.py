@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, InvalidTruncation
-from gan_serve.latents import (
+from gan_serve.sampling.latents import (
     check_latents,
     check_truncation,
     choose_seeds,

@@ -13,11 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_serve.errors import CannotWrite
-from gan_serve.images import encode_png
-from gan_serve.latents import latents_from_seeds
+from gan_serve.images.encoding import encode_png
+from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig, make_config
-from gan_serve.training.means import TickMeans
-from gan_serve.training.monitor import (
+from gan_serve.training.monitoring.monitor import (
     GIF_FRAMES,
     GIF_WIDTH,
     MAX_ROWS,
@@ -31,6 +30,7 @@ from gan_serve.training.monitor import (
     write_curves,
     write_progress,
 )
+from gan_serve.training.tick_means import TickMeans
 
 RECORD = {"kimg": 1.0, "d_loss": 0.6, "g_loss": 0.9, "d_real_acc": 0.6, "d_fake_acc": 0.7, "g_acc": 0.3}
 CRITIC = {"kimg": 1.0, "c_loss": -2.0, "c_wass_loss": -2.5, "c_gp": 0.05, "g_loss": 4.0}

@@ -14,11 +14,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from gan_serve import runtime
-from gan_serve.exports import optimize as passes
+from gan_serve.exports import rewrite as passes
 from gan_serve.exports.graph import Graph, copy_of
-from gan_serve.exports.onnx import finished, to_onnx, torch_export
-from gan_serve.latents import latents_from_seeds
+from gan_serve.exports.to_onnx import finished, to_onnx, torch_export
+from gan_serve.sampling import session as runtime
+from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.networks import FAMILIES, build_generator
 
 Array = npt.NDArray[np.float32]

@@ -10,14 +10,14 @@ from conditional_checkpoint import level, write_conditional
 from PIL import Image
 
 from gan_serve import Generator, UnknownLabel
-from gan_serve.checkpoint import read_config
+from gan_serve.atomic_files import write_atomically
+from gan_serve.checkpoint.config import read_config
 from gan_serve.errors import InvalidOption
-from gan_serve.files import write_atomically
-from gan_serve.images import from_pil
-from gan_serve.latents import latents_from_seeds, walk, walk_between_seeds
-from gan_serve.plan import Planner
-from gan_serve.samples import encode
-from gan_serve.verify import verify_image
+from gan_serve.images.encoding import from_pil
+from gan_serve.images.verify import verify_image
+from gan_serve.sampling.latents import latents_from_seeds, walk, walk_between_seeds
+from gan_serve.sampling.request import Planner
+from gan_serve.sampling.result import encode
 
 PLANS = {
     "seeds": lambda g: g.plan(9, seed=3, truncation=0.7),

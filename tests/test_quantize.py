@@ -12,8 +12,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_serve.exports.graph import copy_of
-from gan_serve.exports.onnx import finished, torch_export
-from gan_serve.exports.optimize import optimize
 from gan_serve.exports.quantize import (
     GATE,
     MOST_IN_FP32,
@@ -26,13 +24,15 @@ from gan_serve.exports.quantize import (
     to_int8,
     weight_names,
 )
-from gan_serve.images import UInt8Array, psnr
-from gan_serve.latents import latents_from_seeds
-from gan_serve.runtime import draw, open_session
+from gan_serve.exports.rewrite import optimize
+from gan_serve.exports.to_onnx import finished, torch_export
+from gan_serve.images.encoding import UInt8Array, psnr
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.session import draw, open_session
 from gan_serve.training.config import make_config
+from gan_serve.training.loop import train
 from gan_serve.training.networks import build_generator
-from gan_serve.training.state import load_snapshot, snapshots
-from gan_serve.training.trainer import train
+from gan_serve.training.snapshots import load_snapshot, snapshots
 
 Z_DIM = 16
 INPUTS = {"z": latents_from_seeds(range(64), Z_DIM)}

@@ -18,13 +18,13 @@ from gan_serve import Generator
 from gan_serve.errors import InvalidOption
 from gan_serve.exports.export import export_run
 from gan_serve.training.config import TrainConfig, make_config
-from gan_serve.training.data import load_images
-from gan_serve.training.draws import Draws
-from gan_serve.training.loader import Loader
+from gan_serve.training.data.load import load_images
+from gan_serve.training.data.loader import Loader
+from gan_serve.training.loop import train
+from gan_serve.training.random_numbers import Draws
 from gan_serve.training.recipes import recipes
-from gan_serve.training.state import load_snapshot, snapshots
+from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.step import Training
-from gan_serve.training.trainer import train
 
 GROWING = {"stage_kimg": 0.3, "fade_kimg": 0.3}
 TINY = {"width": 0.125, "batch_size": 16, "bf16": False}
@@ -211,7 +211,7 @@ def test_sigkill_ten_times_gives_the_same_weights(recipe, digits, tmp_path):
     config = small(recipe, digits, width=0.25, decay_kimg=length["kimg"], **length, **growing)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["gan_serve.training.trainer", "torch._dynamo"])  # imported once, not by each
+    processes.set_forkserver_preload(["gan_serve.training.loop", "torch._dynamo"])  # imported once, not by each
 
     def begin(run_dir: Path) -> multiprocessing.process.BaseProcess:
         process = processes.Process(target=train, args=(config, run_dir), kwargs={"resume": True, "quiet": True})

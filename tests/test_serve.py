@@ -19,7 +19,7 @@ from zoo_lists import packed_files
 import gan_serve
 from gan_serve import UnknownModel
 from gan_serve.errors import ServiceError
-from gan_serve.service.serve import serve
+from gan_serve.service.server import serve
 from gan_serve.service.settings import Settings
 
 NAME = "fashion-dcgan"

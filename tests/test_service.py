@@ -17,9 +17,9 @@ from conditional_checkpoint import CLASSES, level
 from PIL import Image
 
 from gan_serve import Generator
-from gan_serve.images import from_pil
-from gan_serve.latents import parse_seeds, seeds_as_text
-from gan_serve.receipt import read_receipt
+from gan_serve.images.encoding import from_pil
+from gan_serve.images.receipt import read_receipt
+from gan_serve.sampling.latents import parse_seeds, seeds_as_text
 
 
 def test_a_seed_is_the_same_image_alone_among_7_among_64_and_in_python(

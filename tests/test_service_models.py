@@ -17,7 +17,7 @@ from servers import running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import CheckpointError, DigestMismatch, Generator, GoldenSampleMismatch
-from gan_serve.checkpoint import GoldenSample
+from gan_serve.checkpoint.config import GoldenSample
 from gan_serve.service.models import MEGABYTE, SESSION_SIZE, Models
 from gan_serve.service.settings import Settings
 

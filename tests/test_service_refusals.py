@@ -13,7 +13,7 @@ from servers import running
 
 from gan_serve import Generator
 from gan_serve.service.app import create_app
-from gan_serve.service.gate import Gate
+from gan_serve.service.middleware import Gate
 from gan_serve.service.models import Models
 from gan_serve.service.settings import Settings
 

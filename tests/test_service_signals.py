@@ -103,7 +103,7 @@ async def _until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 async def _serving(workers: int, directory: Path, **settings: str) -> AsyncIterator[tuple[int, psutil.Popen]]:
     """A server in a process group of its own, as a shell starts it."""
     port = free_port()
-    start = f"from gan_serve.service.serve import serve; serve(port={port}, models=[{MODEL!r}], workers={workers})"
+    start = f"from gan_serve.service.server import serve; serve(port={port}, models=[{MODEL!r}], workers={workers})"
     environment = os.environ | {"GAN_SERVE_LOG": "off"} | settings
     log = directory / "log.txt"
     with log.open("wb") as output:

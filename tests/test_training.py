@@ -20,11 +20,11 @@ from training_runs import SMALL, same, train_command, whole_lines
 from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunError
 from gan_serve.training.config import command_line, make_config, parse_settings
 from gan_serve.training.ema import GeneratorEMA
-from gan_serve.training.monitor import best_kimg, read_log, write_curves
+from gan_serve.training.loop import pick_device, train
+from gan_serve.training.monitoring.monitor import best_kimg, read_log, write_curves
 from gan_serve.training.recipes import recipes
-from gan_serve.training.run import sole_writer
-from gan_serve.training.state import DataOrder, load_snapshot, snapshots
-from gan_serve.training.trainer import pick_device, train
+from gan_serve.training.run_info import sole_writer
+from gan_serve.training.snapshots import DataOrder, load_snapshot, snapshots
 
 
 def small_config(digits: Path, **settings: object):

@@ -16,10 +16,10 @@ from conditional_checkpoint import write_conditional
 from google.protobuf import text_format
 
 from gan_serve import Generator
-from gan_serve.checkpoint import read_config
+from gan_serve.checkpoint.config import read_config
+from gan_serve.checkpoint.triton import export_triton, triton_config
 from gan_serve.errors import CannotWrite, InvalidOption, UnknownModel
-from gan_serve.plan import Planner
-from gan_serve.triton import export_triton, triton_config
+from gan_serve.sampling.request import Planner
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from training_runs import SMALL
 from gan_serve import Generator
 from gan_serve.cli import cli as gan_serve_command
 from gan_serve.exports.export import export_run
-from gan_serve.images import cut_grid, encode_png
+from gan_serve.images.encoding import cut_grid, encode_png
 from gan_serve.training.config import make_config, parse_settings
-from gan_serve.training.trainer import train
+from gan_serve.training.loop import train
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = ROOT / "docs" / "zoo.py"

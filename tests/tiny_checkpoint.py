@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_serve import __version__
-from gan_serve.checkpoint import (
+from gan_serve.checkpoint.config import (
     FORMAT_VERSION,
     Architecture,
     CheckpointConfig,
@@ -19,7 +19,7 @@ from gan_serve.checkpoint import (
     digest_files,
     write_config,
 )
-from gan_serve.latents import latents_from_seeds
+from gan_serve.sampling.latents import latents_from_seeds
 
 Z_DIM, SIDE = 50, 32
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from gan_serve.checkpoint import WEIGHTS_FILE
+from gan_serve.checkpoint.config import WEIGHTS_FILE
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from gan_serve.training.draws import Draws
+from gan_serve.training.random_numbers import Draws
 
 
 def flip(images: Tensor, draws: Draws) -> Tensor:

@@ -14,11 +14,9 @@ from gan_serve.errors import InvalidOption, RunError
 from gan_serve.training import losses, regularizers
 from gan_serve.training.augment import augment, flip
 from gan_serve.training.config import TrainConfig, discriminator_arguments, generator_arguments
+from gan_serve.training.data.loader import Batch
 from gan_serve.training.distributed import Processes, average_gradients, synchronise_batch_norm
-from gan_serve.training.draws import Draws
 from gan_serve.training.ema import GeneratorEMA
-from gan_serve.training.loader import Batch
-from gan_serve.training.means import TickMeans
 from gan_serve.training.networks import build_discriminator, build_generator, initialise, normalise_spectrally
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.layers import MinibatchDiscrimination, quicken_dropout
@@ -28,6 +26,8 @@ from gan_serve.training.networks.progressive import (
     fade_real,
     growth_level,
 )
+from gan_serve.training.random_numbers import Draws
+from gan_serve.training.tick_means import TickMeans
 
 
 @dataclass

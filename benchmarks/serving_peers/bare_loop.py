@@ -13,7 +13,7 @@ import sys
 import time
 
 from gan_serve import Generator
-from gan_serve.samples import Samples, encode
+from gan_serve.sampling.result import Samples, encode
 
 
 def main(directory: str) -> None:

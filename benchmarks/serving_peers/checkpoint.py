@@ -12,8 +12,8 @@ from gan_serve._version import __version__
 from gan_serve.exports.export import export_run
 from gan_serve.training.config import generator_arguments, make_config
 from gan_serve.training.networks import build_generator
-from gan_serve.training.run import DataInfo, RunInfo
-from gan_serve.training.state import save_snapshot
+from gan_serve.training.run_info import DataInfo, RunInfo
+from gan_serve.training.snapshots import save_snapshot
 
 CONTRAST = 0.5  # deviation of a pixel before tanh, of images in [-1, 1]: that of photographs
 

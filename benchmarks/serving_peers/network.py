@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from gan_serve.latents import latents_from_seeds
+from gan_serve.sampling.latents import latents_from_seeds
 
 OUTPUT = ["img"]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from gan_serve.checkpoint import PRECISION_FILES, WEIGHTS_FILE
+from gan_serve.checkpoint.config import PRECISION_FILES, WEIGHTS_FILE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -9,14 +9,14 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from gan_serve._version import __version__
-from gan_serve.samples import FORMATS
-from gan_serve.service import web
-from gan_serve.service.answers import Answers, not_modified
-from gan_serve.service.engine import Engine
-from gan_serve.service.errors import ErrorBody, add_error_handlers
+from gan_serve.sampling.result import FORMATS
+from gan_serve.service import page as web
+from gan_serve.service.batching import Engine
+from gan_serve.service.error_responses import ErrorBody, add_error_handlers
+from gan_serve.service.json_body import BodyRoute
 from gan_serve.service.models import ModelDetails, ModelInfo, Models
 from gan_serve.service.openapi import STREAM_TYPE, DocumentedApp
-from gan_serve.service.route import BodyRoute
+from gan_serve.service.responses import Answers, not_modified
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from gan_serve.checkpoint import (
+from gan_serve.checkpoint.config import (
     METRICS_FILE,
     PARITY_FILE,
     PRECISION_FILES,
@@ -38,11 +38,11 @@ from gan_serve.errors import (
     nearest,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub import LEFT_OUT, find_local, left_out, list_models, resolve, what_a_server_uses
-from gan_serve.latents import shorten
-from gan_serve.runtime import choose_precision
+from gan_serve.hub.resolve import LEFT_OUT, find_local, left_out, list_models, resolve, what_a_server_uses
+from gan_serve.sampling.latents import shorten
+from gan_serve.sampling.session import choose_precision
 from gan_serve.service import metrics
-from gan_serve.service.errors import ErrorDetail
+from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.settings import Settings
 
 logger = logging.getLogger(__name__)

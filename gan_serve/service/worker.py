@@ -5,10 +5,13 @@ from __future__ import annotations
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from gan_serve.service import drain, logs, metrics, protocol
+from gan_serve.service import http_limits as protocol
+from gan_serve.service import metrics
+from gan_serve.service import request_log as logs
+from gan_serve.service import shutdown as drain
 from gan_serve.service.app import ENDPOINTS, create_app
-from gan_serve.service.errors import ErrorEnvelope
-from gan_serve.service.gate import Gate
+from gan_serve.service.error_responses import ErrorEnvelope
+from gan_serve.service.middleware import Gate
 from gan_serve.service.models import Models
 from gan_serve.service.settings import Settings
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pooch  # type: ignore[import-untyped]
 
+from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import CannotWrite
-from gan_serve.files import write_atomically
-from gan_serve.images import UInt8Array
-from gan_serve.training.evaluation.extractor import Extractor, Features, extract
-from gan_serve.training.sources.arrays import NPZ_ERRORS
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.training.data.arrays import NPZ_ERRORS
+from gan_serve.training.evaluation.features import Extractor, Features, extract
 
 
 def cached_features(

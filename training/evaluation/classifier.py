@@ -1,7 +1,8 @@
 """A small classifier of real images, whose last features are what generated ones are compared by.
 
 Inception was trained on photographs and costs 6 GFLOP an image; this costs about a hundredth, is trained in minutes on
-the data that it is to judge, and needs no download. ``gan_serve.exports.extractor`` trains one and writes it as ONNX.
+the data that it is to judge, and needs no download. ``gan_serve.exports.feature_extractor`` trains one and writes it
+as ONNX.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_serve.images import UInt8Array
+from gan_serve.images.encoding import UInt8Array
 
 BATCH = 128
 PEAK_LEARNING_RATE = 4e-3

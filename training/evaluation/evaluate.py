@@ -16,10 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images import UInt8Array, encode_png
-from gan_serve.training.evaluation import formulas
+from gan_serve.images.encoding import UInt8Array, encode_png
+from gan_serve.training.data.image_set import ImageSet, Int64Array, examples
+from gan_serve.training.evaluation import metrics as formulas
 from gan_serve.training.evaluation.cache import cached_features
-from gan_serve.training.evaluation.extractor import (
+from gan_serve.training.evaluation.features import (
     INCEPTION,
     Extractor,
     Features,
@@ -28,8 +29,7 @@ from gan_serve.training.evaluation.extractor import (
     logits_of_classes,
 )
 from gan_serve.training.evaluation.neighbours import NeighbourTest, neighbour_test, pairs_picture
-from gan_serve.training.evaluation.pixels import SAMPLE, pixel_metrics, random_sample
-from gan_serve.training.sources.image_set import ImageSet, Int64Array, examples
+from gan_serve.training.evaluation.pixel_metrics import SAMPLE, pixel_metrics, random_sample
 
 IMAGES = 10_000
 FEWEST_IMAGES = 10

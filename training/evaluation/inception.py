@@ -19,9 +19,9 @@ import pooch  # type: ignore[import-untyped]
 import torch
 
 from gan_serve.errors import DataError, InvalidOption
-from gan_serve.images import UInt8Array
-from gan_serve.training.evaluation.extractor import Features, Floats
-from gan_serve.training.sources.named import TIMEOUT, data_home
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.training.data.named import TIMEOUT, data_home
+from gan_serve.training.evaluation.features import Features, Floats
 
 BATCH = 50
 

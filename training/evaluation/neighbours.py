@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images import UInt8Array, grid
+from gan_serve.images.encoding import UInt8Array, grid
 
 CHUNK = 2**18  # bytes of images compared at a time, so that they stay in the cache
 TRIED_FIRST = 16  # images with the lowest bounds: the nearest of them is nearly always the nearest of all

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gan_serve.checkpoint import TrainingData
+from gan_serve.checkpoint.config import TrainingData
 from gan_serve.errors import RunError
 from gan_serve.generator import Generator
-from gan_serve.images import UInt8Array
-from gan_serve.latents import latents_from_seeds
-from gan_serve.runtime import network_inputs
-from gan_serve.training.monitor import draw_images
-from gan_serve.training.sources.image_set import Int64Array
-from gan_serve.training.trained import load_trained
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.session import network_inputs
+from gan_serve.training.data.image_set import Int64Array
+from gan_serve.training.load_run import load_trained
+from gan_serve.training.monitoring.monitor import draw_images
 
 
 class CheckpointSampler:

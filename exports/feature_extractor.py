@@ -1,0 +1,371 @@
+"""Train a feature extractor on real images and write it as ONNX: ``python -m gan_serve.exports.feature_extractor``."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shlex
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import click
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gan_serve.atomic_files import check_new_directory, directory_atomically
+from gan_serve.errors import DataError, GanServeError, InvalidOption
+from gan_serve.exports.to_onnx import OPSET, quiet_export, strip_metadata
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.sampling.session import open_session
+from gan_serve.training.data.image_set import Int64Array
+from gan_serve.training.data.labels import read_attributes
+from gan_serve.training.data.load import ImageSet, load_images
+from gan_serve.training.data.splits import HOLDOUT
+from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input, train_classifier
+from gan_serve.training.evaluation.features import INFO_FILE, MODEL_FILE, ExtractorInfo, Floats
+
+LARGEST = 998_000  # bytes of weights, so that an ONNX file stays below 1 MB
+PIECE = 64  # images at a time
+CARD = """\
+# {name}
+
+Features of {resolution}x{resolution} {colour} images for the metrics of `gan-serve evaluate --features {name}`: the 128
+means over the pixels of the last layer of a small convolutional network that was trained to tell {what} of {data}.
+
+- In `extractor.onnx` ({size:.2f} MB): `img` uint8 [N, {resolution}, {resolution}, {channels}] -> `features` float32
+  [N, 128], `logits` float32 [N, {outputs}].
+- {what_accuracy} on {held_out}: **{accuracy:.2%}**.{calibrated}
+- Trained by `{command}`.
+- Data: {credit}; digest of the pixels `{digest}`. Licence: `{license}`.
+
+Figures with these features do not compare with published FID, which has Inception's.
+
+| {column} | {measure} |
+|---|---|
+{rows}
+"""
+CALIBRATED = (
+    " The temperature that its logits are divided by was fitted on these very images;"
+    " it is one number, and does not change which class is the likeliest, so not the accuracy either."
+)
+
+
+@click.command()
+@click.option("--data", required=True, help="Labelled images, as gan-serve train takes them.")
+@click.option("--attributes", help="file.npz with attrs [N, K] and attr_names: learn all of them instead of classes.")
+@click.option("--holdout", type=float, default=0.0, help="Share to measure accuracy on; else the data's test split.")
+@click.option("--epochs", type=int, default=12, show_default=True)
+@click.option("--flip", is_flag=True, help="Mirror half of the images.")
+@click.option("--license", help="SPDX name; that of the data where it is known, else `other`.")
+@click.option("--credit", help="Whose images they are, and on what terms, for the card.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory; its name is the name.")
+def main(
+    data: str,
+    attributes: str | None,
+    holdout: float,
+    epochs: int,
+    flip: bool,
+    license: str | None,
+    credit: str | None,
+    out: Path,
+) -> None:
+    """Train an extractor of features and write it with its accuracy on images that it was not trained on."""
+    name = out.absolute().name
+    command = _command(
+        data=data, attributes=attributes, holdout=holdout or None, epochs=epochs, license=license, credit=credit,
+        flip=flip, out=name,
+    )  # fmt: skip
+    try:
+        check_new_directory(out)  # before all the work
+        examples = read_examples(data, attributes=attributes, holdout=holdout)
+        network = train_extractor(examples, epochs=epochs, flip=flip)
+        info = describe(network, examples, name=name, command=command, license=license, credit=credit)
+        write_extractor(out, network, info)
+    except GanServeError as error:
+        raise click.ClickException(error.message + (f"\n{error.hint}" if error.hint else "")) from error
+    click.echo(f"{out}: {info.accuracy:.2%} on {info.held_out}, {len(network) / 1e6:.2f} MB")
+
+
+class Examples(NamedTuple):
+    """Images to train on and others to measure on, and what the network is to say of each.
+
+    seen, unseen: the two sets, of one size and colour.
+    names: of the K outputs, classes or attributes.
+    targets, truth: of seen and of unseen: int64 [N], the classes; or int64 [N, K] of zeros and ones, the attributes.
+    """
+
+    seen: ImageSet
+    unseen: ImageSet
+    names: tuple[str, ...]
+    targets: Int64Array
+    truth: Int64Array
+
+
+def read_examples(data: str | Path, *, attributes: str | Path | None = None, holdout: float = 0.0) -> Examples:
+    """Read what an extractor is trained and measured on.
+
+    Args:
+        data: see ``load_images``.
+        attributes: an npz, see ``read_attributes``; if None the network learns the classes of ``data``.
+        holdout: the share of the images to measure on; with 0 these are the test split.
+
+    Raises:
+        DataError: see ``load_images`` and ``read_attributes``; there are no labels, too few images to train on, none to
+            measure on, or these have other classes or all the same attributes.
+        InvalidOption: ``holdout`` is no share, or the data has no test split.
+    """
+    seen = load_images(data, holdout=holdout)
+    unseen = load_images(
+        data, split=HOLDOUT if holdout else "test", holdout=holdout,
+        resolution=seen.img_resolution, channels=seen.img_channels,
+    )  # fmt: skip
+    if len(seen) < BATCH:
+        raise DataError(f"{len(seen)} images of {seen.name} are too few to train on.", f"Give {BATCH} or more.")
+    if not len(unseen):
+        raise DataError(f"A share of {holdout} of {seen.name} holds out no image.", "Give a larger one.")
+    if unseen.digest == seen.digest:
+        raise InvalidOption(
+            f"{seen.name} has no test split of its own.", "Say which share to measure accuracy on: --holdout 0.1."
+        )
+    if attributes is not None:
+        names, targets = read_attributes(Path(attributes), seen.names)
+        _, truth = read_attributes(Path(attributes), unseen.names)
+        if (truth == truth[0]).all():
+            raise DataError(
+                f"The {len(unseen)} images to measure accuracy on do not differ in any attribute.",
+                "Hold out a larger share.",
+            )
+        return Examples(seen, unseen, names, targets, truth)
+    if seen.labels is None or unseen.labels is None:
+        raise DataError(f"{seen.name} has no labels.", "Give images in one folder for each class, or --attributes.")
+    if unseen.class_names != seen.class_names:
+        raise DataError(
+            f"The test split of {seen.name} has other classes than its training images.",
+            "Measure on a share of the training images instead: --holdout 0.1.",
+        )
+    return Examples(seen, unseen, seen.class_names, seen.labels, unseen.labels)
+
+
+def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False, quiet: bool = False) -> bytes:
+    """Train an extractor and return it as the content of an ONNX file, see ``to_onnx``.
+
+    Args:
+        examples: the network learns from ``seen``; of classes, one temperature is then fitted on ``unseen``.
+        epochs, flip: see ``train_classifier``.
+        quiet: no progress bar.
+
+    Raises:
+        InvalidOption: fewer than one epoch. DataError: so many outputs that the file would be larger than 1 MB.
+    """
+    if epochs < 1:
+        raise InvalidOption(f"There cannot be {epochs} epochs.", "Give 1 or more.")
+    seen, outputs = examples.seen, len(examples.names)
+    weights = Classifier(seen.img_resolution, seen.img_channels, outputs).parameters()
+    if (size := 4 * sum(weight.numel() for weight in weights)) > LARGEST:
+        raise DataError(
+            f"A network with {outputs} outputs has {size:,} bytes of weights; an extractor has at most {LARGEST:,}.",
+            "Give images of fewer classes, or fewer attributes.",
+        )
+    with tqdm(total=epochs, unit="epoch", disable=quiet) as bar:
+
+        def told(epoch: int, loss: float) -> None:
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.4f}")
+
+        model = train_classifier(
+            seen.images, examples.targets, outputs, epochs=epochs, flip=flip, progress=told,
+            bf16=bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+        )  # fmt: skip
+    if examples.targets.ndim == 1:
+        _calibrate(model, examples.unseen.images, examples.truth)
+    else:
+        _without_priors(model, examples.targets)
+    return to_onnx(model, seen.img_resolution, seen.img_channels)
+
+
+def describe(
+    network: bytes,
+    examples: Examples,
+    *,
+    name: str,
+    command: str,
+    license: str | None = None,
+    credit: str | None = None,
+) -> ExtractorInfo:
+    """What is told of an extractor; its accuracy is that of the ONNX file itself on ``examples.unseen``.
+
+    Args:
+        network: content of the ONNX file.
+        examples: what it was trained on.
+        name: of the extractor.
+        command: what it was made by.
+        license, credit: of the images; those that the data states if None.
+    """
+    seen, unseen = examples.seen, examples.unseen
+    accuracy, by_class = measure(logits_of(network, unseen.images), examples.truth, examples.names)
+    return ExtractorInfo(
+        name=name,
+        img_resolution=seen.img_resolution,
+        img_channels=seen.img_channels,
+        class_names=examples.names,
+        attributes=examples.truth.ndim == 2,
+        accuracy=accuracy,
+        accuracy_by_class=by_class,
+        held_out=f"{len(unseen):,} images of {unseen.name} that it did not see",
+        data=seen.name,
+        data_digest=seen.digest,
+        credit=credit or seen.credit,
+        license=license or seen.license,
+        command=command,
+        sha256=hashlib.sha256(network).hexdigest(),
+    )
+
+
+def write_extractor(out: Path, network: bytes, info: ExtractorInfo) -> None:
+    """Write the folder of an extractor, a new one: the network, what is told of it, and its card.
+
+    Raises:
+        CannotWrite: ``out`` exists and is not an empty directory, or the disk refuses.
+    """
+    with directory_atomically(out) as directory:
+        (directory / MODEL_FILE).write_bytes(network)
+        (directory / INFO_FILE).write_text(info.model_dump_json(indent=2) + "\n")
+        (directory / "README.md").write_text(card(info, len(network)))
+
+
+def _command(*, flip: bool, out: str, **options: object) -> str:
+    given = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in options.items() if value is not None)
+    return f"python -m gan_serve.exports.feature_extractor {given}{' --flip' if flip else ''} --out {shlex.quote(out)}"
+
+
+def _without_priors(model: Classifier, targets: Int64Array) -> None:
+    """Let an attribute that few images have be as likely as one that half of them have (Menon et al. 2021).
+
+    Trained on the shares of the data, the network doubts rare attributes; a generator may be asked for them every time.
+    """
+    share = torch.from_numpy(targets.mean(axis=0)).clamp(1e-3, 1 - 1e-3)
+    with torch.no_grad():
+        model.head.bias.sub_(torch.logit(share).to(model.head.bias.dtype))
+
+
+def _calibrate(model: Classifier, images: UInt8Array, truth: Int64Array) -> None:
+    """Divide the logits by the temperature that makes the network as sure as it is right (Guo et al. 2017).
+
+    It was trained with smoothed labels, and doubts. The temperature is fitted on the images whose accuracy is reported:
+    it is one number and does not change which class is the likeliest, so not the accuracy either.
+    """
+    with torch.no_grad():
+        pieces = [torch.tensor(images[start : start + PIECE]) for start in range(0, len(images), PIECE)]  # writable
+        logits = torch.cat([model(as_input(piece.permute(0, 3, 1, 2)))[1] for piece in pieces])
+        found = temperature(logits.numpy(), truth)
+        model.head.weight.div_(found)
+        model.head.bias.div_(found)
+
+
+def temperature(logits: Floats, truth: Int64Array) -> float:
+    """What logits [N, K] must be divided by for the lowest cross-entropy with the classes int64 [N]."""
+    candidates = np.geomspace(0.1, 10, 401)
+    wanted = torch.tensor(truth)
+    losses = [F.cross_entropy(torch.from_numpy(logits / candidate), wanted).item() for candidate in candidates]
+    return float(candidates[int(np.argmin(losses))])
+
+
+def logits_of(network: bytes, images: UInt8Array) -> Floats:
+    """The logits float32 [N, K] that the content of an ONNX file gives for images uint8 [N, R, R, C]."""
+    session, _ = open_session(network, "cpu")
+    pieces = (images[start : start + PIECE] for start in range(0, len(images), PIECE))
+    return np.concatenate([session.run(["logits"], {"img": np.ascontiguousarray(piece)})[0] for piece in pieces])
+
+
+def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[float, dict[str, float]]:
+    """How accurate logits are, in all and by name.
+
+    Args:
+        logits: float32 [N, K].
+        truth: int64 [N], the class of each image; or int64 [N, K] of zeros and ones, its attributes.
+        names: of the K classes or attributes.
+
+    Returns:
+        Of classes, the share of the images that is right, and the share of each class that is found. Of attributes, the
+        mean of their balanced accuracies, and each of these. A class or an attribute that no image has is left out, and
+        an attribute that all have.
+    """
+    if truth.ndim == 1:
+        right = logits.argmax(1) == truth
+        return float(right.mean()), {
+            name: round(float(right[truth == k].mean()), 4) for k, name in enumerate(names) if (truth == k).any()
+        }
+    right, has = (logits > 0) == truth, truth == 1
+    balanced = {
+        name: round(float((right[has[:, k], k].mean() + right[~has[:, k], k].mean()) / 2), 4)
+        for k, name in enumerate(names)
+        if 0 < has[:, k].sum() < len(has)
+    }
+    return float(np.mean(list(balanced.values()))), balanced
+
+
+class _FromPixels(nn.Module):
+    """What the ONNX file computes: pixels in, float32 features and logits out."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, img: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.model(as_input(img.permute(0, 3, 1, 2)))
+        return features, logits
+
+
+def to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
+    """Export a classifier in eval mode as the content of an ONNX file.
+
+    In: ``img`` uint8 [N, resolution, resolution, channels]. Out: ``features`` float32 [N, 128], ``logits`` float32
+    [N, K]. The same weights give the same bytes.
+    """
+    example = torch.zeros(2, resolution, resolution, channels, dtype=torch.uint8)
+    model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network = _FromPixels(model).eval()
+    with quiet_export():
+        program = torch.onnx.export(
+            network, (example,), dynamo=True, external_data=False, opset_version=OPSET, verbose=False,
+            input_names=["img"], output_names=["features", "logits"], dynamic_shapes=({0: torch.export.Dim("N")},),
+        )  # fmt: skip
+    proto = cast("torch.onnx.ONNXProgram", program).model_proto
+    strip_metadata(proto)
+    written = io.BytesIO()
+    onnx.save_model(proto, written)
+    return written.getvalue()
+
+
+def card(info: ExtractorInfo, size: int) -> str:
+    """The model card, README.md of an extractor whose ONNX file has ``size`` bytes."""
+    rows = "\n".join(f"| {name} | {value:.1%} |" for name, value in info.accuracy_by_class.items())
+    return CARD.format(
+        name=info.name,
+        resolution=info.img_resolution,
+        colour="gray" if info.img_channels == 1 else "RGB",
+        channels=info.img_channels,
+        what=f"the {len(info.class_names)} {'attributes' if info.attributes else 'classes'}",
+        outputs=len(info.class_names),
+        data=info.data,
+        size=size / 1e6,
+        held_out=info.held_out,
+        what_accuracy="Balanced accuracy, the mean of the attributes," if info.attributes else "Accuracy",
+        accuracy=info.accuracy,
+        calibrated="" if info.attributes else CALIBRATED,
+        command=info.command,
+        credit=info.credit,
+        digest=info.data_digest,
+        license=info.license,
+        column="attribute" if info.attributes else "class",
+        measure="balanced accuracy" if info.attributes else "share found",
+        rows=rows,
+    )
+
+
+if __name__ == "__main__":
+    main()

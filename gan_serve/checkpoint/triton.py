@@ -1,0 +1,119 @@
+"""A checkpoint as a model of NVIDIA Triton Inference Server: config.pbtxt and the network, for its ONNX Runtime.
+
+The tensors are those of the network (see ``gan_serve.checkpoint.config``), a batch of up to
+``max_batch_size`` images at a time:
+z float32 [N, z_dim]; c int64 [N, 1] where the model is conditional; psi float32 [N, 1] where its truncation space is w;
+img uint8 [N, H, W, C]. Seeds, labels by name, truncation in z and receipts are ``gan_serve``'s and not Triton's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from gan_serve.atomic_files import directory_atomically
+from gan_serve.checkpoint.config import PRECISION_FILES, read_verified
+from gan_serve.errors import InvalidOption
+from gan_serve.generator import Generator
+from gan_serve.sampling.request import Planner
+
+VERSION = "1"
+MAX_BATCH_SIZE = 64
+_NAME = re.compile(r"[\w-][\w.-]*", re.ASCII)  # also a part of Triton's addresses
+
+
+def export_triton(
+    model: str | Path,
+    repository: str | Path,
+    *,
+    name: str | None = None,
+    precision: str = "fp32",
+    max_batch_size: int = MAX_BATCH_SIZE,
+    instances: int = 1,
+) -> Path:
+    """Write a checkpoint into a Triton model repository, as the new folder ``name``, whole or not at all.
+
+    Args:
+        model, precision: as for ``Generator.from_pretrained``; it draws its golden sample before anything is written.
+        repository: a folder for models, which may hold others.
+        name: the model's name in Triton; the checkpoint's if None.
+        max_batch_size: images at a time, of one request or of several that Triton puts together; 1 or more.
+        instances: copies of the model that draw side by side, on each GPU where there are some; 1 or more.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        CannotWrite: the repository has such a model already, or the disk refuses. InvalidOption: a name that Triton
+        cannot have, or a number below 1. Those of ``Generator.from_pretrained``.
+    """
+    for option, value in {"max_batch_size": max_batch_size, "instances": instances}.items():
+        if not 1 <= value < 2**31:
+            raise InvalidOption(f"{option} must be at least 1, not {value}.", "For example 64 images, and 1 instance.")
+    generator = Generator.from_pretrained(model, precision=precision)
+    name = generator.name if name is None else name
+    if not _NAME.fullmatch(name):
+        raise InvalidOption(
+            f"A model of Triton cannot be called {name!r}.", "Give a name of letters, digits, dots and hyphens."
+        )
+    network = read_verified(generator.directory, generator.config, PRECISION_FILES[generator.precision])
+    with directory_atomically(Path(repository) / name) as directory:
+        (directory / "config.pbtxt").write_text(triton_config(generator, name, max_batch_size, instances))
+        (directory / VERSION).mkdir()
+        (directory / VERSION / "model.onnx").write_bytes(network)
+    return Path(repository) / name
+
+
+def triton_config(checkpoint: Planner, name: str, max_batch_size: int, instances: int) -> str:
+    """The text of config.pbtxt, which follows Triton's model_config.proto.
+
+    Triton admits no tensor without a dimension behind that of the batch, so that c and psi are [N, 1] outside and
+    ``reshape`` makes them the network's [N].
+    """
+    side, channels = checkpoint.img_resolution, checkpoint.img_channels
+    inputs = [_tensor("z", "TYPE_FP32", [checkpoint.z_dim])]
+    if checkpoint.c_dim:
+        inputs.append(_tensor("c", "TYPE_INT64", [1], scalar=True))
+    if checkpoint.config.truncation_space == "w":
+        inputs.append(_tensor("psi", "TYPE_FP32", [1], scalar=True))
+    # What the server does not use, it passes on to clients that ask for the model's configuration.
+    facts = {
+        "gan_serve_model": checkpoint.name,
+        "gan_serve_digest": checkpoint.digest,
+        "precision": checkpoint.precision,
+        "license": checkpoint.config.license,
+        "class_names": json.dumps(checkpoint.class_names),
+    }
+    parameters = {"intra_op_thread_count": "1", **facts}  # several instances beat several threads
+    return "\n".join(
+        [
+            f"name: {_quote(name)}",
+            'backend: "onnxruntime"',
+            f"max_batch_size: {max_batch_size}",
+            f"input [{', '.join(inputs)}]",
+            f"output [{_tensor('img', 'TYPE_UINT8', [side, side, channels])}]",
+            "dynamic_batching {}",  # what waits is drawn together; nothing waits for more to come
+            f"instance_group [{{ count: {instances} }}]",  # on the GPUs where there are some, else on the CPU
+            # TF32 has 10 bits, too few for fp32's bound.
+            'optimization { execution_accelerators { gpu_execution_accelerator [{ name: "cuda"'
+            ' parameters { key: "use_tf32" value: "0" } }] } }',
+            *(
+                f"parameters {{ key: {_quote(key)} value {{ string_value: {_quote(value)} }} }}"
+                for key, value in parameters.items()
+            ),
+            "",
+        ]
+    )
+
+
+def _tensor(name: str, data_type: str, dims: list[int], *, scalar: bool = False) -> str:
+    reshape = " reshape { shape: [] }" if scalar else ""
+    return f"{{ name: {_quote(name)} data_type: {data_type} dims: {dims}{reshape} }}"
+
+
+def _quote(text: str) -> str:
+    """A string of protobuf's text format; a byte that is not plain ASCII as an octal number."""
+    escaped = {ord('"'): '\\"', ord("\\"): "\\\\"}
+    parts = (escaped.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in text.encode())
+    return f'"{"".join(parts)}"'

@@ -1,0 +1,1 @@
+"""Encode images, write receipts into them, and verify them."""

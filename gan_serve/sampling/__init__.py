@@ -1,0 +1,1 @@
+"""Seeds, latents, requests, results and the ONNX Runtime session that samples them."""

@@ -1,0 +1,222 @@
+"""ONNX Runtime sessions: the device that was asked for or an error, one thread, batches in pieces, the golden sample.
+
+A session uses one thread: spinning threads on shared cores halve the speed, and several workers beat several threads.
+The pixels of an image do not depend on the batch that it was in; on a GPU they may round by a grey level.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gan_serve.checkpoint.config import CheckpointConfig, Precision, TruncationSpace, precisions
+from gan_serve.checkpoint.self_contained import check_self_contained
+from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
+from gan_serve.images.encoding import UInt8Array, psnr
+from gan_serve.sampling.latents import FloatArray, latents_from_seeds, truncate
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Since 1.31 ONNX Runtime tells Microsoft what it runs, unless this is set before it is imported. We use no network.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+DEVICES = ("auto", "cpu", "cuda")
+AUTO = "auto"  # the fastest precision that a checkpoint has for the device
+FASTEST: dict[str, tuple[Precision, ...]] = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
+PIECE = {"cpu": 16, "cuda": 256}  # images at a time; what does not fit a CPU's cache is up to a fifth slower
+MAX_THREADS = 256
+GREY_LEVELS = 1  # how far another CPU or a GPU may round in fp32
+DECIBELS = 40.0  # PSNR that another CPU or a GPU keeps in int8 and fp16, where rounding differs by whole steps
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class Session:
+    """A generator that is loaded and has drawn its golden sample."""
+
+    def __init__(
+        self,
+        model: bytes,
+        config: CheckpointConfig,
+        *,
+        precision: Precision = "fp32",
+        device: str = "auto",
+        threads: int = 1,
+    ) -> None:
+        """Load ``model``, the content of the file for ``precision``.
+
+        Raises:
+            InvalidCheckpoint: ONNX Runtime cannot read it, or it is not the network that the config describes.
+            DeviceUnavailable: ``device="cuda"`` and no CUDA.
+            GoldenSampleMismatch: it draws another image than the one it was published with.
+        """
+        self.config = config
+        self.precision = precision
+        self._session, self.device = open_session(model, device, threads)
+        self._check_signature()
+        self._check_golden_sample()
+
+    def run(self, latents: FloatArray, labels: Int64Array | None = None, truncation: float = 1.0) -> UInt8Array:
+        """Draw images.
+
+        Args:
+            latents: float32 [N, z_dim], not truncated.
+            labels: int64 [N], from 0 to c_dim-1, where the model is conditional.
+            truncation: from 0 to 1, in the space of the checkpoint's ``truncation_space``.
+
+        Returns:
+            uint8 [N, H, W, C].
+        """
+        return self.run_inputs(network_inputs(latents, labels, truncation, self.config.truncation_space))
+
+    def run_inputs(self, inputs: Mapping[str, Any]) -> UInt8Array:
+        """Draw what ``network_inputs`` made, perhaps of several requests: arrays [N, ...] -> uint8 [N, H, W, C]."""
+        return draw(self._session, inputs, batch=PIECE[self.device])
+
+    def _check_signature(self) -> None:
+        inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
+        outputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
+        config, side = self.config, self.config.img_resolution
+        expected_inputs: dict[str, tuple[str, list[int]]] = {"z": ("tensor(float)", [config.z_dim])}
+        if config.c_dim:
+            expected_inputs["c"] = ("tensor(int64)", [])
+        if config.truncation_space == "w":
+            expected_inputs["psi"] = ("tensor(float)", [])
+        expected_outputs = {"img": ("tensor(uint8)", [side, side, config.img_channels])}
+        if inputs != expected_inputs or outputs != expected_outputs:
+            raise InvalidCheckpoint(
+                f"The network of {config.name} takes {inputs} and gives {outputs}; its config describes another.",
+                "Export the checkpoint again.",
+            )
+
+    def _check_golden_sample(self) -> None:
+        golden = self.config.golden_sample
+        labels = None if golden.label is None else np.array([golden.label])
+        drawn = self.run(latents_from_seeds([golden.seed], self.config.z_dim), labels)
+        if error := beyond_rounding(drawn, golden.pixels(self.precision)[None], self.precision):
+            raise GoldenSampleMismatch(
+                f"{self.config.name} does not draw its golden sample in {self.precision}: {error}.",
+                "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
+            )
+
+
+def beyond_rounding(drawn: UInt8Array, expected: UInt8Array, precision: str) -> str:
+    """What makes two drawings of images, uint8 [N, H, W, C], differ more than by rounding; empty where nothing does."""
+    difference = int(np.abs(drawn.astype(np.int16) - expected).max())
+    if precision == "fp32":
+        told = f"a pixel is off by {difference} grey levels (at most {GREY_LEVELS} may come from rounding)"
+        return told if difference > GREY_LEVELS else ""
+    decibels = float(psnr(drawn, expected).min())
+    told = f"the PSNR is {decibels:.1f} dB (at least {DECIBELS:.0f} remain after rounding)"
+    return told if decibels < DECIBELS else ""
+
+
+def choose_precision(config: CheckpointConfig, precision: str, device: str) -> Precision:
+    """The precision that is meant: one that the checkpoint has a file for, or ``auto``, the fastest for the device.
+
+    Raises:
+        InvalidOption: the checkpoint does not have it; those that it has are listed.
+    """
+    check_device(device)
+    there = precisions(config)
+    wanted = FASTEST["cuda" if wants_cuda(device) else "cpu"] if precision == AUTO else [precision]
+    for choice in wanted:
+        if choice in there:
+            return choice
+    raise InvalidOption.unknown("precision", precision, [*there, AUTO])
+
+
+def network_inputs(
+    latents: FloatArray, labels: Int64Array | None, truncation: float, space: TruncationSpace
+) -> dict[str, Any]:
+    """What a network is fed: ``z`` float32 [N, z_dim], ``c`` int64 [N] where there are labels, ``psi`` float32 [N].
+
+    A network with a space w truncates there by itself, towards its mean w, by psi; in any other z is truncated.
+    """
+    in_w = space == "w"
+    inputs: dict[str, Any] = {"z": latents if in_w else truncate(latents, truncation)}
+    if labels is not None:
+        inputs["c"] = labels
+    if in_w:
+        inputs["psi"] = np.full(len(latents), truncation, np.float32)
+    return inputs
+
+
+def draw(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], *, batch: int = PIECE["cpu"]) -> UInt8Array:
+    """Run a session over N images, at most ``batch`` at a time: arrays [N, ...] by input -> uint8 [N, H, W, C]."""
+    pieces = [
+        session.run(["img"], {name: values[start : start + batch] for name, values in inputs.items()})[0]
+        for start in range(0, len(inputs["z"]), batch)
+    ]
+    return np.concatenate(pieces)
+
+
+def check_device(device: str) -> None:
+    """Raise ``InvalidOption`` where ``device`` is none of ``DEVICES``."""
+    if device not in DEVICES:
+        raise InvalidOption.unknown("device", device, DEVICES)
+
+
+def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxruntime.InferenceSession, str]:
+    """Open an ONNX file's content on a device, and say which one it is; see ``Session`` for the errors."""
+    import onnxruntime  # a third of a second: only when a model is loaded
+
+    check_self_contained(model)
+    check_device(device)
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise InvalidOption(f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}.", "1 is best.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised below, once and in words
+
+    def open_on(provider: str | tuple[str, dict[str, str]]) -> onnxruntime.InferenceSession:
+        try:
+            return onnxruntime.InferenceSession(model, options, providers=[provider])
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            raise InvalidCheckpoint(
+                f"ONNX Runtime cannot load the network: {str(error).splitlines()[0]}", "Fetch the checkpoint again."
+            ) from error
+
+    if wants_cuda(device):
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            onnxruntime.set_default_logger_severity(4)
+            if (
+                importlib.util.find_spec("nvidia") is not None
+            ):  # the extra [cuda]: its libraries lie where no loader looks
+                onnxruntime.preload_dlls()
+            session = open_on(
+                ("CUDAExecutionProvider", {"use_tf32": "0"})
+            )  # TF32 has 10 bits, too few for fp32's bound
+            onnxruntime.set_default_logger_severity(2)  # ONNX Runtime's default
+            # The list above names CUDA on machines without it; only the session tells the truth.
+            if session.get_providers()[0] == "CUDAExecutionProvider":
+                return session, "cuda"
+        if device == "cuda":
+            raise DeviceUnavailable(
+                "ONNX Runtime cannot use CUDA here.",
+                'It needs an NVIDIA driver and: pip install "gan-serve[cuda]". Or take device="cpu".',
+            )
+    return open_on("CPUExecutionProvider"), "cpu"
+
+
+def wants_cuda(device: str) -> bool:
+    """Whether CUDA is to be tried: it is asked for, or there is a driver."""
+    return device == "cuda" or (device == "auto" and _has_cuda_driver())
+
+
+def _has_cuda_driver() -> bool:
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            continue
+        return True
+    return False

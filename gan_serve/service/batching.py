@@ -1,0 +1,247 @@
+"""Requests meet here: what waits for one model is drawn in one batch, by a few threads, inside this process.
+
+A drawing thread that is free takes a share of what waits, so that a batch grows with the load and nobody waits for one
+to fill. A request gives at most a piece of itself and goes to the end of the queue: a large one cannot hold up small
+ones. (Measured beside BentoML's own batching in benchmarks/serving.md.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from gan_serve.errors import TooManyRequests
+from gan_serve.generator import Generator
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.sampling.request import Plan
+from gan_serve.sampling.result import Samples
+from gan_serve.sampling.session import PIECE
+from gan_serve.service import metrics
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+ENCODED_AT_ONCE = 16  # images that a drawing thread encodes itself; more would keep the others waiting
+
+
+class Job:
+    """The images of one request on their way: waiting, being drawn, drawn."""
+
+    def __init__(self, generator: Generator, plan: Plan, encode: Callable[[Samples], object], format: str) -> None:
+        self.generator = generator
+        self.plan = plan
+        self.encode = encode
+        self.format = format
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.submitted = time.perf_counter()
+        self.started = 0  # images that drawing threads have taken
+        self.to_draw = len(plan)  # images that are not drawn yet
+        self.pixels: UInt8Array | None = None
+        self.failed = False  # known before the event loop knows it: the rest is not drawn
+
+
+class Piece(NamedTuple):
+    """Some images of a job, drawn in one batch with pieces of others."""
+
+    job: Job
+    start: int
+    stop: int
+
+    @property
+    def plan(self) -> Plan:
+        """What is to be drawn of the job."""
+        whole = self.job.plan
+        return whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
+
+
+class Engine:
+    """The queue of a process and the threads that draw from it."""
+
+    def __init__(self, *, threads: int, max_queue: int, max_queued_images: int) -> None:
+        self.threads = threads
+        self.max_queue = max_queue
+        self.max_queued_images = max_queued_images
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._requests = 0  # waiting or being drawn
+        self._images = 0
+        self._untaken = 0  # images that no thread has taken
+        self._closed = False
+        self._encoders = ThreadPoolExecutor(max(1, threads // 2), "encode")  # starts a thread when it has work
+        self._drawing = [
+            threading.Thread(target=self._work, name=f"draw-{number}", daemon=True) for number in range(threads)
+        ]
+
+    def submit(
+        self,
+        generator: Generator,
+        plan: Plan,
+        encode: Callable[[Samples], Result],
+        *,
+        format: str,
+        admitted: bool = False,
+    ) -> asyncio.Future[Result]:
+        """Have what is planned drawn, together with whatever else waits for the same model, and encoded in a thread.
+
+        A future that is cancelled (a timeout, a client that is gone) leaves the queue.
+
+        Raises:
+            TooManyRequests: the queue has no room, and this was not ``admitted`` before, as a part of a stream.
+        """
+        if not admitted:
+            self._admit(len(plan))
+        if not self._drawing[0].is_alive():  # not before: BentoML imports the service also where it does not serve
+            for thread in self._drawing:
+                thread.start()
+        job = Job(generator, plan, encode, format)
+        job.future.add_done_callback(lambda _: self._count(-1, -len(plan)))
+        self._count(1, len(plan))
+        with self._changed:
+            self._jobs.append(job)
+            self._untaken += len(plan)
+            self._changed.notify()
+        return job.future
+
+    def _admit(self, images: int) -> None:
+        """What alone exceeds the bound of images may come when nothing waits."""
+        if self._requests >= self.max_queue or (self._images and self._images + images > self.max_queued_images):
+            raise TooManyRequests("The server is busy with as many requests as it keeps waiting.", "Try again soon.")
+
+    def _count(self, requests: int, images: int) -> None:
+        self._requests += requests
+        self._images += images
+        metrics.queued_requests.inc(requests)
+
+    def close(self) -> None:
+        """End the threads; what still waits is not drawn."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._encoders.shutdown(wait=False)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (batch := self._take()):
+                    if self._closed:
+                        return
+                    self._changed.wait()
+            try:
+                self._draw(batch)
+            except Exception as error:  # a thread that ended would never be replaced
+                logger.exception("A drawing thread met an error.")
+                _settle([(piece.job, None, error) for piece in batch])
+
+    def _take(self) -> list[Piece]:
+        """A fair share of what waits for the model whose turn it is: pieces, at most ``PIECE`` images together."""
+        batch: list[Piece] = []
+        others: list[Job] = []  # of other models: they keep their place
+        unfinished: list[Job] = []  # they gave a piece, and go to the end
+        room = 1
+        while self._jobs and room:
+            job = self._jobs.popleft()
+            left = len(job.plan) - job.started
+            if job.failed or job.future.done():
+                self._untaken -= left
+            elif batch and job.generator is not batch[0].job.generator:
+                others.append(job)
+            else:
+                if not batch:
+                    room = min(PIECE[job.generator.device], math.ceil(self._untaken / self.threads))
+                taken = min(room, left)
+                batch.append(Piece(job, job.started, job.started + taken))
+                job.started += taken
+                self._untaken -= taken
+                room -= taken
+                if taken < left:
+                    unfinished.append(job)
+        self._jobs.extendleft(reversed(others))
+        self._jobs.extend(unfinished)
+        if self._jobs:
+            self._changed.notify()
+        return batch
+
+    def _draw(self, batch: list[Piece]) -> None:
+        generator = batch[0].job.generator
+        started = time.perf_counter()
+        for piece in batch:
+            if piece.start == 0:
+                metrics.queue_seconds.observe(started - piece.job.submitted)
+        try:
+            pixels = generator.draw(*(piece.plan for piece in batch))
+        except Exception as error:
+            if len(batch) > 1:  # each alone, so that nobody fails by another's fault
+                for piece in batch:
+                    self._draw([piece])
+                return
+            logger.exception("A batch could not be drawn.")
+            _settle([(batch[0].job, None, error)])
+            return
+        metrics.inference_seconds.labels(generator.name).observe(time.perf_counter() - started)
+        metrics.batch_images.labels(generator.name).observe(len(pixels))
+        offset = 0
+        for piece in batch:
+            count = piece.stop - piece.start
+            self._keep(piece, pixels[offset : offset + count])
+            offset += count
+
+    def _keep(self, piece: Piece, pixels: UInt8Array) -> None:
+        job = piece.job
+        with self._changed:  # two threads may draw pieces of one job
+            if len(pixels) == len(job.plan):
+                job.pixels = pixels
+            else:
+                if job.pixels is None:
+                    job.pixels = np.empty((len(job.plan), *pixels.shape[1:]), np.uint8)
+                job.pixels[piece.start : piece.stop] = pixels
+            job.to_draw -= len(pixels)
+            if job.to_draw:
+                return
+        if len(job.plan) <= ENCODED_AT_ONCE:
+            _encode(job)
+        else:
+            self._encoders.submit(_encode, job)
+
+
+def _encode(job: Job) -> None:
+    if job.failed or job.future.done():
+        return
+    started = time.perf_counter()
+    try:
+        assert job.pixels is not None
+        result = job.encode(job.plan.finish(job.pixels))
+    except Exception as error:
+        _settle([(job, None, error)])
+        return
+    metrics.encoding_seconds.labels(job.format).observe(time.perf_counter() - started)
+    metrics.images.labels(job.generator.name, job.format).inc(len(job.plan))
+    _settle([(job, result, None)])
+
+
+def _settle(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
+    """Hand results to the event loop that waits for them."""
+    for job, _, error in outcomes:
+        job.failed = error is not None
+    loop = outcomes[0][0].loop
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_wake, outcomes)
+
+
+def _wake(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
+    for job, result, error in outcomes:
+        if job.future.done():
+            continue
+        if error is not None:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)

@@ -1,0 +1,40 @@
+"""The whole data set on the device as uint8, cut into batches there: no loader processes, no copies in a step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gan_serve.training.data.load import ImageSet
+from gan_serve.training.distributed import Processes
+from gan_serve.training.snapshots import DataOrder
+
+
+class Batch(NamedTuple):
+    """Real images float32 [N, C, H, W] in [-1, 1], and their labels int64 [N] where the run is conditional."""
+
+    images: Tensor
+    c: Tensor | None
+
+
+class Loader:
+    """Batches of ``data`` in the order that follows from the seed (see ``DataOrder``)."""
+
+    def __init__(
+        self, data: ImageSet, *, seed: int, labels: bool, device: torch.device, processes: Processes | None = None
+    ) -> None:
+        self._images = torch.tensor(data.images).permute(0, 3, 1, 2).contiguous().to(device)
+        self._labels = torch.tensor(data.labels).to(device) if labels else None
+        self._order = DataOrder(len(data), seed, device)
+        self._processes = processes or Processes()
+
+    def batch(self, shown: int, size: int) -> Batch:
+        """This process' part of the ``size`` images that follow when ``shown`` images were shown so far."""
+        rank, world, _ = self._processes
+        part = size // world
+        indices = self._order.batch(shown + rank * part, part)
+        images = self._images[indices].float() / 127.5 - 1
+        images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, None if self._labels is None else self._labels[indices])

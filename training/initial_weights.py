@@ -1,0 +1,166 @@
+"""Start a run from the weights of a checkpoint, to train them on with other images (``--init-from``)."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig, read_config, read_verified
+from gan_serve.errors import InvalidCheckpoint, InvalidOption
+from gan_serve.hub.resolve import BUNDLED, how_to_clone, resolve
+from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
+from gan_serve.training.networks import find_family
+from gan_serve.training.recipes import recipes
+from gan_serve.training.snapshots import all_finite
+
+SETTINGS = {"img_resolution": "resolution", "img_channels": "channels"}  # arguments that are set by another name
+LABELS_JOIN_LATENTS = ("mlp", "dcgan", "dcgan28")  # families whose first layer can be given columns for labels
+EVERYWHERE = ("z_dim", "resolution", "channels", "width", "conditional")  # settings that every family has
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """The averaged generator of a checkpoint.
+
+    name: of the checkpoint. digest: ``sha256:...`` of its weights file. class_names: its classes, in their order.
+    """
+
+    name: str
+    digest: str
+    class_names: tuple[str, ...]
+    weights: dict[str, Tensor]
+
+    def load_into(self, *generators: nn.Module) -> None:
+        """Give each generator these weights.
+
+        Raises:
+            InvalidCheckpoint: they are not those of the network that the checkpoint describes.
+        """
+        if not all_finite(self.weights):
+            raise InvalidCheckpoint(
+                f"The weights of {self.name} are not all finite numbers.", "Take another checkpoint."
+            )
+        for generator in generators:
+            try:
+                generator.load_state_dict(self._with_columns_for_labels(generator))
+            except RuntimeError as error:
+                raise InvalidCheckpoint(
+                    f"The weights of {self.name} are not those of the network that its config describes.",
+                    "Export the checkpoint again.",
+                ) from error
+
+    def _with_columns_for_labels(self, generator: nn.Module) -> dict[str, Tensor]:
+        """These weights; of an unconditional network for a conditional one, its first layer has zeros for the labels.
+
+        So the run begins with the checkpoint's images, whatever the label.
+        """
+        z_dim, c_dim = int(generator.z_dim), int(generator.c_dim)  # type: ignore[arg-type]
+        if self.class_names or not c_dim:
+            return self.weights
+        wider = {
+            name: value.shape[1]
+            for name, value in generator.state_dict().items()
+            if value.ndim == 2 and value.shape[1] == z_dim + c_dim
+        }
+        return {
+            name: nn.functional.pad(value, (0, wider[name] - value.shape[1]))
+            if name in wider and value.ndim == 2 and value.shape[1] == z_dim
+            else value
+            for name, value in self.weights.items()
+        }
+
+
+def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names: tuple[str, ...]) -> InitialWeights:
+    """Read the weights that ``config.init_from`` names, checked against their digest.
+
+    Args:
+        config: of the run; ``init_from`` is set.
+        img_channels: of the images. class_names: of the run; empty unless it is conditional.
+
+    Raises:
+        InvalidOption: the run's generator is another network; the error names the settings that would make it fit.
+        UnknownModel, HubError, InvalidCheckpoint, DigestMismatch, FormatTooNew: there is no such checkpoint, or it
+        cannot be used.
+    """
+    model = config.init_from or ""
+    directory = resolve(model, files=lambda _: [WEIGHTS_FILE])
+    checkpoint = read_config(directory)
+    _check_has_weights(directory, checkpoint)
+    _check_fits(checkpoint, config, img_channels, len(class_names))
+    content = read_verified(directory, checkpoint, WEIGHTS_FILE)
+    try:
+        weights = load(content)
+    except SafetensorError as error:
+        raise InvalidCheckpoint(f"{directory / WEIGHTS_FILE} holds no weights: {error}.", "Export it again.") from error
+    digest = f"sha256:{checkpoint.files[WEIGHTS_FILE].sha256}"
+    return InitialWeights(checkpoint.name, digest, checkpoint.class_names, weights)
+
+
+def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    """What to tell where classes have other names than in the checkpoint; empty where they are the same.
+
+    >>> compare_classes(("cat", "dog"), ("cat", "horse")).split(": ")[1]
+    "class 1 was 'dog' and is 'horse' now. Each goes on from the one in its place."
+    """
+    pairs = enumerate(zip(before, now, strict=True) if before else ())  # without classes before, all are new
+    changes = [f"class {place} was {old!r} and is {new!r} now" for place, (old, new) in pairs if old != new]
+    more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
+    told = f"Classes have other names than in the checkpoint: {'; '.join(changes[:3])}{more}."
+    return f"{told} Each goes on from the one in its place." if changes else ""
+
+
+def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
+    if os.path.lexists(directory / WEIGHTS_FILE):
+        return
+    name, bundled = checkpoint.name, directory.parent == BUNDLED
+    raise InvalidCheckpoint(
+        f"{name} has no {WEIGHTS_FILE} {'in the package' if bundled else f'in {directory}'}: "
+        "these are the weights that a run starts from.",
+        f"{how_to_clone(name)}."
+        if bundled
+        else "Give the directory of a checkpoint that has it; one that was copied from the package has none.",
+    )
+
+
+def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels: int, c_dim: int) -> None:
+    family = checkpoint.architecture.family
+    known = inspect.signature(find_family(family).generator).parameters
+    unknown = checkpoint.architecture.arguments.keys() - known
+    if unknown:
+        raise InvalidCheckpoint(
+            f"The network of {checkpoint.name} has {', '.join(sorted(unknown))}, which this gan-serve does not know.",
+            f"Install gan-serve {checkpoint.gan_serve_version}, which wrote it.",
+        )
+    # Checkpoints leave out what is the network's own choice, and older ones what networks had no choice of.
+    defaults = {name: parameter.default for name, parameter in known.items()}
+    theirs = defaults | checkpoint.architecture.arguments
+    ours = defaults | generator_arguments(
+        config.model_copy(update={"family": family}), img_channels=img_channels, c_dim=c_dim
+    )
+    pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in known if name != "c_dim"]
+    learns_labels = not checkpoint.c_dim and config.family in LABELS_JOIN_LATENTS
+    if not learns_labels:
+        pairs.append(("conditional", checkpoint.c_dim > 0, c_dim > 0))
+    if family != config.family:
+        pairs = [pair for pair in pairs if pair[0] in EVERYWHERE]  # the rest comes with another recipe
+    pairs = [pair for pair in pairs if pair[1] != pair[2]]
+    problems = [f"its {setting} is {as_typed(their)}, the run's {as_typed(our)}" for setting, their, our in pairs]
+    hints = [f"add {' '.join(f'--set {setting}={as_typed(their)}' for setting, their, _ in pairs)}"] if pairs else []
+    if family != config.family:
+        problems.insert(0, f"its family of networks is {family}, the run's {config.family}")
+        names = sorted(recipe.name for recipe in recipes().values() if recipe.config["family"] == family)
+        hints.insert(0, f"take the recipe {' or '.join(names)}")
+    if checkpoint.c_dim and c_dim and checkpoint.c_dim != c_dim:
+        problems.append(f"it has {checkpoint.c_dim} classes, the images {c_dim}")
+        hints.append(f"give images of {checkpoint.c_dim} classes")
+    if problems:
+        hint = ", ".join(hints)
+        raise InvalidOption(
+            f"{checkpoint.name} does not fit the run: {'; '.join(problems)}.", f"{hint[0].upper()}{hint[1:]}."
+        )

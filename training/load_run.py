@@ -1,0 +1,82 @@
+"""The averaged generator of a run, from one of its snapshots."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from gan_serve.errors import RunError
+from gan_serve.training.config import TrainConfig, generator_arguments, read_config
+from gan_serve.training.monitoring.monitor import best_kimg
+from gan_serve.training.networks import build_generator
+from gan_serve.training.run_info import RunInfo, read_run_info
+from gan_serve.training.snapshots import all_finite, load_snapshot, snapshot_path, snapshots
+
+
+class Trained(NamedTuple):
+    """A generator in eval mode, and what is known of its run.
+
+    arguments: what built it. shown: images that the discriminator saw. seconds: that it took.
+    """
+
+    generator: nn.Module
+    config: TrainConfig
+    info: RunInfo
+    arguments: dict[str, Any]
+    shown: int
+    seconds: float
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes that the generator was told; empty where it was told none."""
+        return self.info.data.class_names if self.config.conditional else ()
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a weight is not a finite number."""
+        return not all_finite(self.generator.state_dict())
+
+
+def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
+    """Build the averaged generator of a run.
+
+    Args:
+        run_dir: the folder of a training run.
+        snapshot: one of its snapshots, or ``best``: the one with the best quality in the log; the last if None.
+
+    Raises:
+        RunError: no run, or no snapshot that fits its config.
+    """
+    info = read_run_info(run_dir)
+    config = read_config(run_dir / "config.json")
+    state = load_snapshot(find_snapshot(run_dir, snapshot))
+    c_dim = len(info.data.class_names) if config.conditional else 0
+    arguments = generator_arguments(config, img_channels=info.data.img_channels, c_dim=c_dim)
+    generator = build_generator(config.family, **arguments)
+    try:
+        generator.load_state_dict(state["ema"])
+    except (KeyError, RuntimeError) as error:
+        raise RunError(f"The snapshot does not fit the run's config: {error}", "Give the run it belongs to.") from error
+    return Trained(generator.eval(), config, info, arguments, state["shown"], state["seconds"])
+
+
+def find_snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
+    """The snapshot that is meant; see ``load_trained``."""
+    found = snapshots(run_dir)
+    if not found:
+        raise RunError(f"The run in {run_dir} has no snapshot yet.", "Train for at least one tick.")
+    if not wanted:
+        return found[-1]
+    if wanted == "best":
+        kimg = best_kimg(run_dir)
+        if kimg is None:
+            raise RunError(f"The run in {run_dir} measured no quality.", "Leave out --snapshot to take its last one.")
+        return snapshot_path(run_dir, kimg)
+    if not os.path.isfile(wanted):  # Path.is_file raises where a name is too long
+        raise RunError(
+            f"There is no snapshot {wanted}.", f"The run has {', '.join(map(str, found))}; best is the best of them."
+        )
+    return Path(wanted)

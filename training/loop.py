@@ -1,0 +1,304 @@
+"""The training loop: read it from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from gan_serve._version import __version__
+from gan_serve.atomic_files import remove_leftovers, write_atomically
+from gan_serve.errors import DeviceUnavailable, InvalidOption, RunError
+from gan_serve.training.config import TrainConfig, read_config
+from gan_serve.training.data.load import ImageSet, load_images
+from gan_serve.training.data.loader import Loader
+from gan_serve.training.distributed import (
+    Processes,
+    any_process,
+    barrier,
+    process_group,
+    same_everywhere,
+    started_processes,
+)
+from gan_serve.training.initial_weights import InitialWeights, compare_classes, read_initial_weights
+from gan_serve.training.monitoring.monitor import rewind_log
+from gan_serve.training.monitoring.quality import Measure
+from gan_serve.training.monitoring.tick import Recorder, check_finite
+from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
+from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots
+from gan_serve.training.step import Training
+
+
+def train(
+    config: TrainConfig,
+    run_dir: str | Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    evaluate: Measure | None = None,
+) -> Path:
+    """Train a generator and write the run to ``run_dir``.
+
+    The folder gets ``config.json``, ``run.json`` (data, machine), ``log.jsonl``, ``curves.png``, ``grids/`` (the same
+    seeds each tick, drawn by the averaged generator), ``progress.gif`` of them, and ``snapshots/`` (the full state: the
+    last ones, and the one with the best quality). SIGINT and SIGTERM write a snapshot and leave. Started by
+    torchrun, all processes share each batch, and the first one writes. Where ``config.init_from`` names a checkpoint,
+    the generator and its average start from its weights; a run that is resumed does not read them again.
+
+    Args:
+        config: see ``make_config``.
+        run_dir: a new folder, or with ``resume`` that of a run that was cut off.
+        resume: go on from the last snapshot; with none, from the start. On the CPU, with the same number of threads,
+            the final weights are the same, bit for bit, as those of a run left alone.
+        quiet: no progress bar.
+        evaluate: measures the averaged generator (eval mode) every ``config.ticks_per_evaluation`` ticks; the figures
+            are logged, and the first one decides what is best: lower is better. By default a distance to the training
+            images, see ``training.quality``.
+
+    Returns:
+        The last snapshot.
+
+    Raises:
+        DataError: the images cannot be used. RunError: ``run_dir`` holds a run and ``resume`` is not set, the run was
+        made from other data or has shown more than ``kimg``, another process writes to it, the training diverged, or
+        another process of it was lost. InvalidOption: the networks cannot be built so, a conditional run has no
+        labels, or ``init_from`` is of another network. UnknownModel, HubError, CheckpointError: ``init_from`` is no
+        checkpoint that can be used. DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: the disk refuses.
+    """
+    run_dir = Path(run_dir)
+    _check_run_dir(run_dir, resume)
+    _check_init_from(run_dir, config)
+    _check_processes(config, started_processes())
+
+    # Load data.
+    data = load_images(
+        config.data,
+        resolution=config.resolution,
+        channels=config.channels,
+        labels=config.labels,
+        holdout=config.holdout,
+    )
+    c_dim = _number_of_classes(config, data)
+    device = pick_device(config.device)
+    config = _found_here(config, data, device)
+
+    with process_group(device) as processes, contextlib.ExitStack() as stack:
+        stop = stack.enter_context(_stop_on_signal())
+
+        # Build networks.
+        training = Training.start(config, device, c_dim=c_dim, processes=processes)
+
+        # Take them up where an earlier process left them.
+        if processes.first:
+            stack.enter_context(sole_writer(run_dir))
+            _check_run_dir(run_dir, resume)  # again: another process may have begun meanwhile
+        barrier()
+        earlier = snapshots(run_dir)
+        if earlier:
+            training.load(load_snapshot(earlier[-1]))
+            _check_kimg(training)
+
+        # Or start from the weights of a checkpoint.
+        initial = None
+        if config.init_from is not None and not earlier:
+            class_names = data.class_names if config.conditional else ()
+            initial = read_initial_weights(config, img_channels=data.img_channels, class_names=class_names)
+            initial.load_into(training.generator, training.ema.generator)
+        _check_same_start(training, data, initial)
+
+        # Describe the run.
+        info = RunInfo.of(
+            data,
+            conditional=config.conditional,
+            machine=describe_machine(device, processes),
+            gan_serve_version=__version__,
+            init_from=InitInfo(name=initial.name, digest=initial.digest) if initial else None,
+        )
+        info = continued(run_dir, info)
+        if processes.first:
+            remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
+            write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
+            write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
+            rewind_log(run_dir, training.shown / 1000)
+            # Of many processes, one may be lost before the first tick; and a checkpoint may not be there any more.
+            if not earlier and (processes.world > 1 or initial):
+                save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
+
+        # Train.
+        loader = Loader(data, seed=config.seed, labels=config.conditional, device=device, processes=processes)
+        recorder = Recorder(run_dir, training, data, evaluate, quiet=quiet) if processes.first else None
+        try:
+            if recorder and initial:
+                recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))
+            last_snapshot = _loop(training, loader, recorder, stop)
+        finally:
+            if recorder:
+                recorder.close()
+        return last_snapshot or snapshot_path(run_dir, training.shown / 1000)
+
+
+def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: threading.Event) -> Path | None:
+    """Step until all kimg are shown or any process is to stop; the last snapshot, or None where nothing was left."""
+    config = training.config
+    tick_size = config.kimg_per_tick * 1000
+    tick_started, tick_shown = time.perf_counter(), training.shown
+    last_snapshot = None
+    stopping = False
+    while training.shown < config.kimg * 1000 and not stopping:
+        # One step of both networks.
+        before = training.shown
+        starts = range(before, before + training.images_a_step, config.batch_size)
+        training.step([loader.batch(start, config.batch_size) for start in starts])
+        if recorder:
+            recorder.step(training)
+
+        # End of a tick: log, grid, snapshot.
+        stopping = any_process(stop.is_set())
+        finished = training.shown >= config.kimg * 1000
+        if before // tick_size != training.shown // tick_size or finished or stopping:
+            seconds = time.perf_counter() - tick_started
+            training.seconds += seconds
+            images_per_s = (training.shown - tick_shown) / seconds
+            check_finite(training)
+            record = training.record(images_per_s)
+            if recorder:
+                last_snapshot = recorder.tick(training, record, last=finished or stopping)
+            barrier()
+            tick_started, tick_shown = time.perf_counter(), training.shown
+    return last_snapshot
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto``: CUDA where torch finds it, else the CPU; ``cuda`` and ``cpu`` are taken at their word.
+
+    Raises:
+        DeviceUnavailable: CUDA was asked for and torch finds none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable(
+            "torch finds no CUDA device.", "Install a CUDA build of torch and the driver, or train with device=cpu."
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def _found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
+    """The config with what it leaves to the data and the machine, so that a resumed run computes the same."""
+    threads = config.threads or min(torch.get_num_threads(), 256)  # as the config allows
+    torch.set_num_threads(threads)
+    bf16 = _has_bf16(device) if config.bf16 is None else config.bf16
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
+        torch.backends.cudnn.benchmark = True
+    return config.model_copy(
+        update={"channels": data.img_channels, "threads": threads, "device": device.type, "bf16": bf16}
+    )
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies matrices of bfloat16 faster than those of float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _number_of_classes(config: TrainConfig, data: ImageSet) -> int:
+    if not config.conditional:
+        return 0
+    if data.labels is None:
+        raise InvalidOption(
+            f"The run is conditional, but {data.name} has no labels.",
+            "Put the images into one folder for each class, give --labels, or add --set conditional=false.",
+        )
+    return len(data.class_names)
+
+
+def _check_same_start(training: Training, data: ImageSet, initial: InitialWeights | None) -> None:
+    """Processes on several machines must see the same files, or each would train something else."""
+    if not same_everywhere(_as_number(data.digest)):
+        raise RunError("The processes of this run have different images.", "Put the same data on every machine.")
+    if not same_everywhere(training.shown):
+        raise RunError(
+            "The processes of this run do not find the same last snapshot.",
+            "--run-dir must be a folder that all machines share.",
+        )
+    if not same_everywhere(_as_number(initial.digest) if initial else 0):
+        raise RunError(
+            "The processes of this run start from different weights.", "Put the same checkpoint on every machine."
+        )
+
+
+def _as_number(digest: str) -> int:
+    """The first 60 bits of ``sha256:...``."""
+    return int(digest.rpartition(":")[2][:15], 16)
+
+
+def _check_processes(config: TrainConfig, processes: Processes) -> None:
+    if config.batch_size % (processes.world * config.accumulate):
+        raise InvalidOption(
+            f"A batch of {config.batch_size} cannot be shared by {processes.world} processes in {config.accumulate} "
+            "equal parts each.",
+            "Change batch_size.",
+        )
+    if config.batch_size < 2 * processes.world * config.accumulate:
+        raise InvalidOption(
+            f"A batch of {config.batch_size} leaves one image to each part; BatchNorm needs two or more.",
+            "Raise batch_size, or lower accumulate.",
+        )
+
+
+def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
+    """A run that goes on has its weights already: it cannot start from others any more."""
+    if not (run_dir / "config.json").exists():
+        return
+    before = read_config(run_dir / "config.json").init_from
+    if before != config.init_from:
+        told = [f"the checkpoint {name!r}" if name else "random weights" for name in (before, config.init_from)]
+        raise RunError(
+            f"The run in {run_dir} was started from {told[0]}, not from {told[1]}.",
+            "Leave init_from as it was to go on with it, or start a new run.",
+        )
+
+
+def _check_run_dir(run_dir: Path, resume: bool) -> None:
+    if run_dir.exists() and not run_dir.is_dir():
+        raise RunError(f"{run_dir} is a file.", "Give a folder for the run.")
+    if not resume and ((run_dir / "config.json").exists() or snapshots(run_dir)):
+        raise RunError(f"{run_dir} already holds a run.", "Add --resume to go on with it, or choose another folder.")
+
+
+def _check_kimg(training: Training) -> None:
+    config = training.config
+    if training.shown - training.images_a_step >= config.kimg * 1000:
+        raise RunError(
+            f"The run has shown {training.shown / 1000:g} kimg already, more than the {config.kimg:g} asked for.",
+            "Ask for more, or start a new run.",
+        )
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, so that the loop can leave after a step; a second SIGINT ends at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, _frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:  # SIGTERM may come twice: from torchrun and from a scheduler
+            os._exit(128 + number)
+        stop.set()
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Log lines, grids, curves and quality of a run."""

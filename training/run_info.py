@@ -1,0 +1,148 @@
+"""What a run records of its data and its machines (``run.json``), and that one process alone writes to it."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
+
+from gan_serve.atomic_files import cannot_write
+from gan_serve.errors import RunError
+from gan_serve.training.data.load import ImageSet
+from gan_serve.training.distributed import Processes
+from gan_serve.training.evaluation.pixel_metrics import pixel_metrics, random_sample
+
+
+class DataInfo(BaseModel):
+    """The training images: how many, of what size, their digest, and figures to hold a generator against."""
+
+    name: str
+    digest: str
+    labels_digest: str | None = None  # of a conditional run
+    skipped: tuple[str, ...] = ()  # images that could not be read, each as ``name: why``
+    n: int
+    img_resolution: int
+    img_channels: int
+    class_names: tuple[str, ...]
+    license: str
+    credit: str
+    metrics: dict[str, float]
+
+
+class InitInfo(BaseModel):
+    """The checkpoint that a run's generator started from, and the digest of its weights file."""
+
+    name: str
+    digest: str
+
+
+class RunInfo(BaseModel):
+    """The data of a run, what it started from, and the machines that it ran on, each with its torch."""
+
+    data: DataInfo
+    init_from: InitInfo | None = None
+    machines: tuple[str, ...]
+    gan_serve_version: str
+
+    @classmethod
+    def of(
+        cls,
+        data: ImageSet,
+        *,
+        conditional: bool,
+        machine: str,
+        gan_serve_version: str,
+        init_from: InitInfo | None = None,
+    ) -> RunInfo:
+        """Describe a run over ``data``."""
+        described = DataInfo(
+            name=data.name,
+            digest=data.digest,
+            skipped=data.skipped,
+            labels_digest=data.labels_digest if conditional else None,
+            n=len(data),
+            img_resolution=data.img_resolution,
+            img_channels=data.img_channels,
+            class_names=data.class_names,
+            license=data.license,
+            credit=data.credit,
+            metrics=pixel_metrics(data.images[random_sample(len(data))], "train"),
+        )
+        return cls(data=described, init_from=init_from, machines=(machine,), gan_serve_version=gan_serve_version)
+
+
+def read_run_info(run_dir: Path) -> RunInfo:
+    """Read ``run.json``.
+
+    Raises:
+        RunError: the folder holds no run, or the file is damaged.
+    """
+    path = run_dir / "run.json"
+    try:
+        return RunInfo.model_validate_json(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(f"{run_dir} holds no training run.", "Give the folder that --run-dir named.") from error
+    except (ValidationError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path} cannot be read; it is not as the run wrote it.", "Start a new run.") from error
+
+
+def continued(run_dir: Path, info: RunInfo) -> RunInfo:
+    """What is known of the run, with the machines that it ran on before."""
+    if not (run_dir / "run.json").exists():
+        return info
+    before = read_run_info(run_dir)
+    if before.data.digest != info.data.digest:
+        raise RunError(
+            f"The run in {run_dir} was made from other images ({before.data.name}, {before.data.digest[:19]}...).",
+            "Give the same data, or start a new run.",
+        )
+    if before.data.labels_digest != info.data.labels_digest:
+        raise RunError(
+            f"The run in {run_dir} was made with other labels than {info.data.name} has now.",
+            "Give the same labels, or start a new run.",
+        )
+    if info.init_from not in (None, before.init_from):  # None: the run goes on from a snapshot, and read no weights
+        raise RunError(
+            f"The run in {run_dir} was to start from other weights than {info.init_from.name} has now.",
+            "Give the checkpoint that it was started with, or start a new run.",
+        )
+    return before.model_copy(update={"machines": tuple(dict.fromkeys((*before.machines, *info.machines)))})
+
+
+def describe_machine(device: torch.device, processes: Processes) -> str:
+    """The processor, the threads where it is a CPU, and the version of torch."""
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = f"{torch.get_num_threads()} CPU threads ({_cpu_name()})"
+    times = f"{processes.world} x " if processes.world > 1 else ""
+    return f"{times}{processor}, torch {torch.__version__}"
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):  # Linux only
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+@contextlib.contextmanager
+def sole_writer(run_dir: Path) -> Iterator[None]:
+    """Hold the run's lock; the system gives it back however the process ends."""
+    with cannot_write(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run_dir / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(f"Another process is writing to {run_dir}.", "Wait for it, or stop it first.") from error
+    try:
+        yield
+    finally:
+        lock.release()
