@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lowest crosscheck-hub lint format serve bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
+.PHONY: demo test lowest crosscheck-hub lint format serve avatars bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -44,6 +44,9 @@ crosscheck-hub: .venv/runtime  ## pull a checkpoint from a mirror server and com
 	test -x .venv-olah/bin/olah-cli || { $(PYTHON) -m venv .venv-olah && \
 	    .venv-olah/bin/python -m pip install --quiet --disable-pip-version-check "olah>=0.5.4"; }
 	$(BIN)/python tests/crosscheck_hub.py .venv-olah/bin/olah-cli
+
+avatars: .venv/dev  ## render the free data set avatars (needs Node.js 20; two minutes)
+	$(BIN)/python zoo/avatars/make.py
 
 bench: .venv/dev  ## measure; figures go to benchmarks/
 	$(BIN)/python benchmarks/sampling.py

@@ -37,7 +37,9 @@ def _first_process_speaks() -> Iterator[None]:
 @click.command()
 @click.option("--recipe", help="A recipe of `gan-serve recipes`.")
 @click.option(
-    "--data", help="Images: a folder, zip, tar, .npz, IDX files, hf://datasets/..., or fashion-mnist, mnist, cifar10."
+    "--data",
+    help="Images: a folder, zip, tar, .npz, IDX files, hf://datasets/..., or a name: fashion-mnist, mnist, cifar10, "
+    "avatars, bricks.",
 )
 @click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; none drops them.")
 @click.option("--init-from", metavar="CHECKPOINT", help="Start from its generator: a name, a directory or org/name.")

@@ -41,7 +41,7 @@ def load_images(
     """Read a data set.
 
     Args:
-        source: a name (``fashion-mnist``, ``mnist``, ``cifar10``), ``hf://datasets/org/name[@revision][/path]``, a
+        source: a name of ``NAMED_SOURCES`` (``fashion-mnist``), ``hf://datasets/org/name[@revision][/path]``, a
             folder, tar or zip of images (subfolders are labels), a folder of such archives, a folder with IDX files,
             one IDX file, an npz with ``images`` (and ``labels``, ``class_names``, ``filenames``), parquet files.
         split: ``train`` or ``test``, where the source has both; or ``holdout``: what ``holdout`` keeps from ``train``.

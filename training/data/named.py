@@ -1,4 +1,4 @@
-"""Data sets known by name: found where Debian or an earlier download put them, otherwise downloaded and checked."""
+"""Data sets known by name: found on this machine or downloaded, and checked against pinned digests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pooch  # type: ignore[import-untyped]
 from gan_serve.errors import DataError
 from gan_serve.training.data.arrays import IDX_FILES, read_cifar10, read_idx_pair, unpacked
 from gan_serve.training.data.image_set import ImageSet
+from gan_serve.training.data.rendered import AVATARS, BRICKS, RenderedSource, read_rendered
 
 DATA_VARIABLE = "GAN_SERVE_DATA"
 TIMEOUT = (5, 30)  # seconds to connect, and between two packets
@@ -29,7 +30,7 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A data set that is found by name: its files, where to look, and what its labels are called.
+    """A published data set: its files, where to look for them, and the names of its classes.
 
     files: by the name under which they are stored and downloaded.
     urls: where they can be fetched, tried in order; each ends in ``/``.
@@ -50,7 +51,7 @@ def _idx(*digests: tuple[str, str]) -> dict[str, PinnedFile]:
     return {f"{stem}.gz": PinnedFile(*pair) for stem, pair in zip(stems, digests, strict=True)}
 
 
-NAMED_SOURCES = {
+NAMED_SOURCES: dict[str, NamedSource | RenderedSource] = {
     "fashion-mnist": NamedSource(
         files=_idx(
             ("3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -105,16 +106,21 @@ NAMED_SOURCES = {
         credit="Alex Krizhevsky, Vinod Nair and Geoffrey Hinton, no licence stated (Krizhevsky 2009, Learning multiple "
         "layers of features from tiny images)",
     ),
+    "avatars": AVATARS,
+    "bricks": BRICKS,
 }  # fmt: skip
 
 
 def load_named(name: str, split: str) -> ImageSet:
-    """The data set called ``name`` in ``NAMED_SOURCES``; downloaded where it is not on this machine.
+    """Load one split of the data set called ``name`` in ``NAMED_SOURCES``; download it where that is possible.
 
     Raises:
-        DataError: a file is not the published one, or is not there and cannot be fetched.
+        DataError: a file is not the published one, or is not there and cannot be downloaded.
     """
-    return read_source(name, NAMED_SOURCES[name], split, data_home() / name)
+    source, home = NAMED_SOURCES[name], data_home() / name
+    if isinstance(source, RenderedSource):
+        return read_rendered(name, source, split, home)
+    return read_source(name, source, split, home)
 
 
 def data_home() -> Path:

@@ -1,0 +1,106 @@
+"""Make the data set avatars: install the pinned npm packages, render both splits, pack and check them.
+
+python zoo/avatars/make.py    from the root of a checkout, with `pip install -e ".[train]"` and Node.js 20
+
+Writes train.npz, train.csv, test.npz and test.csv into the folder where `--data avatars` looks for them. A rendering
+that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import numpy as np
+
+from gan_serve.errors import DataError, GanServeError
+from gan_serve.images.encoding import grid, to_pil
+from gan_serve.training.data.image_set import ImageSet, new_images
+from gan_serve.training.data.named import data_home
+from gan_serve.training.data.rendered import AVATARS, read_rendered
+
+HERE = Path(__file__).resolve().parent
+SIDE = 64
+COUNTS = {"train": 60_000, "test": 10_000}
+SHEET_COLUMNS, SHEET_COLOURS = 12, 128
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to, if not where `--data avatars` looks.")
+@click.option("--workers", default=2, show_default=True, help="Processes that render.")
+@click.option("--train", default=COUNTS["train"], show_default=True, help="Images to render; others than 60,000 are")
+@click.option("--test", default=COUNTS["test"], show_default=True, help="a trial: no digest is pinned for them.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Write a PNG with a row of test images for each style.")
+def main(out: Path | None, workers: int, train: int, test: int, sheet: Path | None) -> None:
+    """Render the data set avatars, 64x64 RGB in ten styles."""
+    folder = out or data_home() / "avatars"
+    counts = {"train": train, "test": test}
+    try:
+        install()
+        for split, count in counts.items():
+            render(split, count, folder / "chunks", workers)
+            data = pack(split, count, folder)
+            click.echo(f"{folder / split}.npz: {count} images, {data.digest}")
+            if count == COUNTS[split]:
+                read_rendered("avatars", AVATARS, split, folder)
+        shutil.rmtree(folder / "chunks")
+        if sheet:
+            write_sheet(data, sheet)
+    except GanServeError as error:
+        raise click.ClickException(f"{error.message} {error.hint}".strip()) from error
+
+
+def install() -> None:
+    """Install the packages of package-lock.json, unless that was done."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        raise DataError("There is no Node.js on this machine.", "Install Node.js 20 or newer, with npm.")
+    installed, wanted = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
+    if installed.is_file() and installed.stat().st_mtime >= wanted.stat().st_mtime:
+        return
+    if subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=HERE, check=False).returncode:
+        raise DataError("npm could not install the packages of zoo/avatars (its message is above).")
+
+
+def render(split: str, count: int, chunks: Path, workers: int) -> None:
+    """Render the chunks of a split that are not there yet, in ``workers`` processes."""
+    command = ["node", str(HERE / "render.mjs"), split, str(count), str(chunks)]
+    processes = [subprocess.Popen([*command, str(worker), str(workers)]) for worker in range(workers)]
+    if any([process.wait() for process in processes]):  # a list: wait for all of them
+        raise DataError(f"The {split} images could not all be rendered (the message is above).", "Run it again.")
+
+
+def pack(split: str, count: int, folder: Path) -> ImageSet:
+    """Write the chunks of a split as ``<split>.npz`` and ``<split>.csv``."""
+    images, rows = new_images(count, SIDE, 3), []
+    for chunk in sorted(folder.glob(f"chunks/{split}-*.rgb")):
+        pixels = np.fromfile(chunk, np.uint8).reshape(-1, SIDE, SIDE, 3)
+        images[len(rows) : len(rows) + len(pixels)] = pixels
+        rows += [json.loads(line) for line in chunk.with_suffix(".jsonl").read_text().splitlines()]
+    if len(rows) != count:
+        raise DataError(f"{folder / 'chunks'} holds {len(rows)} {split} images, not {count}.", "Remove it, run again.")
+    class_names = tuple(sorted({row["style"] for row in rows}))
+    labels = np.array([class_names.index(row["style"]) for row in rows])
+    with (folder / f"{split}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "options": json.dumps(row["options"])} for row in rows)
+    part = folder / f"{split}.part.npz"  # np.savez adds the suffix where it is missing
+    np.savez(part, images=images, labels=labels, class_names=np.array(class_names))
+    part.replace(folder / f"{split}.npz")
+    return ImageSet("avatars", images, labels, class_names)
+
+
+def write_sheet(data: ImageSet, path: Path) -> None:
+    """Write the first images of each class as one PNG, a class in a row."""
+    rows = [np.flatnonzero(data.labels == label)[:SHEET_COLUMNS] for label in range(len(data.class_names))]
+    picture = to_pil(grid(data.images[np.concatenate(rows)], columns=SHEET_COLUMNS))
+    picture.quantize(SHEET_COLOURS).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
