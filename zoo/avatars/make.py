@@ -12,13 +12,17 @@ import csv
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
 from gan_serve.errors import DataError, GanServeError
 from gan_serve.images.encoding import grid, to_pil
+from gan_serve.training.data.arrays import read_npz
 from gan_serve.training.data.image_set import ImageSet, new_images
 from gan_serve.training.data.named import data_home
 from gan_serve.training.data.rendered import AVATARS, read_rendered
@@ -32,24 +36,27 @@ SHEET_COLUMNS, SHEET_COLOURS = 12, 128
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to, if not where `--data avatars` looks.")
 @click.option("--workers", default=2, show_default=True, help="Processes that render.")
-@click.option("--train", default=COUNTS["train"], show_default=True, help="Images to render; others than 60,000 are")
-@click.option("--test", default=COUNTS["test"], show_default=True, help="a trial: no digest is pinned for them.")
+@click.option("--train", default=COUNTS["train"], show_default=True, help="Training images; fewer are a trial.")
+@click.option("--test", default=COUNTS["test"], show_default=True, help="Test images; fewer are a trial.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a PNG with a row of test images for each style.")
 def main(out: Path | None, workers: int, train: int, test: int, sheet: Path | None) -> None:
     """Render the data set avatars, 64x64 RGB in ten styles."""
-    folder = out or data_home() / "avatars"
     counts = {"train": train, "test": test}
+    if out is None and counts != COUNTS:
+        raise click.UsageError("A trial must not replace the data set: give its folder with --out.")
+    folder = out or data_home() / "avatars"
     try:
         install()
         for split, count in counts.items():
             render(split, count, folder / "chunks", workers)
-            data = pack(split, count, folder)
-            click.echo(f"{folder / split}.npz: {count} images, {data.digest}")
-            if count == COUNTS[split]:
-                read_rendered("avatars", AVATARS, split, folder)
+            pack(split, count, folder)
         shutil.rmtree(folder / "chunks")
-        if sheet:
-            write_sheet(data, sheet)
+        for split in counts:
+            path = folder / f"{split}.npz"
+            data = read_rendered("avatars", AVATARS, split, folder) if counts == COUNTS else read_npz(path)
+            click.echo(f"{path}: {len(data)} images, {data.digest}")
+            if sheet and split == "test":
+                write_sheet(data, sheet)
     except GanServeError as error:
         raise click.ClickException(f"{error.message} {error.hint}".strip()) from error
 
@@ -70,35 +77,44 @@ def render(split: str, count: int, chunks: Path, workers: int) -> None:
     """Render the chunks of a split that are not there yet, in ``workers`` processes."""
     command = ["node", str(HERE / "render.mjs"), split, str(count), str(chunks)]
     processes = [subprocess.Popen([*command, str(worker), str(workers)]) for worker in range(workers)]
-    if any([process.wait() for process in processes]):  # a list: wait for all of them
+    exits = [process.wait() for process in processes]
+    if any(exits):
         raise DataError(f"The {split} images could not all be rendered (the message is above).", "Run it again.")
 
 
-def pack(split: str, count: int, folder: Path) -> ImageSet:
+def pack(split: str, count: int, folder: Path) -> None:
     """Write the chunks of a split as ``<split>.npz`` and ``<split>.csv``."""
-    images, rows = new_images(count, SIDE, 3), []
+    images = new_images(count, SIDE, 3)
+    rows: list[dict[str, Any]] = []
     for chunk in sorted(folder.glob(f"chunks/{split}-*.rgb")):
         pixels = np.fromfile(chunk, np.uint8).reshape(-1, SIDE, SIDE, 3)
         images[len(rows) : len(rows) + len(pixels)] = pixels
         rows += [json.loads(line) for line in chunk.with_suffix(".jsonl").read_text().splitlines()]
     if len(rows) != count:
         raise DataError(f"{folder / 'chunks'} holds {len(rows)} {split} images, not {count}.", "Remove it, run again.")
-    class_names = tuple(sorted({row["style"] for row in rows}))
+    class_names = sorted({row["style"] for row in rows})
     labels = np.array([class_names.index(row["style"]) for row in rows])
-    with (folder / f"{split}.csv").open("w", newline="") as file:
+    with replacing(folder / f"{split}.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "options": json.dumps(row["options"])} for row in rows)
-    part = folder / f"{split}.part.npz"  # np.savez adds the suffix where it is missing
-    np.savez(part, images=images, labels=labels, class_names=np.array(class_names))
-    part.replace(folder / f"{split}.npz")
-    return ImageSet("avatars", images, labels, class_names)
+    with replacing(folder / f"{split}.npz") as part:
+        np.savez(part, images=images, labels=labels, class_names=np.array(class_names))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give another path to write to, and move that file to ``path`` when it is complete."""
+    part = path.with_name(f"part-{path.name}")
+    yield part
+    part.replace(path)
 
 
 def write_sheet(data: ImageSet, path: Path) -> None:
     """Write the first images of each class as one PNG, a class in a row."""
-    rows = [np.flatnonzero(data.labels == label)[:SHEET_COLUMNS] for label in range(len(data.class_names))]
-    picture = to_pil(grid(data.images[np.concatenate(rows)], columns=SHEET_COLUMNS))
+    assert data.labels is not None
+    chosen = [np.flatnonzero(data.labels == label)[:SHEET_COLUMNS] for label in range(len(data.class_names))]
+    picture = to_pil(grid(data.images[np.concatenate(chosen)], columns=SHEET_COLUMNS))
     picture.quantize(SHEET_COLOURS).save(path, optimize=True)
 
 
