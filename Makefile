@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test lowest crosscheck-hub lint format serve avatars bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
+.PHONY: demo test test-all test-slow coverage imports lowest crosscheck-hub lint format serve avatars bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -13,21 +13,43 @@ demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothe
 serve: .venv/runtime  ## serve the bundled checkpoints on http://localhost:3000
 	$(BIN)/gan-serve serve
 
-test: .venv/dev  ## run the tests
-	$(BIN)/python -m pytest
+test: .venv/dev  ## run the everyday tests, on all cores
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not slow"
+
+test-all: .venv/dev  ## run every test
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
+
+test-slow: .venv/dev  ## run the tests that `make test` leaves out
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m slow
+
+coverage: .venv/dev  ## measure which lines the everyday tests run
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not slow" \
+	    --cov=gan_serve --cov-report=term-missing:skip-covered --cov-report=html:build/coverage
 
 lint: .venv/dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(MAKE) --no-print-directory types
+	$(MAKE) --no-print-directory types imports
 
-# mypy does not know setuptools' package-dir: show it the tree as it is installed.
-.PHONY: types
-types: .venv/dev
-	rm -rf build/types && mkdir -p build/types/gan_serve
-	ln -s $(CURDIR)/gan_serve/* build/types/gan_serve/
-	ln -s $(CURDIR)/training $(CURDIR)/exports build/types/gan_serve/
-	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gan_serve
+# mypy and import-linter do not know setuptools' package-dir: show them the tree as it is installed.
+.PHONY: build/tree types
+build/tree:
+	rm -rf $@ && mkdir -p $@/gan_serve
+	ln -s $(CURDIR)/gan_serve/* $@/gan_serve/
+	ln -s $(CURDIR)/training $(CURDIR)/exports $@/gan_serve/
+
+types: .venv/dev build/tree
+	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gan_serve
+
+imports: .venv/dev build/tree  ## check which package imports which
+	cd build/tree && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache $(CURDIR)/pyproject.toml
+
+.PHONY: dist release-check
+dist: .venv/dev  ## build the wheel and the source distribution
+	rm -rf dist && $(BIN)/python -m build --outdir dist .
+
+release-check: .venv/dev  ## check that the tree is ready to be released as TAG
+	$(BIN)/python .ci/release_check.py "$(TAG)"
 
 format: .venv/dev  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
