@@ -1,6 +1,9 @@
 """Make the data set bricks: render both splits, join and check them.
 
-python zoo/bricks/make.py    from the root of a checkout, with `pip install -e ".[train]" -r zoo/bricks/requirements.txt`
+From the root of a checkout:
+
+pip install -e ".[train]" -r zoo/bricks/requirements.txt
+python zoo/bricks/make.py
 
 Writes train.npz, train.csv, test.npz and test.csv into the folder where `--data bricks` looks for them. A rendering
 that was stopped goes on where it was.
@@ -14,7 +17,6 @@ import sys
 from pathlib import Path
 
 import click
-import numpy as np
 
 from gan_serve.errors import GanServeError
 from gan_serve.images.encoding import grid, to_pil
@@ -24,7 +26,6 @@ from gan_serve.training.data.named import data_home
 from gan_serve.training.data.rendered import BRICKS, read_rendered
 
 try:
-    import scene
     import shards
 except ModuleNotFoundError as error:
     sys.exit(f"{error.name} is not installed: pip install -r zoo/bricks/requirements.txt")

@@ -200,7 +200,7 @@ def _camera(points: np.ndarray, shown: View) -> tuple[np.ndarray, np.ndarray]:
     right /= np.linalg.norm(right)
     up = np.cross(direction, right)
     cos, sin = np.cos(np.radians(shown.roll)), np.sin(np.radians(shown.roll))
-    axes = np.stack([cos * right + sin * up, cos * up - sin * right], axis=1)
+    axes = np.stack([cos * right - sin * up, cos * up + sin * right], axis=1)
     half_frame = np.tan(np.radians(FIELD_OF_VIEW / 2))  # at distance 1
     target, distance = np.zeros(3), 12.0
     for _ in range(8):  # perspective makes it a fixed point, reached to 1e-4 of the frame
