@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from gan_serve.images.encoding import cut_grid
 from gan_serve.training.data.load import load_images
+from gan_serve.training.data.rendered import BRICKS, PinnedSplit
 
 FOLDER = Path(__file__).parents[1] / "zoo" / "bricks"
 pytest.importorskip("mitsuba", reason="mitsuba is not installed: pip install -r zoo/bricks/requirements.txt")
@@ -164,7 +168,30 @@ def test_shards_cover_a_split_once():
         assert indices == list(range(shards.FIRST[split], shards.FIRST[split] + count))
 
 
+def test_another_digest_than_the_pinned_one_is_one_clear_error(monkeypatch, tmp_path):
+    """The check on the full set, tried with splits of one image."""
+    make = importlib.import_module("make")
+    monkeypatch.setattr(shards, "COUNTS", {"train": 1, "test": 1})
+    pinned = dict.fromkeys(shards.COUNTS, PinnedSplit("sha256:" + 64 * "0"))
+    monkeypatch.setattr(make, "BRICKS", replace(BRICKS, splits=pinned))
+    for split in shards.COUNTS:
+        shards.render_shard(_folder(tmp_path), *shards.shards_of(split, 1))
+    result = CliRunner().invoke(make.main, ["--out", str(tmp_path), "--train", "1", "--test", "1"])
+    assert result.exit_code == 1
+    assert "train.npz is not the published data set bricks" in result.output
+    assert "`python zoo/bricks/check.py` compares 100 images" in result.output
+
+
+@pytest.mark.parametrize("script", ["make.py", "check.py"])
+def test_a_missing_package_is_one_clear_error(script):
+    program = f"import sys, runpy; sys.modules['mitsuba'] = None; sys.path.insert(0, {str(FOLDER)!r}); "
+    program += f"runpy.run_path({str(FOLDER / script)!r})"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert result.returncode == 1
+    assert result.stderr == "mitsuba is not installed: pip install -r zoo/bricks/requirements.txt\n"
+
+
 def _folder(out: Path) -> Path:
     folder = shards.shards_folder(out)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder

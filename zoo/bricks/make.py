@@ -31,6 +31,7 @@ except ModuleNotFoundError as error:
     sys.exit(f"{error.name} is not installed: pip install -r zoo/bricks/requirements.txt")
 
 SHEET_ROWS = 8
+CHECK = "Another processor may round otherwise: `python zoo/bricks/check.py` compares 100 images."
 
 
 @click.command()
@@ -52,7 +53,7 @@ def main(out: Path | None, workers: int, train: int, test: int, sheet: Path | No
             if count == shards.COUNTS[split]:
                 read_rendered("bricks", BRICKS, split, folder)
     except GanServeError as error:
-        raise click.ClickException(f"{error.message} {error.hint}".strip()) from error
+        raise click.ClickException(f"{error.message} {error.hint} {CHECK}") from error
     if sheet:
         write_sheet(data, sheet)
 
