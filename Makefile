@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test test-all test-slow coverage imports lowest crosscheck-hub lint format serve avatars bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
+.PHONY: demo test test-all test-slow coverage imports lowest crosscheck-hub lint format serve avatars bricks bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -70,6 +70,9 @@ crosscheck-hub: .venv/runtime  ## pull a checkpoint from a mirror server and com
 avatars: .venv/dev  ## render the free data set avatars (needs Node.js 20; two minutes)
 	$(BIN)/python zoo/avatars/make.py
 
+bricks: .venv/dev  ## render the free data set bricks (an hour and a half on one core)
+	$(BIN)/python zoo/bricks/make.py
+
 bench: .venv/dev  ## measure; figures go to benchmarks/
 	$(BIN)/python benchmarks/sampling.py
 
@@ -112,7 +115,7 @@ clean:
 	touch $@
 
 # tritonclient has Triton's own schema, with which tests read what we write for it; its pins do not fit onnx's.
-.venv/dev: .venv/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) --editable ".[dev]"
+.venv/dev: .venv/python pyproject.toml constraints.txt zoo/bricks/requirements.txt
+	$(PIP_INSTALL) --editable ".[dev]" --requirement zoo/bricks/requirements.txt
 	$(PIP_INSTALL) --no-deps "tritonclient==2.73.0"
 	touch .venv/runtime $@
