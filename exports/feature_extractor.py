@@ -26,7 +26,8 @@ from gan_serve.training.data.labels import read_attributes
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.splits import HOLDOUT
 from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input, train_classifier
-from gan_serve.training.evaluation.features import INFO_FILE, MODEL_FILE, ExtractorInfo, Floats
+from gan_serve.training.evaluation.extractor_registry import INFO_FILE, MODEL_FILE, ExtractorInfo
+from gan_serve.training.evaluation.features import Floats
 
 LARGEST = 998_000  # bytes of weights, so that an ONNX file stays below 1 MB
 PIECE = 64  # images at a time
