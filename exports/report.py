@@ -5,7 +5,6 @@ On a model card they are a block between two comments, which an evaluation repla
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from gan_serve.training.evaluation.metric_names import MetricName
 
 CARD_FILE = "README.md"
 START, END = "<!-- figures -->", "<!-- end of figures -->"  # the Hub and GitHub do not show them
+BOUNDS_START, BOUNDS_END = "<!-- bounds -->", "<!-- end of bounds -->"
 TRUNCATION_PICTURE = "truncation.png"
 PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}  # over truncation, and their colours
 DISTANCES = ("fid", "fd")  # of those
@@ -178,6 +178,33 @@ def with_figures(card: str, block: str) -> str:
     return "\n\n".join([*([card.rstrip()] if card.strip() else []), f"## Evaluation\n{block}\n"])
 
 
+def bounds_block(rows: Iterable[tuple[str, str, str, str]]) -> str:
+    """Return the bounds of a card as Markdown, from ``BOUNDS_START`` to ``BOUNDS_END``; missed ones come first.
+
+    rows: what is measured, its bounds, its value, and whether it is reached: ``yes``, ``**no**`` or nothing.
+    """
+    rows = list(rows)
+    missed = [f"{name}, which must be {bounds}, is {value}" for name, bounds, value, reached in rows if "no" in reached]
+    open_ones = [f"{name} ({bounds})" for name, bounds, value, reached in rows if bounds and not reached]
+    parts = ["### What it must reach"]
+    if missed:
+        parts.append(f"**Missed:** {'; '.join(missed)}.")
+    if open_ones:
+        parts.append(f"Not measured yet: {'; '.join(open_ones)}.")
+    parts.append(table(("figure", "must be", "is", "reached"), rows))
+    return "\n\n".join([BOUNDS_START, *parts, BOUNDS_END])
+
+
+def with_bounds(card: str, block: str) -> str:
+    """Return a card with ``block`` in the place of its bounds; else after its metrics, or at its end without these."""
+    before, start, rest = card.partition(BOUNDS_START)
+    _, end, after = rest.partition(BOUNDS_END)
+    if start and end:
+        return before + block + after
+    before, end, after = card.partition(END)
+    return f"{before}{end}\n\n{block}{after}" if end else f"{card.rstrip()}\n\n{block}\n"
+
+
 def figures_text(metrics: Mapping[str, float]) -> str:
     """Return the metrics as plain text for a terminal, a group a paragraph; every metric is in it."""
     groups = by_group(metrics)
@@ -281,40 +308,6 @@ def class_tables(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, 
         for protocol in alike or [name.protocol]:
             tables.setdefault(protocol, {}).setdefault(str(name.label), {})[name.stem] = value
     return tables
-
-
-def truncation_plot(metrics: Mapping[str, float]) -> bytes:
-    """Return a PNG of the metrics over truncation: distance on the left axis, precision and recall on the right.
-
-    Raises:
-        ValueError: there is nothing in ``metrics`` that was measured over truncation.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    tables = truncation_tables(metrics)
-    if not tables:
-        raise ValueError("no metric was measured over truncation")
-    figure = Figure(figsize=(5, 3.2 * len(tables)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for row, (protocol, rows) in enumerate(tables.items(), start=1):
-        left = figure.add_subplot(len(tables), 1, row)
-        right = left.twinx()
-        lines = []
-        for stem, colour in PLOTTED.items():
-            points = [(truncation, values[stem]) for truncation, values in rows.items() if stem in values]
-            axes, style = (left, "-") if stem in DISTANCES else (right, "--")
-            if points:
-                lines += axes.plot(*zip(*points, strict=True), style, marker="o", label=stem, color=colour)
-        left.set_xlabel("truncation")
-        left.set_ylabel(f"distance, {protocol}")
-        left.set_ylim(bottom=0)
-        right.set_ylabel("precision, recall")
-        right.set_ylim(0, 1.05)
-        left.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(PLOTTED), frameon=False)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100, metadata={"Software": None})  # no version: the same bytes tomorrow
-    return out.getvalue()
 
 
 def number(value: float) -> str:

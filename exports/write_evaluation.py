@@ -31,10 +31,11 @@ from gan_serve.exports.report import (
     TRUNCATION_PICTURE,
     figures_block,
     of_the_generator,
-    truncation_plot,
     truncation_tables,
+    with_bounds,
     with_figures,
 )
+from gan_serve.exports.truncation_plot import truncation_plot
 from gan_serve.hub.resolve import find_local
 from gan_serve.training.evaluation.evaluate import Evaluation
 
@@ -59,6 +60,21 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
     if (directory / CARD_FILE).is_file():
         files[CARD_FILE] = _card(directory / CARD_FILE, metrics, {*config.files, *pictures}).encode()
     _put(directory, config, files)
+
+
+def write_bounds(directory: str | Path, block: str) -> None:
+    """Write the bounds of ``bounds_block`` into a checkpoint's card, and its digest.
+
+    Raises:
+        InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or has no card.
+        CannotWrite: a file cannot be written.
+    """
+    directory = Path(os.path.realpath(directory))
+    config = verify_checkpoint(directory)
+    if CARD_FILE not in config.files:
+        raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
+    card = read_verified(directory, config, CARD_FILE).decode()
+    _put(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
 
 
 def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:

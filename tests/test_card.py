@@ -15,10 +15,10 @@ from gan_serve.exports.report import (
     figures_block,
     figures_text,
     of_the_generator,
-    truncation_plot,
     truncation_tables,
     with_figures,
 )
+from gan_serve.exports.truncation_plot import truncation_plot
 
 PIXELS = {"mean_gradient_1000_seeds": 19.484, "diversity_1000_seeds": 69.653}
 SAMPLED = {"fd10k_cnn-fashion_test": 12.3456789, "precision10k_cnn-fashion_test": 0.81, "made_up": 1.5}
@@ -109,9 +109,13 @@ def test_what_was_compared_is_read_from_the_names():
 def test_the_text_of_a_terminal_has_each_metric_and_says_which_way_is_better():
     paragraphs = figures_text(PIXELS | SAMPLED | NEIGHBOURS | DIAL).split("\n\n")
     text = {paragraph.partition("\n")[0]: paragraph.splitlines()[1:] for paragraph in paragraphs}
-    assert text["Distance to real images (lower is better; fd_floor: what two sets of real images have)"] == ["  fd10k_cnn-fashion_test         12.3457"]
+    assert text["Distance to real images (lower is better; fd_floor: what two sets of real images have)"] == [
+        "  fd10k_cnn-fashion_test         12.3457"
+    ]
     assert text["Other metrics"] == ["  made_up                        1.5"]
-    assert [line.split()[0] for line in text["Sharpness, artefacts and diversity (best as in the real images)"]] == list(PIXELS)
+    assert [
+        line.split()[0] for line in text["Sharpness, artefacts and diversity (best as in the real images)"]
+    ] == list(PIXELS)
     title, dial = list(text.items())[-1]
     assert "2k_cnn-fashion_test" in title
     assert [line.split() for line in dial[:2]] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import shutil
 import subprocess
@@ -19,10 +20,12 @@ from conditional_checkpoint import SIZE, level, write_conditional
 from PIL import Image
 from tiny_checkpoint import SIDE, pixels, seal, write_checkpoint
 from training_runs import SMALL
+from zoo_lists import ZOO
 
 from gan_serve import Generator
 from gan_serve.cli import cli as gan_serve_command
 from gan_serve.exports.export import export_run
+from gan_serve.exports.report import bounds_block
 from gan_serve.images.encoding import cut_grid, encode_png
 from gan_serve.training.config import make_config, parse_settings
 from gan_serve.training.loop import train
@@ -30,7 +33,7 @@ from gan_serve.training.loop import train
 ROOT = Path(__file__).parents[1]
 PROGRAM = ROOT / "docs" / "zoo.py"
 
-ZOO = """
+TOML = """
 [tiny]
 data = "photos"
 recipe = "dcgan-28"
@@ -66,7 +69,8 @@ note = "Nothing."
 
 @pytest.fixture(scope="module")
 def zoo() -> ModuleType:
-    """docs/zoo.py as a module."""
+    """docs/zoo.py as a module; it imports its neighbours as a program does."""
+    sys.path.insert(0, str(PROGRAM.parent))
     spec = importlib.util.spec_from_file_location("zoo", PROGRAM)
     assert spec is not None
     assert spec.loader is not None
@@ -79,7 +83,7 @@ def zoo() -> ModuleType:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A zoo of two checkpoints, and one that is not there."""
-    (tmp_path / "zoo.toml").write_text(ZOO)
+    (tmp_path / "zoo.toml").write_text(TOML)
     tiny = write_checkpoint(tmp_path / "checkpoints" / "tiny")
     metrics = {"fd10k_cnn_test": 12.5, "precision10k_cnn_test": 0.5, "sharp_seeds": 10.0, "sharp_train": 10.5}
     (tiny / "metrics.json").write_text(json.dumps(metrics | {"fd2k_cnn_test_truncation0.5": 99.0}))
@@ -131,13 +135,19 @@ def test_every_table_of_the_zoo_is_a_run_that_can_start(zoo):
         assert typed["evaluate"]["data"] == train["data"]
 
 
-def test_every_checkpoint_reaches_what_it_must(zoo):
-    for name, entry in zoo.read_zoo(ROOT / "docs" / "zoo.toml").items():
-        metrics = json.loads((ROOT / "gan_serve" / "checkpoints" / name / "metrics.json").read_text())
-        for must in entry.must:
-            value = must.measured(metrics)
-            assert value is not None, (name, must)
-            assert must.holds(value), (name, must, value)
+@pytest.mark.parametrize("name", ZOO)
+def test_what_a_checkpoint_does_not_reach_is_said_in_its_card(zoo, name):
+    """Every metric that must be reached was measured, and the card has the table of today's bounds and values."""
+    entry, directory = zoo.read_zoo(ROOT / "docs" / "zoo.toml")[name], ROOT / "gan_serve" / "checkpoints" / name
+    metrics = json.loads((directory / "metrics.json").read_text())
+    card = (directory / "README.md").read_text()
+    for must in entry.must:
+        value = must.measured(metrics)
+        assert value is not None, must
+        if not must.holds(value):
+            assert must.row(metrics)[0] in card.partition("**Missed:**")[2].partition("\n")[0], must
+    rows = entry.bounds(directory, metrics)
+    assert not rows or bounds_block(rows) in card
 
 
 def test_the_page_has_the_commands_of_the_zoo(zoo):
@@ -145,7 +155,7 @@ def test_the_page_has_the_commands_of_the_zoo(zoo):
     for name, entry in zoo.read_zoo(ROOT / "docs" / "zoo.toml").items():
         assert zoo._made_by(name, entry) in page
         assert entry.note in page
-    assert "Not there yet" not in page
+        assert ("Not there yet" in section(page, name)) == (name not in ZOO)
 
 
 def options_of(words: list[str]) -> dict[str, Any]:
@@ -284,7 +294,7 @@ def test_styles_are_mixed_and_truncated_in_w(zoo, digits, tmp_path):
     settings = SMALL | {"data": str(digits), "resolution": 16, "width": 0.1, "kimg": 0.5}
     train(make_config("stylegan", settings), tmp_path / "run", quiet=True)
     checkpoint = export_run(tmp_path / "run", tmp_path / "styles", precisions=["fp32"])
-    captions = zoo.draw_pictures("styles", checkpoint, tmp_path)
+    captions = zoo.make_pictures("styles", checkpoint, tmp_path)
     assert {"psi", "mixing"} <= captions.keys()
 
     psi = cut_grid(shown(tmp_path / "styles-psi.png", scale=2), 50, 10)
@@ -313,7 +323,7 @@ def test_a_checkpoint_that_was_changed_is_not_shown(zoo, folder):
 def test_a_picture_in_colour_is_small_and_looks_the_same(zoo):
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     colours = np.stack([np.tile(ramp, (64, 1)), np.tile(ramp, (64, 1)).T, np.full((64, 64), 128, np.uint8)], axis=-1)
-    path = zoo.io.BytesIO(zoo.small_png(Image.fromarray(colours)))
+    path = io.BytesIO(sys.modules["zoo_pictures"].small_png(Image.fromarray(colours)))
     with Image.open(path) as picture:
         assert picture.mode == "P"
         assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - colours).mean() < 12
