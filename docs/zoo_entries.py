@@ -13,6 +13,8 @@ from gan_serve.checkpoint.config import CONFIG_FILE, read_config
 
 REPOSITORY = "gan_serve/checkpoints"  # of the checkpoints that are not in the wheel
 
+ROUNDING = 1e-9  # of differences: 0.92 - 0.93 is not quite -0.01
+
 Row = tuple[str, str, str, str]  # what is measured, its bounds, its value, and yes, **no** or nothing
 
 
@@ -37,7 +39,8 @@ class Must(BaseModel):
 
     def holds(self, value: float) -> bool:
         """Return True where ``value`` is within the bounds."""
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+        above = self.at_least is None or value >= self.at_least - ROUNDING
+        return above and (self.at_most is None or value <= self.at_most + ROUNDING)
 
     def row(self, metrics: Mapping[str, float]) -> Row:
         """Return the row of a table: the metric, its bounds, its value, and whether it is reached."""

@@ -31,7 +31,7 @@ METRICS_FILES = sorted((Path(__file__).parents[1] / "gan_serve" / "checkpoints")
         ("confident_of_real10k_cnn-mnist_test", MetricName("confident_of_real", 10_000, "cnn-mnist", "test")),
         ("fd_floor1040_cnn-bricks_holdout", MetricName("fd_floor", 1040, "cnn-bricks", "holdout")),
         ("fd10k_cnn_test_class:T-shirt/top", MetricName("fd", 10_000, "cnn", "test", label="T-shirt/top")),
-        ("fd1040_cnn-bricks_holdout_class:plate_1x2", MetricName("fd", 1040, "cnn-bricks", "holdout", label="plate_1x2")),
+        ("fd9_cnn-bricks_holdout_class:plate_1x2", MetricName("fd", 9, "cnn-bricks", "holdout", label="plate_1x2")),
         (
             "mean_gradient_1000_generated_truncation0.7",
             MetricName("mean_gradient", 1000, source="generated", truncation=0.7),
