@@ -179,7 +179,7 @@ def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False,
 
         model = train_classifier(
             seen.images, examples.targets, outputs, epochs=epochs, flip=flip, progress=told,
-            bf16=bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+            bf16=any(torch.cpu.get_capabilities().get(flag, False) for flag in ("amx_bf16", "avx512_bf16")),
         )  # fmt: skip
     if examples.targets.ndim == 1:
         _calibrate(model, examples.unseen.images, examples.truth)

@@ -313,7 +313,8 @@ def test_a_cache_that_cannot_be_written_is_no_error(halves, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "accuracy"), [("cnn-mnist", 0.993), ("cnn-fashion", 0.925), ("cnn-bricks", 0.9), ("cnn-faces", 0.84)]
+    ("name", "accuracy"),
+    [("cnn-mnist", 0.993), ("cnn-fashion", 0.925), ("cnn-bricks", 0.9), ("cnn-faces", 0.84), ("cnn-avatars", 0.99)],
 )
 def test_our_extractors_are_small_and_good_enough_to_judge(name, accuracy):
     extractor = find_extractor(name)

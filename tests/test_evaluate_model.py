@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from servers import running
 from tiny_checkpoint import write_checkpoint
@@ -24,6 +26,7 @@ from gan_serve.training.evaluation import metrics as formulas
 from gan_serve.training.evaluation.evaluate import Evaluation, EvaluationOptions
 from gan_serve.training.evaluation.extractor_registry import find_extractor
 from gan_serve.training.evaluation.features import extract, logits_of_classes
+from gan_serve.training.evaluation.pixel_metrics import random_sample
 from gan_serve.training.load_run import load_trained
 from gan_serve.training.loop import train
 from gan_serve.training.monitoring.monitor import read_log
@@ -77,6 +80,8 @@ def test_training_is_measured_in_the_features_that_were_asked_for(run, digits):
     for record in measured:
         assert record["quality"] == record["fd1617_cnn-mnist_train"]
         assert isinstance(record["classes_missing"], list)
+        assert record["sharpness"] > 0 < record["checkerboard"]
+        assert 0 <= record["specks"] <= 1
     data = load_images(digits, holdout=0.1)
     again = quality(data, FEATURES)(load_trained(run).generator)
     assert again["fd1617_cnn-mnist_train"] == pytest.approx(measured[-1]["quality"], rel=1e-3)
@@ -289,3 +294,34 @@ def test_every_checkpoint_of_the_zoo_has_its_figures(name):
 @pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if "no-pairs" in entry.get("evaluate", {})])
 def test_images_that_must_not_be_published_are_not(name):
     assert not (CHECKPOINTS / name / "neighbours.png").exists()
+
+
+class Replay(torch.nn.Module):
+    """A generator of given images, whatever its latents; ``quality`` samples them in their order."""
+
+    def __init__(self, images: np.ndarray, c_dim: int) -> None:
+        super().__init__()
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        self.z_dim, self.c_dim, self.at = 4, c_dim, 0
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        self.at += len(z)
+        return self.images[self.at - len(z) : self.at]
+
+
+def test_the_log_has_the_worst_class_and_pixels_beside_real_images(digits):
+    """Real digits as a generator's images are real; with one class in another's place, that class stands out."""
+    data = load_images(digits)
+    thrice = replace(data, images=np.tile(data.images, (3, 1, 1, 1)), labels=np.tile(data.labels, 3))
+    order = random_sample(len(thrice), 2000)
+    measure_quality = quality(thrice, FEATURES)
+    real = measure_quality(Replay(thrice.images[order], 10))
+    assert real["sharpness"] == real["checkerboard"] == 1
+    assert real["worst_class_fd"] < 1  # these are the very images; two sets of other real ones differ
+    wrong = thrice.images[order].copy()
+    wrong[thrice.labels[order] == 3] = wrong[thrice.labels[order] == 4][0]
+    collapsed = measure_quality(Replay(wrong, 10))
+    assert collapsed["worst_class_fd"] > 5
+    assert collapsed["classes_missing"] == [3]
+    assert next(iter(collapsed)) == "fd2k_cnn-mnist_train"
