@@ -14,7 +14,8 @@ import onnxruntime
 import torch
 from timing import describe_cpu
 
-from gan_serve.training.evaluation.evaluate_model import judge
+from gan_serve.exports.evaluate_model import RealImages, evaluate_model
+from gan_serve.training.evaluation.evaluate import EvaluationOptions
 
 MODEL, DATA = "fashion-dcgan", "fashion-mnist"
 ROUNDS = 2
@@ -23,8 +24,8 @@ ROUNDS = 2
 def main() -> None:
     rows = []
     for what, options in (
-        ("all figures", {"dial": False}),
-        ("all figures and the truncation dial (8,000 images more)", {"dial": True}),
+        ("all metrics", EvaluationOptions(truncations=False, quiet=True)),
+        ("all metrics, also over truncation (8,000 images more)", EvaluationOptions(quiet=True)),
     ):
         first, again = [], []
         for _ in range(ROUNDS):
@@ -50,9 +51,9 @@ def main() -> None:
     print(text)
 
 
-def seconds(options: dict[str, bool]) -> float:
+def seconds(options: EvaluationOptions) -> float:
     started = time.perf_counter()
-    judge(MODEL, DATA, quiet=True, **options)
+    evaluate_model(MODEL, RealImages(DATA), options=options)
     return time.perf_counter() - started
 
 

@@ -1,55 +1,36 @@
-"""The zoo of checkpoints: make one from data, or write the page that shows them all.
+"""The zoo of checkpoints: make one from data, compare it with its bounds, or write the page that shows them all.
 
-python docs/zoo.py make NAME    train, export and evaluate a checkpoint of docs/zoo.toml, from the root of a checkout
-python docs/zoo.py page         write docs/zoo.md and docs/zoo/*.png from the checkpoints that are there
+python docs/zoo.py make NAME     train, export and evaluate a checkpoint of docs/zoo.toml, from the root of a checkout
+python docs/zoo.py bounds NAME   write into the card which bounds of docs/zoo.toml the checkpoint reaches and misses
+python docs/zoo.py blind NAME    write shuffled sheets of real and sampled images; with answers, count the right ones
+python docs/zoo.py page          write docs/zoo.md and docs/zoo/*.png from the checkpoints that are there
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from zoo_blind import count_answers, write_sheets
+from zoo_entries import REPOSITORY, Entry, read_zoo
+from zoo_pictures import make_pictures
 
-from gan_serve import Generator
 from gan_serve.atomic_files import check_new_directory, write_atomically
-from gan_serve.checkpoint.config import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    WEIGHTS_FILE,
-    describe,
-    read_config,
-    verify_checkpoint,
-)
+from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, describe, verify_checkpoint
 from gan_serve.errors import GanServeError
-from gan_serve.exports.report import CARD_FILE, NEIGHBOURS_PICTURE, Name, table, without_dial
-from gan_serve.images.encoding import UInt8Array, grid, to_pil
-from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.exports.report import CARD_FILE, bounds_block, of_all_images, table
+from gan_serve.exports.write_evaluation import write_bounds
+from gan_serve.training.evaluation.metric_names import MetricName
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"
 DOCS = ROOT / "docs"
-REPOSITORY = "gan_serve/checkpoints"  # of those not in the wheel
-
-SMALL = 32  # images up to this resolution are shown twice as large
-COLOURS = 128  # of an RGB picture on the page, so that it stays small; the checkpoint has the exact one
-WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
-SHEET_SEEDS, SHEET_LABELS = range(10), 16
-PSIS = (1.0, 0.7, 0.5, 0.3, 0.0)
-MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
-FIRST_FINE_LAYER = 4  # two layers a size: 4x4 and 8x8 are coarse
-
 SUMMARY = {  # columns of the first table after the distance: how a metric's name begins, and the column's head
     "precision": "precision",
     "recall": "recall",
@@ -93,92 +74,6 @@ these sets trains as well, and gives another digest.
 """
 
 
-class Must(BaseModel):
-    """A figure that must be reached: a metric, or one over another."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    metric: str
-    over: str | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def measured(self, metrics: Mapping[str, float]) -> float | None:
-        """The figure; None where it was not measured."""
-        if self.metric not in metrics or (self.over is not None and not metrics.get(self.over)):
-            return None
-        return metrics[self.metric] / (metrics[self.over] if self.over else 1.0)
-
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` is within the bounds."""
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-
-    def row(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
-        """What is asked, what was measured, and whether that is enough."""
-        name = f"`{self.metric}`" + (f" / `{self.over}`" if self.over else "")
-        bounds = [f"at least {self.at_least:g}"] if self.at_least is not None else []
-        bounds += [f"at most {self.at_most:g}"] if self.at_most is not None else []
-        value = self.measured(metrics)
-        if value is None:
-            return name, " and ".join(bounds), "not measured", ""
-        return name, " and ".join(bounds), f"{value:.4g}", "yes" if self.holds(value) else "**no**"
-
-
-class Entry(BaseModel):
-    """A table of ``zoo.toml``; its head explains the keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data: str
-    labels: str | None = None
-    recipe: str
-    init_from: str | None = None
-    kimg: float | None = None
-    set: dict[str, bool | int | float | str] = {}
-    export: dict[str, bool | int | float | str] = {}
-    evaluate: dict[str, bool | int | float | str] = {}
-    licence: str
-    in_wheel: bool
-    note: str
-    must: tuple[Must, ...] = ()
-    must_see: tuple[str, ...] = ()
-
-    def commands(self, name: str, runs: str = "runs", checkpoints: str = REPOSITORY) -> list[list[str]]:
-        """What makes the checkpoint, as words after ``gan-serve``: train, export, evaluate."""
-        run, out = f"{runs}/{name}", f"{checkpoints}/{name}"
-        images = ["--data", self.data, *_options({"labels": self.labels} if self.labels else {})]
-        train = ["train", "--recipe", self.recipe, *images, "--run-dir", run]
-        train += _options({"init-from": self.init_from} if self.init_from else {})
-        train += _options({"kimg": self.kimg} if self.kimg else {})
-        train += [word for key, value in self.set.items() for word in ("--set", f"{key}={_as_typed(value)}")]
-        return [
-            [*train, "--resume"],
-            ["export", run, "--out", out, *_options(self.export)],
-            ["evaluate", out, *images, *_options(self.evaluate), "--write"],
-        ]
-
-
-def read_zoo(path: Path) -> dict[str, Entry]:
-    """The entries of a ``zoo.toml`` by name."""
-    return TypeAdapter(dict[str, Entry]).validate_python(tomllib.loads(path.read_text()))
-
-
-def _options(options: Mapping[str, Any]) -> list[str]:
-    """``{"snapshot": "best", "quiet": True}`` as words of a command line."""
-    return [
-        word
-        for key, value in options.items()
-        if value is not False
-        for word in ([f"--{key}"] if value is True else [f"--{key}", _as_typed(value)])
-    ]
-
-
-def _as_typed(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 # The page
 
 
@@ -205,7 +100,7 @@ def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
 
 def _summary(metrics: Mapping[str, float]) -> list[str]:
     """The cells from ``DISTANCE`` to ``AS``: distances, what was measured beside the first of them, and protocols."""
-    measured = [(parsed, value) for name, value in without_dial(metrics).items() if (parsed := Name.parse(name))]
+    measured = [(parsed, value) for name, value in of_all_images(metrics).items() if (parsed := MetricName.parse(name))]
     first = {parsed.stem: (parsed, value) for parsed, value in reversed(measured)}
     distances = [first[stem] for stem in ("fd", "fid") if stem in first]
     protocols = [parsed.protocol for parsed, _ in distances]
@@ -225,10 +120,9 @@ def _summary(metrics: Mapping[str, float]) -> list[str]:
 def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, float], docs: Path) -> str:
     is_there = (directory / CONFIG_FILE).exists()
     parts = [f"## {name}", entry.note if is_there else f"{entry.note} **Not there yet.**"]
-    pictures = draw_pictures(name, directory, docs / "zoo") if is_there else {}
+    pictures = make_pictures(name, directory, docs / "zoo") if is_there else {}
     parts += [f"{caption}\n\n![{name}, {kind}](zoo/{name}-{kind}.png)" for kind, caption in pictures.items()]
-    if entry.must:
-        rows = [must.row(metrics) for must in entry.must]
+    if rows := entry.bounds(directory, metrics):
         parts.append(table(("figure", "must be", "is", "reached"), rows))
     if entry.must_see:
         parts.append(f"What the pictures must show: {'; '.join(entry.must_see)}.")
@@ -241,95 +135,6 @@ def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, flo
         parts.append(f"How this one was made, from its card:\n\n{training}")
     parts.append(f"Licence: {entry.licence}. {_whereabouts(name, entry) if is_there else ''}".rstrip())
     return "\n\n".join(parts)
-
-
-def draw_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
-    """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; returned are their captions by kind.
-
-    Style mixing needs torch; all else, ONNX Runtime alone.
-    """
-    generator = Generator.from_pretrained(directory, device="cpu")
-    small = generator.img_resolution <= SMALL
-    seeds = range(64 if small else 32)  # larger images in as many bytes
-    by_class = "; seed s takes class s mod " + str(generator.c_dim) if generator.c_dim else ""
-    captions = {"grid": f"Seeds 0 to {seeds[-1]}, none left out, truncation 1{by_class}."}
-    sheets = {"grid": grid(generator.generate(seeds=list(seeds), output="numpy"), 8)}
-    if generator.c_dim:
-        labels = generator.class_names[:SHEET_LABELS]
-        drawn = generator.condition(seeds=list(SHEET_SEEDS), labels=list(labels), output="numpy")
-        sheets["classes"] = grid(np.concatenate(list(drawn.values())), len(SHEET_SEEDS))
-        captions["classes"] = (
-            f"Seeds {SHEET_SEEDS[0]} to {SHEET_SEEDS[-1]}, the same latent down each column; a row for each of "
-            f"{', '.join(labels)}."
-        )
-    walk = generator.interpolate(
-        list(WALK_SEEDS), steps=WALK_STEPS, label=0 if generator.c_dim else None, output="numpy"
-    )
-    sheets["walk"] = grid(walk, len(walk))
-    of_class = f", class {generator.class_names[0]}" if generator.c_dim else ""
-    captions["walk"] = (
-        f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each{of_class}."
-    )
-    if generator.config.truncation_space == "w":
-        rows = [generator.generate(seeds=list(SHEET_SEEDS), truncation=psi, output="numpy") for psi in PSIS]
-        sheets["psi"] = grid(np.concatenate(rows), len(SHEET_SEEDS))
-        captions["psi"] = (
-            f"Truncation in w: the same seeds with psi {', '.join(f'{psi:g}' for psi in PSIS)}, from top to bottom, "
-            "towards the image of the mean w."
-        )
-        sheets["mixing"] = style_mixing(directory)
-        captions["mixing"] = (
-            "Style mixing: coarse styles of the image at the left of a row, fine styles (from the size "
-            "16x16 on) of the image at the top of a column."
-        )
-    for kind, sheet in sheets.items():
-        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
-    if (directory / NEIGHBOURS_PICTURE).is_file():
-        with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
-            write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
-        captions["neighbours"] = (
-            "The generated images most like a training image (first row, third, ...), each above that image."
-        )
-    return captions
-
-
-def style_mixing(directory: Path) -> UInt8Array:
-    """Images whose coarse layers follow one latent and whose fine layers another (Karras et al. 2019, figure 3).
-
-    It takes the weights for fine-tuning, since the ONNX file has one style for all layers.
-    """
-    import torch
-    from safetensors.torch import load_file
-
-    from gan_serve.training.networks import build_generator, to_pixels
-
-    config = read_config(directory)
-    generator = build_generator(config.architecture.family, **config.architecture.arguments).eval()
-    generator.load_state_dict(load_file(directory / WEIGHTS_FILE))
-    rows, columns = (
-        generator.mapping(torch.from_numpy(latents_from_seeds(seeds, config.z_dim)))
-        for seeds in (MIXED_ROWS, MIXED_COLUMNS)
-    )
-    is_fine = (torch.arange(generator.num_layers) >= FIRST_FINE_LAYER)[:, None]
-    with torch.no_grad():
-        top = to_pixels(generator.synthesis(columns[:, None].expand(-1, generator.num_layers, -1)))
-        sheet = [torch.full_like(top[:1], 255), top]
-        for row in rows:
-            alone = generator.synthesis(row.expand(1, generator.num_layers, -1))
-            mixed = generator.synthesis(torch.where(is_fine, columns[:, None], row))
-            sheet += [to_pixels(alone), to_pixels(mixed)]
-    return grid(torch.cat(sheet).numpy(), len(MIXED_COLUMNS) + 1)
-
-
-def small_png(image: Image.Image, scale: int = 1) -> bytes:
-    """A PNG of few bytes: gray exact, RGB in ``COLOURS`` colours; ``scale`` times as large, each pixel a square."""
-    shown = image.convert("L" if image.mode == "L" else "RGB")
-    if shown.mode == "RGB":
-        shown = shown.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG)
-    shown = shown.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    out = io.BytesIO()
-    shown.save(out, "png", optimize=True)
-    return out.getvalue()
 
 
 def _metrics(directory: Path) -> dict[str, float]:
@@ -381,20 +186,70 @@ def main() -> None:
 @ZOO_OPTION
 def make(name: str, runs: str, checkpoints: str, dry_run: bool, zoo: Path) -> None:
     """Make a checkpoint from data; a training that was killed goes on where it was."""
-    entries = read_zoo(zoo)
-    if name not in entries:
-        raise click.UsageError(f"There is no {name!r} in {zoo.name}; it has: {', '.join(entries)}.")
+    entry = _entry(zoo, name)
     if not dry_run:
         try:
             check_new_directory(Path(checkpoints, name))  # before hours of training
         except GanServeError as error:
             raise click.ClickException(f"{error} --checkpoints names another place.") from error
-    for words in entries[name].commands(name, runs, checkpoints):
+    for words in entry.commands(name, runs, checkpoints):
         click.echo(f"gan-serve {shlex.join(words)}")
         if not dry_run:
             status = subprocess.run([sys.executable, "-m", "gan_serve.cli", *words], check=False).returncode
             if status:
                 raise SystemExit(status)
+    if not dry_run:
+        _write_bounds(entry, Path(checkpoints, name))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--checkpoints", type=click.Path(path_type=Path), default=CHECKPOINTS, help="Their folder.")
+@ZOO_OPTION
+def bounds(name: str, checkpoints: Path, zoo: Path) -> None:
+    """Compare a checkpoint's metrics with its bounds, and write both into its card."""
+    _write_bounds(_entry(zoo, name), checkpoints / name)
+
+
+def _write_bounds(entry: Entry, directory: Path) -> None:
+    rows = entry.bounds(directory, _metrics(directory))
+    try:
+        write_bounds(directory, bounds_block(rows))
+    except GanServeError as error:
+        raise click.ClickException(f"{error} {error.hint}") from error
+    for row in rows:
+        click.echo("  ".join(row))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--data", help="Real images; default: those of the entry.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of the sheets; default: blind/NAME.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice and the order of the images.")
+@click.option("--checkpoints", type=click.Path(path_type=Path), default=CHECKPOINTS, help="Their folder.")
+@click.option("--real", "answers", help="Answers, in a second call: the numbers that look real, such as 1,4,7-9.")
+@ZOO_OPTION
+def blind(
+    name: str, data: str | None, out: Path | None, seed: int, checkpoints: Path, answers: str | None, zoo: Path
+) -> None:
+    """Write sheets of 32 real and 32 sampled images, shuffled and numbered, and a key; or count the answers."""
+    entry, out = _entry(zoo, name), out or Path("blind", name)
+    try:
+        if answers is not None:
+            click.echo(count_answers(out, answers))
+            return
+        written = write_sheets(checkpoints / name, entry, out, data=data or entry.data, seed=seed)
+    except GanServeError as error:
+        raise click.ClickException(f"{error} {error.hint or ''}".rstrip()) from error
+    click.echo(f"Wrote {', '.join(path.name for path in written)} to {out}. Look at the sheets, not at the key; then:")
+    click.echo(f"python docs/zoo.py blind {name} --out {out} --real NUMBERS")
+
+
+def _entry(zoo: Path, name: str) -> Entry:
+    entries = read_zoo(zoo)
+    if name not in entries:
+        raise click.UsageError(f"There is no {name!r} in {zoo.name}; it has: {', '.join(entries)}.")
+    return entries[name]
 
 
 @main.command()

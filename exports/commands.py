@@ -57,7 +57,8 @@ class FeaturesOption(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The option and its help."""
         with needs_extra("train"):
-            from gan_serve.training.evaluation.features import INCEPTION, extractors
+            from gan_serve.training.evaluation.extractor_registry import extractors
+            from gan_serve.training.evaluation.features import INCEPTION
 
         names = ", ".join([*extractors(), INCEPTION])
         self.help = f"{names}, or the folder of an extractor; default: the extractor trained on these data."
@@ -109,10 +110,11 @@ def evaluate(
     """
     with needs_extra("train"):
         from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE
+        from gan_serve.exports.evaluate_model import RealImages, evaluate_model
         from gan_serve.exports.report import compared, figures_text
         from gan_serve.exports.write_evaluation import all_pictures, check_writable, is_run, write_evaluation
         from gan_serve.training.config import read_config
-        from gan_serve.training.evaluation.evaluate_model import judge
+        from gan_serve.training.evaluation.evaluate import EvaluationOptions
 
     target = check_writable(model_or_run) if write else None  # before all the work
     if out_dir:
@@ -122,10 +124,14 @@ def evaluate(
                 f"{out_dir} is a checkpoint or a run, whose files belong together.",
                 "Choose another folder; --write puts the figures of a checkpoint into it.",
             )
-    evaluation = judge(
-        model_or_run, data, labels=labels, split=split, holdout=holdout, features=features, images=images,
-        snapshot=snapshot, dial=dial, pairs=pairs, own_data=write, quiet=quiet,
-    )  # fmt: skip
+    evaluation = evaluate_model(
+        model_or_run,
+        RealImages(data, labels, split, holdout),
+        features=features,
+        snapshot=snapshot,
+        own_data=write,
+        options=EvaluationOptions(images, truncations=dial, neighbour_pairs=pairs, quiet=quiet),
+    )
     as_text = json.dumps(evaluation.metrics, indent=2, allow_nan=False)
     pictures = all_pictures(evaluation, evaluation.metrics) if out_dir else {}
     try:  # before anything is printed: a closed pipe must not lose it

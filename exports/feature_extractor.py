@@ -26,7 +26,8 @@ from gan_serve.training.data.labels import read_attributes
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.splits import HOLDOUT
 from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input, train_classifier
-from gan_serve.training.evaluation.features import INFO_FILE, MODEL_FILE, ExtractorInfo, Floats
+from gan_serve.training.evaluation.extractor_registry import INFO_FILE, MODEL_FILE, ExtractorInfo
+from gan_serve.training.evaluation.features import Floats
 
 LARGEST = 998_000  # bytes of weights, so that an ONNX file stays below 1 MB
 PIECE = 64  # images at a time
@@ -178,7 +179,7 @@ def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False,
 
         model = train_classifier(
             seen.images, examples.targets, outputs, epochs=epochs, flip=flip, progress=told,
-            bf16=bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+            bf16=any(torch.cpu.get_capabilities().get(flag, False) for flag in ("amx_bf16", "avx512_bf16")),
         )  # fmt: skip
     if examples.targets.ndim == 1:
         _calibrate(model, examples.unseen.images, examples.truth)

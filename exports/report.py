@@ -1,29 +1,26 @@
-"""How figures are shown: parsed by their names, grouped by what they mean, as Markdown for a card or as plain text.
+"""Show metrics: grouped by their meaning, as Markdown for a card or as plain text for a terminal.
 
-On a model card they are a block between two comments, which an evaluation writes anew.
+On a model card they are a block between two comments, which an evaluation replaces.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from gan_serve.training.evaluation.evaluate import NEIGHBOURS_PICTURE
+from gan_serve.training.evaluation.metric_names import MetricName
 
 CARD_FILE = "README.md"
 START, END = "<!-- figures -->", "<!-- end of figures -->"  # the Hub and GitHub do not show them
+BOUNDS_START, BOUNDS_END = "<!-- bounds -->", "<!-- end of bounds -->"
 TRUNCATION_PICTURE = "truncation.png"
-PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}  # over truncation, in which colour
+PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}  # over truncation, and their colours
 DISTANCES = ("fid", "fd")  # of those
 
 
 class Group(NamedTuple):
-    """Metrics that belong together: how their names begin, in the order they are shown in, and what they mean.
-
-    ``better`` says in a few words which way is better, ``meaning`` in full.
-    """
+    """Metrics that are shown together: their stems in order, and their meaning, in a few words and in full."""
 
     title: str
     stems: tuple[str, ...]
@@ -36,11 +33,13 @@ FIDELITY = "Fidelity and variety"
 GROUPS = (
     Group(
         "Distance to real images",
-        ("fid", "kid", "fd", "kd"),
-        "lower is better",
+        ("fid", "kid", "fd", "fd_floor", "kd", "fd_within_class_max", "fd_within_class_max_floor"),
+        "lower is better; fd_floor: what two sets of real images have",
         "Fréchet distance (`fid`, `fd`) and kernel distance (`kid`, `kd`) between generated and real images, in the "
         "features that the name states: lower is better. Figures with other features than Inception do not compare "
-        "with published FID or KID, nor with each other where features, number of images or split differ.",
+        "with published FID or KID, nor with each other where features, number of images or split differ. `fd_floor`: "
+        "the Fréchet distance between two disjoint sets of as many real images, which a perfect generator would have. "
+        "`fd_within_class_max`: the distance within the class where it is the most times its floor.",
     ),
     Group(
         FIDELITY,
@@ -56,6 +55,8 @@ GROUPS = (
             "label_agreement",
             "label_agreement_balanced",
             "label_agreement_worst_class",
+            "label_agreement_of_real",
+            "label_agreement_balanced_of_real",
             "is",
             "cs",
             "confident",
@@ -67,8 +68,8 @@ GROUPS = (
             "classes_missing",
         ),
         "label_agreement and score: higher is better; the others: as in the real images",
-        "As the classifier of the features sees the images. `label_agreement`: the share that it gives the label they "
-        "were drawn under (`balanced`: the mean over the classes); `is`: the Inception Score, called `cs` (classifier "
+        "As the classifier of the features sees the images. `label_agreement`: the share that it puts into the class "
+        "of their label (`balanced`: the mean over the classes); `is`: the Inception Score, called `cs` (classifier "
         "score) with another classifier. Higher is better. `confident`: the share that it is more than 0.9 sure of; "
         "`class_share_min` and `class_share_max`: the share of the rarest and of the commonest class. Best is what the "
         "real images have (`of_real`). `classes_missing`: the classes that it sees in no image; best is 0.",
@@ -93,55 +94,42 @@ GROUPS = (
         "`left_out` in these names: the real ones were such images, which a copying generator has copied as well.",
     ),
     Group(
-        "Sharpness and diversity",
-        ("mean_gradient", "diversity", "diversity_within_class"),
+        "Sharpness, artefacts and diversity",
+        (
+            "mean_gradient",
+            "checkerboard",
+            "specks",
+            "diversity",
+            "diversity_within_class",
+            "diversity_ratio_within_class_min",
+        ),
         "best as in the real images",
-        "`mean_gradient` is sharpness, `diversity` how much two images differ (`within_class`: two images of a class), "
-        "in grey levels. Best is what the real images have: compare `seeds` or `generated` with `train`, `test` or "
-        "`holdout`. They do not say whether an image makes sense.",
+        "`mean_gradient` is sharpness, in grey levels; `checkerboard` the power of the luma at the diagonal pixel "
+        "frequency, in grey levels squared: more than in real images is a pattern of single pixels; `specks` the share "
+        "of images with a spot of one to four pixels that differs by more than 48 grey levels from its surroundings; "
+        "`diversity` how much two images differ, in grey levels (`within_class`: two images of a class; "
+        "`ratio_within_class_min`: over that of the real images, in the class where it is lowest). Best is what the "
+        "real images have: compare `seeds` or `generated` with `train`, `test` or `holdout`. They do not say whether "
+        "an image makes sense.",
     ),
 )
-OTHER = Group("Other figures", (), "", "Their names state how they were measured.")
+OTHER = Group("Other metrics", (), "", "Their names state how they were measured.")
 COPIES = "Copies of training images look perfect to distances and to precision;"
 
 STEMS = tuple(stem for group in GROUPS for stem in group.stems)
-NAME = re.compile(rf"(?P<stem>{'|'.join(STEMS)})_?(?P<protocol>\d.*?)(_truncation(?P<truncation>\d+(\.\d+)?))?")
 
-DialTable = dict[float, dict[str, float]]  # truncation -> the beginning of a metric's name -> value
-
-
-class Name(NamedTuple):
-    """A metric's name: what it is, how it was measured, and at which truncation where that is part of the dial."""
-
-    stem: str
-    protocol: str
-    truncation: float | None
-
-    @classmethod
-    def parse(cls, name: str) -> Name | None:
-        """The parts of a name; None where it begins as no known one.
-
-        >>> Name.parse("recall_within_class_min10k_cnn-fashion_test")
-        Name(stem='recall_within_class_min', protocol='10k_cnn-fashion_test', truncation=None)
-        >>> Name.parse("fd2k_cnn_test_truncation0.5")
-        Name(stem='fd', protocol='2k_cnn_test', truncation=0.5)
-        >>> Name.parse("made_up")
-        """
-        match = NAME.fullmatch(name)
-        if match is None:
-            return None
-        truncation = match["truncation"]
-        return cls(match["stem"], match["protocol"], None if truncation is None else float(truncation))
+TruncationTable = dict[float, dict[str, float]]  # truncation -> stem of a metric, or SHARPNESS -> value
+SHARPNESS = "sharpness"  # of generated images, in times of that of the real ones
 
 
 def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) -> str:
-    """The figures of a card as Markdown, from ``START`` to ``END``; every metric is in it.
+    """Return the metrics of a card as Markdown, from ``START`` to ``END``; every metric is in it.
 
     Args:
         metrics: of ``metrics.json``. pictures: the names of the checkpoint's pictures; ``neighbours.png`` and
             ``truncation.png`` are shown where they are among them.
     """
-    tables, groups = dials(metrics), dict(by_group(metrics))
+    groups = dict(by_group(metrics))
     has_neighbours = any(group.title == NEIGHBOURS for group in groups)
     parts = []
     for group in (*GROUPS, OTHER):
@@ -158,19 +146,27 @@ def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
                 "The generated images most like a training image (difference of the pixels as a share of the light in "
                 "both), each above that image."
             )
+    if by_class := class_tables(metrics):
+        parts.append(
+            "### By class\nDistance, its floor, precision and recall within each class, among as many images as the "
+            "class has of those compared, and how often the classifier sees the class."
+        )
+        parts += [f"`{protocol}`:\n\n{table(*_class_cells(rows))}" for protocol, rows in by_class.items()]
+    tables = truncation_tables(metrics)
     if tables or TRUNCATION_PICTURE in pictures:
         parts.append(
-            "### Truncation\nA smaller truncation draws nearer to the mean: images become more alike and recall falls; "
-            "precision may rise at first, and falls where latents are unlike those of training."
+            "### Truncation\nA smaller truncation samples nearer to the mean: images become more alike and recall "
+            "falls; precision may rise at first, and falls where latents are unlike those of training. `sharpness` is "
+            "that of the generated images in times of the real ones."
         )
-    parts += [f"`{protocol}`:\n\n{table(*_dial_cells(dial))}" for protocol, dial in tables.items()]
+    parts += [f"`{protocol}`:\n\n{table(*_truncation_cells(rows))}" for protocol, rows in tables.items()]
     if TRUNCATION_PICTURE in pictures:
         parts.append(f"![Distance, precision and recall over truncation]({TRUNCATION_PICTURE})")
     return "\n\n".join([START, *parts, END])
 
 
 def with_figures(card: str, block: str) -> str:
-    """A card with ``block`` in the place of its figures; at its end, where the card has none that can be replaced.
+    """Return a card with ``block`` in the place of its metrics; at its end where it has none that can be replaced.
 
     >>> with_figures("before <!-- figures --> old <!-- end of figures --> after", "new")
     'before new after'
@@ -182,133 +178,145 @@ def with_figures(card: str, block: str) -> str:
     return "\n\n".join([*([card.rstrip()] if card.strip() else []), f"## Evaluation\n{block}\n"])
 
 
+def bounds_block(rows: Iterable[tuple[str, str, str, str]]) -> str:
+    """Return the bounds of a card as Markdown, from ``BOUNDS_START`` to ``BOUNDS_END``; missed ones come first.
+
+    rows: what is measured, its bounds, its value, and whether it is reached: ``yes``, ``**no**`` or nothing.
+    """
+    rows = list(rows)
+    missed = [f"{name}, which must be {bounds}, is {value}" for name, bounds, value, reached in rows if "no" in reached]
+    open_ones = [f"{name} ({bounds})" for name, bounds, value, reached in rows if bounds and not reached]
+    parts = ["### What it must reach"]
+    if missed:
+        parts.append(f"**Missed:** {'; '.join(missed)}.")
+    if open_ones:
+        parts.append(f"Not measured yet: {'; '.join(open_ones)}.")
+    parts.append(table(("figure", "must be", "is", "reached"), rows))
+    return "\n\n".join([BOUNDS_START, *parts, BOUNDS_END])
+
+
+def with_bounds(card: str, block: str) -> str:
+    """Return a card with ``block`` in the place of its bounds; else after its metrics, or at its end without these."""
+    before, start, rest = card.partition(BOUNDS_START)
+    _, end, after = rest.partition(BOUNDS_END)
+    if start and end:
+        return before + block + after
+    before, end, after = card.partition(END)
+    return f"{before}{end}\n\n{block}{after}" if end else f"{card.rstrip()}\n\n{block}\n"
+
+
 def figures_text(metrics: Mapping[str, float]) -> str:
-    """The figures as plain text for a terminal, a group a paragraph; every metric is in it."""
+    """Return the metrics as plain text for a terminal, a group a paragraph; every metric is in it."""
     groups = by_group(metrics)
     width = max((len(name) for _, named in groups for name in named), default=0)
     paragraphs = []
     for group, named in groups:
         title = f"{group.title} ({group.better})" if group.better else group.title
         paragraphs.append([title, *(f"  {name:<{width}}  {number(value)}" for name, value in named.items())])
-    for protocol, dial in dials(metrics).items():
-        head, rows = _dial_cells(dial)
-        cells = [head, *rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["".join(f"  {cell:>{size}}" for cell, size in zip(row, widths, strict=True)) for row in cells]
-        paragraphs.append([f"Truncation, {protocol} (smaller: nearer to the mean, less variety)", *lines])
+    for protocol, by_class in class_tables(metrics).items():
+        paragraphs.append([f"By class, {protocol}", *_aligned(*_class_cells(by_class))])
+    for protocol, rows in truncation_tables(metrics).items():
+        title = f"Truncation, {protocol} (smaller: nearer to the mean, less variety)"
+        paragraphs.append([title, *_aligned(*_truncation_cells(rows))])
     return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs)
 
 
 def compared(metrics: Mapping[str, float]) -> str:
-    """How many images were compared, with which real ones, in which features; empty where no distance was measured.
+    """Return how many images were compared, with which real ones, in which features; empty without a distance.
 
     >>> compared({"fd10k_cnn-fashion_test": 12.5})
     '10,000 generated and 10,000 real images (test), features cnn-fashion'
     """
-    distances = (parsed for name in metrics if (parsed := Name.parse(name)) and parsed.stem in DISTANCES)
-    protocol = next((parsed.protocol for parsed in distances if parsed.truncation is None), "")
-    match = re.fullmatch(r"(\d+)(k?)_(.+)_(\w+?)", protocol)
-    if match is None:
+    name = next((name for name in _whole(metrics) if name.is_distance), None)
+    if name is None:
         return ""
-    count, thousands, features, split = match.groups()
-    images = f"{int(count) * (1000 if thousands else 1):,}"
-    return f"{images} generated and {images} real images ({split}), features {features}"
+    return f"{name.images:,} generated and {name.images:,} real images ({name.source}), features {name.features}"
 
 
 def by_group(metrics: Mapping[str, float]) -> list[tuple[Group, dict[str, float]]]:
-    """The metrics but those of the dial, by the groups that have some, in the order that they are shown in."""
-    plain = without_dial(metrics)
-    stems = {name: parsed.stem if (parsed := Name.parse(name)) else "" for name in plain}
+    """Return the metrics of all images at truncation 1, by the groups that have some, in the order of a card."""
+    whole = of_all_images(metrics)
+    stems = {name: parsed.stem if (parsed := MetricName.parse(name)) else "" for name in whole}
     found = []
     for group in (*GROUPS, OTHER):
-        order = group.stems or ("",)
-        named = sorted((name for name in plain if stems[name] in order), key=lambda name: order.index(stems[name]))
+        order = group.stems or tuple(sorted({stem for stem in stems.values() if stem not in STEMS}))
+        named = sorted((name for name in whole if stems[name] in order), key=lambda name: order.index(stems[name]))
         if named:
-            found.append((group, {name: plain[name] for name in named}))
+            found.append((group, {name: whole[name] for name in named}))
     return found
 
 
-def without_dial(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that describe the checkpoint as it is: all but those of the truncation dial."""
+def of_all_images(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of the checkpoint as a whole: not those of one class, and not those over truncation."""
     return {
         name: value
         for name, value in metrics.items()
-        if (parsed := Name.parse(name)) is None or parsed.truncation is None
+        if (parsed := MetricName.parse(name)) is None or (parsed.truncation is None and parsed.label is None)
     }
 
 
 def of_the_generator(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics of generated images as they are: what the Hub may show as results of the model.
+    """Return the metrics of the generator as a whole, which the Hub may show as results of the model.
 
-    Left out are the dial, and figures of real images that stand beside others to compare with.
+    Metrics of real images alone, which stand beside others to compare with, are left out.
     """
-    return {name: value for name, value in without_dial(metrics).items() if not _is_of_real_images(name)}
+    return {
+        name: value
+        for name, value in of_all_images(metrics).items()
+        if (parsed := MetricName.parse(name)) is None or not parsed.is_reference
+    }
 
 
-def _is_of_real_images(name: str) -> bool:
-    parsed = Name.parse(name)
-    if parsed is None:
-        return False
-    if parsed.stem in ("mean_gradient", "diversity", "diversity_within_class"):
-        return not parsed.protocol.endswith(("_seeds", "_generated"))
-    return parsed.stem.endswith(("_of_real", "_unseen")) or parsed.stem == "nn_l1_left_out"
+def truncation_tables(metrics: Mapping[str, float]) -> dict[str, TruncationTable]:
+    """Return the metrics over truncation, by the protocol that the names state, truncations in ascending order.
 
-
-def dials(metrics: Mapping[str, float]) -> dict[str, DialTable]:
-    """What was measured over truncation, by the protocol that the names state, truncations in ascending order.
-
-    >>> dials({"fd2k_cnn_test_truncation1.0": 3.0, "fd2k_cnn_test_truncation0.5": 9.0})
+    >>> truncation_tables({"fd2k_cnn_test_truncation1": 3.0, "fd2k_cnn_test_truncation0.5": 9.0})
     {'2k_cnn_test': {0.5: {'fd': 9.0}, 1.0: {'fd': 3.0}}}
     """
-    tables: dict[str, DialTable] = {}
-    for name, value in metrics.items():
-        parsed = Name.parse(name)
-        if parsed and parsed.truncation is not None:
-            tables.setdefault(parsed.protocol, {}).setdefault(parsed.truncation, {})[parsed.stem] = value
-    return {protocol: dict(sorted(dial.items())) for protocol, dial in tables.items()}
+    tables: dict[str, TruncationTable] = {}
+    sources: dict[str, str] = {}
+    for text, value in metrics.items():
+        name = MetricName.parse(text)
+        if name and name.truncation is not None and name.features:
+            tables.setdefault(name.protocol, {}).setdefault(name.truncation, {})[name.stem] = value
+            sources[name.protocol] = name.source
+    for text, value in metrics.items():  # sharpness has no features: it belongs to every table of its real images
+        name = MetricName.parse(text)
+        if name and name.truncation is not None and name.stem == "mean_gradient":
+            for protocol, rows in tables.items():
+                real = metrics.get(str(name._replace(source=sources[protocol], truncation=None)))
+                if real and name.truncation in rows:
+                    rows[name.truncation][SHARPNESS] = value / real
+    return {protocol: dict(sorted(rows.items())) for protocol, rows in tables.items()}
 
 
-def truncation_plot(metrics: Mapping[str, float]) -> bytes:
-    """A PNG of the truncation dial: distance on the left axis, precision and recall on the right, over truncation.
+def class_tables(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the metrics within classes: protocol -> class -> stem -> value.
 
-    Raises:
-        ValueError: there is nothing in ``metrics`` that was measured over truncation.
+    >>> class_tables({"fd2k_cnn_test_class:Coat": 3.0, "label_agreement2k_cnn_class:Coat": 0.9})
+    {'2k_cnn_test': {'Coat': {'fd': 3.0, 'label_agreement': 0.9}}}
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    tables = dials(metrics)
-    if not tables:
-        raise ValueError("no metric was measured over truncation")
-    figure = Figure(figsize=(5, 3.2 * len(tables)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for row, (protocol, dial) in enumerate(tables.items(), start=1):
-        left = figure.add_subplot(len(tables), 1, row)
-        right = left.twinx()
-        lines = []
-        for stem, colour in PLOTTED.items():
-            points = [(truncation, values[stem]) for truncation, values in dial.items() if stem in values]
-            axes, style = (left, "-") if stem in DISTANCES else (right, "--")
-            if points:
-                lines += axes.plot(*zip(*points, strict=True), style, marker="o", label=stem, color=colour)
-        left.set_xlabel("truncation")
-        left.set_ylabel(f"distance, {protocol}")
-        left.set_ylim(bottom=0)
-        right.set_ylabel("precision, recall")
-        right.set_ylim(0, 1.05)
-        left.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(PLOTTED), frameon=False)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100, metadata={"Software": None})  # no version: the same bytes tomorrow
-    return out.getvalue()
+    tables: dict[str, dict[str, dict[str, float]]] = {}
+    parsed = [(name, value) for text, value in metrics.items() if (name := MetricName.parse(text)) and name.label]
+    compared_with = {name.protocol: name for name, _ in parsed if name.source}
+    for name, value in parsed:
+        alike = [
+            protocol
+            for protocol, other in compared_with.items()
+            if name.source in ("", other.source) and (other.images, other.features) == (name.images, name.features)
+        ]
+        for protocol in alike or [name.protocol]:
+            tables.setdefault(protocol, {}).setdefault(str(name.label), {})[name.stem] = value
+    return tables
 
 
 def number(value: float) -> str:
-    """A figure as a card shows it, with at most six digits; ``metrics.json`` has them all."""
+    """Return a value as a card shows it, with at most six digits; ``metrics.json`` has them all."""
     return f"{value:.6g}"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     head = tuple(head)
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -322,13 +330,47 @@ def _meaning(group: Group, has_neighbours: bool) -> str:
     return f"{group.meaning}\n{COPIES} only the nearest-neighbour test tells them apart, and it was not run here."
 
 
-def _dial_cells(dial: DialTable) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of a dial's table: what is plotted first, then what else was measured."""
-    measured = {stem for row in dial.values() for stem in row}
-    columns = [stem for stem in dict.fromkeys((*PLOTTED, *STEMS)) if stem in measured]
+def _whole(metrics: Mapping[str, float]) -> list[MetricName]:
+    """The names of the metrics of all images at truncation 1."""
+    parsed = (MetricName.parse(name) for name in of_all_images(metrics))
+    return [name for name in parsed if name is not None]
+
+
+def _truncation_cells(rows: TruncationTable) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table over truncation: what is plotted first, then what else was measured."""
+    columns = _columns(rows.values(), (*PLOTTED, SHARPNESS, *STEMS))
     head = ["truncation", *(stem.upper() if stem in DISTANCES else stem for stem in columns)]
-    rows = [
-        [number(truncation), *(number(row[stem]) if stem in row else "" for stem in columns)]
-        for truncation, row in dial.items()
+    return head, [
+        [number(truncation), *(_cell(row, stem, digits=3 if stem == SHARPNESS else 6) for stem in columns)]
+        for truncation, row in rows.items()
     ]
-    return head, rows
+
+
+def _class_cells(rows: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table of classes; the distance also in times of its floor."""
+    columns = _columns(rows.values(), ("fd", "fd_floor", *STEMS))
+    head = ["class", *(stem.upper() if stem in DISTANCES else stem.replace("fd_", "") for stem in columns)]
+    body = [[label, *(_cell(row, stem, digits=4) for stem in columns)] for label, row in rows.items()]
+    if "fd_floor" in columns:
+        at = columns.index("fd_floor") + 2
+        head.insert(at, "times floor")
+        for cells, row in zip(body, rows.values(), strict=True):
+            floor = row.get("fd_floor")
+            cells.insert(at, f"{row['fd'] / floor:.3g}" if floor and "fd" in row else "")
+    return head, body
+
+
+def _columns(rows: Iterable[Mapping[str, float]], order: Iterable[str]) -> list[str]:
+    measured = {stem for row in rows for stem in row}
+    return [stem for stem in dict.fromkeys(order) if stem in measured]
+
+
+def _cell(row: Mapping[str, float], stem: str, digits: int) -> str:
+    return f"{row[stem]:.{digits}g}" if stem in row else ""
+
+
+def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a table as text, each column as wide as its longest cell."""
+    cells = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["".join(f"  {cell:>{size}}" for cell, size in zip(row, widths, strict=True)) for row in cells]

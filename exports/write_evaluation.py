@@ -1,4 +1,4 @@
-"""From an evaluation to a checkpoint that shows it: metrics.json, the pictures, the model card, the digests."""
+"""Write an evaluation into a checkpoint: metrics.json, the pictures, the model card, the digests."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.exports.report import (
     CARD_FILE,
     TRUNCATION_PICTURE,
-    dials,
     figures_block,
     of_the_generator,
-    truncation_plot,
+    truncation_tables,
+    with_bounds,
     with_figures,
 )
+from gan_serve.exports.truncation_plot import truncation_plot
 from gan_serve.hub.resolve import find_local
 from gan_serve.training.evaluation.evaluate import Evaluation
 
@@ -42,15 +43,14 @@ METRICS = TypeAdapter(dict[str, float])
 
 
 def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
-    """Put an evaluation into a checkpoint: its figures, its pictures, the model card and the digests of all of them.
+    """Write an evaluation into a checkpoint: its metrics, its pictures, the model card and the digests of all of them.
 
-    Metrics of the same name are replaced, others stay. Of the card only the figures and their part of the Hub's
-    metadata change; where it has no figures to replace, they are appended. Where metrics of the truncation dial come
-    without a picture, it is drawn.
+    Metrics of the same name are replaced, others stay. Of the card only the metrics and their part of the Hub's
+    metadata change; where it has no metrics to replace, they are appended. Metrics over truncation are also plotted.
 
     Raises:
         InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or its card's metadata
-        cannot be read. CannotWrite: the disk refuses; see ``_put``.
+        cannot be read. CannotWrite: a file cannot be written; see ``_put``.
     """
     directory = Path(os.path.realpath(directory))
     config = verify_checkpoint(directory)
@@ -62,12 +62,27 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
     _put(directory, config, files)
 
 
-def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
-    """Put files into a checkpoint and describe them in its config.
+def write_bounds(directory: str | Path, block: str) -> None:
+    """Write the bounds of ``bounds_block`` into a checkpoint's card, and its digest.
 
-    All is first written to a folder within, so that a full disk changes nothing. Then only names change: the config is
-    replaced by one that does not describe these files, they come, and the new config. Killed in between, the checkpoint
-    draws as before, but describes no card and no figures until an evaluation is written again.
+    Raises:
+        InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or has no card.
+        CannotWrite: a file cannot be written.
+    """
+    directory = Path(os.path.realpath(directory))
+    config = verify_checkpoint(directory)
+    if CARD_FILE not in config.files:
+        raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
+    card = read_verified(directory, config, CARD_FILE).decode()
+    _put(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
+
+
+def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
+    """Write files into a checkpoint and describe them in its config.
+
+    Everything is first written to a temporary folder within, so that a full disk changes nothing. Then files are only
+    renamed: first a config that does not describe the new files, then these, then the new config. Killed in between,
+    the checkpoint still samples, but describes no card and no metrics until an evaluation is written again.
     """
 
     def with_files(digests: Mapping[str, FileDigest]) -> bytes:
@@ -88,18 +103,18 @@ def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) 
 
 
 def all_pictures(evaluation: Evaluation, metrics: Mapping[str, float]) -> dict[str, bytes]:
-    """The pictures of an evaluation, and a plot of the dial in ``metrics`` where it measured one and has no plot."""
-    if not dials(evaluation.metrics) or TRUNCATION_PICTURE in evaluation.pictures:
+    """Return the pictures of an evaluation, with a plot over truncation of ``metrics`` where these were measured."""
+    if not truncation_tables(evaluation.metrics) or TRUNCATION_PICTURE in evaluation.pictures:
         return dict(evaluation.pictures)
     return {**evaluation.pictures, TRUNCATION_PICTURE: truncation_plot(metrics)}
 
 
 def check_writable(model: str) -> Path:
-    """The directory of the checkpoint whose figures are to be written.
+    """Return the directory of the checkpoint that an evaluation is to be written into.
 
     Raises:
-        InvalidOption: it is no directory of a checkpoint, such as a run or a repository on the Hub. CannotWrite: files
-        cannot be put there.
+        InvalidOption: ``model`` is no directory of a checkpoint, but a run or a repository on the Hub, for example.
+        CannotWrite: files cannot be written there.
     """
     if is_run(model):
         raise InvalidOption(
@@ -116,12 +131,12 @@ def check_writable(model: str) -> Path:
 
 
 def is_run(path: str) -> bool:
-    """Whether this is the folder of a training run."""
+    """Return True for the folder of a training run."""
     return os.path.isfile(os.path.join(path, "run.json"))
 
 
 def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
-    """The metrics that a checkpoint has, also those that a killed write left undescribed; none without a file."""
+    """The metrics of a checkpoint, also where an interrupted write left them undescribed; none without a file."""
     path = directory / METRICS_FILE
     if METRICS_FILE not in config.files and not path.is_file():
         return {}
@@ -135,7 +150,7 @@ def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
 
 
 def _card(path: Path, metrics: Mapping[str, float], pictures: set[str]) -> str:
-    """The card with these figures, in its text and in what the Hub reads of it."""
+    """The card with these metrics, in its text and in its metadata for the Hub."""
     try:
         text = path.read_bytes().decode()
         card = ModelCard(text) if text.startswith("---") else None

@@ -1,4 +1,4 @@
-"""``gan-serve evaluate`` on the command line: what it prints, writes and refuses. What it measures: test_judge.py."""
+"""``gan-serve evaluate`` on the command line: output, files and errors. Metrics: test_evaluate_model.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tiny_checkpoint import contents
 
 from gan_serve.errors import CannotWrite
 from gan_serve.exports import write_evaluation as evaluated
-from gan_serve.training.evaluation.features import extractors
+from gan_serve.training.evaluation.extractor_registry import extractors
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def test_the_text_says_what_was_compared_and_groups_the_figures(cli, tiny, optio
     head, *paragraphs = out.rstrip().split("\n\n")
     assert head == f"{tiny} beside {digits}: 60 generated and 60 real images (train), features cnn-mnist"
     titles = [paragraph.partition("\n")[0] for paragraph in paragraphs]
-    assert titles[0] == "Distance to real images (lower is better)"
-    assert "Other figures" not in titles  # every figure of an evaluation has its group
+    assert titles[0].startswith("Distance to real images (lower is better")
+    assert "Other metrics" not in titles  # every metric of an evaluation has its group
     assert titles[-3].startswith("Truncation, 60_cnn-mnist_train")
     assert titles[-2:] == [
         f"Written to {tmp_path / 'figures'}: metrics.json, neighbours.png, truncation.png",
         f"Written into the checkpoint {tiny}: figures, pictures and card",
     ]
-    assert "_truncation" not in out  # the dial is a table
+    assert "_truncation" not in out  # truncations are a table
     assert (tmp_path / "figures" / "truncation.png").read_bytes() == (tiny / "truncation.png").read_bytes()
     measured = json.loads((tmp_path / "figures" / "metrics.json").read_text())
     assert all(f"  {name} " in out for name in measured if "_truncation" not in name)

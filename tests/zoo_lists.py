@@ -9,10 +9,11 @@ from gan_serve.checkpoint.config import WEIGHTS_FILE
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"
-ZOO = tomllib.loads((ROOT / "docs" / "zoo.toml").read_text())
+ENTRIES = tomllib.loads((ROOT / "docs" / "zoo.toml").read_text())
+ZOO = {name: entry for name, entry in ENTRIES.items() if (CHECKPOINTS / name).is_dir()}  # not those yet to be trained
 IN_WHEEL = {name for name, entry in ZOO.items() if entry["in_wheel"]}
 NOT_IN_WHEEL = set(ZOO) - IN_WHEEL
-PACKED = {name for name in IN_WHEEL if (CHECKPOINTS / name).is_dir()}  # of those, what lies in the checkout
+PACKED = IN_WHEEL
 
 
 def packed_files() -> set[Path]:

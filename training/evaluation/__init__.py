@@ -1,1 +1,1 @@
-"""How good a generator is, in numbers whose names state how they were measured."""
+"""Metrics of generators, by names that state how they were measured."""

@@ -1,4 +1,4 @@
-"""Features of real images are computed once: kept in a file whose name is the digest of what made them."""
+"""A cache of the features of real images, in files named after the digest of extractor and images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cached_features(
     progress: Callable[[int], object] = lambda images: None,
     folder: Path | None = None,
 ) -> Features:
-    """The features of real images uint8 [N, H, W, C]: from the cache, or computed and put there.
+    """Return the features of real images uint8 [N, H, W, C] from the cache, or compute and store them.
 
     Args:
         extractor, images, progress: see ``extract``.
@@ -41,7 +41,7 @@ def cached_features(
             progress(len(images))
             return found
     computed = extract(extractor, images, progress)
-    with contextlib.suppress(CannotWrite):  # a cache that cannot be written costs time, nothing else
+    with contextlib.suppress(CannotWrite):  # without a cache they are computed again next time
         write_atomically(path, lambda file: np.savez(file, features=computed.features, logits=computed.logits))
     return computed
 

@@ -1,7 +1,7 @@
-"""A small classifier of real images, whose last features are what generated ones are compared by.
+"""A small classifier of real images, whose last features generated images are compared by.
 
-Inception was trained on photographs and costs 6 GFLOP an image; this costs about a hundredth, is trained in minutes on
-the data that it is to judge, and needs no download. ``gan_serve.exports.feature_extractor`` trains one and writes it
+Inception was trained on photographs and takes 6 GFLOP an image; this takes about a hundredth, is trained in minutes on
+the data that it is used for, and needs no download. ``gan_serve.exports.feature_extractor`` trains one and writes it
 as ONNX.
 """
 
@@ -31,7 +31,7 @@ class Classifier(nn.Module):
 
     Args:
         img_resolution: R. img_channels: C.
-        outputs: classes, or attributes that each are there or not.
+        outputs: classes, or attributes that an image has or not.
 
     The 128 features are the means over the pixels of the last layer; about 200 thousand weights in all.
     """
@@ -86,7 +86,7 @@ def train_classifier(
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
     channels_first = torch.tensor(images).permute(0, 3, 1, 2)  # a copy: images may be read-only
-    wanted = torch.from_numpy(targets)
+    expected = torch.from_numpy(targets)
     model = Classifier(images.shape[1], images.shape[3], outputs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
     steps = max(1, len(images) // BATCH)
@@ -97,7 +97,7 @@ def train_classifier(
             batch = _augmented(channels_first[rows], flip, random)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = model(batch.contiguous(memory_format=torch.channels_last))[1].float()
-            loss = _loss(logits, wanted[rows])
+            loss = _loss(logits, expected[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -108,14 +108,14 @@ def train_classifier(
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Pixels uint8 [N, C, R, R] -> float32 in [-1, 1]."""
+    """Convert pixels uint8 [N, C, R, R] to float32 in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
-def _loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    if wanted.ndim == 1:
-        return F.cross_entropy(logits, wanted, label_smoothing=0.05)
-    return F.binary_cross_entropy_with_logits(logits, wanted.float())
+def _loss(logits: Tensor, expected: Tensor) -> Tensor:
+    if expected.ndim == 1:
+        return F.cross_entropy(logits, expected, label_smoothing=0.05)
+    return F.binary_cross_entropy_with_logits(logits, expected.float())
 
 
 def _augmented(images: Tensor, flip: bool, random: torch.Generator) -> Tensor:

@@ -1,9 +1,9 @@
-"""The features of FID proper: those of the Inception network of 2015-12-05, fetched once, for users with a network.
+"""The features of the published FID: those of the Inception network of 2015-12-05, downloaded once.
 
 Heusel et al. 2017 (arXiv:1706.08500) defined FID by the 2048 features of one file of weights; other Inceptions give
-other figures. NVIDIA translated that file to TorchScript for StyleGAN2-ADA, clean-fid and k-diffusion use it too: it
+other values. NVIDIA translated that file to TorchScript for StyleGAN2-ADA; clean-fid and k-diffusion use it too. It
 needs torch and nothing else, and resizes to 299 pixels inside as TensorFlow 1 did. It was trained on photographs, and
-an image costs it about half a second on one core: for small images of other things, our own extractors are meant.
+an image takes about half a second on one core: for small images of other things, use our own extractors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH = 50
 
 @dataclass(frozen=True)
 class PinnedNetwork:
-    """A TorchScript file: its name, where it can be fetched, and the sha256 that it must have."""
+    """A TorchScript file: its name, its URL and its sha256."""
 
     file: str
     url: str
@@ -46,7 +46,7 @@ class Inception:
     """The extractor called ``inception``: 2048 features and 1008 logits an image.
 
     Args:
-        pinned: the file of the network. It is looked for in ``home``, and downloaded into it where it is not there.
+        pinned: the file of the network, read from ``home``, and downloaded into it if missing.
         home: a folder; None is ``features_home()``.
         device: None is CUDA where torch finds it, else the CPU.
         batch_size: images at a time; the features do not depend on it (within 1e-4).
@@ -57,7 +57,7 @@ class Inception:
         class_names: empty: the logits are for ImageNet's classes, which no data set here has.
 
     Raises:
-        DataError: the file is not there and cannot be fetched, is not the published one, or torch cannot read it.
+        DataError: the file cannot be downloaded, is not the published one, or torch cannot read it.
 
     >>> extractor = Inception()  # doctest: +SKIP
     >>> extractor(np.zeros((4, 28, 28, 1), np.uint8)).features.shape  # doctest: +SKIP
@@ -109,12 +109,12 @@ class Inception:
 
 
 def features_home() -> Path:
-    """The folder of downloaded networks, beside those of the data sets: ``data_home()/features``."""
+    """Return the folder of downloaded networks: ``data_home()/features``."""
     return data_home() / "features"
 
 
 def _load(pinned: PinnedNetwork, home: Path) -> torch.jit.ScriptModule:
-    """The network in eval mode on the CPU; it is read from the very bytes whose digest was compared."""
+    """Return the network in eval mode on the CPU, read from the bytes whose digest was compared."""
     content = _published(pinned, home)
     try:
         with warnings.catch_warnings():
@@ -131,7 +131,7 @@ def _load(pinned: PinnedNetwork, home: Path) -> torch.jit.ScriptModule:
 
 
 def _published(pinned: PinnedNetwork, home: Path) -> bytes:
-    """The content of the pinned file, found in ``home`` or downloaded into it."""
+    """Return the content of the pinned file, downloaded into ``home`` if it is not there."""
     path = home / pinned.file
     if not path.is_file():
         _download(pinned, home)
@@ -148,7 +148,7 @@ def _published(pinned: PinnedNetwork, home: Path) -> bytes:
 
 
 def _download(pinned: PinnedNetwork, home: Path) -> None:
-    """Fetch into a file beside, compare its digest, and only then give it its name."""
+    """Download to a temporary file, compare its digest, then rename it."""
     try:
         pooch.retrieve(
             pinned.url,

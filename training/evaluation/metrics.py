@@ -1,11 +1,11 @@
-"""How alike two sets of images are, from their features: the metrics of papers on GANs, each as a short formula.
+"""Formulas of the metrics of papers on GANs, from the features of two sets of images.
 
-Own formulas, since torchmetrics and torch-fidelity take images and torch modules where features are at hand, and
-torch-fidelity needs torchvision; tests hold them to torchmetrics and prdc. A formula knows nothing of the network that
-gave the features: a Fréchet distance is a FID only where that network is Inception.
+They are our own because torchmetrics and torch-fidelity take images and torch modules where features are at hand, and
+torch-fidelity needs torchvision; tests compare them with torchmetrics and prdc. They do not depend on the network of
+the features: a Fréchet distance is a FID only where that network is Inception.
 
-Features are float32 or float64 [N, D], logits float [N, K]; all is computed in float64. ``InvalidOption`` is raised for
-arrays of another shape, with numbers that are not finite, or of too few images.
+Features are float32 or float64 [N, D], logits float [N, K]; everything is computed in float64. ``InvalidOption`` is
+raised for arrays of another shape, with numbers that are not finite, or of too few images.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ManifoldMetrics(NamedTuple):
 
 
 def feature_statistics(features: Features) -> FeatureStatistics:
-    """Mean and covariance of features [N, D], N of 2 or more."""
+    """Return mean and covariance of features [N, D], N of 2 or more."""
     values = _features(features, "features", least=2, why="a covariance")
     mean = values.mean(axis=0)
     centred = values - mean
@@ -54,7 +54,7 @@ def feature_statistics(features: Features) -> FeatureStatistics:
 
 
 def frechet_distance(real: FeatureStatistics, fake: FeatureStatistics) -> float:
-    """Fréchet distance of two normal distributions: |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½).
+    """Return the Fréchet distance of two normal distributions: |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½).
 
     Heusel et al. 2017 (arXiv:1706.08500): the FID, where features are those of Inception. 0 or more; smaller is better.
     Its estimate falls as N grows: compare only figures of the same N.
@@ -77,7 +77,7 @@ def frechet_distance(real: FeatureStatistics, fake: FeatureStatistics) -> float:
 def kernel_distance(
     real: Features, fake: Features, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> float:
-    """Kernel distance: the unbiased squared MMD under the kernel (x·y / D + 1)³, mean over random subsets.
+    """Return the kernel distance: the unbiased squared MMD under the kernel (x·y / D + 1)³, mean over random subsets.
 
     Bińkowski et al. 2018 (arXiv:1801.01401), section 4: the KID, where features are those of Inception. Smaller is
     better; its expectation does not depend on N, and is 0 for two samples of one distribution, so that an estimate may
@@ -85,10 +85,10 @@ def kernel_distance(
 
     Args:
         real: [N, D]. fake: [M, D].
-        subsets: how many subsets; drawn without replacement within each.
+        subsets: how many subsets; each is sampled without replacement.
         subset_size: images of each side in a subset; no more than the smaller side has.
-        seed: of the subsets. The same seed draws the same ones: the figure is deterministic for a given order of the
-            images, and another order changes it within the spread of the subsets. Where a subset is the whole of both
+        seed: of the subsets. The value is deterministic for a seed and an order of the images; another order changes it
+            within the spread of the subsets. Where a subset is the whole of both
             sides, the order does not matter.
     """
     if subsets < 1 or subset_size < 2:
@@ -100,18 +100,20 @@ def kernel_distance(
     if size == len(one) == len(other):
         return _squared_mmd(one, other)
     random = np.random.RandomState(seed)  # a stream that NumPy keeps frozen
-    draws = (
+    distances = (
         _squared_mmd(one[random.permutation(len(one))[:size]], other[random.permutation(len(other))[:size]])
         for _ in range(subsets)
     )
-    return float(np.mean(list(draws)))
+    return float(np.mean(list(distances)))
 
 
 def classifier_score(logits: Features, splits: int = 10) -> float:
-    """Inception score by any classifier: exp E KL(p(y|x) ‖ p(y)), mean over splits. From 1 to K; larger is better.
+    """Return the Inception score by any classifier: exp E KL(p(y|x) ‖ p(y)), mean over splits.
 
-    Salimans et al. 2016 (arXiv:1606.03498), section 4. It never sees real images, and a generator that draws one image
-    a class has the best score.
+    From 1 to K; larger is better.
+
+    Salimans et al. 2016 (arXiv:1606.03498), section 4. It does not take real images into account: a generator with
+    one image a class has the best score.
 
     Args:
         logits: [N, K].
@@ -137,7 +139,7 @@ def classifier_score(logits: Features, splits: int = 10) -> float:
 def manifold_metrics(
     real: Features, fake: Features, *, k_precision: int = 3, k_density: int = 5, block: int = BLOCK
 ) -> ManifoldMetrics:
-    """Precision and recall, density and coverage, by balls around each image that reach its k-th nearest neighbour.
+    """Return precision, recall, density and coverage, by balls around each image up to its k-th nearest neighbour.
 
     Kynkäänniemi et al. 2019 (arXiv:1904.06991), equations 1 and 2, with k = 3:
 
@@ -191,7 +193,7 @@ def manifold_metrics(
 
 
 def label_agreement(logits: Features, labels: Labels) -> float:
-    """The share of images that the classifier puts into the class they were asked for; chance is 1 / K.
+    """Return the share of images that the classifier puts into the class of their label; chance is 1 / K.
 
     logits: [N, K]. labels: int [N], from 0 to K - 1.
     """
@@ -199,7 +201,7 @@ def label_agreement(logits: Features, labels: Labels) -> float:
 
 
 def agreement_by_class(logits: Features, labels: Labels) -> Float64s:
-    """``label_agreement`` of each class's images, float64 [K]; nan for a class that no image was asked for.
+    """Return ``label_agreement`` of each class, float64 [K]; nan for a class that is no image's label.
 
     >>> agreement_by_class(np.eye(3), np.array([0, 0, 2])).tolist()
     [0.5, nan, 1.0]
@@ -212,13 +214,13 @@ def agreement_by_class(logits: Features, labels: Labels) -> Float64s:
 
 
 def class_shares(logits: Features) -> Float64s:
-    """The share of images that the classifier puts into each class: logits [N, K] -> float64 [K], of sum 1."""
+    """Return the share of images that the classifier puts into each class: logits [N, K] -> float64 [K], of sum 1."""
     values = _features(logits, "logits", least=1, why="a share")
     return np.bincount(values.argmax(axis=1), minlength=values.shape[1]) / len(values)
 
 
 def confident_share(logits: Features, above: float = 0.9) -> float:
-    """The share of images whose most likely class has more than this probability, the softmax of logits [N, K]."""
+    """Return the share of images whose most likely class has a probability ``above``, the softmax of logits [N, K]."""
     values = _features(logits, "logits", least=1, why="a share")
     return float((np.exp(_log_softmax(values).max(axis=1)) > above).mean())
 

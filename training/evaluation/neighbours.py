@@ -1,6 +1,7 @@
-"""Does a generator copy? Its images beside the training images that are most like them, against unseen real images.
+"""The nearest-neighbour test, which detects a generator that copies its training images.
 
-A generator that memorised the training set has perfect features and a perfect Fréchet distance; it shows here.
+Such a generator has perfect features and a perfect Fréchet distance; its images are nearer to the training images than
+unseen real images are.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ Indices = npt.NDArray[np.int64]
 
 
 class Nearest(NamedTuple):
-    """Which image is nearest to each: int64 [N], and its distance: mean L1 in grey levels a pixel, float64 [N]."""
+    """The index of the image nearest to each, int64 [N], and its distance: mean L1 in grey levels, float64 [N]."""
 
-    index: Indices  # type: ignore[assignment]  # the method tuple.index has the name, and is of no use here
+    index: Indices  # type: ignore[assignment]  # it hides the method tuple.index, which is not needed
     distance: npt.NDArray[np.float64]
 
 
@@ -39,7 +40,7 @@ class NeighbourTest(NamedTuple):
 
 
 def neighbour_test(generated: UInt8Array, unseen: UInt8Array, train: UInt8Array) -> NeighbourTest:
-    """Compare how near generated images lie to the training set with how near real images lie that it does not hold.
+    """Compare the distance of generated images to the training set with that of unseen real images.
 
     The ratio of the medians is about 1 for a generator that generalises as real data does, and far below 1 for one that
     copies. Above 1 its images are unlike any real one. Distances of pixels see copies, also noisy ones; they do not see
@@ -66,7 +67,7 @@ def neighbour_test(generated: UInt8Array, unseen: UInt8Array, train: UInt8Array)
 
 
 def nearest(images: UInt8Array, among: UInt8Array) -> Nearest:
-    """The exact nearest neighbour of each of ``images`` among others, by mean L1 distance; of equals the first.
+    """Return the exact nearest neighbour of each image among others, by mean L1 distance; of equals the first.
 
     The sums of blocks of pixels differ by no more than the pixels do, so most images are ruled out by a few blocks, and
     the rest by smaller ones; only what is left is compared in full. A query takes about 5 ms among 60,000 images of
@@ -97,13 +98,13 @@ def nearest(images: UInt8Array, among: UInt8Array) -> Nearest:
 def pairs_picture(
     generated: UInt8Array, train: UInt8Array, nearest: Nearest, columns: int = 16, double_rows: int = 2
 ) -> UInt8Array:
-    """A sheet of generated images, those most like a training image first, each above that training image.
+    """Return a sheet of generated images, those most like a training image first, each above that training image.
 
     Most alike are those whose distance is the smallest share of the light in both: the Bray-Curtis dissimilarity of the
     pixels, Σ |a - b| / Σ (a + b) (Bray and Curtis 1957). By the distance alone the darkest images would be shown: two
     digits 1 have few bright pixels to differ in.
 
-    The sheet shows training images: whether it may be published is for the licence of the data to say.
+    The sheet shows training images: check the licence of the data before publishing it.
 
     Args:
         generated: uint8 [N, H, W, C]. train: uint8 [M, H, W, C].

@@ -1,6 +1,7 @@
-"""Figures that need nothing but pixels: how sharp images are, and how much they differ from each other.
+"""Metrics of pixels alone: sharpness, checkerboard patterns, specks and diversity.
 
-They show a blurred or a collapsed generator beside real images; they do not show whether the images make sense.
+They show blur, upsampling artefacts, stray pixels and mode collapse when generated images are read beside real ones.
+They do not show whether the images make sense.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.images.encoding import UInt8Array
+from gan_serve.training.evaluation.metric_names import MetricName
 
 SAMPLE = 1000
+SPECK = 48  # grey levels by which a speck differs from its surroundings
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow converts RGB to gray
+CHUNK = 256  # images at a time, to bound the memory
 
 
 def random_sample(n: int, size: int = SAMPLE) -> npt.NDArray[np.int64]:
-    """Which ``size`` of n images to measure (all, if there are fewer): always the same, and in no order of classes."""
+    """Return the indices of ``size`` of n images (all, if there are fewer), in random order, always the same ones."""
     return np.random.RandomState(0).permutation(n)[:size]
 
 
 def mean_gradient(images: UInt8Array) -> float:
-    """Sharpness: the mean difference of neighbouring pixels, down and across, in grey levels.
+    """Return the sharpness: the mean difference of neighbouring pixels, down and across, in grey levels.
 
     images: uint8 [N, H, W, C]. Blurred images have less than real ones, noisy ones more.
     """
@@ -27,22 +32,73 @@ def mean_gradient(images: UInt8Array) -> float:
     return float((np.abs(np.diff(values, axis=1)).mean() + np.abs(np.diff(values, axis=2)).mean()) / 2)
 
 
-def diversity(images: UInt8Array, labels: npt.ArrayLike | None = None) -> float:
-    """Diversity over all pairs: the mean difference of two images in grey levels a pixel, whatever their order.
+def checkerboard(images: UInt8Array) -> float:
+    """Return the power of the luma at the diagonal pixel frequency, mean over the images, in grey levels squared.
 
-    Where labels are given it is the mean over the classes of the diversity within each: a conditional generator that
-    draws one image for a class, whatever the latent, has none, however much the classes differ.
+    The frequency is that of a chessboard with squares of one pixel, (1/2, 1/2) cycles a pixel: the coefficient
+    Σ (-1)^(x + y) v(x, y) / (H W) of the discrete Fourier transform, squared. A chessboard of amplitude a (pixels m + a
+    and m - a) has a power of a². Real images have little at this frequency; transposed convolutions and pixel
+    shuffles leave more (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts").
+
+    images: uint8 [N, H, W, C], C of 1 or 3; of an odd height or width the last row or column is left out.
+    """
+    height, width = (size - size % 2 for size in images.shape[1:3])
+    rows = (-1.0) ** np.arange(height) / height
+    columns = (-1.0) ** np.arange(width) / width
+    powers = [
+        np.einsum("nyx,y,x->n", _luma(images[start : start + CHUNK, :height, :width]), rows, columns) ** 2
+        for start in range(0, len(images), CHUNK)
+    ]
+    return float(np.concatenate(powers).mean())
+
+
+def specks(images: UInt8Array) -> float:
+    """Return the share of images with a speck, 0 to 1.
+
+    A speck is a spot of at most 2x2 pixels that is more than ``SPECK`` grey levels brighter, or darker, than its
+    surroundings in some channel. It is what remains of an image without its opening (closing) by lines of three pixels
+    in four directions, the top-hat transform of mathematical morphology: edges, corners and lines of three pixels or
+    more are no specks. Eyes, studs and textures are: compare with real images.
+
+    images: uint8 [N, H, W, C].
+    """
+    found = [speck_mask(images[start : start + CHUNK]).any(axis=(1, 2)) for start in range(0, len(images), CHUNK)]
+    return float(np.concatenate(found).mean())
+
+
+def speck_mask(images: UInt8Array) -> npt.NDArray[np.bool_]:
+    """Return where the specks of images uint8 [N, H, W, C] are: bool [N, H, W]; see ``specks``."""
+    values = images.astype(np.int16)
+    remains = np.maximum(_without_lines(values), _without_lines(-values))
+    mask: npt.NDArray[np.bool_] = remains.max(axis=3) > SPECK
+    return mask
+
+
+def diversity(images: UInt8Array, labels: npt.ArrayLike | None = None) -> float:
+    """Return the diversity: the mean difference of two images in grey levels a pixel, over all pairs.
+
+    With labels it is the mean over the classes of the diversity within each: a conditional generator that samples one
+    image for a class, whatever the latent, has none, however much the classes differ.
 
     images: uint8 [N, H, W, C]. labels: int [N]. 0.0 where no class has two images.
     """
-    classes = [images] if labels is None else [images[np.asarray(labels) == label] for label in np.unique(labels)]
-    within = [_mean_difference(members.reshape(len(members), -1)) for members in classes if len(members) > 1]
-    return float(np.mean(within)) if within else 0.0
+    within = [_mean_difference(images)] if labels is None else list(diversity_by_class(images, labels).values())
+    return float(np.mean(within)) if len(images) > 1 and within else 0.0
 
 
-def _mean_difference(values: UInt8Array) -> float:
+def diversity_by_class(images: UInt8Array, labels: npt.ArrayLike) -> dict[int, float]:
+    """Return the diversity within each class that has two images or more, by label; see ``diversity``."""
+    values = np.asarray(labels)
+    members = {int(label): images[values == label] for label in np.unique(values)}
+    return {label: _mean_difference(those) for label, those in members.items() if len(those) > 1}
+
+
+def _mean_difference(images: UInt8Array) -> float:
     """Σ |x_i - x_j| over pairs is Σ (2i - n + 1) x_(i) over the sorted values, i from 0: no pair need be formed."""
-    n = len(values)
+    n = len(images)
+    if n < 2:
+        return 0.0
+    values = images.reshape(n, -1)
     ranks = 2.0 * np.arange(n) - n + 1
     total = 0.0
     for start in range(0, values.shape[1], 4096):  # pixels at a time, to bound the memory
@@ -50,15 +106,47 @@ def _mean_difference(values: UInt8Array) -> float:
     return float(total / (n * (n - 1) / 2) / values.shape[1])
 
 
-def pixel_metrics(images: UInt8Array, what: str, labels: npt.ArrayLike | None = None) -> dict[str, float]:
-    """Sharpness and diversity by names that state the number of images and ``what`` they were.
+def pixel_metrics(images: UInt8Array, source: str, labels: npt.ArrayLike | None = None) -> dict[str, float]:
+    """Return all metrics of one set of images, by names that state their number and ``source`` (``train``, ``seeds``).
 
     Where labels int [N] are given, diversity within the classes too.
 
-    >>> pixel_metrics(np.zeros((4, 8, 8, 1), np.uint8), "seeds")
-    {'mean_gradient_4_seeds': 0.0, 'diversity_4_seeds': 0.0}
+    >>> list(pixel_metrics(np.zeros((4, 8, 8, 1), np.uint8), "seeds"))
+    ['mean_gradient_4_seeds', 'checkerboard_4_seeds', 'specks_4_seeds', 'diversity_4_seeds']
     """
-    metrics = {"mean_gradient": mean_gradient(images), "diversity": diversity(images)}
+    metrics = {
+        "mean_gradient": round(mean_gradient(images), 3),
+        "checkerboard": float(f"{checkerboard(images):.5g}"),
+        "specks": round(specks(images), 5),
+        "diversity": round(diversity(images), 3),
+    }
     if labels is not None:
-        metrics["diversity_within_class"] = diversity(images, labels)
-    return {f"{name}_{len(images)}_{what}": round(value, 3) for name, value in metrics.items()}
+        metrics["diversity_within_class"] = round(diversity(images, labels), 3)
+    return {str(MetricName(stem, len(images), source=source)): value for stem, value in metrics.items()}
+
+
+def _luma(images: UInt8Array) -> npt.NDArray[np.float32]:
+    """Images uint8 [N, H, W, C] as luma float32 [N, H, W]."""
+    values = images.astype(np.float32)
+    luma: npt.NDArray[np.float32] = values[..., 0] if images.shape[3] == 1 else values @ LUMA
+    return luma
+
+
+def _without_lines(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """What is left of images int16 [N, H, W, C] without their bright lines of three pixels, in any of four directions.
+
+    The opening by a line is the maximum, over its three places around a pixel, of the minimum along it. Beyond the
+    border the outermost pixels are repeated.
+    """
+    height, width = values.shape[1:3]
+    padded = np.pad(values, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    opened = np.full_like(values, np.iinfo(np.int16).min)
+    for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        along = [
+            padded[:, 2 + step * down : 2 + step * down + height, 2 + step * across : 2 + step * across + width]
+            for step in range(-2, 3)
+        ]
+        for first in range(3):
+            np.maximum(opened, np.minimum.reduce(along[first : first + 3]), out=opened)
+    remains: npt.NDArray[np.int16] = values - opened
+    return remains

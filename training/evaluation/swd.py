@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance: how unlike the patches of two sets of images are, scale by scale. No network is needed.
+"""Sliced Wasserstein distance of the patches of two sets of images, scale by scale. It needs no network.
 
 Karras et al. 2018 (arXiv:1710.10196), section 5: the images are taken apart into a Laplacian pyramid; at each level,
 7x7 patches of both sets are two clouds of points, and their distance is the mean over random directions of the 1-D
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gan_serve.errors import InvalidOption
 from gan_serve.images.encoding import UInt8Array
+from gan_serve.training.evaluation.metric_names import MetricName
 
 PATCH = 7  # pixels, as in the paper
 COARSEST = 8  # pixels; the paper stops at 16, but its images begin at 128
@@ -32,8 +33,8 @@ class SlicedWasserstein:
 
     Args:
         real: uint8 [N, R, R, C], R of 8 or more.
-        what: which images they are, for the metric's name.
-        seed: of the places and directions; figures compare only under one seed.
+        source: the split of the real images, for the metric's name.
+        seed: of the places and directions; distances compare only under one seed.
 
     Attributes:
         n: how many generated images ``measure`` takes; as many as real ones.
@@ -47,7 +48,7 @@ class SlicedWasserstein:
     {'swd10_train': 0.0, 'swd10_train_16px': 0.0, 'swd10_train_8px': 0.0}
     """
 
-    def __init__(self, real: UInt8Array, what: str = "train", seed: int = 0) -> None:
+    def __init__(self, real: UInt8Array, source: str = "train", seed: int = 0) -> None:
         n, height, width, channels = real.shape
         if not n or height != width or height < COARSEST:
             raise InvalidOption(
@@ -55,15 +56,15 @@ class SlicedWasserstein:
                 f"Give square images of {COARSEST} pixels or more.",
             )
         self.n = n
-        self.name = f"swd{n // 1000}k_{what}" if n % 1000 == 0 else f"swd{n}_{what}"
-        self._shape = real.shape
+        self.name = str(MetricName("swd", n, source=source))
+        self._shape, self._source = real.shape, source
         random = np.random.RandomState(seed)  # a stream that NumPy keeps frozen
         self._levels = [_Level(size, channels, random) for size in pyramid_sizes(height)]
         for level, images in zip(self._levels, laplacian_pyramid(real), strict=True):
             level.set_real(images)
 
     def measure(self, fake: UInt8Array) -> dict[str, float]:
-        """The distance of ``fake``, uint8 of the real images' shape, times 1000 as the paper gives it.
+        """Return the distance of ``fake``, uint8 of the real images' shape, times 1000 as in the paper.
 
         Returns:
             The mean over the levels by ``name``, and that of each level, finest first, by name and size in pixels. In
@@ -80,11 +81,13 @@ class SlicedWasserstein:
         pairs = zip(self._levels, laplacian_pyramid(fake), strict=True)
         distances = {level.size: 1000 * level.distance(images) for level, images in pairs}
         mean = round(float(np.mean(list(distances.values()))), 3)
-        return {self.name: mean} | {f"{self.name}_{size}px": round(distance, 3) for size, distance in distances.items()}
+        name = MetricName("swd", self.n, source=self._source)
+        levels = {str(name._replace(size=size)): round(distance, 3) for size, distance in distances.items()}
+        return {str(name): mean} | levels
 
 
 def pyramid_sizes(resolution: int) -> list[int]:
-    """The sizes of a pyramid's levels, finest first: halved while that is exact and leaves 8 pixels.
+    """Return the sizes of a pyramid's levels, finest first: halved while that is exact and leaves 8 pixels.
 
     >>> pyramid_sizes(64), pyramid_sizes(28), pyramid_sizes(8)
     ([64, 32, 16, 8], [28, 14], [8])
@@ -96,7 +99,7 @@ def pyramid_sizes(resolution: int) -> list[int]:
 
 
 def laplacian_pyramid(images: UInt8Array) -> list[Floats]:
-    """Images uint8 [N, R, R, C] -> float32 [N, r, r, C] for each of ``pyramid_sizes``, in grey levels.
+    """Return the levels of images uint8 [N, R, R, C]: float32 [N, r, r, C] in grey levels, one for each of their sizes.
 
     Each level but the last is what its size shows beyond the next (Burt and Adelson 1983); the last is the
     blurred rest.
@@ -114,7 +117,7 @@ def laplacian_pyramid(images: UInt8Array) -> list[Floats]:
 
 
 def sliced_distance(one: Floats, other: Floats, directions: Floats) -> float:
-    """The mean of the 1-D Wasserstein distances of two clouds, float32 [N, D], along unit vectors [D, K]."""
+    """Return the mean of the 1-D Wasserstein distances of two clouds, float32 [N, D], along unit vectors [D, K]."""
     return _distance(_sorted_projections(one, directions), _sorted_projections(other, directions))
 
 

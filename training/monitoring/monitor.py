@@ -21,13 +21,12 @@ from gan_serve.atomic_files import write_atomically
 from gan_serve.images.encoding import UInt8Array, encode_animation, encode_png, from_pil, grid
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig
-from gan_serve.training.networks import to_pixels
+from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
 
 GRID_SEEDS = range(64)
 ROW_SEEDS = range(8)  # of a conditional run: the same latents in the row of every class
 MAX_ROWS = 16
-CHUNK = 64  # images drawn at a time
 
 GIF_FRAMES = 60
 GIF_WIDTH = 544  # pixels; a row of eight images of 64 fits as it is
@@ -81,8 +80,8 @@ class Monitor:
             self._bar.set_postfix({name: f"{latest[name]:.3f}" for name in names}, refresh=False)
 
     def draw(self, generator: nn.Module) -> UInt8Array:
-        """The images of the run's grid as ``generator`` draws them now: see ``grid_inputs`` and ``draw_images``."""
-        return draw_images(generator, *grid_inputs(self.config.z_dim, _classes(generator)))
+        """Return the images of the run's grid from ``generator``: see ``grid_inputs`` and ``sample_images``."""
+        return sample_images(generator, *grid_inputs(self.config.z_dim, _classes(generator)))
 
     def tick(self, record: Record, images: UInt8Array) -> None:
         """Write a line of the log and the grid of ``images``, from ``draw``; say what ``record["doctor"]`` found."""
@@ -155,26 +154,6 @@ def grid_inputs(z_dim: int, c_dim: int = 0) -> tuple[Tensor, Tensor | None]:
     rows = min(c_dim, MAX_ROWS)
     latents = torch.from_numpy(latents_from_seeds(ROW_SEEDS, z_dim))
     return latents.repeat(rows, 1), torch.arange(rows).repeat_interleave(len(ROW_SEEDS))
-
-
-@torch.no_grad()
-def draw_images(generator: nn.Module, z: Tensor, c: Tensor | None = None, psi: Tensor | None = None) -> UInt8Array:
-    """The images uint8 [N, H, W, C] that ``generator`` draws in eval mode from z [N, z_dim] and labels c [N].
-
-    ``psi`` float32 [N] is for generators that truncate in w by themselves.
-
-    It works on the generator's device, 64 images at a time, and leaves the generator's mode as it was.
-    """
-    device = next(generator.parameters()).device
-    was_training = generator.training
-    generator.eval()
-    drawn = []
-    for start in range(0, len(z), CHUNK):
-        inputs = [None if x is None else x[start : start + CHUNK].to(device) for x in (z, c)]
-        styles = {} if psi is None else {"psi": psi[start : start + CHUNK].to(device)}
-        drawn.append(to_pixels(generator(*inputs, **styles).float()).cpu().numpy())
-    generator.train(was_training)
-    return np.concatenate(drawn)
 
 
 def write_progress(run_dir: Path) -> None:

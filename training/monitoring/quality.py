@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,11 +14,20 @@ from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.evaluation.cache import cached_features
-from gan_serve.training.evaluation.evaluate import count_in_name, distance_name, frechet, missing_classes
-from gan_serve.training.evaluation.features import extract, find_extractor, logits_of_classes
-from gan_serve.training.evaluation.pixel_metrics import random_sample
+from gan_serve.training.evaluation.compute_metrics import (
+    FEWEST_OF_A_CLASS,
+    class_distances,
+    frechet,
+    missing_classes,
+    worst_class,
+)
+from gan_serve.training.evaluation.extractor_registry import find_extractor
+from gan_serve.training.evaluation.features import INCEPTION, extract, logits_of_classes
+from gan_serve.training.evaluation.metric_names import MetricName, distance_stem
+from gan_serve.training.evaluation.pixel_metrics import checkerboard, mean_gradient, random_sample, specks
+from gan_serve.training.evaluation.reference import reference_rows
 from gan_serve.training.evaluation.swd import SlicedWasserstein
-from gan_serve.training.monitoring.monitor import draw_images
+from gan_serve.training.sample_images import sample_images
 
 Measure = Callable[[nn.Module], Mapping[str, Any]]
 
@@ -26,14 +36,17 @@ FD_IMAGES = 2000
 
 
 def quality(data: ImageSet, features: str | None) -> Measure:
-    """Measure a generator by the distance of its images to the training images.
+    """Return a function that measures a generator beside the training images; its first value is the quality.
 
-    The images of the same seeds each time, with the labels of the real images where the generator is conditional.
+    The generator's images are of the same seeds each time, with the labels of the real images where it is conditional.
+    Beside the quality are logged ``sharpness`` and ``checkerboard``, in times of those of the real images, ``specks``,
+    the share of images that have one (see ``pixel_metrics``), and with ``features`` and labels ``worst_class_fd``: the
+    Fréchet distance within the worst class, in times of the distance between two sets of real images of that class.
 
     Args:
         data: the training images.
-        features: an extractor, for the Fréchet distance in its features (see ``find_extractor``); None: the sliced
-            Wasserstein distance, which needs no network and knows no classes.
+        features: an extractor (see ``find_extractor``): the quality is the Fréchet distance in its features. None: it
+            is the sliced Wasserstein distance, which needs no network and knows no classes.
     """
     return _frechet(data, features) if features else _sliced_wasserstein(data)
 
@@ -41,10 +54,11 @@ def quality(data: ImageSet, features: str | None) -> Measure:
 def _sliced_wasserstein(data: ImageSet) -> Measure:
     order = random_sample(len(data), SWD_IMAGES)
     reference = SlicedWasserstein(data.images[order])
+    beside = _PixelsBesideReal(data.images[order])
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        images = _draw(generator, data, order)
-        return {name: round(value, 5) for name, value in reference.measure(images).items()}
+        images = _sample(generator, data, order)
+        return {name: round(value, 5) for name, value in reference.measure(images).items()} | beside.measure(images)
 
     return evaluate
 
@@ -52,21 +66,56 @@ def _sliced_wasserstein(data: ImageSet) -> Measure:
 def _frechet(data: ImageSet, features: str) -> Measure:
     extractor = find_extractor(features)
     order = random_sample(len(data), FD_IMAGES)
-    theirs = cached_features(extractor, data.images[order])
-    name = f"{distance_name(extractor)}{count_in_name(len(order))}_{extractor.name}_train"
+    real = cached_features(extractor, data.images[order])
+    name = str(MetricName(distance_stem(extractor.name), len(order), extractor.name, "train"))
+    beside = _PixelsBesideReal(data.images[order])
+    others = None if extractor.name == INCEPTION else _reference(data, order)
+    reference = None if others is None else cached_features(extractor, data.images[others])
 
     def evaluate(generator: nn.Module) -> dict[str, Any]:
-        ours = extract(extractor, _draw(generator, data, order))
-        figures: dict[str, Any] = {name: round(frechet(theirs, ours), 5)}
-        logits = logits_of_classes(extractor, data.class_names, ours.logits)
+        images = _sample(generator, data, order)
+        found = extract(extractor, images)
+        metrics: dict[str, Any] = {name: round(frechet(real, found), 5)} | beside.measure(images)
+        if reference is not None and data.labels is not None and generator.c_dim:
+            labels = data.labels[order]
+            rows_of = {label: labels == label for label in range(len(data.class_names))}
+            distance_of, floor_of = class_distances(real, found, reference, rows_of)
+            worst = worst_class(distance_of, floor_of)
+            metrics["worst_class_fd"] = round(distance_of[worst] / max(floor_of[worst], 1e-12), 3)
+        logits = logits_of_classes(extractor, data.class_names, found.logits)
         if logits is not None and data.labels is not None:
-            figures["classes_missing"] = missing_classes(logits, data.labels)  # the doctor speaks of them
-        return figures
+            metrics["classes_missing"] = missing_classes(logits, data.labels)  # read by the diagnosis
+        return metrics
 
     return evaluate
 
 
-def _draw(generator: nn.Module, data: ImageSet, order: Int64Array) -> UInt8Array:
+class _PixelsBesideReal:
+    """Metrics of pixels, in times of those of the real images."""
+
+    def __init__(self, real: UInt8Array) -> None:
+        self._sharpness, self._checkerboard = mean_gradient(real), checkerboard(real)
+
+    def measure(self, images: UInt8Array) -> dict[str, float]:
+        times = {
+            "sharpness": (mean_gradient(images), self._sharpness),
+            "checkerboard": (checkerboard(images), self._checkerboard),
+        }
+        found = {name: round(value / real, 4) for name, (value, real) in times.items() if real}
+        return found | {"specks": round(specks(images), 5)}
+
+
+def _reference(data: ImageSet, order: Int64Array) -> Int64Array | None:
+    """As many other images of the same classes, see ``reference_rows``; None where a class has too few."""
+    if (
+        data.labels is None
+        or np.bincount(data.labels[order], minlength=len(data.class_names)).min() < FEWEST_OF_A_CLASS
+    ):
+        return None
+    return reference_rows(data, data.only(order), excluded=order, by_class=True)
+
+
+def _sample(generator: nn.Module, data: ImageSet, order: Int64Array) -> UInt8Array:
     z = torch.from_numpy(latents_from_seeds(range(len(order)), int(generator.z_dim)))  # type: ignore[arg-type]
     c = torch.from_numpy(data.labels[order]) if generator.c_dim and data.labels is not None else None
-    return draw_images(generator, z, c)
+    return sample_images(generator, z, c)

@@ -1,80 +1,91 @@
-"""Evaluate a model or a run, by its name, on a data set, by its source: what ``gan-serve evaluate`` does."""
+"""Evaluate a model or a run, by its name, on a data set, by its source, as ``gan-serve evaluate`` does."""
 
 from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from gan_serve.checkpoint.config import TrainingData
 from gan_serve.errors import DataError, InvalidOption
+from gan_serve.exports.samplers import CheckpointSampler, NetworkSampler, run_sampler
 from gan_serve.generator import Generator
 from gan_serve.training.config import read_config
 from gan_serve.training.data.labels import NONE
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.splits import HOLDOUT
-from gan_serve.training.evaluation.evaluate import IMAGES, Evaluation, evaluate
-from gan_serve.training.evaluation.features import INCEPTION, extractor_for, extractors, find_extractor
-from gan_serve.training.evaluation.samplers import CheckpointSampler, NetworkSampler, run_sampler
+from gan_serve.training.evaluation.evaluate import DEFAULT_OPTIONS, Evaluation, EvaluationOptions, evaluate
+from gan_serve.training.evaluation.extractor_registry import extractor_for, extractors, find_extractor
+from gan_serve.training.evaluation.features import INCEPTION
 
-MOST_TWICE, WORTH_A_WARNING = 0.5, 0.05  # shares of the images to compare with that training saw
+MOST_SEEN, WARN_SEEN = 0.5, 0.05  # shares of the images to compare with that training saw
 
 AnySampler = CheckpointSampler | NetworkSampler
 
 logger = logging.getLogger(__name__)
 
 
-def judge(
+@dataclass(frozen=True)
+class RealImages:
+    """The real images that a model is compared with.
+
+    data: see ``load_images``; those of the run if None.
+    labels: see ``load_images``; as in training if None.
+    split: ``test``, ``holdout`` or ``train``; if None ``holdout`` where a share is held out, else ``test``.
+    holdout: the share of the data that training did not see; as in training if None.
+    """
+
+    data: str | None = None
+    labels: str | None = None
+    split: str | None = None
+    holdout: float | None = None
+
+
+def evaluate_model(
     model_or_run: str | Path,
-    data: str | None = None,
+    real: RealImages = RealImages(),
     *,
-    labels: str | None = None,
-    split: str | None = None,
-    holdout: float | None = None,
     features: str | None = None,
-    images: int = IMAGES,
     snapshot: str | None = None,
-    dial: bool = True,
-    pairs: bool = True,
     own_data: bool = False,
-    quiet: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
 ) -> Evaluation:
     """Measure a checkpoint or the averaged generator of a run against real images.
 
     Args:
         model_or_run: a checkpoint (name, directory, ``org/name``) or the folder of a run.
-        data: real images, see ``load_images``; those of the run if None.
-        labels: see ``load_images``; as in training if None.
-        split: ``test``, ``holdout`` or ``train``; if None ``holdout`` where a share is held out, else ``test``.
-        holdout: the share of the data that training did not see; as in training if None.
+        real: the images to compare with.
         features: an extractor, see ``find_extractor``; if None our own that was trained on these data.
-        images, dial, pairs, quiet: see ``evaluate``.
-        own_data: refuse other images than those it was trained on, and what was held out or kept for tests with them.
         snapshot: of a run, see ``load_trained``.
+        own_data: refuse all images but those of its training, and what was held out or kept for tests with them.
+        options: the extent of the evaluation.
 
     Raises:
         InvalidOption: no data, no extractor, or no images that training did not see. Else see ``evaluate``,
         ``load_images``, ``find_extractor``, ``Generator.from_pretrained`` and ``load_trained``.
+
+    >>> evaluate_model("fashion-dcgan", RealImages("fashion-mnist")).metrics  # doctest: +SKIP
+    {'fd10k_cnn-fashion_test': 0.47572, ...}
     """
-    sampler, data = _open(model_or_run, data, snapshot)
+    sampler, data = _open(model_or_run, real.data, snapshot)
     extractor = find_extractor(features) if features is not None else None  # an error that needs no data comes first
-    found = _training_images(sampler, data, labels, holdout)
+    found = _training_images(sampler, data, real.labels, real.holdout)
     if own_data:
-        _check_own(model_or_run, sampler.training_data, labels, found)
+        _check_own(model_or_run, sampler.training_data, real.labels, found)
     if not found.are_known:
         logger.warning("%s is not what %s was trained on: no nearest-neighbour test.", found.images.name, model_or_run)
-    split = split or (HOLDOUT if found.source.holdout else "test")
-    real = _real_images(model_or_run, sampler.training_data, split, found)
+    split = real.split or (HOLDOUT if found.source.holdout else "test")
+    images = _real_images(model_or_run, sampler.training_data, split, found)
     return evaluate(
-        sampler, real, extractor or find_extractor(_features_for(found.images)),
-        split=split, train=found.images if found.are_known else None,
-        images=images, dial=dial, pairs=pairs, quiet=quiet,
+        sampler, images, extractor or find_extractor(_features_for(found.images)),
+        split=split, train=found.images if found.are_known else None, options=options,
     )  # fmt: skip
 
 
 class Source(NamedTuple):
-    """What ``load_images`` is told of data, but for the split."""
+    """The arguments of ``load_images`` but the split."""
 
     data: str
     resolution: int
@@ -83,7 +94,7 @@ class Source(NamedTuple):
     holdout: float
 
     def load(self, split: str) -> ImageSet:
-        """One split of the data."""
+        """Load one split of the data."""
         return load_images(
             self.data, split=split, resolution=self.resolution, channels=self.channels, labels=self.labels,
             holdout=self.holdout,
@@ -99,7 +110,7 @@ class TrainingImages(NamedTuple):
 
 
 def _open(model_or_run: str | Path, data: str | None, snapshot: str | None) -> tuple[AnySampler, str]:
-    """What draws, and the source of the images it is compared with."""
+    """Return the sampler, and the source of the images that it is compared with."""
     run = Path(model_or_run)
     if os.path.isfile(run / "run.json"):  # Path.is_file raises where a name is too long
         return run_sampler(run, snapshot), data or read_config(run / "config.json").data
@@ -113,9 +124,9 @@ def _open(model_or_run: str | Path, data: str | None, snapshot: str | None) -> t
 
 
 def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout: float | None) -> TrainingImages:
-    """The training images of the data, with labels and holdout as they are given, else as in training.
+    """Return the training images of the data, with labels and holdout as given, else as in training.
 
-    Where they are not the images of training, what is recorded of training does not apply to them.
+    Where they are not the images of training, labels and holdout of training do not apply to them.
     """
     given = Source(data, sampler.img_resolution, sampler.img_channels, labels, holdout or 0.0)
     seen = sampler.training_data
@@ -126,7 +137,7 @@ def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout
     )
     try:
         images = as_in_training.load("train")
-    except DataError:  # of other images, the table that training had its labels from may know nothing
+    except DataError:  # the table of the training labels may not have other images
         if labels == as_in_training.labels or as_in_training._replace(labels=NONE).load("train").digest == seen.digest:
             raise
         return TrainingImages(given, given.load("train"), are_known=False)
@@ -138,21 +149,21 @@ def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout
 
 
 def _check_own(model_or_run: str | Path, seen: TrainingData | None, labels: str | None, found: TrainingImages) -> None:
-    """Raise InvalidOption where figures would not be the model's own: of other images, or under other labels."""
+    """Raise InvalidOption where the metrics would be of other images or labels than those of training."""
     if not found.are_known and seen is not None:
         raise InvalidOption(
-            f"These are not the images that {model_or_run} was trained on, and its own figures are of those.",
+            f"These are not the images that {model_or_run} was trained on, and its own metrics are of those.",
             f"Give those of {seen.name} as --data, without --holdout and --labels; or leave out --write.",
         )
     if seen is not None and labels not in (None, seen.labels):
         raise InvalidOption(
-            f"{model_or_run} was not trained with --labels {labels}, and its own figures are by its own labels.",
+            f"{model_or_run} was not trained with --labels {labels}, and its own metrics are by its own labels.",
             "Leave out --labels, or leave out --write.",
         )
 
 
 def _real_images(model_or_run: str | Path, seen: TrainingData | None, split: str, found: TrainingImages) -> ImageSet:
-    """The images of the split to compare with; InvalidOption where they are none, or not what the split says."""
+    """Return the images of the split; raise InvalidOption where there are none, or training saw them."""
     source, train, are_known = found
     if split == HOLDOUT and seen is not None and not are_known:
         raise InvalidOption(
@@ -178,25 +189,25 @@ def _real_images(model_or_run: str | Path, seen: TrainingData | None, split: str
 
 def _check_unseen(real: ImageSet, train: ImageSet, split: str) -> None:
     """Raise InvalidOption where most of the images are among those of training too; warn where some are."""
-    twice = _share_of(real, train)
-    if twice > MOST_TWICE and split == HOLDOUT:
+    seen = _share_of(real, train)
+    if seen > MOST_SEEN and split == HOLDOUT:
         raise InvalidOption(
-            f"{100 * twice:.0f} % of the held-out images are among the training images too.",
+            f"{100 * seen:.0f} % of the held-out images are among the training images too.",
             "Keep each image once in the data, or take --split train.",
         )
-    if twice > MOST_TWICE:
+    if seen > MOST_SEEN:
         raise InvalidOption(
             f"{real.name} has no {split} split of its own.",
             "Say which share training did not see (--holdout, as in the run's settings), or take --split train.",
         )
-    if twice >= WORTH_A_WARNING:
+    if seen >= WARN_SEEN:
         logger.warning(
-            "%.0f %% of the %s images of %s are among the training images too.", 100 * twice, split, real.name
+            "%.0f %% of the %s images of %s are among the training images too.", 100 * seen, split, real.name
         )
 
 
 def _share_of(images: ImageSet, others: ImageSet) -> float:
-    """The share of images that are among others, pixel by pixel."""
+    """Return the share of images that are among others, pixel by pixel."""
     known = {image.tobytes() for image in others.images}
     return sum(image.tobytes() in known for image in images.images) / len(images)
 

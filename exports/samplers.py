@@ -1,4 +1,4 @@
-"""What draws the images that are judged: a checkpoint by its ONNX file, a run by its averaged network."""
+"""Samplers of the images that are evaluated: a checkpoint through its ONNX file, a run through its averaged network."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.load_run import load_trained
-from gan_serve.training.monitoring.monitor import draw_images
+from gan_serve.training.sample_images import sample_images
 
 
 class CheckpointSampler:
-    """Draws with the file that users draw with."""
+    """Samples with the ONNX file that users sample with."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
@@ -28,14 +28,14 @@ class CheckpointSampler:
         self.img_resolution, self.img_channels = generator.img_resolution, generator.img_channels
         self.training_data = generator.config.training_data
 
-    def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
-        """The images of seeds, see ``Sampler``."""
+    def sample(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        """Return the images of seeds, see ``gan_serve.training.evaluation.evaluate.Sampler``."""
         label = None if labels is None else [int(label) for label in labels]
         return self.generator.generate(seeds=list(seeds), label=label, truncation=truncation, output="numpy")
 
 
 class NetworkSampler:
-    """Draws with a network of torch, as it is trained."""
+    """Samples with a network of torch, as it is trained."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class NetworkSampler:
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.training_data = training_data
 
-    def draw(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
-        """The images of seeds, see ``Sampler``."""
+    def sample(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
+        """Return the images of seeds, see ``gan_serve.training.evaluation.evaluate.Sampler``."""
         latents = latents_from_seeds(seeds, int(self.generator.z_dim))  # type: ignore[arg-type]
         inputs = network_inputs(latents, labels, truncation, self.generator.truncation_space)  # type: ignore[arg-type]
-        return draw_images(self.generator, **{name: torch.from_numpy(values) for name, values in inputs.items()})
+        return sample_images(self.generator, **{name: torch.from_numpy(values) for name, values in inputs.items()})
 
 
 def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSampler:
-    """The averaged generator of a run as a sampler; see ``load_trained`` for the arguments and errors."""
+    """Return the averaged generator of a run as a sampler; see ``load_trained`` for the arguments and errors."""
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
         raise RunError("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from servers import running
 from tiny_checkpoint import write_checkpoint
@@ -17,18 +19,21 @@ from zoo_lists import CHECKPOINTS, ZOO
 from gan_serve import Client, Generator
 from gan_serve.checkpoint.config import verify_checkpoint
 from gan_serve.errors import DataError, InvalidOption, RunError
+from gan_serve.exports.evaluate_model import RealImages, evaluate_model
 from gan_serve.training.config import make_config
 from gan_serve.training.data.load import load_images
 from gan_serve.training.evaluation import metrics as formulas
-from gan_serve.training.evaluation.evaluate_model import judge
-from gan_serve.training.evaluation.features import extract, find_extractor, logits_of_classes
+from gan_serve.training.evaluation.evaluate import Evaluation, EvaluationOptions
+from gan_serve.training.evaluation.extractor_registry import find_extractor
+from gan_serve.training.evaluation.features import extract, logits_of_classes
+from gan_serve.training.evaluation.pixel_metrics import random_sample
 from gan_serve.training.load_run import load_trained
 from gan_serve.training.loop import train
 from gan_serve.training.monitoring.monitor import read_log
 from gan_serve.training.monitoring.quality import quality
 
 FEATURES = "cnn-mnist"
-FEW = {"features": FEATURES, "images": 100, "dial": False, "quiet": True}
+FEW = EvaluationOptions(images=100, truncations=False, quiet=True)
 AGREEMENT = {  # by features, and the least of it over 500 images
     "mnist-cgan": ("cnn-mnist", 0.95),
     "fashion-cgan": ("cnn-fashion", 0.85),
@@ -53,13 +58,19 @@ def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def measure(model: Path, data: str | None = None, *, own_data: bool = False, **real) -> Evaluation:
+    """Evaluate a few images; ``real`` are the fields of ``RealImages``, and perhaps features."""
+    features = real.pop("features", FEATURES)
+    return evaluate_model(model, RealImages(data, **real), features=features, own_data=own_data, options=FEW)
+
+
 def test_a_run_trains_on_what_is_not_held_out_and_is_measured_on_the_rest(run, digits):
     seen, unseen = load_images(digits, holdout=0.1), load_images(digits, split="holdout", holdout=0.1)
     assert (len(seen), len(unseen)) == (1617, 180)
     pixels = {image.tobytes() for image in load_images(digits).images}
     assert {image.tobytes() for image in np.concatenate([seen.images, unseen.images])} == pixels
     assert load_trained(run).info.data.digest == seen.digest
-    metrics = judge(run, **FEW).metrics
+    metrics = measure(run).metrics
     assert {"fd100_cnn-mnist_holdout", "label_agreement100_cnn-mnist", "nn_ratio_100_train"} <= metrics.keys()
 
 
@@ -69,16 +80,18 @@ def test_training_is_measured_in_the_features_that_were_asked_for(run, digits):
     for record in measured:
         assert record["quality"] == record["fd1617_cnn-mnist_train"]
         assert isinstance(record["classes_missing"], list)
+        assert record["sharpness"] > 0 < record["checkerboard"]
+        assert 0 <= record["specks"] <= 1
     data = load_images(digits, holdout=0.1)
     again = quality(data, FEATURES)(load_trained(run).generator)
     assert again["fd1617_cnn-mnist_train"] == pytest.approx(measured[-1]["quality"], rel=1e-3)
 
 
 def test_the_same_run_is_measured_alike_twice_and_as_its_checkpoint(run, digits, tmp_path, cli):
-    metrics = judge(run, **FEW).metrics
-    assert judge(run, **FEW).metrics == metrics
+    metrics = measure(run).metrics
+    assert measure(run).metrics == metrics
     assert cli("export", run, "--out", tmp_path / "exported", "--precisions", "fp32").code == 0
-    exported = judge(tmp_path / "exported", str(digits), holdout=0.1, **FEW).metrics
+    exported = measure(tmp_path / "exported", str(digits), holdout=0.1).metrics
     assert exported.keys() == metrics.keys()
     # A pixel in a thousand may round otherwise.
     assert exported["fd100_cnn-mnist_holdout"] == pytest.approx(metrics["fd100_cnn-mnist_holdout"], rel=1e-3)
@@ -114,14 +127,14 @@ def others(digits: Path, tmp_path: Path) -> Path:
 
 
 def test_what_was_held_out_and_the_labels_are_those_of_training(trained, digits, caplog):
-    metrics = judge(trained, str(digits), own_data=True, **FEW).metrics
+    metrics = measure(trained, str(digits), own_data=True).metrics
     assert {"fd100_cnn-mnist_holdout", "nn_ratio_100_train"} <= metrics.keys()
     assert "class_share_min100_cnn-mnist" not in metrics  # even and odd are no classes that it knows
     assert not caplog.text
 
 
 def test_other_data_have_their_own_labels_all_of_them_and_no_nearest_neighbours(trained, others, caplog):
-    metrics = judge(trained, str(others), **FEW).metrics
+    metrics = measure(trained, str(others)).metrics
     assert "fd100_cnn-mnist_test" in metrics
     assert "class_share_min100_cnn-mnist" in metrics
     assert not any(name.startswith("nn_") for name in metrics)
@@ -139,29 +152,29 @@ def test_other_data_have_their_own_labels_all_of_them_and_no_nearest_neighbours(
 )
 def test_figures_of_its_own_are_of_its_own_data(trained, digits, options, message, hint):
     with pytest.raises(InvalidOption, match=message) as refusal:
-        judge(trained, str(digits), own_data=True, **FEW, **options)
+        measure(trained, str(digits), own_data=True, **options)
     assert hint in refusal.value.hint
 
 
 def test_figures_of_its_own_are_not_of_other_images(trained, others, digits, labelled):
     with pytest.raises(InvalidOption, match=r"These are not the images that .* was trained on"):
-        judge(trained, str(others), own_data=True, **FEW)
-    with_labels = judge(trained, str(digits), labels=labelled, own_data=True, **FEW)  # its own ones
+        measure(trained, str(others), own_data=True)
+    with_labels = measure(trained, str(digits), labels=labelled, own_data=True)  # its own ones
     assert "fd100_cnn-mnist_holdout" in with_labels.metrics
 
 
 def test_its_table_of_labels_is_missed_only_with_its_own_images(trained, digits, others, labelled):
     Path(labelled.rpartition(":")[0]).unlink()
     with pytest.raises(DataError, match=r"digits\.csv"):
-        judge(trained, str(digits), **FEW)
-    assert "fd100_cnn-mnist_test" in judge(trained, str(others), **FEW).metrics
+        measure(trained, str(digits))
+    assert "fd100_cnn-mnist_test" in measure(trained, str(others)).metrics
 
 
 @pytest.mark.parametrize("options", [{"holdout": 0.2}, {"holdout": 0.1, "labels": "none", "data": "others"}])
 def test_what_it_has_not_seen_of_other_data_is_not_known(trained, digits, others, options):
     data = str(others) if options.get("data") else str(digits)
     with pytest.raises(InvalidOption, match="which images it has not seen is not known") as refusal:
-        judge(trained, **FEW | options | {"data": data})
+        measure(trained, data, **{key: value for key, value in options.items() if key != "data"})
     assert "held out 0.1 of digits" in refusal.value.hint
 
 
@@ -170,9 +183,9 @@ def test_images_that_the_data_hold_twice_are_told(digits, tmp_path, caplog):
     checkpoint = write_checkpoint(tmp_path / "model")
     np.savez(tmp_path / "twice.npz", images=np.concatenate([images, images]))
     with pytest.raises(InvalidOption, match=r"^(8|9)\d % of the held-out images are among the training images too."):
-        judge(checkpoint, str(tmp_path / "twice.npz"), holdout=0.1, **FEW)
+        measure(checkpoint, str(tmp_path / "twice.npz"), holdout=0.1)
     np.savez(tmp_path / "some.npz", images=np.concatenate([images, images[:200]]))
-    assert "fd100_cnn-mnist_holdout" in judge(checkpoint, str(tmp_path / "some.npz"), holdout=0.1, **FEW).metrics
+    assert "fd100_cnn-mnist_holdout" in measure(checkpoint, str(tmp_path / "some.npz"), holdout=0.1).metrics
     assert "% of the holdout images of some are among the training images too." in caplog.text
 
 
@@ -234,7 +247,7 @@ def test_the_dial_is_drawn_into_the_checkpoint(digits, tmp_path, cli):
 )
 def test_what_cannot_be_measured_is_refused(digits, tmp_path, options, message):
     with pytest.raises(InvalidOption, match=message):
-        judge(write_checkpoint(tmp_path / "model"), **({"data": str(digits)} | FEW | options))
+        measure(write_checkpoint(tmp_path / "model"), **({"data": str(digits)} | options))
 
 
 def test_nothing_is_written_to_what_is_no_checkpoint(cli, run):
@@ -281,3 +294,33 @@ def test_every_checkpoint_of_the_zoo_has_its_figures(name):
 @pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if "no-pairs" in entry.get("evaluate", {})])
 def test_images_that_must_not_be_published_are_not(name):
     assert not (CHECKPOINTS / name / "neighbours.png").exists()
+
+
+class Replay(torch.nn.Module):
+    """A generator of given images, whatever its latents; ``quality`` samples them in their order."""
+
+    def __init__(self, images: np.ndarray, c_dim: int) -> None:
+        super().__init__()
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        self.z_dim, self.c_dim, self.at = 4, c_dim, 0
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        self.at += len(z)
+        return self.images[self.at - len(z) : self.at]
+
+
+def test_the_log_has_the_worst_class_and_pixels_beside_real_images(digits):
+    """Real digits as a generator's images are real; with one class in another's place, that class stands out."""
+    data = load_images(digits)
+    thrice = replace(data, images=np.tile(data.images, (3, 1, 1, 1)), labels=np.tile(data.labels, 3))
+    order = random_sample(len(thrice), 2000)
+    measure_quality = quality(thrice, FEATURES)
+    real = measure_quality(Replay(thrice.images[order], 10))
+    assert real["sharpness"] == real["checkerboard"] == 1
+    assert real["worst_class_fd"] < 1  # these are the very images; two sets of other real ones differ
+    wrong = thrice.images[order].copy()
+    wrong[thrice.labels[order] == 3] = wrong[thrice.labels[order] == 4][0]
+    collapsed = measure_quality(Replay(wrong, 10))
+    assert collapsed["worst_class_fd"] > 5
+    assert next(iter(collapsed)) == "fd2k_cnn-mnist_train"

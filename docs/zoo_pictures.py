@@ -1,0 +1,113 @@
+"""The pictures of the zoo's page: grids, classes, walks, truncation in w, style mixing."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gan_serve import Generator
+from gan_serve.atomic_files import write_atomically
+from gan_serve.checkpoint.config import WEIGHTS_FILE, read_config
+from gan_serve.exports.report import NEIGHBOURS_PICTURE
+from gan_serve.images.encoding import UInt8Array, grid, to_pil
+from gan_serve.sampling.latents import latents_from_seeds
+
+SMALL = 32  # images up to this resolution are shown twice as large
+COLOURS = 128  # of an RGB picture on the page, so that it stays small; the checkpoint has the exact one
+WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
+SHEET_SEEDS, SHEET_LABELS = range(10), 16
+PSIS = (1.0, 0.7, 0.5, 0.3, 0.0)
+MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
+FIRST_FINE_LAYER = 4  # two layers a size: 4x4 and 8x8 are coarse
+
+
+def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
+    """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; return their captions by kind.
+
+    Style mixing needs torch; all else, ONNX Runtime alone.
+    """
+    generator = Generator.from_pretrained(directory, device="cpu")
+    small = generator.img_resolution <= SMALL
+    seeds = range(64 if small else 32)  # larger images in as many bytes
+    by_class = "; seed s takes class s mod " + str(generator.c_dim) if generator.c_dim else ""
+    captions = {"grid": f"Seeds 0 to {seeds[-1]}, none left out, truncation 1{by_class}."}
+    sheets = {"grid": grid(generator.generate(seeds=list(seeds), output="numpy"), 8)}
+    if generator.c_dim:
+        labels = generator.class_names[:SHEET_LABELS]
+        drawn = generator.condition(seeds=list(SHEET_SEEDS), labels=list(labels), output="numpy")
+        sheets["classes"] = grid(np.concatenate(list(drawn.values())), len(SHEET_SEEDS))
+        captions["classes"] = (
+            f"Seeds {SHEET_SEEDS[0]} to {SHEET_SEEDS[-1]}, the same latent down each column; a row for each of "
+            f"{', '.join(labels)}."
+        )
+    walk = generator.interpolate(
+        list(WALK_SEEDS), steps=WALK_STEPS, label=0 if generator.c_dim else None, output="numpy"
+    )
+    sheets["walk"] = grid(walk, len(walk))
+    of_class = f", class {generator.class_names[0]}" if generator.c_dim else ""
+    captions["walk"] = (
+        f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each{of_class}."
+    )
+    if generator.config.truncation_space == "w":
+        rows = [generator.generate(seeds=list(SHEET_SEEDS), truncation=psi, output="numpy") for psi in PSIS]
+        sheets["psi"] = grid(np.concatenate(rows), len(SHEET_SEEDS))
+        captions["psi"] = (
+            f"Truncation in w: the same seeds with psi {', '.join(f'{psi:g}' for psi in PSIS)}, from top to bottom, "
+            "towards the image of the mean w."
+        )
+        sheets["mixing"] = style_mixing(directory)
+        captions["mixing"] = (
+            "Style mixing: coarse styles of the image at the left of a row, fine styles (from the size "
+            "16x16 on) of the image at the top of a column."
+        )
+    for kind, sheet in sheets.items():
+        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
+    if (directory / NEIGHBOURS_PICTURE).is_file():
+        with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
+            write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
+        captions["neighbours"] = (
+            "The generated images most like a training image (first row, third, ...), each above that image."
+        )
+    return captions
+
+
+def style_mixing(directory: Path) -> UInt8Array:
+    """Return images whose coarse layers follow one latent and fine layers another (Karras et al. 2019, figure 3).
+
+    They are made with the weights for fine-tuning, since the ONNX file has one style for all layers.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from gan_serve.training.networks import build_generator, to_pixels
+
+    config = read_config(directory)
+    generator = build_generator(config.architecture.family, **config.architecture.arguments).eval()
+    generator.load_state_dict(load_file(directory / WEIGHTS_FILE))
+    rows, columns = (
+        generator.mapping(torch.from_numpy(latents_from_seeds(seeds, config.z_dim)))
+        for seeds in (MIXED_ROWS, MIXED_COLUMNS)
+    )
+    is_fine = (torch.arange(generator.num_layers) >= FIRST_FINE_LAYER)[:, None]
+    with torch.no_grad():
+        top = to_pixels(generator.synthesis(columns[:, None].expand(-1, generator.num_layers, -1)))
+        sheet = [torch.full_like(top[:1], 255), top]
+        for row in rows:
+            alone = generator.synthesis(row.expand(1, generator.num_layers, -1))
+            mixed = generator.synthesis(torch.where(is_fine, columns[:, None], row))
+            sheet += [to_pixels(alone), to_pixels(mixed)]
+    return grid(torch.cat(sheet).numpy(), len(MIXED_COLUMNS) + 1)
+
+
+def small_png(image: Image.Image, scale: int = 1) -> bytes:
+    """Return a small PNG: gray exact, RGB in ``COLOURS`` colours; ``scale`` times as large, each pixel a square."""
+    shown = image.convert("L" if image.mode == "L" else "RGB")
+    if shown.mode == "RGB":
+        shown = shown.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG)
+    shown = shown.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    out = io.BytesIO()
+    shown.save(out, "png", optimize=True)
+    return out.getvalue()

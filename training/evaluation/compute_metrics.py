@@ -1,0 +1,252 @@
+"""Every metric of an evaluation: one function of ``EvaluatedImages`` for each group, all of them in ``METRICS``.
+
+To add a metric, write such a function and add it to ``METRICS``; its name goes into ``metric_names``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.training.data.image_set import Int64Array, examples
+from gan_serve.training.evaluation import metrics as formulas
+from gan_serve.training.evaluation.features import INCEPTION, Extractor, Features, Floats, logits_of_classes
+from gan_serve.training.evaluation.metric_names import MetricName, distance_stem
+from gan_serve.training.evaluation.pixel_metrics import SAMPLE, diversity_by_class, pixel_metrics
+
+MISSING = 0.1  # a class is missing below this share of its share in the real images
+FEWEST_OF_A_CLASS = 50  # images that each class needs for metrics of its own
+FEWEST_FOR_DIVERSITY = 20  # the same for its diversity
+MOST_CLASSES = 50  # whose metrics are listed one by one
+
+Metrics = dict[str, float]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluatedImages:
+    """Generated images, as many real ones, and the features of both.
+
+    split: of the real images.
+    class_names: of ``labels``, or of the real images.
+    real_images, images: uint8 [N, H, W, C], real and generated.
+    real_labels: int64 [N] of the real images by ``class_names``, where they have labels.
+    labels: int64 [N], the labels of the generated images, which are those of the real ones; None without classes.
+    real, generated: the features of both.
+    reference: the features of N other real images, of the same classes where there are ``labels``; None where there
+        are too few. Their distance to ``real`` is what a perfect generator would have.
+    """
+
+    extractor: Extractor
+    split: str
+    class_names: tuple[str, ...]
+    real_images: UInt8Array
+    real_labels: Int64Array | None
+    real: Features
+    images: UInt8Array
+    labels: Int64Array | None
+    generated: Features
+    reference: Features | None = None
+
+    def compared(self, stem: str, label: str | None = None) -> str:
+        """Return the name of a metric that compares the images with the real ones, or is of the real ones."""
+        return str(MetricName(stem, len(self.images), self.extractor.name, self.split, label=label))
+
+    def classified(self, stem: str, label: str | None = None) -> str:
+        """Return the name of a metric of the generated images alone."""
+        return str(MetricName(stem, len(self.images), self.extractor.name, label=label))
+
+
+def distances(evaluated: EvaluatedImages) -> Metrics:
+    """Return the Fréchet and kernel distances of the two sets, and the Fréchet distance of two sets of real images."""
+    is_inception = evaluated.extractor.name == INCEPTION
+    metrics = {
+        distance_stem(evaluated.extractor.name): frechet(evaluated.real, evaluated.generated),
+        "kid" if is_inception else "kd": formulas.kernel_distance(
+            evaluated.real.features, evaluated.generated.features
+        ),
+    }
+    if evaluated.reference is not None:
+        metrics["fd_floor"] = frechet(evaluated.real, evaluated.reference)
+    return {evaluated.compared(stem): value for stem, value in metrics.items()}
+
+
+def manifolds(evaluated: EvaluatedImages) -> Metrics:
+    """Return precision, recall, density and coverage."""
+    found = formulas.manifold_metrics(evaluated.real.features, evaluated.generated.features)
+    return {evaluated.compared(stem): value for stem, value in found._asdict().items()}
+
+
+def within_classes(evaluated: EvaluatedImages) -> Metrics:
+    """Return Fréchet distance, its floor, precision and recall within each class, and those of the worst class.
+
+    The worst class by distance is the one with the most times its floor; without a floor, the largest distance. Nothing
+    is returned without labels, or where a class has fewer than ``FEWEST_OF_A_CLASS`` images.
+    """
+    rows_of = _rows_of_classes(evaluated)
+    if evaluated.extractor.name == INCEPTION:  # its 2048 features need more images than a class has
+        distance_of = floor_of = {}
+    else:
+        distance_of, floor_of = class_distances(evaluated.real, evaluated.generated, evaluated.reference, rows_of)
+    manifold_of = {
+        label: formulas.manifold_metrics(evaluated.real.features[rows], evaluated.generated.features[rows])
+        for label, rows in rows_of.items()
+    }
+    metrics: Metrics = {}
+    if manifold_of:
+        metrics[evaluated.compared("precision_within_class_min")] = min(each.precision for each in manifold_of.values())
+        metrics[evaluated.compared("recall_within_class_min")] = min(each.recall for each in manifold_of.values())
+    if distance_of:
+        worst = worst_class(distance_of, floor_of)
+        metrics[evaluated.compared("fd_within_class_max")] = distance_of[worst]
+        if floor_of:
+            metrics[evaluated.compared("fd_within_class_max_floor")] = floor_of[worst]
+    if len(rows_of) <= MOST_CLASSES:
+        for label in rows_of:
+            name = evaluated.class_names[label]
+            found = {"fd": distance_of.get(label), "fd_floor": floor_of.get(label)}
+            found |= {"precision": manifold_of[label].precision, "recall": manifold_of[label].recall}
+            metrics |= {evaluated.compared(stem, name): value for stem, value in found.items() if value is not None}
+    return metrics
+
+
+def class_distances(
+    real: Features, generated: Features, reference: Features | None, rows_of: dict[int, npt.NDArray[np.bool_]]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Return the Fréchet distance within each class and its floor, by label; no floors without a reference.
+
+    Image i has one class in all three sets; ``rows_of`` selects the images of each. The floor is the distance of the
+    real images to as many other real ones: distances of few images are large, also between two real sets.
+    """
+    distance_of = {label: frechet(real.where(rows), generated.where(rows)) for label, rows in rows_of.items()}
+    if reference is None:
+        return distance_of, {}
+    return distance_of, {label: frechet(real.where(rows), reference.where(rows)) for label, rows in rows_of.items()}
+
+
+def worst_class(distance_of: dict[int, float], floor_of: dict[int, float]) -> int:
+    """Return the label of the class whose distance is the most times its floor, or the largest without floors."""
+    return max(distance_of, key=lambda label: distance_of[label] / max(floor_of.get(label, 1.0), 1e-12))
+
+
+def score(evaluated: EvaluatedImages) -> Metrics:
+    """Return the classifier score: how sure the classifier is of each image, and how different its classes are."""
+    if evaluated.extractor.attributes:  # they do not exclude each other, as the score supposes
+        return {}
+    stem = "is" if evaluated.extractor.name == INCEPTION else "cs"
+    return {evaluated.classified(stem): formulas.classifier_score(evaluated.generated.logits)}
+
+
+def agreement(evaluated: EvaluatedImages) -> Metrics:
+    """Return how often the classifier sees the class of an image's label: in all, by class, and in real images."""
+    if evaluated.labels is None:
+        return {}
+    logits, real_logits = _class_logits(evaluated)
+    if logits is None or real_logits is None:
+        logger.warning(
+            "%s does not know the classes of the generator (%s): no label agreement, and no metrics of classes.",
+            evaluated.extractor.name, examples(evaluated.class_names),
+        )  # fmt: skip
+        return {}
+    by_class = formulas.agreement_by_class(logits, evaluated.labels)
+    real_by_class = formulas.agreement_by_class(real_logits, evaluated.labels)
+    metrics = {
+        evaluated.classified("label_agreement"): formulas.label_agreement(logits, evaluated.labels),
+        evaluated.classified("label_agreement_balanced"): float(np.nanmean(by_class)),
+        evaluated.classified("label_agreement_worst_class"): float(np.nanmin(by_class)),
+        evaluated.compared("label_agreement_of_real"): formulas.label_agreement(real_logits, evaluated.labels),
+        evaluated.compared("label_agreement_balanced_of_real"): float(np.nanmean(real_by_class)),
+    }
+    if len(by_class) <= MOST_CLASSES:
+        for name, value in zip(evaluated.class_names, by_class, strict=True):
+            if not np.isnan(value):
+                metrics[evaluated.classified("label_agreement", name)] = float(value)
+    return metrics
+
+
+def classes(evaluated: EvaluatedImages) -> Metrics:
+    """Return the shares of the classes that the classifier sees in generated and real images, if it knows them."""
+    logits, real_logits = _class_logits(evaluated)
+    if logits is None or real_logits is None:
+        return {}
+    shares, real_shares = formulas.class_shares(logits), formulas.class_shares(real_logits)
+    metrics = {
+        evaluated.classified("class_share_min"): float(shares.min()),
+        evaluated.compared("class_share_min_of_real"): float(real_shares.min()),
+        evaluated.classified("class_share_max"): float(shares.max()),
+        evaluated.compared("class_share_max_of_real"): float(real_shares.max()),
+        evaluated.classified("confident"): formulas.confident_share(logits),
+        evaluated.compared("confident_of_real"): formulas.confident_share(real_logits),
+    }
+    if evaluated.real_labels is not None:
+        missing = missing_classes(logits, evaluated.real_labels)
+        metrics[evaluated.classified("classes_missing")] = float(len(missing))
+    return metrics
+
+
+def pixels(evaluated: EvaluatedImages) -> Metrics:
+    """Return the metrics of pixels of both sets, and the diversity of the class that has least of its real one."""
+    count = min(len(evaluated.images), SAMPLE)
+    images, real_images = evaluated.images[:count], evaluated.real_images[:count]
+    labels = None if evaluated.labels is None else evaluated.labels[:count]
+    metrics = pixel_metrics(images, "generated", labels) | pixel_metrics(real_images, evaluated.split, labels)
+    if labels is not None and np.bincount(labels, minlength=len(evaluated.class_names)).min() >= FEWEST_FOR_DIVERSITY:
+        of_real = diversity_by_class(real_images, labels)
+        of_generated = diversity_by_class(images, labels)
+        ratios = [of_generated[label] / real for label, real in of_real.items() if real]
+        if ratios:
+            name = MetricName("diversity_ratio_within_class_min", count, source=evaluated.split)
+            metrics[str(name)] = min(ratios)
+    return metrics
+
+
+METRICS: tuple[Callable[[EvaluatedImages], Metrics], ...] = (
+    distances,
+    manifolds,
+    within_classes,
+    score,
+    agreement,
+    classes,
+    pixels,
+)
+
+
+def frechet(real: Features, generated: Features) -> float:
+    """Return the Fréchet distance of two sets of features."""
+    return formulas.frechet_distance(
+        formulas.feature_statistics(real.features), formulas.feature_statistics(generated.features)
+    )
+
+
+def missing_classes(logits: Floats, real_labels: Int64Array) -> list[int]:
+    """Return the classes that a classifier sees in less than ``MISSING`` of their share of the real images.
+
+    Not only those in no image: a classifier errs, and sees a few images of a class that is not there.
+
+    logits: [N, K] of generated images. real_labels: int64 [M].
+    """
+    real_shares = np.bincount(real_labels, minlength=logits.shape[1]) / len(real_labels)
+    return [int(label) for label in np.flatnonzero(formulas.class_shares(logits) < MISSING * real_shares)]
+
+
+def _class_logits(evaluated: EvaluatedImages) -> tuple[Floats | None, Floats | None]:
+    """The logits of the classes, of generated and real images; None where the extractor does not know them."""
+    generated, real = (
+        logits_of_classes(evaluated.extractor, evaluated.class_names, features.logits)
+        for features in (evaluated.generated, evaluated.real)
+    )
+    return generated, real
+
+
+def _rows_of_classes(evaluated: EvaluatedImages) -> dict[int, npt.NDArray[np.bool_]]:
+    """The images of each class as masks, by label; empty where one has fewer than ``FEWEST_OF_A_CLASS``."""
+    if evaluated.labels is None:
+        return {}
+    rows_of = {label: evaluated.labels == label for label in range(len(evaluated.class_names))}
+    return rows_of if min(rows.sum() for rows in rows_of.values()) >= FEWEST_OF_A_CLASS else {}

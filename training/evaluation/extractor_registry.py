@@ -1,0 +1,151 @@
+"""The extractors that there are: small networks of our own, each in a folder, and Inception.
+
+An extractor of our own is a folder with three files: ``extractor.onnx`` (``img`` uint8 [N, H, W, C] in; ``features``
+float32 [N, 128] and ``logits`` float32 [N, K] out), ``extractor.json`` (``ExtractorInfo``: its training data and its
+accuracy) and ``README.md``. ``python -m gan_serve.exports.feature_extractor`` makes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gan_serve.errors import InvalidCheckpoint, InvalidOption
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.sampling.session import open_session
+from gan_serve.training.data.image_set import ImageSet, fit
+from gan_serve.training.data.named import NAMED_SOURCES
+from gan_serve.training.evaluation.features import INCEPTION, Extractor, Features
+
+EXTRACTORS = Path(__file__).parent / "extractors"
+MODEL_FILE = "extractor.onnx"
+INFO_FILE = "extractor.json"
+PIECE = 64  # images at a time
+
+logger = logging.getLogger(__name__)
+
+
+class ExtractorInfo(BaseModel):
+    """``extractor.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    img_resolution: int
+    img_channels: int
+    class_names: tuple[str, ...]
+    attributes: bool  # the logits are of attributes, of which an image may have several
+    accuracy: float  # share of held-out images that is right; of attributes, the mean of their balanced accuracies
+    accuracy_by_class: dict[str, float]  # share of each class that is found; of attributes, the balanced accuracy
+    held_out: str  # the images that accuracy was measured on
+    data: str
+    data_digest: str
+    credit: str
+    license: str
+    command: str
+    sha256: str  # of extractor.onnx
+
+
+class SmallExtractor:
+    """An extractor of our own. Images of another size or colour are converted to those of its training.
+
+    Raises:
+        InvalidCheckpoint: the folder holds no extractor, or another network than its digest says.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            self.info = ExtractorInfo.model_validate_json((directory / INFO_FILE).read_text())
+            model = (directory / MODEL_FILE).read_bytes()
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise InvalidCheckpoint(
+                f"{directory} holds no extractor of features.",
+                f"It needs {MODEL_FILE} and {INFO_FILE}; python -m gan_serve.exports.feature_extractor writes them.",
+            ) from error
+        if hashlib.sha256(model).hexdigest() != self.info.sha256:
+            raise InvalidCheckpoint(f"{directory / MODEL_FILE} is not the network that {INFO_FILE} describes.")
+        self.name = self.info.name
+        self.digest = f"sha256:{self.info.sha256}"
+        self.class_names = self.info.class_names
+        self.attributes = self.info.attributes
+        self._session, _ = open_session(model, "cpu", threads=min(os.cpu_count() or 1, 8))
+
+    def __call__(self, images: UInt8Array) -> Features:
+        """Images uint8 [N, H, W, C] -> features float32 [N, 128], logits float32 [N, K]."""
+        fitted = fit(ImageSet("images", images), self.info.img_resolution, self.info.img_channels).images
+        pieces = [
+            self._session.run(["features", "logits"], {"img": np.ascontiguousarray(fitted[start : start + PIECE])})
+            for start in range(0, len(fitted), PIECE)
+        ]
+        features, logits = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+        return Features(features, logits)
+
+
+def find_extractor(name: str | Path) -> Extractor:
+    """Return the extractor of a name (of ``extractors()``, or ``inception``), or the one in a folder.
+
+    Raises:
+        InvalidOption: there is none, or one of a user's own has the name of another, see ``check_own_name``.
+        InvalidCheckpoint: its files are damaged. DataError: Inception cannot be fetched.
+    """
+    if name == INCEPTION:
+        from gan_serve.training.evaluation.inception import Inception  # it imports torch
+
+        return Inception()
+    directory = EXTRACTORS / str(name) if str(name) in extractors() else Path(name)
+    if not directory.is_dir():
+        raise InvalidOption.unknown("extractor of features", str(name), [*extractors(), INCEPTION])
+    extractor = SmallExtractor(directory)
+    if directory.resolve().parent != EXTRACTORS.resolve():
+        check_own_name(extractor.name)
+    return extractor
+
+
+def check_own_name(name: str) -> None:
+    """Raise InvalidOption where a user's own extractor has the name of another: metrics are named by extractors."""
+    taken = [*extractors(), INCEPTION]
+    if name in taken:
+        raise InvalidOption(
+            f"An extractor of your own cannot be called {name}: metrics of that name are of another one.",
+            f"Train it with another --out, or change name in its {INFO_FILE}. These are taken: {', '.join(taken)}.",
+        )
+
+
+def extractors() -> list[str]:
+    """Return the names of our own extractors that are installed.
+
+    >>> "cnn-fashion" in extractors()
+    True
+    """
+    return sorted(path.parent.name for path in EXTRACTORS.glob(f"*/{INFO_FILE}"))
+
+
+def extractor_for(train: ImageSet) -> str | None:
+    """Return the name of our own extractor that was trained on these images; None where there is none.
+
+    The images are the same where every pixel is, or where both were loaded by one name of ``NAMED_SOURCES``. Other data
+    that have the name and the classes of the extractor's data are taken for the same too, with a warning: their size
+    or the share held out may differ.
+    """
+    infos = [ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text()) for name in extractors()]
+    digest = train.digest
+    for info in infos:
+        if digest == info.data_digest or (train.name == info.data and _is_named_source(train)):
+            return info.name
+    for info in infos:
+        alike = train.name == info.data and (info.attributes or train.class_names == info.class_names)
+        if alike and info.data not in NAMED_SOURCES:
+            logger.warning("Features of %s, chosen by the name of the data alone: %s.", info.name, train.name)
+            return info.name
+    return None
+
+
+def _is_named_source(data: ImageSet) -> bool:
+    """Return True where the data were loaded by their name; a file of that name does not have the credit."""
+    source = NAMED_SOURCES.get(data.name)
+    return source is not None and data.credit == source.credit
