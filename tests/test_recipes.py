@@ -124,10 +124,10 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "progressive", "stylegan"])
+@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "resnet", "progressive", "stylegan"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_combine_with_every_family(name, family, digits):
-    recipe = {"mlp": "mlp-gan", "dcgan28": "dcgan-28", "dcgan": "wgan-gp"}.get(family, family)
+    recipe = {"mlp": "mlp-gan", "dcgan28": "dcgan-28", "dcgan": "wgan-gp", "resnet": "biggan"}.get(family, family)
     plain = {"loss": "non-saturating", "gp_weight": 0, "r1": 0, "n_critic": 1, "kimg_per_tick": 1}
     training, loader = start(recipe, digits, **plain | OPTIONS[name])
     before = _weights(training.generator)
