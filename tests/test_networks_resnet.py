@@ -163,7 +163,7 @@ def test_conditional_batch_norm_goes_on_in_many_processes():
     names = list(generator.state_dict())
     synchronise_batch_norm(generator)
     assert list(generator.state_dict()) == names
-    torch.testing.assert_close(generator(z, c), before)
+    torch.testing.assert_close(generator.eval()(z, c), before)
 
 
 # Latents in every layer
@@ -221,12 +221,12 @@ def test_orthogonal_weights_are_orthogonal(network):
 def test_networks_start_as_their_paper_says(block):
     starts = {"sngan": glorot, "biggan": orthogonal, "r3gan": fixup}
     for build, extra in ((ResNetGenerator, {"z_dim": 8}), (ResNetDiscriminator, {})):
-        torch.manual_seed(3)
-        network = build(img_resolution=16, img_channels=1, block=block, **NARROW, **extra)
-        deviations = [matrix.std() for matrix in matrices(network)]
+        network = build(img_resolution=16, img_channels=3, block=block, width=1 / 4, **extra)
+        deviations = [matrix.std().item() for matrix in matrices(network)]
         starts[block](network)
-        for before, after in zip(deviations, matrices(network), strict=True):
-            assert after.std().item() == pytest.approx(before.item(), rel=0.5, abs=1e-3)
+        for deviation, matrix in zip(deviations, matrices(network), strict=True):
+            if matrix.numel() > 200:
+                assert matrix.std().item() == pytest.approx(deviation, rel=0.3)
 
 
 def test_a_fixup_block_is_the_identity_at_first():

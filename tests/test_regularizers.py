@@ -10,7 +10,13 @@ from torch import nn
 from gan_serve.training.losses import LOSSES, soft_targets
 from gan_serve.training.networks import build_discriminator, normalise_spectrally
 from gan_serve.training.networks.dcgan import DCGANDiscriminator
-from gan_serve.training.regularizers import clip_weights, feature_matching, gradient_penalty, mode_seeking, r1_penalty
+from gan_serve.training.regularizers import (
+    clip_weights,
+    feature_matching,
+    gradient_penalty,
+    mode_seeking,
+    zero_centred_penalty,
+)
 
 SHAPE = (4, 2, 3, 5)  # N, C, H, W
 
@@ -90,7 +96,7 @@ def test_a_critic_without_any_gradient_has_a_finite_one_of_its_penalty():
 def test_penalties_leave_the_images_and_their_graph_alone():
     real, fake = images(1).requires_grad_(), images(2).requires_grad_()
     critic = linear_critic(2.0)
-    (gradient_penalty(critic, real, fake * 2, torch.rand(4)) + r1_penalty(critic, real)).backward()
+    (gradient_penalty(critic, real, fake * 2, torch.rand(4)) + zero_centred_penalty(critic, real)).backward()
     assert real.grad is None
     assert fake.grad is None
 
@@ -107,7 +113,7 @@ def test_a_penalty_on_a_deep_critic_agrees_with_finite_differences():
     assert gradient_penalty(critic, real, real, ones).item() == pytest.approx(
         ((norms - 1) ** 2).mean().item(), rel=1e-5
     )
-    assert r1_penalty(critic, real).item() == pytest.approx(norms.square().mean().item() / 2, rel=1e-5)
+    assert zero_centred_penalty(critic, real).item() == pytest.approx(norms.square().mean().item() / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("gp_weight", [1.0, 10.0])
@@ -130,12 +136,12 @@ def test_a_linear_critic_settles_where_distance_and_penalty_balance(gp_weight):
 
 @pytest.mark.parametrize("norm", [0.0, 0.5, 3.0])
 def test_r1_of_a_linear_critic_is_half_its_squared_norm(norm):
-    assert r1_penalty(linear_critic(norm), images(1)).item() == pytest.approx(norm**2 / 2)
+    assert zero_centred_penalty(linear_critic(norm), images(1)).item() == pytest.approx(norm**2 / 2)
 
 
 def test_r1_draws_the_critic_flat_by_its_closed_form():
     critic = linear_critic(3.0)
-    r1_penalty(critic, images(1)).backward()
+    zero_centred_penalty(critic, images(1)).backward()
     torch.testing.assert_close(critic[1].weight.grad, critic[1].weight.detach())  # d/dw ||w||²/2 = w
 
 

@@ -286,18 +286,18 @@ def test_a_file_that_is_no_snapshot_is_named(tmp_path):
 def test_the_average_halves_an_influence_every_half_life():
     network = torch.nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(0.0)
-    ema = GeneratorEMA(network, half_life_kimg=1.0)
+    ema = GeneratorEMA(network)
     network.weight.data.fill_(1.0)
     for _ in range(10):
-        ema.update(network, batch_size=100)
+        ema.update(network, batch_size=100, half_life_kimg=1.0)
     assert ema.generator.weight.item() == pytest.approx(0.5)
 
 
 def test_no_average_copies_the_generator():
     network = torch.nn.BatchNorm1d(3)
-    ema = GeneratorEMA(network, half_life_kimg=0)
+    ema = GeneratorEMA(network)
     network(torch.randn(8, 3))
-    ema.update(network, batch_size=8)
+    ema.update(network, batch_size=8, half_life_kimg=0)
     assert same(ema.generator.state_dict(), network.state_dict())
 
 

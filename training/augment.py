@@ -65,8 +65,14 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
 }
 
 
-def augment(images: Tensor, kinds: Sequence[str], draws: Draws) -> Tensor:
-    """Apply the named changes in the order given."""
+def augment(images: Tensor, kinds: Sequence[str], draws: Draws, probability: float = 1.0) -> Tensor:
+    """Apply the named changes in the order given, each to an image with the given probability.
+
+    The probability is the strength p of Karras et al. 2020 (arXiv:2006.06676), section 2.2.
+    """
     for kind in kinds:
-        images = AUGMENTATIONS[kind](images, draws)
+        changed = AUGMENTATIONS[kind](images, draws)
+        if probability < 1:
+            changed = torch.where(draws.uniform(len(images), 1, 1, 1) < probability, changed, images)
+        images = changed
     return images

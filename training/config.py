@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from torch import nn
 
 from gan_serve.errors import InvalidOption, nearest
+from gan_serve.training.legacy import MINIBATCH_ON_FEATURES, LegacyRule, with_legacy_values
 from gan_serve.training.losses import LOSSES
 from gan_serve.training.networks import arguments_of, find_family
 from gan_serve.training.recipes import recipes
@@ -22,11 +24,17 @@ def _names(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _auto(value: object) -> object:
+    """``"auto"`` as typed or in a recipe: None, to be found from the data."""
+    return None if value == "auto" else value
+
+
 Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-LossName = Literal["non-saturating", "saturating", "lsgan", "hinge", "wasserstein"]
+LossName = Literal["non-saturating", "saturating", "lsgan", "hinge", "wasserstein", "relativistic"]
 Augmentation = Literal["color", "translation", "cutout"]
 
 
@@ -45,14 +53,16 @@ class TrainConfig(BaseModel):
     channels: Literal[1, 3] | None = None  # gray or RGB; None: as the data
     flip: bool = False  # mirror half of the real images left to right
     augment: Annotated[tuple[Augmentation, ...], BeforeValidator(_names)] = ()  # of all that D sees, joined by commas
+    augment_p: Probability = 1.0  # probability of each augmentation for an image
+    augment_p_end: Probability | None = None
 
     # Networks
     family: str  # generator and discriminator, training/networks
     z_dim: Count = 100  # numbers in a latent
     width: Positive = 1.0  # multiplies all channel counts of both networks
     init_from: str | None = None  # checkpoint whose weights the generator starts with: name, directory or org/name
-    conditional: bool = False  # both networks are told the label
-    conditioning: Literal["planes", "projection"] = "planes"  # how the discriminator is told
+    conditional: Annotated[bool | None, BeforeValidator(_auto)] = False  # networks are told the label; auto: if any
+    conditioning: Literal["planes", "projection"] = "projection"  # how the discriminator is told
     g_conditioning: Literal["concat", "batchnorm"] | None = None  # how a dcgan, dcgan28 or resnet generator is told
     block: Literal["sngan", "biggan", "r3gan"] | None = None  # of a resnet
     block_size: Annotated[int, Field(ge=4)] | None = None  # largest size at which a resnet has residual blocks
@@ -78,27 +88,40 @@ class TrainConfig(BaseModel):
     loss: LossName = "non-saturating"  # training/losses.py
     n_critic: Count = 1  # steps of the discriminator for one of the generator
     gp_weight: Weight = 0.0  # gradient penalty between real and generated images
-    r1: Weight = 0.0  # γ of the gradient penalty on real images
-    r1_every: Count = 1  # steps of the discriminator from one R1 penalty to the next, which then weighs as much more
+    r1: Weight = 0.0  # γ of ½ E|∇D|² on real images; the halved BCE and LSGAN losses let it weigh twice the papers'
+    r1_end: Weight | None = None
+    r2: Weight = 0.0  # the same on generated images
+    r2_end: Weight | None = None
+    r1_every: Count = 1  # steps of D from one R1 or R2 penalty to the next, which then weighs as much more
+    penalty_method: Literal["exact", "finite-differences"] = "exact"  # how R1 and R2 find the gradient
     clip: Weight = 0.0  # bound of the discriminator's weights; 0: none
     label_smoothing: Share = 0.0  # one-sided: real images aim at 1 - label_smoothing
     label_noise: Share = 0.0  # targets move towards each other by up to this
     label_flip: Share = 0.0  # share of images whose target is the wrong one
     instance_noise: Weight = 0.0  # deviation of the noise on all images that D sees
     instance_noise_kimg: Weight = 0.0  # ... which fades out over this; 0: it stays
+    drift: Weight = 0.0  # weight of E[D(x)²] on real images, which keeps a critic's scores near 0
     feature_matching: Weight = 0.0  # weight of the distance between mean features of real and generated images
     mode_seeking: Weight = 0.0  # weight of the penalty on latents that give like images
 
     # Optimisers
     optimizer: Literal["adam", "rmsprop"] = "adam"
+    # <setting>_end: its value at the end of the run; a cosine leads there (schedules.py). None: it stays as it is.
     g_lr: Positive = 2e-4  # learning rate of the generator
+    g_lr_end: Weight | None = None
     d_lr: Positive = 2e-4  # and of the discriminator
+    d_lr_end: Weight | None = None
     g_beta1: Share = 0.5  # Adam's first decay; 0.5 as in the DCGAN paper
     g_beta2: Share = 0.999  # Adam's second decay, and RMSprop's only one
+    g_beta2_end: Share | None = None  # Adam's
     d_beta1: Share = 0.5
     d_beta2: Share = 0.999
+    d_beta2_end: Share | None = None  # Adam's
     decay_kimg: Weight = 0.0  # the learning rates fall to 0 over this, at the end of the run; 0: they stay
+    decay_share: Share = 0.0  # the same as a share of the run, in place of decay_kimg
     ema_kimg: Weight = 10.0  # half-life of the generator's average; 0: no average
+    ema_kimg_end: Weight | None = None
+    ema_rampup: Share = 0.05  # the half-life is at most this share of the images shown; 0: no bound
 
     # What is written
     kimg_per_tick: Positive = 20.0  # between two log lines, grids and snapshots
@@ -111,7 +134,10 @@ class TrainConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where torch finds it
     threads: Annotated[int, Field(ge=1, le=256)] | None = None  # CPU threads; None: torch's choice, then recorded
     bf16: bool | None = None  # convolutions in bfloat16; None: where the processor has units for it, then recorded
-    compile: bool = False  # torch.compile both networks; not under gp_weight or r1
+    compile: bool = False  # torch.compile both networks; not under a penalty that is differentiated twice
+    legacy: Annotated[
+        tuple[LegacyRule, ...], BeforeValidator(_names)
+    ] = ()  # older behaviour that a run keeps which was begun with it (legacy.py)
 
 
 # Settings that some families of networks lack.
@@ -120,6 +146,17 @@ OF_SOME_FAMILIES = (
     "upsampling", "activation", "style_mixing", "d_norm", "minibatch", "dropout",
 )  # fmt: skip
 OF_THE_MACHINE = ("device", "threads")  # what another machine may choose otherwise
+# Settings that change nothing unless one of others is set.
+NEEDED = {
+    "r1_every": ("r1", "r2"),
+    "r1_end": ("r1",),
+    "r2_end": ("r2",),
+    "penalty_method": ("r1", "r2"),
+    "instance_noise_kimg": ("instance_noise",),
+    "augment_p": ("augment",),
+    "augment_p_end": ("augment",),
+    "ema_kimg_end": ("ema_kimg",),
+}
 OPTIONS = ("labels", "init_from", "kimg")  # settings that the command line has options of their own for
 
 
@@ -162,7 +199,8 @@ def generator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -
 
 def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
     """What ``build_discriminator`` takes for a config."""
-    return _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
+    arguments = _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
+    return arguments | ({"minibatch": "std-features"} if MINIBATCH_ON_FEATURES in config.legacy else {})
 
 
 def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channels: int, c_dim: int) -> dict[str, Any]:
@@ -190,18 +228,33 @@ def _check_together(config: TrainConfig) -> None:
         raise InvalidOption(
             f"Networks of the family {config.family} do not grow.", "stage_kimg and fade_kimg are for progressive."
         )
-    for option, needed in (("r1_every", "r1"), ("instance_noise_kimg", "instance_noise")):
-        if getattr(config, option) != TrainConfig.model_fields[option].default and not getattr(config, needed):
-            raise InvalidOption(f"{option} has no effect without {needed}.", f"Add --set {needed}=...")
+    for option, needed in NEEDED.items():
+        if getattr(config, option) != TrainConfig.model_fields[option].default and not any(
+            getattr(config, name) for name in needed
+        ):
+            raise InvalidOption(f"{option} has no effect without {' or '.join(needed)}.", f"Add --set {needed[0]}=...")
+    if config.decay_kimg and config.decay_share:
+        raise InvalidOption(
+            "decay_kimg and decay_share both say when the learning rates fall.",
+            "Set one of them; --set decay_kimg=0 or --set decay_share=0 takes back what the recipe sets.",
+        )
     if config.decay_kimg > config.kimg:
         raise InvalidOption(
             f"The learning rates cannot fall over the last {config.decay_kimg:g} kimg of a run of {config.kimg:g}.",
             "Lower decay_kimg, or raise kimg.",
         )
-    if config.compile and (config.gp_weight or config.r1):
+    exact = config.penalty_method == "exact" and (config.r1 or config.r2)
+    if config.compile and (config.gp_weight or exact):
         raise InvalidOption(
-            "torch.compile cannot differentiate twice, as a gradient penalty needs.", "Leave compile at false."
+            "torch.compile cannot differentiate twice, as a gradient penalty needs.",
+            "Leave compile at false" + (", or add --set penalty_method=finite-differences." if exact else "."),
         )
+    if config.penalty_method == "finite-differences" and config.dropout:
+        raise InvalidOption(
+            "Dropout changes the logits more than the small step of a finite difference does.", "Add --set dropout=0."
+        )
+    if config.optimizer != "adam" and (config.g_beta2_end is not None or config.d_beta2_end is not None):
+        raise InvalidOption("g_beta2_end and d_beta2_end are for Adam.", "Leave them out, or take optimizer=adam.")
     if config.init_std and config.family in ("progressive", "stylegan"):
         raise InvalidOption(
             f"Networks of the family {config.family} scale their weights themselves.", "Leave init_std at 0."
@@ -277,12 +330,12 @@ def as_typed(value: object) -> str:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Read a run's ``config.json``.
+    """Read a run's ``config.json``; what one of an earlier version lacks, it gets as that version did it.
 
     Raises:
         InvalidOption: it is not a config.
     """
     try:
-        return TrainConfig.model_validate_json(path.read_text())
-    except (ValidationError, UnicodeDecodeError, OSError) as error:
+        return TrainConfig.model_validate(with_legacy_values(json.loads(path.read_text())))
+    except (ValueError, TypeError, OSError) as error:  # pydantic's and json's errors are ValueErrors
         raise InvalidOption(f"{path} is not the config of a run.", "Start a new run directory.") from error

@@ -43,7 +43,7 @@ class DataOrder:
 
     def _permutation(self, number: int) -> Tensor:
         if number not in self._permutations:
-            self._permutations = {k: v for k, v in self._permutations.items() if k == number - 1}
+            self._permutations = {k: v for k, v in self._permutations.items() if abs(k - number) == 1}
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
             self._permutations[number] = torch.randperm(self.n, generator=generator).to(self.device)
         return self._permutations[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,23 +11,25 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from gan_serve.errors import InvalidOption, RunError
+from gan_serve.errors import RunError
 from gan_serve.training import losses, regularizers
 from gan_serve.training.augment import augment, flip
-from gan_serve.training.config import TrainConfig, discriminator_arguments, generator_arguments
+from gan_serve.training.build import build_networks, build_optimizers
+from gan_serve.training.config import TrainConfig
 from gan_serve.training.data.loader import Batch
-from gan_serve.training.distributed import Processes, average_gradients, synchronise_batch_norm
+from gan_serve.training.distributed import Processes, average_gradients
 from gan_serve.training.ema import GeneratorEMA
-from gan_serve.training.networks import build_discriminator, build_generator, initialise, normalise_spectrally
+from gan_serve.training.legacy import UNFLIPPED_MATCHING
 from gan_serve.training.networks.discriminator import Discriminator
-from gan_serve.training.networks.layers import MinibatchDiscrimination, quicken_dropout
 from gan_serve.training.networks.progressive import (
     Growing,
     ProgressiveDiscriminator,
     fade_real,
     growth_level,
 )
+from gan_serve.training.precision import without_tf32
 from gan_serve.training.random_numbers import Draws
+from gan_serve.training.schedules import ema_half_life, learning_rate, scheduled
 from gan_serve.training.tick_means import TickMeans
 
 
@@ -63,41 +66,23 @@ class Training:
         """
         torch.manual_seed(config.seed)
         processes = processes or Processes()
-        shape = {"img_channels": config.channels or 1, "c_dim": c_dim}
-        generator = build_generator(config.family, **generator_arguments(config, **shape))
-        discriminator = build_discriminator(config.family, **discriminator_arguments(config, **shape))
-        _check_penalties(config, discriminator)
-        for network in (generator, discriminator):
-            if config.init_std:
-                initialise(network, config.init_std)
-            if processes.world > 1:
-                synchronise_batch_norm(network)
-        if config.spectral_norm:
-            normalise_spectrally(discriminator)
-        if device.type == "cpu":
-            quicken_dropout(discriminator)
-        for network in (generator, discriminator):
-            network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        ema = GeneratorEMA(generator, config.ema_kimg)
+        generator, discriminator = build_networks(config, device, c_dim=c_dim, processes=processes)
+        ema = GeneratorEMA(generator)
         if config.compile:
             generator.compile()
             discriminator.compile()
-        return cls(
-            config=config,
-            device=device,
-            generator=generator,
-            discriminator=discriminator,
-            g_optimizer=_optimizer(config, generator, config.g_lr, (config.g_beta1, config.g_beta2)),
-            d_optimizer=_optimizer(config, discriminator, config.d_lr, (config.d_beta1, config.d_beta2)),
-            ema=ema,
-            c_dim=c_dim,
-            processes=processes,
-        )
+        g_optimizer, d_optimizer = build_optimizers(config, generator, discriminator)
+        return cls(config, device, generator, discriminator, g_optimizer, d_optimizer, ema, c_dim, processes)
 
     @property
     def images_a_step(self) -> int:
         """Real images that a step shows: a new batch for each turn of the discriminator."""
         return self.config.batch_size * self.config.n_critic
+
+    @property
+    def needs_fresh_batch(self) -> bool:
+        """Whether the generator's step compares with a real batch that the discriminator has not just seen."""
+        return losses.LOSSES[self.config.loss].relativistic
 
     @property
     def levels(self) -> int:
@@ -120,28 +105,35 @@ class Training:
             return None
         return growth_level(shown, generator.levels, config.stage_kimg, config.fade_kimg)
 
-    def step(self, batches: Sequence[Batch]) -> None:
-        """Move the discriminator once for each batch, then the generator once, and the average after it."""
+    def step(self, batches: Sequence[Batch], fresh: Batch | None = None) -> None:
+        """Move the discriminator once for each batch, then the generator once, and the average after it.
+
+        Args:
+            batches: real images, one batch for each turn of the discriminator.
+            fresh: another batch of them, for the generator of a relativistic loss; the last of ``batches`` if None.
+        """
         self._step_began = self.shown
         draws = Draws(self.config.seed, self.shown, self.device, self.processes.rank, self.processes.world)
         self._grow()
-        self._decay()
+        self._follow_schedules()
         fakes: list[Tensor] = []
         for turn, batch in enumerate(batches, start=1):
             # The last turn's images serve the generator's step too, unless memory is to be saved.
             keep = turn == len(batches) and self.config.accumulate == 1
             fakes = self.discriminator_step(batch, draws, keep_graph=keep)
             self.shown += self.config.batch_size
-        self.generator_step(batches[-1], fakes, draws)
-        self.ema.update(self.generator, self.images_a_step)
+        self.generator_step(batches[-1], fakes, draws, fresh)
+        self.ema.update(self.generator, self.images_a_step, ema_half_life(self.config, self.shown))
 
-    def _decay(self) -> None:
-        """Set the learning rates by what was shown; those of a snapshot may be of a shorter run."""
+    def _follow_schedules(self) -> None:
+        """Set learning rates and second decays by what was shown; those of a snapshot may be of a shorter run."""
         config = self.config
-        share = learning_rate_share(self.shown, config.kimg, config.decay_kimg)
-        for optimizer, rate in ((self.g_optimizer, config.g_lr), (self.d_optimizer, config.d_lr)):
+        for network, optimizer in (("g", self.g_optimizer), ("d", self.d_optimizer)):
             for group in optimizer.param_groups:
-                group["lr"] = share * rate
+                group["lr"] = learning_rate(config, f"{network}_lr", self.shown)
+                if config.optimizer == "adam":
+                    beta1 = getattr(config, f"{network}_beta1")
+                    group["betas"] = (beta1, scheduled(config, f"{network}_beta2", self.shown))
 
     def discriminator_step(self, batch: Batch, draws: Draws, *, keep_graph: bool = False) -> list[Tensor]:
         """Move the discriminator once. Returns the images it saw, with their graph where it is to be kept."""
@@ -153,8 +145,9 @@ class Training:
             real = self._faded(flip(real, draws) if config.flip else real)
             with torch.set_grad_enabled(keep_graph):
                 fake = self._generate(z, c)
-            loss = self._discriminator_loss(real, fake.detach(), c, draws)
-            (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            with without_tf32(self.device) if self._penalised else contextlib.nullcontext():
+                loss = self._discriminator_loss(real, fake.detach(), c, draws)
+                (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
             fakes.append(fake)
         average_gradients(self.discriminator.parameters())
         self._note(d_grad_norm=_gradient_norm(self.discriminator))
@@ -163,15 +156,21 @@ class Training:
             regularizers.clip_weights(self.discriminator.parameters(), config.clip)
         return fakes
 
-    def generator_step(self, batch: Batch, fakes: Sequence[Tensor], draws: Draws) -> None:
-        """Move the generator once, by the discriminator as it is now; ``fakes`` without a graph are drawn anew."""
+    def generator_step(self, batch: Batch, fakes: Sequence[Tensor], draws: Draws, fresh: Batch | None = None) -> None:
+        """Move the generator once, by the discriminator as it is now.
+
+        Args:
+            batch: its labels are those of ``fakes``. fakes: images of the discriminator's step; those without a graph
+                are generated anew. fresh: real images to compare with; ``batch`` if None.
+        """
         config = self.config
         self.g_optimizer.zero_grad()
         self.discriminator.requires_grad_(False)
         latents = draws.normal(len(batch.images), config.z_dim).chunk(config.accumulate)
-        for (real, c), drawn, z in zip(self._parts(batch), fakes, latents, strict=True):
+        parts = zip(self._parts(batch), self._parts(fresh or batch), fakes, latents, strict=True)
+        for (_, c), compared, drawn, z in parts:
             fake = drawn if drawn.requires_grad else self._generate(z, c)
-            loss = self._generator_loss(fake, real, c, draws)
+            loss = self._generator_loss(fake, c, compared, draws)
             (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
         self.discriminator.requires_grad_(True)
         average_gradients(self.generator.parameters())
@@ -202,38 +201,74 @@ class Training:
             penalty = regularizers.gradient_penalty(critic, real_seen, fake_seen, draws.uniform(len(real)))
             total = total + config.gp_weight * penalty
             noted[names[1]] = penalty
-        if config.r1 and (self.shown // config.batch_size) % config.r1_every == 0:
-            penalty = regularizers.r1_penalty(critic, real_seen)
-            total = total + config.r1 * config.r1_every * penalty
-            noted["d_r1"] = penalty
+        for name, images in (("r1", real_seen), ("r2", fake_seen)):
+            gamma = scheduled(config, name, self.shown)
+            if gamma and self._is_lazy_turn:
+                penalty = self._zero_centred(critic, images, draws)
+                total = total + gamma * config.r1_every * penalty
+                noted[f"d_{name}"] = penalty
+        if config.drift:
+            penalty = regularizers.drift_penalty(real_logits)
+            total = total + config.drift * penalty
+            noted["d_drift"] = penalty
         if config.loss == "wasserstein":
             noted["c_loss"] = total
         self._note(**noted, **_accuracies(loss, real_logits, fake_logits))
         return total
 
-    def _generator_loss(self, fake: Tensor, real: Tensor, c: Tensor | None, draws: Draws) -> Tensor:
+    @property
+    def _is_lazy_turn(self) -> bool:
+        return (self.shown // self.config.batch_size) % self.config.r1_every == 0
+
+    @property
+    def _penalised(self) -> bool:
+        """Whether this turn of the discriminator has a penalty on gradients."""
+        config = self.config
+        return bool(config.gp_weight or ((config.r1 or config.r2) and self._is_lazy_turn))
+
+    def _zero_centred(self, critic: regularizers.Critic, images: Tensor, draws: Draws) -> Tensor:
+        if self.config.penalty_method == "finite-differences":
+            return regularizers.finite_difference_penalty(critic, images, draws.normal(*images.shape))
+        return regularizers.zero_centred_penalty(critic, images)
+
+    def _generator_loss(self, fake: Tensor, c: Tensor | None, compared: Batch, draws: Draws) -> Tensor:
+        """Loss of generated images with labels ``c``, beside the real images of ``compared``."""
         config, loss = self.config, losses.LOSSES[self.config.loss]
         fake_seen = self._seen(fake, draws)
+        if config.feature_matching or loss.relativistic:
+            real = compared.images
+            if config.flip and UNFLIPPED_MATCHING not in config.legacy:
+                real = flip(real, draws)
+            real_seen = self._seen(self._faded(real), draws)
         if config.feature_matching:
             with self._precision():
                 with torch.no_grad():
-                    real_features = self.discriminator.features(self._seen(self._faded(real), draws), c).float()
+                    real_features = self.discriminator.features(real_seen, compared.c).float()
                 fake_features = self.discriminator.features(fake_seen, c).float()
-            judged = self.discriminator.judge(fake_features, c)
-            extra = regularizers.feature_matching(real_features, fake_features)
-            self._note(g_feature_matching=extra)
-            total = loss.generator(judged) + config.feature_matching * extra
+            fake_logits = self.discriminator.judge(fake_features, c)
         else:
-            judged = self._judge(fake_seen, c)
-            total = loss.generator(judged)
-        self._note(g_loss=loss.generator(judged.detach()))
+            fake_logits = self._judge(fake_seen, c)
+        if loss.relativistic:
+            with torch.no_grad():
+                real_logits = self._judge(real_seen, compared.c)
+            adversarial = loss.generator(fake_logits, real_logits)
+            fooled = fake_logits > real_logits
+        else:
+            adversarial = loss.generator(fake_logits)
+            fooled = fake_logits > (loss.boundary or 0.0)
+        total = adversarial
+        noted = {"g_loss": adversarial}
+        if config.feature_matching:
+            noted["g_feature_matching"] = regularizers.feature_matching(real_features, fake_features)
+            total = total + config.feature_matching * noted["g_feature_matching"]
         if config.mode_seeking:
             z_1, z_2 = draws.normal(len(fake), config.z_dim), draws.normal(len(fake), config.z_dim)
-            extra = regularizers.mode_seeking(self._generate(z_1, c), self._generate(z_2, c), z_1, z_2)
-            self._note(g_mode_seeking=extra)
-            total = total + config.mode_seeking * extra
-        if loss.boundary is not None:
-            self._note(g_acc=(judged > loss.boundary).float().mean())
+            images_1, images_2 = self._generate(z_1, c), self._generate(z_2, c)
+            noted["g_mode_seeking"] = regularizers.mode_seeking(images_1, images_2, z_1, z_2)
+            total = total + config.mode_seeking * noted["g_mode_seeking"]
+        if loss.boundary is not None or loss.relativistic:
+            noted["g_acc"] = fooled.float().mean()
+        self._note(**noted)
         return total
 
     def _generate(self, z: Tensor, c: Tensor | None) -> Tensor:
@@ -256,7 +291,7 @@ class Training:
     def _seen(self, images: Tensor, draws: Draws) -> Tensor:
         """Images as the discriminator sees them: augmented, under instance noise (Sønderby et al. 2017)."""
         config = self.config
-        images = augment(images, config.augment, draws)
+        images = augment(images, config.augment, draws, scheduled(config, "augment_p", self.shown))
         deviation = config.instance_noise
         if deviation and config.instance_noise_kimg:
             deviation *= max(0.0, 1 - self.shown / (1000 * config.instance_noise_kimg))
@@ -297,7 +332,7 @@ class Training:
         }
         if self.level is not None:
             record["level"] = self.level
-        if self.config.decay_kimg:
+        if self.config.decay_kimg or self.config.decay_share or self.config.g_lr_end is not None:
             record["g_lr"] = self.g_optimizer.param_groups[0]["lr"]
         return record | {name: round(value, 6) for name, value in self.means.pop().items()}
 
@@ -332,43 +367,12 @@ class Training:
             ) from error
 
 
-def learning_rate_share(shown: int, kimg: float, decay_kimg: float) -> float:
-    """What is left of the learning rates after ``shown`` images: 1, then a line down to 0 over the last ``decay_kimg``.
-
-    As in Zhu et al. 2017 (CycleGAN, arXiv:1703.10593), section 4.
-
-    >>> [learning_rate_share(1000 * at, kimg=300, decay_kimg=100) for at in (0, 200, 250, 300)]
-    [1.0, 1.0, 0.5, 0.0]
-    """
-    return min(1.0, max(0.0, (kimg - shown / 1000) / decay_kimg)) if decay_kimg else 1.0
-
-
-def _optimizer(config: TrainConfig, network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(network.parameters(), lr, alpha=betas[1])
-    return torch.optim.Adam(network.parameters(), lr, betas, fused=True)
-
-
-def _check_penalties(config: TrainConfig, discriminator: Discriminator) -> None:
-    """A penalty on each image's gradient has no meaning where a layer mixes the images (Gulrajani et al. 2017, 4).
-
-    The deviation of a minibatch is let through, as progressive growing and StyleGAN use it beside their penalties.
-    """
-    mixing = {
-        "BatchNorm": (nn.modules.batchnorm._BatchNorm, "d_norm=layer (or instance, none)"),
-        "minibatch discrimination": (MinibatchDiscrimination, "minibatch=std (or none)"),
-    }
-    for name, (kind, instead) in mixing.items():
-        if (config.gp_weight or config.r1) and any(isinstance(layer, kind) for layer in discriminator.modules()):
-            penalty = "gp_weight" if config.gp_weight else "r1"
-            raise InvalidOption(
-                f"{penalty} needs the gradient of each image alone, but {name} in the discriminator mixes them.",
-                f"Add --set {instead}.",
-            )
-
-
 def _accuracies(loss: losses.Loss, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """Shares of real and generated images that the discriminator takes for what they are."""
+    """Shares of real and generated images that the discriminator takes for what they are; for a relativistic loss the
+    share of pairs in which the real image has the higher logit.
+    """
+    if loss.relativistic:
+        return {"d_acc": (real_logits > fake_logits).float().mean()}
     if loss.boundary is None:
         return {}
     real = (real_logits > loss.boundary).float().mean()

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import SLOPE, norm_layer, one_hot, scaled, start_and_levels, with_labels
+from gan_serve.training.networks.layers import (
+    SLOPE,
+    MinibatchStd,
+    norm_layer,
+    one_hot,
+    scaled,
+    start_and_levels,
+    with_labels,
+)
 
 UPSAMPLING = ("transposed", "nearest")
 ACTIVATIONS = ("relu", "leaky")
@@ -97,7 +105,7 @@ class DCGANDiscriminator(Discriminator):
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
-        conditioning, minibatch: see ``Discriminator``.
+        conditioning, minibatch: see ``Discriminator``; ``std`` enters the last convolution.
         width: multiplies all channel counts.
         dropout: share of activations dropped after each convolution while training.
         d_norm: ``batch`` as in the paper (after all convolutions but the first); a critic with a gradient penalty takes
@@ -112,7 +120,7 @@ class DCGANDiscriminator(Discriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "none",
         width: float = 1.0,
         dropout: float = 0.0,
@@ -125,7 +133,10 @@ class DCGANDiscriminator(Discriminator):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, (before, after) in enumerate(pairwise(channels), start=1):
             normalised = i > 1 and d_norm != "none"
-            layers[f"conv{i}"] = nn.Conv2d(before, after, 4, stride=2, padding=1, bias=not normalised)
+            compared = minibatch == "std" and i == levels
+            if compared:
+                layers["minibatch"] = MinibatchStd()
+            layers[f"conv{i}"] = nn.Conv2d(before + compared, after, 4, stride=2, padding=1, bias=not normalised)
             if normalised:
                 layers[f"norm{i}"] = norm_layer(d_norm, after)
             layers[f"act{i}"] = nn.LeakyReLU(SLOPE)
@@ -137,7 +148,7 @@ class DCGANDiscriminator(Discriminator):
             channels[-1] * start * start,
             c_dim=c_dim,
             conditioning=conditioning,
-            minibatch=minibatch,
+            minibatch="none" if minibatch == "std" else minibatch,
         )
 
 

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import SLOPE, norm_layer, one_hot, scaled, start_and_levels, with_labels
+from gan_serve.training.networks.layers import (
+    SLOPE,
+    MinibatchStd,
+    norm_layer,
+    one_hot,
+    scaled,
+    start_and_levels,
+    with_labels,
+)
 
 
 class DCGAN28Generator(nn.Module):
@@ -85,7 +93,7 @@ class DCGAN28Discriminator(Discriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "none",
         width: float = 1.0,
         dropout: float = 0.3,
@@ -94,16 +102,24 @@ class DCGAN28Discriminator(Discriminator):
         start_and_levels(img_resolution)
         end = img_resolution // 4
         w64, w128 = scaled(64, width), scaled(128, width)
+        compared = minibatch == "std"
         body = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(img_channels + plane_channels(c_dim, conditioning), w64, 5, stride=2, padding=2),
                 act1=nn.LeakyReLU(SLOPE),
                 drop1=nn.Dropout(dropout),
-                conv2=nn.Conv2d(w64, w128, 5, stride=2, padding=2),
+                **({"minibatch": MinibatchStd()} if compared else {}),
+                conv2=nn.Conv2d(w64 + compared, w128, 5, stride=2, padding=2),
                 norm2=norm_layer(d_norm, w128),
                 act2=nn.LeakyReLU(SLOPE),
                 drop2=nn.Dropout(dropout),
                 flatten=nn.Flatten(),
             )
         )
-        super().__init__(body, w128 * end * end, c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)
+        super().__init__(
+            body,
+            w128 * end * end,
+            c_dim=c_dim,
+            conditioning=conditioning,
+            minibatch="none" if compared else minibatch,
+        )

@@ -260,7 +260,7 @@ class StyleGANDiscriminator(EqualizedDiscriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "std",
         width: float = 1.0,
         dropout: float = 0.0,
