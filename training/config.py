@@ -66,6 +66,7 @@ class TrainConfig(BaseModel):
     upsampling: Literal["transposed", "nearest"] | None = None  # of a dcgan generator
     activation: Literal["relu", "leaky"] | None = None  # of a dcgan generator
     style_mixing: Annotated[float, Field(ge=0, le=1)] | None = None  # stylegan: share of images with two latents
+    mapping_layers: Count | None = None  # stylegan: dense layers from z to w
     d_norm: Literal["batch", "layer", "instance", "none"] | None = None  # normalisation in the discriminator
     minibatch: Literal["none", "std", "discrimination"] | None = None  # how D compares the images of a batch
     dropout: Share | None = None  # of the discriminator's activations
@@ -145,7 +146,6 @@ NEEDED = {
     "instance_noise_kimg": ("instance_noise",),
     "augment_p": ("augment",),
     "augment_p_end": ("augment",),
-    "ema_kimg_end": ("ema_kimg",),
 }
 OPTIONS = ("labels", "init_from", "kimg")  # settings that the command line has options of their own for
 
@@ -205,7 +205,7 @@ def _check_together(config: TrainConfig) -> None:
     """Refuse settings that a family of networks lacks, that need another one, or that spoil each other."""
     family = find_family(config.family)
     known = (*arguments_of(family.generator), *arguments_of(family.discriminator))
-    for option in ("upsampling", "activation", "style_mixing", "d_norm", "minibatch", "dropout"):
+    for option in ("upsampling", "activation", "style_mixing", "mapping_layers", "d_norm", "minibatch", "dropout"):
         if getattr(config, option) is not None and option not in known:
             raise InvalidOption(
                 f"Networks of the family {config.family} have no {option}.",
