@@ -35,7 +35,7 @@ def _first_process_speaks() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--recipe", help="A recipe of `gan-serve recipes`.")
+@click.option("--recipe", help="A recipe of `gan-serve recipes`; by default recommended-64.")
 @click.option(
     "--data", help="Images: a folder, zip, tar, .npz, IDX files, hf://datasets/..., or fashion-mnist, mnist, cifar10."
 )
@@ -62,6 +62,7 @@ def train(
     with needs_extra("train"):
         from gan_serve.training.config import check_config, make_config, parse_settings, read_config
         from gan_serve.training.loop import train as run
+        from gan_serve.training.recipes import RECOMMENDED
 
     asked = parse_settings(pairs)
     typed = {"recipe": recipe, "data": data, "labels": labels, "init_from": init_from, "kimg": kimg}
@@ -82,10 +83,9 @@ def train(
     else:
         if resume and not asked.keys() & {"recipe", "data"}:
             raise RunError(f"{run_dir} holds no run to go on with.", "Give the folder that --run-dir named before.")
-        missing = [f"--{key}" for key in ("recipe", "data") if key not in asked]
-        if missing:
-            raise InvalidOption(f"A new run needs {' and '.join(missing)}.", "See gan-serve recipes.")
-        config = make_config(asked.pop("recipe"), asked)
+        if "data" not in asked:
+            raise InvalidOption("A new run needs --data.", "See gan-serve train --help for what it takes.")
+        config = make_config(asked.pop("recipe", RECOMMENDED), asked)
 
     last = run(config, run_dir, resume=resume, quiet=quiet)
     if FIRST:

@@ -71,6 +71,7 @@ class TrainConfig(BaseModel):
     upsampling: Literal["transposed", "nearest"] | None = None  # of a dcgan or resnet generator
     activation: Literal["relu", "leaky"] | None = None  # of a dcgan generator
     style_mixing: Annotated[float, Field(ge=0, le=1)] | None = None  # stylegan: share of images with two latents
+    mapping_layers: Count | None = None  # stylegan: dense layers from z to w
     d_norm: Literal["batch", "layer", "instance", "none"] | None = None  # normalisation in the discriminator
     minibatch: Literal["none", "std", "discrimination"] | None = None  # how D compares the images of a batch
     dropout: Share | None = None  # of the discriminator's activations
@@ -143,7 +144,7 @@ class TrainConfig(BaseModel):
 # Settings that some families of networks lack.
 OF_SOME_FAMILIES = (
     "g_conditioning", "block", "block_size", "skip_z", "g_spectral_norm",
-    "upsampling", "activation", "style_mixing", "d_norm", "minibatch", "dropout",
+    "upsampling", "activation", "style_mixing", "mapping_layers", "d_norm", "minibatch", "dropout",
 )  # fmt: skip
 OF_THE_MACHINE = ("device", "threads")  # what another machine may choose otherwise
 # Settings that change nothing unless one of others is set.
@@ -155,7 +156,6 @@ NEEDED = {
     "instance_noise_kimg": ("instance_noise",),
     "augment_p": ("augment",),
     "augment_p_end": ("augment",),
-    "ema_kimg_end": ("ema_kimg",),
 }
 OPTIONS = ("labels", "init_from", "kimg")  # settings that the command line has options of their own for
 

@@ -112,7 +112,7 @@ class Doctor:
     def _is_new(self, option: str) -> bool:
         """Whether the run does not have this setting already, or more of it."""
         key, _, value = option.partition("=")
-        if key.startswith("label_") and self.settings.get("loss") == "hinge":
+        if key.startswith("label_") and self.settings.get("loss") in ("hinge", "relativistic"):
             return False  # it has no targets to soften
         now = self.settings.get(key)
         if isinstance(now, bool) or not isinstance(now, int | float):
@@ -121,14 +121,19 @@ class Doctor:
 
     def _discriminator_overpowering(self, record: Record) -> Finding | None:
         real, fake = _number(record, "d_real_acc"), _number(record, "d_fake_acc")
-        if self.wasserstein or real is None or fake is None or min(real, fake) < SURE:
+        # A relativistic loss has the accuracy over pairs alone.
+        least = _number(record, "d_acc") if real is None or fake is None else min(real, fake)
+        if self.wasserstein or least is None or least < SURE:
             return None
         judged, gradient = _number(record, "g_acc"), _number(record, "g_grad_norm")
         helpless = judged is not None and judged <= 1 - SURE
         vanished = gradient is not None and gradient <= VANISHED * self._largest_g_grad
         if not (helpless or vanished):
             return None
-        what = f"the discriminator knows {real:.1%} of the real and {fake:.1%} of the generated images"
+        if real is None or fake is None:
+            what = f"the discriminator tells real from generated in {least:.1%} of all pairs"
+        else:
+            what = f"the discriminator knows {real:.1%} of the real and {fake:.1%} of the generated images"
         if helpless:
             what += f"; the generator fools it with {judged:.1%}"
         if vanished:

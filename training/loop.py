@@ -86,7 +86,7 @@ def train(
         holdout=config.holdout,
     )
     device = pick_device(config.device)
-    config = _found_here(config, data, device)
+    config = found_here(config, data, device)
     c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
@@ -191,7 +191,7 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
+def found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
     """The config with what it leaves to the data and the machine, so that a resumed run computes the same."""
     threads = config.threads or min(torch.get_num_threads(), 256)  # as the config allows
     torch.set_num_threads(threads)

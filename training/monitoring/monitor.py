@@ -255,14 +255,20 @@ class Panel(NamedTuple):
 
 def panels(records: Sequence[Record], *, loss: str, data_diversity: float) -> list[Panel]:
     """What there is to draw of a run: losses, accuracies or the penalty, diversity, gradients, quality."""
-    is_bce = loss in ("non-saturating", "saturating")
+    is_bce = loss in ("non-saturating", "saturating", "relativistic")
     equilibrium = math.log(2) if is_bce else None
     every_name = sorted({name for record in records for name in record})
     quality = tuple(name for name in every_name if name.startswith(("swd", "fid", "fd")) and not name.endswith("px"))
     found = [
         Panel("loss", ("d_loss", "c_loss", "c_wass_loss", "g_loss"), equilibrium, "equilibrium, ln 2"),
-        Panel("accuracy", ("d_real_acc", "d_fake_acc", "g_acc"), 0.5, "equilibrium, 0.5", (0, 1)),
-        Panel("penalty", ("c_gp", "d_gp", "d_r1")),
+        Panel(
+            "accuracy",
+            ("d_real_acc", "d_fake_acc", *(["d_acc"] if loss == "relativistic" else []), "g_acc"),
+            0.5,
+            "equilibrium, 0.5",
+            (0, 1),
+        ),
+        Panel("penalty", ("c_gp", "d_gp", "d_r1", "d_r2")),
         Panel("diversity, grey levels", ("diversity",), data_diversity or None, "training images", (0, None)),
         Panel("gradient norm", ("d_grad_norm", "g_grad_norm")),
         Panel("quality, lower is better", quality),

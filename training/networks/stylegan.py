@@ -180,6 +180,7 @@ class StyleGANGenerator(nn.Module):
         w_dim: numbers in a style; 512 times ``width`` by default.
         style_mixing: share of training images whose finer layers, from a random one on, follow a second latent
             (section 3.1).
+        mapping_layers: dense layers of the mapping network; the paper has 8, StyleGAN2-ADA 2 at small sizes.
 
     Attributes:
         mapping: ``mapping(z, c)`` -> w [N, w_dim].
@@ -207,6 +208,7 @@ class StyleGANGenerator(nn.Module):
         width: float = 1.0,
         w_dim: int | None = None,
         style_mixing: float = 0.9,
+        mapping_layers: int = 8,
     ) -> None:
         super().__init__()
         if not 0 <= style_mixing <= 1:
@@ -215,7 +217,7 @@ class StyleGANGenerator(nn.Module):
         self.c_dim = c_dim
         self.w_dim = w_dim or scaled(512, width)
         self.style_mixing = style_mixing
-        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim)
+        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, mapping_layers)
         self.synthesis = SynthesisNetwork(self.w_dim, img_resolution, img_channels, width)
         self.num_layers = self.synthesis.num_layers
         self.register_buffer("w_mean", torch.zeros(self.w_dim))
