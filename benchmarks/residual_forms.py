@@ -1,20 +1,22 @@
-"""How much residual blocks cost in training, beside strided convolutions: the forms take turns, step by step.
+"""Measure how much residual blocks cost in training, beside strided convolutions.
 
     python benchmarks/residual_forms.py [--rounds 5] [--out benchmarks/residual_forms.md]
 
-All forms train on the same 64x64 RGB images with the same settings, at half width: what is timed is a whole step of
-both networks. Ratios are medians of the rounds, so that what slows the machine for a while does not count.
+All forms train on the same 64x64 RGB images with the same settings, at half width, on one thread, and take turns, step
+by step. What is timed is a whole step of both networks, in seconds of the processor and not of the clock: other
+processes on the machine count less. Ratios are medians of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from timing import describe_cpu, median_ratio, taking_turns
+from timing import describe_cpu, median_ratio
 
 from gan_serve.training.config import make_config
 from gan_serve.training.data.image_set import ImageSet
@@ -26,7 +28,15 @@ COMMON = {
     "data": "noise", "resolution": 64, "channels": 3, "width": 0.5, "z_dim": 120, "batch_size": BATCH, "kimg": 100,
     "loss": "hinge", "conditional": True, "conditioning": "projection", "device": "cpu",
 }  # fmt: skip
-DCGAN = {"recipe": "wgan-gp", "gp_weight": 0, "n_critic": 1, "family": "dcgan", "d_norm": "none", "activation": "relu"}
+DCGAN = {
+    "recipe": "wgan-gp",
+    "gp_weight": 0,
+    "n_critic": 1,
+    "family": "dcgan",
+    "d_norm": "none",
+    "activation": "relu",
+    "upsampling": "transposed",
+}
 RESNET = {"recipe": "biggan", "n_critic": 1, "skip_z": False, "spectral_norm": False, "g_spectral_norm": False}
 R3GAN = {"block": "r3gan", "g_conditioning": "concat"}
 FORMS = {
@@ -49,8 +59,8 @@ FORMS = {
 class Form:
     """A run that makes one step at a time."""
 
-    def __init__(self, settings: dict[str, object], *, bf16: bool, threads: int) -> None:
-        values = COMMON | {"bf16": bf16, "threads": threads} | settings
+    def __init__(self, settings: dict[str, object], *, bf16: bool) -> None:
+        values = COMMON | {"bf16": bf16, "threads": 1} | settings
         config = make_config(str(values.pop("recipe")), values)
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (4 * BATCH, 64, 64, 3), np.uint8)
@@ -67,34 +77,44 @@ class Form:
         return " / ".join(f"{sum(w.numel() for w in network.parameters()) / 1e6:.2f}" for network in networks)
 
 
+def core_seconds(forms: list[Form], rounds: int) -> list[list[float]]:
+    """Return seconds of the processor for a step of each form in each round."""
+    seconds: list[list[float]] = [[] for _ in forms]
+    for _ in range(rounds):
+        for times, form in zip(seconds, forms, strict=True):
+            started = time.process_time()
+            form.step()
+            times.append(time.process_time() - started)
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    forms = {name: Form(settings, bf16=options.bf16, threads=options.threads) for name, settings in FORMS.items()}
-    for form in forms.values():
-        form.step()  # chooses kernels, allocates
-    seconds = taking_turns(*(form.step for form in forms.values()), rounds=options.rounds)
-    rows = [
-        f"| {name} | {BATCH / statistics.median(own):.0f} | {median_ratio(own, seconds[0]):.2f} | {form.parameters()} |"
-        for (name, form), own in zip(forms.items(), seconds, strict=True)
-    ]
+    torch.set_num_threads(1)
+    columns: list[list[str]] = []
+    for bf16 in (False, True):
+        forms = [Form(settings, bf16=bf16) for settings in FORMS.values()]
+        for form in forms:
+            form.step()  # chooses kernels, allocates
+        seconds = core_seconds(forms, options.rounds)
+        speeds = [f"{BATCH / statistics.median(own):.0f}" for own in seconds]
+        ratios = [f"{median_ratio(own, seconds[0]):.2f}" for own in seconds]
+        columns += [speeds, ratios]
+    parameters = [form.parameters() for form in forms]
     lines = [
         "# What residual blocks cost in training",
         "",
-        f"Written by `benchmarks/residual_forms.py` on {options.threads} CPU thread(s) ({describe_cpu()}), "
-        f"torch {torch.__version__}, {'bfloat16' if options.bf16 else 'float32'}.",
+        f"Written by `benchmarks/residual_forms.py` on one CPU thread ({describe_cpu()}), torch {torch.__version__}.",
         "",
         f"64x64 RGB, {CLASSES} classes, width 0.5, batch {BATCH}, hinge loss, one step of each network without "
-        f"penalties; the forms take turns, medians of {options.rounds} rounds.",
+        f"penalties; the forms take turns, medians of {options.rounds} rounds. Speeds are images a core-second.",
         "",
-        "| form | images/s | ratio to the first | parameters of G / D, millions |",
-        "|---|---|---|---|",
-        *rows,
+        "| form | float32 | ratio to the first | bfloat16 | ratio to the first | parameters of G / D, millions |",
+        "|---|---|---|---|---|---|",
+        *(f"| {' | '.join(cells)} |" for cells in zip(FORMS, *columns, parameters, strict=True)),
     ]
     options.out.write_text("\n".join(lines) + "\n")
     print(options.out.read_text())

@@ -110,10 +110,13 @@ def without_parametrizations(generator: nn.Module) -> nn.Module:
     if not any(parametrize.is_parametrized(layer) for layer in generator.modules()):
         return generator
     plain = copy.deepcopy(generator).eval()
-    for layer in list(plain.modules()):
-        if parametrize.is_parametrized(layer):
-            for name in list(layer.parametrizations):  # type: ignore[union-attr, arg-type]
-                parametrize.remove_parametrizations(layer, name)
+    for layer in [layer for layer in plain.modules() if parametrize.is_parametrized(layer)]:
+        computed = {name: getattr(layer, name).detach() for name in layer.parametrizations}  # type: ignore[union-attr]
+        # Not remove_parametrizations: it changes the layer's class, which the copy shares with the original.
+        layer.__class__ = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+        for name, value in computed.items():
+            layer.register_parameter(name, nn.Parameter(value))
     return plain
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_serve.errors import InvalidOption
+from gan_serve.exports.to_onnx import torch_export, without_parametrizations
 from gan_serve.training.distributed import synchronise_batch_norm
 from gan_serve.training.networks import build_discriminator, build_generator
 from gan_serve.training.networks.conditional_norm import ConditionalBatchNorm
@@ -315,3 +316,22 @@ def test_an_unknown_conditioning_of_a_generator_is_refused(family):
     with pytest.raises(InvalidOption, match="conditioning of a generator") as error:
         build_generator(family, z_dim=4, img_resolution=16, img_channels=1, g_conditioning="batchnrm")
     assert error.value.hint == "Did you mean 'batchnorm'?"
+
+
+# Export
+
+
+@torch.no_grad()
+def test_an_export_has_the_weights_that_spectral_norm_makes():
+    generator = ResNetGenerator(
+        z_dim=20, img_resolution=32, img_channels=3, c_dim=3, skip_z=True, g_spectral_norm=True, **NARROW
+    ).eval()
+    z, c = torch.randn(4, 20), torch.arange(4) % 3
+    images, names = generator(z, c), list(generator.state_dict())
+    plain = without_parametrizations(generator)
+    assert torch.equal(plain(z, c), images)
+    assert not any("parametrizations" in name for name in plain.state_dict())
+    assert torch.equal(generator(z, c), images)  # as it was
+    assert list(generator.state_dict()) == names
+    weights = {tensor.name for tensor in torch_export(generator).graph.initializer}
+    assert "generator.layers.0.main.3.weight" in weights
