@@ -111,7 +111,7 @@ def without_parametrizations(generator: nn.Module) -> nn.Module:
         return generator
     plain = copy.deepcopy(generator).eval()
     for layer in [layer for layer in plain.modules() if parametrize.is_parametrized(layer)]:
-        computed = {name: getattr(layer, name).detach() for name in layer.parametrizations}  # type: ignore[union-attr]
+        computed = {name: getattr(layer, name).detach() for name in cast(nn.ModuleDict, layer.parametrizations)}
         # Not remove_parametrizations: it changes the layer's class, which the copy shares with the original.
         layer.__class__ = parametrize.type_before_parametrizations(layer)
         del layer.parametrizations

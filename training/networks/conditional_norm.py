@@ -41,7 +41,7 @@ class ConditionalBatchNorm(nn.Module):
 class ConditionalSequential(nn.Sequential):
     """Layers one after the other, of which those with a ``ConditionalBatchNorm`` inside take the condition too."""
 
-    def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:
         """``x`` [N, ...], conditions [N, condition_dim] (None where no layer takes them) -> the output."""
         for layer in self:
             x = layer(x, e) if isinstance(layer, ConditionalBatchNorm) else layer(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -136,9 +137,9 @@ def fixup(network: nn.Module) -> None:
         nn.init.normal_(layer.weight, std=fan_in**-0.5)
     blocks = [module for module in network.modules() if isinstance(module, FixupBlock)]
     for block in blocks:
-        first, _, second, _, last = block.main
-        for layer in (first, second):
-            layer.weight.data *= LEAKY_GAIN * len(blocks) ** -0.25
+        first, _, second, _, last = cast("list[nn.Conv2d]", list(block.main))
+        for inner in (first, second):
+            inner.weight.data *= LEAKY_GAIN * len(blocks) ** -0.25
         nn.init.zeros_(last.weight)
 
 
@@ -151,6 +152,7 @@ def _layers(network: nn.Module) -> list[nn.Linear | nn.Conv2d | nn.ConvTranspose
     kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding
     layers = [layer for layer in network.modules() if isinstance(layer, kinds)]
     for layer in layers:
-        if getattr(layer, "bias", None) is not None:
-            nn.init.zeros_(layer.bias)
+        bias = getattr(layer, "bias", None)
+        if isinstance(bias, Tensor):
+            nn.init.zeros_(bias)
     return layers

@@ -133,7 +133,7 @@ class ResNetGenerator(nn.Module):
 
         In [-1, 1]; with the blocks of R3GAN, which has no tanh, nominally so.
         """
-        first, *others = z.split(self.z_parts, dim=1)
+        first, *others = torch.split(z, self.z_parts, dim=1)
         labels = [] if self.joined == self.c_dim else [one_hot(c, self.c_dim)]
         if self.embed is not None:
             labels = [self.embed(label) for label in labels]
@@ -158,7 +158,7 @@ class ResNetDiscriminator(Discriminator):
         c_dim: number of classes; 0: unconditional.
         conditioning, minibatch: see ``Discriminator``; ``std`` is looked at before the last block.
         width: multiplies all channel counts.
-        dropout: share of the features dropped before the logit while training.
+        dropout: share of the last activations dropped while training.
         block, block_size, max_channels: as in ``ResNetGenerator``.
 
     Raises:
@@ -205,7 +205,7 @@ class ResNetDiscriminator(Discriminator):
             n_features = scaled(min(max_channels, 2 * 32 * 2**levels), width)
             hidden = _hidden(block, before, n_features)
             layers += [*looks, DownBlock(before + compared, n_features, hidden, down=False), nn.ReLU()]
-        layers += [SumOfPixels(), nn.Dropout(dropout)]
+        layers += [nn.Dropout(dropout), SumOfPixels()]
         super().__init__(
             nn.Sequential(*layers),
             n_features,
@@ -229,7 +229,8 @@ class Basis(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Latents -> maps."""
-        return self.maps * self.linear(x)[:, :, None, None]
+        maps: Tensor = self.maps * self.linear(x)[:, :, None, None]
+        return maps
 
 
 class SumOfPixels(nn.Module):
