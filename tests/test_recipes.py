@@ -72,7 +72,7 @@ def test_a_recipe_trains_resumes_and_exports(recipe, digits, tmp_path):
     drawn = generator.generate(seeds=[0, 1], output="numpy")
     assert drawn.shape == (2, 8, 8, 1)
     assert (drawn[0] != drawn[1]).any()
-    assert generator.c_dim == (10 if config.conditional else 0)
+    assert generator.c_dim == (0 if config.conditional is False else 10)  # None: the digits have labels
 
 
 @pytest.mark.parametrize("recipe", recipes())
@@ -108,6 +108,12 @@ OPTIONS = {
     "minibatch deviation": {"minibatch": "std"},
     "mode seeking": {"mode_seeking": 1.0},
     "r1": {"r1": 1.0, "r1_every": 2},
+    "r1 and r2 by finite differences": {"r1": 1.0, "r2": 1.0, "penalty_method": "finite-differences", "dropout": 0},
+    "relativistic": {"loss": "relativistic", "flip": True},
+    "relativistic with feature matching": {"loss": "relativistic", "flip": True, "feature_matching": 1.0},
+    "drift": {"drift": 0.001},
+    "augmentation of some": {"augment": "color,cutout", "augment_p": 0.2, "augment_p_end": 0.8},
+    "cosines": {"g_lr_end": 1e-5, "d_lr_end": 1e-5, "g_beta2_end": 0.9, "d_beta2_end": 0.9, "ema_kimg_end": 1},
     "gradient penalty": {"gp_weight": 10.0, "loss": "wasserstein"},
     "clipping": {"clip": 0.01},
     "spectral norm": {"spectral_norm": True},
@@ -202,7 +208,7 @@ def test_settings_without_effect_are_refused(recipe, settings, says, digits):
 
 def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
     with pytest.raises(InvalidOption, match="BatchNorm") as error:
-        start("dcgan-64", digits, gp_weight=10, resolution=16)
+        start("dcgan-64-upsample", digits, gp_weight=10, resolution=16)
     assert "d_norm=layer" in error.value.hint
 
 

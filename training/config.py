@@ -172,7 +172,7 @@ def check_config(values: Mapping[str, Any]) -> TrainConfig:
         hint = nearest(unknown[0], TrainConfig.model_fields) or f"Settings are: {', '.join(TrainConfig.model_fields)}."
         raise InvalidOption(f"There is no setting {unknown[0]!r}.", hint)
     try:
-        config = TrainConfig.model_validate(dict(values))
+        config = TrainConfig.model_validate({key: None if value == "null" else value for key, value in values.items()})
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidOption(
@@ -298,7 +298,9 @@ def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
 
 
 def as_typed(value: object) -> str:
-    """A setting's value as ``--set`` reads it."""
+    """Return a setting's value as ``--set`` reads it; None is ``null``."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
