@@ -26,13 +26,13 @@ from gan_serve.training.data.load import load_images
 from gan_serve.training.data.loader import Loader
 from gan_serve.training.recipes import recipes
 from gan_serve.training.step import Training
-name, steps = sys.argv[1], int(sys.argv[2])
+name, steps, source = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if name not in recipes():
     sys.exit()
 wide = recipes()[name].config["resolution"] < 64
-settings = {"data": "fashion-mnist", "device": "cpu", "threads": 2} | ({} if wide else {"width": 0.5})
+settings = {"data": source, "device": "cpu", "threads": 2} | ({} if wide else {"width": 0.5})
 config = make_config(name, settings)
-data = load_images("fashion-mnist", resolution=config.resolution)
+data = load_images(source, resolution=config.resolution)
 device = loop.pick_device("cpu")
 found_here = getattr(loop, "found_here", None) or loop._found_here
 config = found_here(config, data, device)
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("after", type=Path, help="another one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="of a turn; a multiple of r1_every counts its penalties")
+    parser.add_argument("--data", default="fashion-mnist", help="labelled images of ten classes")
     parser.add_argument("--recipes", default="", help="names, joined by commas; all of the second checkout if left out")
     options = parser.parse_args()
 
@@ -68,7 +69,7 @@ def main() -> None:
         for turn in range(options.rounds):
             order = (0, 1) if turn % 2 == 0 else (1, 0)
             for side in order:
-                measured = measure((options.before, options.after)[side], name, options.steps)
+                measured = measure((options.before, options.after)[side], name, options)
                 if measured is not None:
                     speeds[side].append(measured)
         cells = [f"{statistics.median(values):.0f}" if values else "-" for values in speeds]
@@ -94,7 +95,7 @@ def recipe_names(checkout: Path) -> list[str]:
     return sorted(path.stem for path in (checkout / "training" / "recipes").glob("*.toml"))
 
 
-def measure(checkout: Path, recipe: str, steps: int) -> float | None:
+def measure(checkout: Path, recipe: str, options: argparse.Namespace) -> float | None:
     """Images/s of a recipe in a checkout; None where it has no such recipe."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "gan_serve")  # the tree as it is installed: pyproject.toml maps the folders so
@@ -104,7 +105,7 @@ def measure(checkout: Path, recipe: str, steps: int) -> float | None:
         for name in ("training", "exports"):
             (package / name).symlink_to((checkout / name).resolve())
         environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "2"}
-        words = [sys.executable, "-c", MEASURE, recipe, str(steps)]
+        words = [sys.executable, "-c", MEASURE, recipe, str(options.steps), options.data]
         printed = subprocess.run(
             words, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
         ).stdout
