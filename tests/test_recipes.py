@@ -48,10 +48,22 @@ def step(training: Training, loader: Loader) -> None:
     training.step([loader.batch(training.shown, config.batch_size) for _ in range(config.n_critic)])
 
 
-@pytest.mark.parametrize("recipe", recipes())
-def test_a_recipe_trains_resumes_and_exports(recipe, digits, tmp_path):
+LABELS_IN_EVERY_LAYER = {"conditional": True, "g_conditioning": "batchnorm"}
+VARIANTS = {
+    "dcgan-28 with labels in every layer": ("dcgan-28", LABELS_IN_EVERY_LAYER),
+    "sngan-hinge with labels in every layer": ("sngan-hinge", LABELS_IN_EVERY_LAYER),
+    "biggan with convolutions above its blocks": ("biggan", {"block_size": 4, "upsampling": "transposed"}),
+    "biggan without labels": ("biggan", {"conditional": False}),
+    "r3gan with convolutions above its blocks": ("r3gan", {"block_size": 4}),
+    "blocks of SNGAN": ("biggan", {"block": "sngan", "skip_z": False, "g_spectral_norm": False}),
+}
+
+
+@pytest.mark.parametrize("name", [*recipes(), *VARIANTS])
+def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    config = small(recipe, digits, kimg=0.96, kimg_per_tick=0.48)
+    recipe, settings = VARIANTS.get(name, (name, {}))
+    config = small(recipe, digits, kimg=0.96, kimg_per_tick=0.48, **settings)
     train(config, whole, quiet=True)
     shutil.copytree(whole, resumed)
     snapshots(resumed)[-1].unlink()
@@ -72,7 +84,7 @@ def test_a_recipe_trains_resumes_and_exports(recipe, digits, tmp_path):
     drawn = generator.generate(seeds=[0, 1], output="numpy")
     assert drawn.shape == (2, 8, 8, 1)
     assert (drawn[0] != drawn[1]).any()
-    assert generator.c_dim == (0 if config.conditional is False else 10)  # None: the digits have labels
+    assert generator.c_dim == (0 if config.conditional is False else 10)  # None: where there are labels
 
 
 @pytest.mark.parametrize("recipe", recipes())
@@ -132,10 +144,10 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "progressive", "stylegan"])
+@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "resnet", "progressive", "stylegan"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_combine_with_every_family(name, family, digits):
-    recipe = {"mlp": "mlp-gan", "dcgan28": "dcgan-28", "dcgan": "wgan-gp"}.get(family, family)
+    recipe = {"mlp": "mlp-gan", "dcgan28": "dcgan-28", "dcgan": "wgan-gp", "resnet": "biggan"}.get(family, family)
     plain = {"loss": "non-saturating", "gp_weight": 0, "r1": 0, "n_critic": 1, "kimg_per_tick": 1}
     training, loader = start(recipe, digits, **plain | OPTIONS[name])
     before = _weights(training.generator)

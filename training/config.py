@@ -63,7 +63,12 @@ class TrainConfig(BaseModel):
     init_from: str | None = None  # checkpoint whose weights the generator starts with: name, directory or org/name
     conditional: Annotated[bool | None, BeforeValidator(_auto)] = False  # networks are told the label; auto: if any
     conditioning: Literal["planes", "projection"] = "projection"  # how the discriminator is told
-    upsampling: Literal["transposed", "nearest"] | None = None  # of a dcgan generator
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how a dcgan, dcgan28 or resnet generator is told
+    block: Literal["sngan", "biggan", "r3gan"] | None = None  # of a resnet
+    block_size: Annotated[int, Field(ge=4)] | None = None  # largest size at which a resnet has residual blocks
+    skip_z: bool | None = None  # a resnet generator: each layer is given a part of the latent
+    g_spectral_norm: bool | None = None  # divide each weight of a resnet generator by its largest singular value
+    upsampling: Literal["transposed", "nearest"] | None = None  # of a dcgan or resnet generator
     activation: Literal["relu", "leaky"] | None = None  # of a dcgan generator
     style_mixing: Annotated[float, Field(ge=0, le=1)] | None = None  # stylegan: share of images with two latents
     mapping_layers: Count | None = None  # stylegan: dense layers from z to w
@@ -136,6 +141,11 @@ class TrainConfig(BaseModel):
     ] = ()  # older behaviour that a run keeps which was begun with it (legacy.py)
 
 
+# Settings that some families of networks lack.
+OF_SOME_FAMILIES = (
+    "g_conditioning", "block", "block_size", "skip_z", "g_spectral_norm",
+    "upsampling", "activation", "style_mixing", "mapping_layers", "d_norm", "minibatch", "dropout",
+)  # fmt: skip
 OF_THE_MACHINE = ("device", "threads")  # what another machine may choose otherwise
 # Settings that change nothing unless one of others is set.
 NEEDED = {
@@ -205,7 +215,7 @@ def _check_together(config: TrainConfig) -> None:
     """Refuse settings that a family of networks lacks, that need another one, or that spoil each other."""
     family = find_family(config.family)
     known = (*arguments_of(family.generator), *arguments_of(family.discriminator))
-    for option in ("upsampling", "activation", "style_mixing", "mapping_layers", "d_norm", "minibatch", "dropout"):
+    for option in OF_SOME_FAMILIES:
         if getattr(config, option) is not None and option not in known:
             raise InvalidOption(
                 f"Networks of the family {config.family} have no {option}.",
@@ -249,6 +259,8 @@ def _check_together(config: TrainConfig) -> None:
         raise InvalidOption(
             f"Networks of the family {config.family} scale their weights themselves.", "Leave init_std at 0."
         )
+    if config.family == "resnet":
+        _check_resnet(config)
     softened = [name for name in ("label_smoothing", "label_noise", "label_flip") if getattr(config, name)]
     if softened and not LOSSES[config.loss].has_targets:
         raise InvalidOption(
@@ -259,6 +271,17 @@ def _check_together(config: TrainConfig) -> None:
         raise InvalidOption(
             f"A batch of {config.batch_size} cannot be cut into {config.accumulate} equal parts.",
             "accumulate must divide batch_size.",
+        )
+
+
+def _check_resnet(config: TrainConfig) -> None:
+    """Refuse what spoils the first weights of a residual network."""
+    if config.init_std:
+        raise InvalidOption("The first weights of a resnet are those of its block's paper.", "Leave init_std at 0.")
+    if config.block == "r3gan" and config.spectral_norm:
+        raise InvalidOption(
+            "The last layer of each of R3GAN's blocks starts at 0, which has no largest singular value to divide by.",
+            "Leave spectral_norm at false; r1 and r2 take its place.",
         )
 
 

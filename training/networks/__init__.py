@@ -17,8 +17,10 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
 from gan_serve.training.networks.discriminator import Discriminator
+from gan_serve.training.networks.layers import normalise_spectrally as normalise_spectrally
 from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator
 from gan_serve.training.networks.progressive import ProgressiveDiscriminator, ProgressiveGenerator
+from gan_serve.training.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGANGenerator
 
 
@@ -33,6 +35,7 @@ FAMILIES = {
     "mlp": Family(MLPGenerator, MLPDiscriminator),
     "dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator),
     "dcgan": Family(DCGANGenerator, DCGANDiscriminator),
+    "resnet": Family(ResNetGenerator, ResNetDiscriminator),
     "progressive": Family(ProgressiveGenerator, ProgressiveDiscriminator),
     "stylegan": Family(StyleGANGenerator, StyleGANDiscriminator),
 }
@@ -83,13 +86,3 @@ def initialise(network: nn.Module, deviation: float) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-
-
-def normalise_spectrally(network: nn.Module) -> None:
-    """Divide every weight matrix by its largest singular value, by power iteration (Miyato et al. 2018).
-
-    A convolution's weight counts as the matrix [out, in * height * width].
-    """
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
-            nn.utils.parametrizations.spectral_norm(layer)

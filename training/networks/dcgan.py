@@ -11,8 +11,17 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
+from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import SLOPE, MinibatchStd, norm_layer, scaled, start_and_levels, with_labels
+from gan_serve.training.networks.layers import (
+    SLOPE,
+    MinibatchStd,
+    norm_layer,
+    one_hot,
+    scaled,
+    start_and_levels,
+    with_labels,
+)
 
 UPSAMPLING = ("transposed", "nearest")
 ACTIVATIONS = ("relu", "leaky")
@@ -28,7 +37,9 @@ class DCGANGenerator(nn.Module):
         z_dim: numbers in a latent.
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
-        c_dim: number of classes; their one-hot labels join the latents. 0: unconditional.
+        c_dim: number of classes. 0: unconditional.
+        g_conditioning: ``concat``: one-hot labels join the latents; ``batchnorm``: they set scale and shift of every
+            BatchNorm instead, see ``ConditionalBatchNorm``.
         width: multiplies all channel counts.
         upsampling: ``transposed``, or ``nearest``: nearest-neighbour upsampling and a 3x3 convolution of stride 1,
             which leaves no checkerboard (Odena et al. 2016).
@@ -49,13 +60,17 @@ class DCGANGenerator(nn.Module):
         width: float = 1.0,
         upsampling: str = "transposed",
         activation: str = "relu",
+        g_conditioning: str = "concat",
     ) -> None:
         super().__init__()
+        check_g_conditioning(g_conditioning)
         if upsampling not in UPSAMPLING:
             raise InvalidOption.unknown("upsampling", upsampling, UPSAMPLING)
         if activation not in ACTIVATIONS:
             raise InvalidOption.unknown("activation", activation, ACTIVATIONS)
         self.z_dim, self.c_dim = z_dim, c_dim
+        self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
+        condition_dim = c_dim - self.joined
         start, levels = start_and_levels(img_resolution)
         channels = [scaled(_channels(levels - 1 - level), width) for level in range(levels)]
 
@@ -63,22 +78,23 @@ class DCGANGenerator(nn.Module):
             return nn.ReLU() if activation == "relu" else nn.LeakyReLU(SLOPE)
 
         layers: OrderedDict[str, nn.Module] = OrderedDict(
-            dense=nn.Linear(z_dim + c_dim, channels[0] * start * start, bias=False),
+            dense=nn.Linear(z_dim + self.joined, channels[0] * start * start, bias=False),
             reshape=nn.Unflatten(1, (channels[0], start, start)),
-            norm0=nn.BatchNorm2d(channels[0]),
+            norm0=batch_norm(nn.BatchNorm2d(channels[0]), condition_dim),
             act0=act(),
         )
         for i, (before, after) in enumerate(pairwise(channels), start=1):
             layers |= _doubling(i, before, after, upsampling, bias=False)
-            layers[f"norm{i}"] = nn.BatchNorm2d(after)
+            layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), condition_dim)
             layers[f"act{i}"] = act()
         layers |= _doubling(levels, channels[-1], img_channels, upsampling, bias=True)
         layers["tanh"] = nn.Tanh()
-        self.layers = nn.Sequential(layers)
+        self.layers = ConditionalSequential(layers)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
-        images: Tensor = self.layers(with_labels(z, c, self.c_dim))
+        condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
+        images: Tensor = self.layers(with_labels(z, c, self.joined), condition)
         return images
 
 
