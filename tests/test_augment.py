@@ -9,14 +9,14 @@ import torch
 
 from gan_serve.training.augment import AUGMENTATIONS, augment, flip
 from gan_serve.training.config import Augmentation
-from gan_serve.training.random_numbers import Draws
+from gan_serve.training.random_numbers import StepRandom
 
 CPU = torch.device("cpu")
 ALL = tuple(AUGMENTATIONS)
 
 
-def draws(seed: int = 0, shown: int = 0, rank: int = 0, world: int = 1) -> Draws:
-    return Draws(seed, shown, CPU, rank, world)
+def draws(seed: int = 0, shown: int = 0, rank: int = 0, world: int = 1) -> StepRandom:
+    return StepRandom(seed, shown, CPU, rank, world)
 
 
 def copies(n: int, channels: int = 1, size: int = 16) -> torch.Tensor:
@@ -25,7 +25,7 @@ def copies(n: int, channels: int = 1, size: int = 16) -> torch.Tensor:
     return image.expand(n, -1, -1, -1)
 
 
-# Draws
+# StepRandom
 
 
 def test_draws_follow_from_seed_and_images_shown():

@@ -22,7 +22,7 @@ from gan_serve.training.config import TrainConfig, make_config
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.loader import Loader
 from gan_serve.training.loop import train
-from gan_serve.training.random_numbers import Draws
+from gan_serve.training.random_numbers import StepRandom
 from gan_serve.training.recipes import recipes
 from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.step import Training
@@ -93,7 +93,7 @@ def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
     grown = {"stage_kimg": None, "fade_kimg": None} if recipe == "progressive" else {}
     training.config = training.config.model_copy(update=grown)  # all levels take part
     generator, discriminator = _weights(training.generator), _weights(training.discriminator)
-    batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+    batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
 
     for _ in range(3):  # what lies behind a zero weight moves once that has moved
         fakes = training.discriminator_step(batch, draws)
@@ -153,7 +153,7 @@ def test_options_combine_with_every_family(name, family, digits):
     before = _weights(training.generator)
     for _ in range(2):
         step(training, loader)
-    assert training.means.first_not_finite() is None
+    assert training.tick_means.first_not_finite() is None
     assert _moved(training.generator, before)
     assert training.shown == 2 * 16 * training.config.n_critic
 
@@ -181,7 +181,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(digits):
     gradients = []
     for parts in (1, 4):
         training, loader = start("mlp-gan", digits, accumulate=parts)
-        batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+        batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
         training.generator.eval()  # BatchNorm would see the parts
         training.discriminator_step(batch, draws)
         gradients.append([weight.grad.clone() for weight in training.discriminator.parameters()])

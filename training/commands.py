@@ -74,10 +74,11 @@ def train(
             config = config.model_copy(update={"device": recorded.device})
         # The data may have moved; whether it is the same is told by its digest.
         fixed = asked.keys() - {"kimg", "data", "labels", "init_from"}  # train speaks of init_from
-        changed = [key for key in sorted(fixed) if getattr(config, key) != getattr(recorded, key)]
+        now, before = config.model_dump(), recorded.model_dump()
+        changed = [key for key in sorted(fixed) if now.get(key) != before.get(key)]
         if changed:
             raise RunError(
-                f"The run in {run_dir} was started with another {changed[0]} ({getattr(recorded, changed[0])!r}).",
+                f"The run in {run_dir} was started with another {changed[0]} ({before.get(changed[0])!r}).",
                 "Only --kimg may change, and --data and --labels where the same images lie elsewhere.",
             )
     else:

@@ -144,7 +144,7 @@ def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels:
         config.model_copy(update={"family": family}), img_channels=img_channels, c_dim=c_dim
     )
     pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in known if name != "c_dim"]
-    joined = config.family in LABELS_JOIN_LATENTS and config.g_conditioning != "batchnorm"
+    joined = config.family in LABELS_JOIN_LATENTS and config.network_options.get("g_conditioning") != "batchnorm"
     learns_labels = not checkpoint.c_dim and joined
     if not learns_labels:
         pairs.append(("conditional", checkpoint.c_dim > 0, c_dim > 0))

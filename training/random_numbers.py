@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Draws:
+class StepRandom:
     """Random numbers of one step, for one of ``world`` processes that share a batch.
 
     Each number belongs to an image of the whole batch: a process draws those of all and keeps its own, so that the

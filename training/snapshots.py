@@ -1,8 +1,8 @@
 """Snapshots of a run: everything that the next step depends on, so that a killed run resumes to the same weights.
 
 A snapshot holds both networks, both optimisers, the generator's average, how many images were shown and how long it
-took. The order of the data (``DataOrder``), random numbers (``draws``) and the growing of a network need no state: they
-follow from the seed and the images shown.
+took. The order of the data (``DataOrder``), random numbers (``StepRandom``), schedules and the growing of a network need
+no state: they follow from the seed, the images shown and the config.
 """
 
 from __future__ import annotations

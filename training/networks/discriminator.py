@@ -86,9 +86,9 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
         """Images float [N, C, R, R] in [-1, 1], labels int64 [N] -> logits [N]; above 0 means real."""
-        return self.judge(self.features(images, c), c)
+        return self.logits_of_features(self.features(images, c), c)
 
-    def judge(self, features: Tensor, c: Tensor | None = None) -> Tensor:
+    def logits_of_features(self, features: Tensor, c: Tensor | None = None) -> Tensor:
         """Features [N, F] -> logits [N]."""
         logits: Tensor = self.logit(features).squeeze(1)
         if self.embed is not None:
