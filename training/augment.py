@@ -1,9 +1,9 @@
 """Batched changes to images on the device: flips of real ones, and differentiable augmentation of all that D sees.
 
 DiffAugment (Zhao et al. 2020, arXiv:2006.10738): the same kinds of random changes for real and generated images, in the
-discriminator's and the generator's step, so that little data cannot be learnt by heart. Images are float [N, C, H, W]
-in [-1, 1]. To add a change, write its function, name it in ``AUGMENTATIONS`` and in
-``config.Augmentation``.
+discriminator's and the generator's step, so that the discriminator does not overfit to little data. Images are float
+[N, C, H, W] in [-1, 1]. To add an augmentation, write its function and name it in ``AUGMENTATIONS``;
+tests/test_extending.py does.
 """
 
 from __future__ import annotations

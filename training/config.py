@@ -1,4 +1,4 @@
-"""What a run is: one flat, checked config, from a recipe and ``--set key=value``, written beside the results."""
+"""The config of a run: a recipe and ``--set key=value``, flat and checked, written beside the results."""
 
 from __future__ import annotations
 
@@ -116,18 +116,18 @@ def _model(kind: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def generator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
-    """What ``build_generator`` takes for a config; a checkpoint records it."""
+    """Return the arguments of ``build_generator`` for a config; a checkpoint records them."""
     return _network_arguments(find_family(config.family).generator, config, img_channels, c_dim)
 
 
 def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
-    """What ``build_discriminator`` takes for a config."""
+    """Return the arguments of ``build_discriminator`` for a config."""
     arguments = _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
     return arguments | ({"minibatch": "std-features"} if MINIBATCH_ON_FEATURES in config.legacy else {})
 
 
 def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channels: int, c_dim: int) -> dict[str, Any]:
-    """The settings that are arguments of a network; those left at None are the network's own choice."""
+    """Return the settings that are arguments of a network; those at None are left out: the network has a default."""
     values = config.model_dump() | {
         "img_resolution": config.resolution, "img_channels": img_channels, "c_dim": c_dim
     }  # fmt: skip
@@ -135,7 +135,7 @@ def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channe
 
 
 def _check_together(config: TrainConfig) -> None:
-    """Refuse settings that a family of networks lacks, that need another one, or that spoil each other."""
+    """Raise InvalidOption for settings that need another one, or that contradict each other."""
     family = find_family(config.family)
     grows = hasattr(family.generator, "set_level")
     if grows and (config.stage_kimg is None or config.fade_kimg is None):
@@ -221,7 +221,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
-    """The command that starts this run again: the recipe, and what was set beside it.
+    """Return the command that starts this run again: the recipe, and the settings that differ from it.
 
     >>> command_line(make_config("dcgan-28", {"data": "fashion-mnist", "kimg": 5}))
     'gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir RUN --kimg 5'

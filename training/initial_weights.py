@@ -103,7 +103,7 @@ def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names:
 
 
 def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
-    """What to tell where classes have other names than in the checkpoint; empty where they are the same.
+    """Return a notice of classes whose names differ from those of the checkpoint; empty where none does.
 
     >>> compare_classes(("cat", "dog"), ("cat", "horse")).split(": ")[1]
     "class 1 was 'dog' and is 'horse' now. Each goes on from the one in its place."

@@ -1,4 +1,4 @@
-"""One step of the game: the discriminator's turns, then the generator's."""
+"""One step of training: the discriminator's turns, then the generator's."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Training:
     def start(
         cls, config: TrainConfig, device: torch.device, *, c_dim: int = 0, processes: Processes | None = None
     ) -> Training:
-        """Networks with fresh weights, drawn from the config's seed.
+        """Build networks with random weights that follow from the config's seed.
 
         Args:
             config: with ``channels`` set. c_dim: number of classes; 0 unless ``config.conditional``.
@@ -76,12 +76,12 @@ class Training:
 
     @property
     def images_a_step(self) -> int:
-        """Real images that a step shows: a new batch for each turn of the discriminator."""
+        """Return how many real images a step shows: a new batch for each turn of the discriminator."""
         return self.config.batch_size * self.config.n_critic
 
     @property
     def needs_fresh_batch(self) -> bool:
-        """Whether the generator's step compares with a real batch that the discriminator has not just seen."""
+        """Return whether the generator's step needs real images that the discriminator has not just seen."""
         return losses.LOSSES[self.config.loss].relativistic
 
     @property
@@ -96,7 +96,7 @@ class Training:
 
     @property
     def level(self) -> float | None:
-        """How far a growing network has grown by now; None for others."""
+        """Return the level of a growing network now; None for others."""
         return self._level_after(self.shown)
 
     def _level_after(self, shown: float) -> float | None:
@@ -190,7 +190,7 @@ class Training:
                 network.set_level(level)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """A batch in the parts that are computed one after the other."""
+        """Return a batch in the parts that are computed one after the other."""
         parts = self.config.accumulate
         labels = [None] * parts if batch.c is None else batch.c.chunk(parts)
         return [Batch(images, c) for images, c in zip(batch.images.chunk(parts), labels, strict=True)]
@@ -199,7 +199,7 @@ class Training:
         self.tick_means.add(self._step_began, **scalars)
 
     def record(self, images_per_s: float) -> dict[str, Any]:
-        """One line of the log: where the run stands, and the tick's means."""
+        """Return a line of the log: how far the run is, and the means of the tick's scalars."""
         record: dict[str, Any] = {
             "kimg": self.shown / 1000,
             "seconds": round(self.seconds, 1),
@@ -213,7 +213,7 @@ class Training:
         return record | {name: round(value, 6) for name, value in self.tick_means.pop().items()}
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as tensors and plain values."""
+        """Return everything that the next step depends on, as tensors and plain values."""
         return {
             "shown": self.shown,
             "seconds": self.seconds,
@@ -225,7 +225,7 @@ class Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Put back what ``state`` returned.
+        """Restore what ``state`` returned.
 
         Raises:
             RunError: the state is of other networks.

@@ -1,4 +1,4 @@
-"""What happens at the end of a tick: a grid, a measurement, the doctor, the log, the snapshot."""
+"""The end of a tick: a grid, a measurement, the diagnosis, the log, the snapshot."""
 
 from __future__ import annotations
 

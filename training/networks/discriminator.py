@@ -1,4 +1,4 @@
-"""What every discriminator (or critic) has in common: labels in, an optional look at the whole batch, one logit out."""
+"""The base of all discriminators (critics): labels, an optional comparison within the batch, one logit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Discriminator(nn.Module):
 
     @property
     def mixes_batch(self) -> bool:
-        """Whether an image's logit depends on the other images of its batch."""
+        """Return whether an image's logit depends on the other images of its batch."""
         return any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm | MinibatchStd | MinibatchDiscrimination)
             for layer in self.modules()
