@@ -1,10 +1,10 @@
-"""Images/s of every recipe in two versions of the code, side by side: the two take turns, each in a process of its own.
+"""Images a core-second of every recipe in two versions of the code: they take turns, each in a process of its own.
 
     git worktree add ../before v0.1.0
     python benchmarks/recipe_speed.py ../before .           writes benchmarks/recipe_speed.md
 
-Both train on the same images with two threads, everything as each version chooses it (batch, precision, networks); the
-recipes of 64 pixels at half width.
+Both train on the same images with one thread, everything else as each version chooses it (batch, precision, networks);
+the recipes of 64 pixels at half width. CPU time is what counts, so that other work on the machine matters little.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Runs in either version: it uses what both have. Prints images/s; nothing where the version lacks the recipe.
+# Runs in either version: it uses what both have. Prints images a core-second; nothing where there is no such recipe.
 MEASURE = """
 import sys, time
 from gan_serve.training import loop
@@ -30,7 +30,7 @@ name, steps, source = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if name not in recipes():
     sys.exit()
 wide = recipes()[name].config["resolution"] < 64
-settings = {"data": source, "device": "cpu", "threads": 2} | ({} if wide else {"width": 0.5})
+settings = {"data": source, "device": "cpu", "threads": 1} | ({} if wide else {"width": 0.5})
 config = make_config(name, settings)
 data = load_images(source, resolution=config.resolution)
 device = loop.pick_device("cpu")
@@ -45,10 +45,10 @@ def step():
     fresh = [loader.fresh_batch(shown, size)] if getattr(training, "needs_fresh_batch", False) else []
     training.step(batches, *fresh)
 step()
-started, first = time.perf_counter(), training.shown
+started, first = time.process_time(), training.shown
 for _ in range(steps):
     step()
-print((training.shown - first) / (time.perf_counter() - started), config.bf16)
+print((training.shown - first) / (time.process_time() - started), config.bf16)
 """
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     command = " ".join(["python", "benchmarks/recipe_speed.py", "BEFORE", "AFTER", *sys.argv[3:]])
     lines = [
-        "# Images/s of every recipe, before and after",
+        "# Images a core-second of every recipe, before and after",
         "",
         f"Written by `{command}`; medians of {options.rounds} turns of {options.steps} steps, and the least and the "
         f"greatest ratio. Load average at the end: {os.getloadavg()[0]:.1f}.",
@@ -96,7 +96,7 @@ def recipe_names(checkout: Path) -> list[str]:
 
 
 def measure(checkout: Path, recipe: str, options: argparse.Namespace) -> float | None:
-    """Images/s of a recipe in a checkout; None where it has no such recipe."""
+    """Return images a core-second of a recipe in a checkout; None where it has no such recipe."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "gan_serve")  # the tree as it is installed: pyproject.toml maps the folders so
         package.mkdir()
@@ -104,7 +104,7 @@ def measure(checkout: Path, recipe: str, options: argparse.Namespace) -> float |
             (package / entry.name).symlink_to(entry)
         for name in ("training", "exports"):
             (package / name).symlink_to((checkout / name).resolve())
-        environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "2"}
+        environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
         words = [sys.executable, "-c", MEASURE, recipe, str(options.steps), options.data]
         printed = subprocess.run(
             words, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
