@@ -29,7 +29,7 @@ from gan_serve.training.evaluation.features import (
 
 @dataclass
 class Drawer:
-    """Draws image ``seed`` of an array, whatever else is asked."""
+    """StepRandom image ``seed`` of an array, whatever else is asked."""
 
     images: UInt8Array
     class_names: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Truncating(Drawer):
 
 @dataclass
 class ByClass(Drawer):
-    """Draws an image of the class that it is asked for; ``images`` are of ``labels`` by ``class_names``."""
+    """StepRandom an image of the class that it is asked for; ``images`` are of ``labels`` by ``class_names``."""
 
     labels: Int64Array = field(default_factory=lambda: np.zeros(0, np.int64))
 

@@ -144,7 +144,7 @@ def _check_logits(discriminator: nn.Module, judged: Tensor, c: Tensor | None) ->
     discriminator.eval()
     features = discriminator.features(judged, c)
     assert features.shape == (2, discriminator.logit.in_features)
-    torch.testing.assert_close(discriminator.judge(features, c), discriminator(judged, c))
+    torch.testing.assert_close(discriminator.logits_of_features(features, c), discriminator(judged, c))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from gan_serve.training.config import TrainConfig, make_config
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.loader import Loader
 from gan_serve.training.loop import train
-from gan_serve.training.random_numbers import Draws
+from gan_serve.training.random_numbers import StepRandom
 from gan_serve.training.recipes import recipes
 from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.step import Training
@@ -93,7 +93,7 @@ def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
     grown = {"stage_kimg": None, "fade_kimg": None} if recipe == "progressive" else {}
     training.config = training.config.model_copy(update=grown)  # all levels take part
     generator, discriminator = _weights(training.generator), _weights(training.discriminator)
-    batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+    batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
 
     for _ in range(3):  # what lies behind a zero weight moves once that has moved
         fakes = training.discriminator_step(batch, draws)
@@ -120,6 +120,12 @@ OPTIONS = {
     "minibatch deviation": {"minibatch": "std"},
     "mode seeking": {"mode_seeking": 1.0},
     "r1": {"r1": 1.0, "r1_every": 2},
+    "r1 and r2 by finite differences": {"r1": 1.0, "r2": 1.0, "penalty_method": "finite-differences", "dropout": 0},
+    "relativistic": {"loss": "relativistic", "flip": True},
+    "relativistic with feature matching": {"loss": "relativistic", "flip": True, "feature_matching": 1.0},
+    "drift": {"drift": 0.001},
+    "augmentation of some": {"augment": "color,cutout", "augment_p": 0.2, "augment_p_end": 0.8},
+    "cosines": {"g_lr_end": 1e-5, "d_lr_end": 1e-5, "g_beta2_end": 0.9, "d_beta2_end": 0.9, "ema_kimg_end": 1},
     "gradient penalty": {"gp_weight": 10.0, "loss": "wasserstein"},
     "clipping": {"clip": 0.01},
     "spectral norm": {"spectral_norm": True},
@@ -147,7 +153,7 @@ def test_options_combine_with_every_family(name, family, digits):
     before = _weights(training.generator)
     for _ in range(2):
         step(training, loader)
-    assert training.means.first_not_finite() is None
+    assert training.tick_means.first_not_finite() is None
     assert _moved(training.generator, before)
     assert training.shown == 2 * 16 * training.config.n_critic
 
@@ -175,7 +181,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(digits):
     gradients = []
     for parts in (1, 4):
         training, loader = start("mlp-gan", digits, accumulate=parts)
-        batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+        batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
         training.generator.eval()  # BatchNorm would see the parts
         training.discriminator_step(batch, draws)
         gradients.append([weight.grad.clone() for weight in training.discriminator.parameters()])
@@ -214,7 +220,7 @@ def test_settings_without_effect_are_refused(recipe, settings, says, digits):
 
 def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
     with pytest.raises(InvalidOption, match="BatchNorm") as error:
-        start("dcgan-64", digits, gp_weight=10, resolution=16)
+        start("dcgan-64-upsample", digits, gp_weight=10, resolution=16)
     assert "d_norm=layer" in error.value.hint
 
 

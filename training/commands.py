@@ -20,12 +20,12 @@ def register(group: click.Group) -> None:
     group.add_command(recipes)
 
 
-FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; only this one prints
+FIRST = os.environ.get("RANK", "0") == "0"  # the first of the processes that torchrun started, which alone prints
 
 
 @contextlib.contextmanager
-def _first_process_speaks() -> Iterator[None]:
-    """Where all processes fail alike, the first one says why, and torchrun ends the others before they repeat it."""
+def _only_first_process_reports() -> Iterator[None]:
+    """Let only the first process print an error that all have: torchrun ends the others while they wait."""
     try:
         yield
     except GanServeError:
@@ -46,7 +46,7 @@ def _first_process_speaks() -> Iterator[None]:
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given often.")
 @click.option("--resume", is_flag=True, help="Go on from the last snapshot of the run.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-@_first_process_speaks()
+@_only_first_process_reports()
 def train(
     recipe: str | None,
     data: str | None,
@@ -74,10 +74,11 @@ def train(
             config = config.model_copy(update={"device": recorded.device})
         # The data may have moved; whether it is the same is told by its digest.
         fixed = asked.keys() - {"kimg", "data", "labels", "init_from"}  # train speaks of init_from
-        changed = [key for key in sorted(fixed) if getattr(config, key) != getattr(recorded, key)]
+        now, before = config.model_dump(), recorded.model_dump()
+        changed = [key for key in sorted(fixed) if now.get(key) != before.get(key)]
         if changed:
             raise RunError(
-                f"The run in {run_dir} was started with another {changed[0]} ({getattr(recorded, changed[0])!r}).",
+                f"The run in {run_dir} was started with another {changed[0]} ({before.get(changed[0])!r}).",
                 "Only --kimg may change, and --data and --labels where the same images lie elsewhere.",
             )
     else:

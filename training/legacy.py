@@ -1,4 +1,4 @@
-"""What older runs did otherwise: a run that was begun by an earlier version goes on as it began.
+"""Behaviour of earlier versions: a run that one of them began goes on as it began.
 
 ``config.json`` of such a run lacks the newer settings. ``with_legacy_values`` adds them with the values that stand for
 the older behaviour. Behaviour that is no setting any more is a name in ``config.legacy``.

@@ -1,7 +1,7 @@
 """Adversarial losses on logits, one short function each, with formula and source.
 
 D(x) is the discriminator's (critic's) output before any sigmoid, and σ the sigmoid. All functions take float [N] and
-return a scalar. To add a loss, write its two functions, name them in ``LOSSES``, and its name in ``config.LossName``.
+return a scalar. To add a loss, write its two functions and name them in ``LOSSES``; tests/test_extending.py does.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor
 
 
 class Targets(NamedTuple):
-    """What a discriminator should say of each real and each generated image, both float [N]."""
+    """The values that a discriminator should give each real and each generated image, both float [N]."""
 
     real: Tensor
     fake: Tensor
 
 
 class Loss(NamedTuple):
-    """The two sides of a game.
+    """The losses of discriminator and generator.
 
     discriminator: (real_logits, fake_logits, targets) -> loss.
     generator: (fake_logits) -> loss; of a relativistic loss (fake_logits, real_logits) -> loss.
-    has_targets: whether targets count, so that they can be smoothed, noisy or flipped.
+    has_targets: the discriminator's loss depends on targets, so that they can be smoothed, noisy or flipped.
     boundary: the logit above which the discriminator says "real"; None where a logit alone has no such meaning.
     relativistic: the generator's side needs logits of real images too.
     """
@@ -121,7 +121,7 @@ def soft_targets(uniform: Tensor, *, smoothing: float = 0.0, noise: float = 0.0,
     """Targets of the discriminator for N real and N generated images.
 
     Args:
-        uniform: float [N, 4], random numbers from 0 to 1: what decides noise and flips.
+        uniform: float [N, 4], random numbers from 0 to 1 that decide noise and flips.
         smoothing: one-sided; real images aim at 1 - smoothing (Salimans et al. 2016, section 3.4).
         noise: every target moves towards the other by up to this, anew for each image, so that D never grows sure.
         flip: share of the real and of the generated images that get the other kind's target (Chintala et al. 2016,

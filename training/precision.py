@@ -1,4 +1,4 @@
-"""Which number formats a run computes in: bfloat16 for the networks, full float32 for penalties."""
+"""Number formats of a run: bfloat16 for the networks where it pays, full float32 for penalties."""
 
 from __future__ import annotations
 

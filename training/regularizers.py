@@ -1,4 +1,4 @@
-"""What is added to a loss or done to weights to keep training stable: one short function each, with its source."""
+"""Penalties and other additions to a loss, and weight clipping: one short function each, with its source."""
 
 from __future__ import annotations
 

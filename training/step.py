@@ -1,4 +1,4 @@
-"""One step of the game: the discriminator's turns, then the generator's."""
+"""One step of training: the discriminator's turns, then the generator's."""
 
 from __future__ import annotations
 
@@ -12,23 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from gan_serve.errors import RunError
-from gan_serve.training import losses, regularizers
-from gan_serve.training.augment import augment, flip
+from gan_serve.training import losses
 from gan_serve.training.build import build_networks, build_optimizers
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.data.loader import Batch
 from gan_serve.training.distributed import Processes, average_gradients
 from gan_serve.training.ema import GeneratorEMA
-from gan_serve.training.legacy import UNFLIPPED_MATCHING
 from gan_serve.training.networks.discriminator import Discriminator
-from gan_serve.training.networks.progressive import (
-    Growing,
-    ProgressiveDiscriminator,
-    fade_real,
-    growth_level,
-)
+from gan_serve.training.networks.progressive import Growing, ProgressiveDiscriminator, growth_level
+from gan_serve.training.objective import Objective
 from gan_serve.training.precision import without_tf32
-from gan_serve.training.random_numbers import Draws
+from gan_serve.training.random_numbers import StepRandom
+from gan_serve.training.regularizers import clip_weights
 from gan_serve.training.schedules import ema_half_life, learning_rate, scheduled
 from gan_serve.training.tick_means import TickMeans
 
@@ -48,14 +43,14 @@ class Training:
     processes: Processes = field(default_factory=Processes)
     shown: int = 0
     seconds: float = 0.0
-    means: TickMeans = field(default_factory=TickMeans)
+    tick_means: TickMeans = field(default_factory=TickMeans)
     _step_began: int = 0  # images shown before the step that is under way
 
     @classmethod
     def start(
         cls, config: TrainConfig, device: torch.device, *, c_dim: int = 0, processes: Processes | None = None
     ) -> Training:
-        """Networks with fresh weights, drawn from the config's seed.
+        """Build networks with random weights that follow from the config's seed.
 
         Args:
             config: with ``channels`` set. c_dim: number of classes; 0 unless ``config.conditional``.
@@ -75,13 +70,18 @@ class Training:
         return cls(config, device, generator, discriminator, g_optimizer, d_optimizer, ema, c_dim, processes)
 
     @property
+    def objective(self) -> Objective:
+        """The losses of both networks."""
+        return Objective(self.config, self.device, self.generator, self.discriminator)
+
+    @property
     def images_a_step(self) -> int:
-        """Real images that a step shows: a new batch for each turn of the discriminator."""
+        """Return how many real images a step shows: a new batch for each turn of the discriminator."""
         return self.config.batch_size * self.config.n_critic
 
     @property
     def needs_fresh_batch(self) -> bool:
-        """Whether the generator's step compares with a real batch that the discriminator has not just seen."""
+        """Return whether the generator's step needs real images that the discriminator has not just seen."""
         return losses.LOSSES[self.config.loss].relativistic
 
     @property
@@ -96,7 +96,7 @@ class Training:
 
     @property
     def level(self) -> float | None:
-        """How far a growing network has grown by now; None for others."""
+        """Return the level of a growing network now; None for others."""
         return self._level_after(self.shown)
 
     def _level_after(self, shown: float) -> float | None:
@@ -113,16 +113,16 @@ class Training:
             fresh: another batch of them, for the generator of a relativistic loss; the last of ``batches`` if None.
         """
         self._step_began = self.shown
-        draws = Draws(self.config.seed, self.shown, self.device, self.processes.rank, self.processes.world)
+        random = StepRandom(self.config.seed, self.shown, self.device, self.processes.rank, self.processes.world)
         self._grow()
         self._follow_schedules()
         fakes: list[Tensor] = []
         for turn, batch in enumerate(batches, start=1):
             # The last turn's images serve the generator's step too, unless memory is to be saved.
             keep = turn == len(batches) and self.config.accumulate == 1
-            fakes = self.discriminator_step(batch, draws, keep_graph=keep)
+            fakes = self.discriminator_step(batch, random, keep_graph=keep)
             self.shown += self.config.batch_size
-        self.generator_step(batches[-1], fakes, draws, fresh)
+        self.generator_step(batches[-1], fakes, random, fresh)
         self.ema.update(self.generator, self.images_a_step, ema_half_life(self.config, self.shown))
 
     def _follow_schedules(self) -> None:
@@ -135,174 +135,53 @@ class Training:
                     beta1 = getattr(config, f"{network}_beta1")
                     group["betas"] = (beta1, scheduled(config, f"{network}_beta2", self.shown))
 
-    def discriminator_step(self, batch: Batch, draws: Draws, *, keep_graph: bool = False) -> list[Tensor]:
-        """Move the discriminator once. Returns the images it saw, with their graph where it is to be kept."""
-        config = self.config
+    def discriminator_step(self, batch: Batch, random: StepRandom, *, keep_graph: bool = False) -> list[Tensor]:
+        """Move the discriminator once. Return the images it saw, with their graph where it is to be kept."""
+        config, objective = self.config, self.objective
         self.d_optimizer.zero_grad()
         fakes = []
-        latents = draws.normal(len(batch.images), config.z_dim).chunk(config.accumulate)
+        latents = random.normal(len(batch.images), config.z_dim).chunk(config.accumulate)
+        penalised = objective.has_gradient_penalty(self.shown)
         for (real, c), z in zip(self._parts(batch), latents, strict=True):
-            real = self._faded(flip(real, draws) if config.flip else real)
+            real = objective.real_images(real, random, flips=config.flip)
             with torch.set_grad_enabled(keep_graph):
-                fake = self._generate(z, c)
-            with without_tf32(self.device) if self._penalised else contextlib.nullcontext():
-                loss = self._discriminator_loss(real, fake.detach(), c, draws)
+                fake = objective.generate(z, c)
+            with without_tf32(self.device) if penalised else contextlib.nullcontext():
+                loss, scalars = objective.discriminator_loss(real, fake.detach(), c, random, self.shown)
                 (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            self._note(**scalars)
             fakes.append(fake)
         average_gradients(self.discriminator.parameters())
         self._note(d_grad_norm=_gradient_norm(self.discriminator))
         self.d_optimizer.step()
         if config.clip:
-            regularizers.clip_weights(self.discriminator.parameters(), config.clip)
+            clip_weights(self.discriminator.parameters(), config.clip)
         return fakes
 
-    def generator_step(self, batch: Batch, fakes: Sequence[Tensor], draws: Draws, fresh: Batch | None = None) -> None:
+    def generator_step(
+        self, batch: Batch, fakes: Sequence[Tensor], random: StepRandom, fresh: Batch | None = None
+    ) -> None:
         """Move the generator once, by the discriminator as it is now.
 
         Args:
-            batch: its labels are those of ``fakes``. fakes: images of the discriminator's step; those without a graph
-                are generated anew. fresh: real images to compare with; ``batch`` if None.
+            batch: its labels are those of ``fakes``.
+            fakes: images of the discriminator's step; those without a graph are generated anew.
+            fresh: real images to compare with; ``batch`` if None.
         """
-        config = self.config
+        config, objective = self.config, self.objective
         self.g_optimizer.zero_grad()
         self.discriminator.requires_grad_(False)
-        latents = draws.normal(len(batch.images), config.z_dim).chunk(config.accumulate)
+        latents = random.normal(len(batch.images), config.z_dim).chunk(config.accumulate)
         parts = zip(self._parts(batch), self._parts(fresh or batch), fakes, latents, strict=True)
-        for (_, c), compared, drawn, z in parts:
-            fake = drawn if drawn.requires_grad else self._generate(z, c)
-            loss = self._generator_loss(fake, c, compared, draws)
+        for (_, c), compared, seen, z in parts:
+            fake = seen if seen.requires_grad else objective.generate(z, c)
+            loss, scalars = objective.generator_loss(fake, c, compared, random, self.shown)
             (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            self._note(**scalars)
         self.discriminator.requires_grad_(True)
         average_gradients(self.generator.parameters())
         self._note(g_grad_norm=_gradient_norm(self.generator))
         self.g_optimizer.step()
-
-    def _discriminator_loss(self, real: Tensor, fake: Tensor, c: Tensor | None, draws: Draws) -> Tensor:
-        config, loss = self.config, losses.LOSSES[self.config.loss]
-        real_seen, fake_seen = self._seen(real, draws), self._seen(fake, draws)
-        real_logits, fake_logits = self._judge_both(real_seen, fake_seen, c)
-        targets = losses.soft_targets(
-            draws.uniform(len(real), 4),
-            smoothing=config.label_smoothing,
-            noise=config.label_noise,
-            flip=config.label_flip,
-        )
-        adversarial = loss.discriminator(real_logits, fake_logits, targets)
-        total = adversarial
-
-        # Penalties, in fp32: their second derivatives are small numbers.
-        def critic(images: Tensor) -> Tensor:
-            logits: Tensor = self.discriminator(images, c)
-            return logits
-
-        names = ("c_wass_loss", "c_gp") if config.loss == "wasserstein" else ("d_loss", "d_gp")
-        noted = {names[0]: adversarial}
-        if config.gp_weight:
-            penalty = regularizers.gradient_penalty(critic, real_seen, fake_seen, draws.uniform(len(real)))
-            total = total + config.gp_weight * penalty
-            noted[names[1]] = penalty
-        for name, images in (("r1", real_seen), ("r2", fake_seen)):
-            gamma = scheduled(config, name, self.shown)
-            if gamma and self._is_lazy_turn:
-                penalty = self._zero_centred(critic, images, draws)
-                total = total + gamma * config.r1_every * penalty
-                noted[f"d_{name}"] = penalty
-        if config.drift:
-            penalty = regularizers.drift_penalty(real_logits)
-            total = total + config.drift * penalty
-            noted["d_drift"] = penalty
-        if config.loss == "wasserstein":
-            noted["c_loss"] = total
-        self._note(**noted, **_accuracies(loss, real_logits, fake_logits))
-        return total
-
-    @property
-    def _is_lazy_turn(self) -> bool:
-        return (self.shown // self.config.batch_size) % self.config.r1_every == 0
-
-    @property
-    def _penalised(self) -> bool:
-        """Whether this turn of the discriminator has a penalty on gradients."""
-        config = self.config
-        return bool(config.gp_weight or ((config.r1 or config.r2) and self._is_lazy_turn))
-
-    def _zero_centred(self, critic: regularizers.Critic, images: Tensor, draws: Draws) -> Tensor:
-        if self.config.penalty_method == "finite-differences":
-            return regularizers.finite_difference_penalty(critic, images, draws.normal(*images.shape))
-        return regularizers.zero_centred_penalty(critic, images)
-
-    def _generator_loss(self, fake: Tensor, c: Tensor | None, compared: Batch, draws: Draws) -> Tensor:
-        """Loss of generated images with labels ``c``, beside the real images of ``compared``."""
-        config, loss = self.config, losses.LOSSES[self.config.loss]
-        fake_seen = self._seen(fake, draws)
-        if config.feature_matching or loss.relativistic:
-            real = compared.images
-            if config.flip and UNFLIPPED_MATCHING not in config.legacy:
-                real = flip(real, draws)
-            real_seen = self._seen(self._faded(real), draws)
-        if config.feature_matching:
-            with self._precision():
-                with torch.no_grad():
-                    real_features = self.discriminator.features(real_seen, compared.c).float()
-                fake_features = self.discriminator.features(fake_seen, c).float()
-            fake_logits = self.discriminator.judge(fake_features, c)
-        else:
-            fake_logits = self._judge(fake_seen, c)
-        if loss.relativistic:
-            with torch.no_grad():
-                real_logits = self._judge(real_seen, compared.c)
-            adversarial = loss.generator(fake_logits, real_logits)
-            fooled = fake_logits > real_logits
-        else:
-            adversarial = loss.generator(fake_logits)
-            fooled = fake_logits > (loss.boundary or 0.0)
-        total = adversarial
-        noted = {"g_loss": adversarial}
-        if config.feature_matching:
-            noted["g_feature_matching"] = regularizers.feature_matching(real_features, fake_features)
-            total = total + config.feature_matching * noted["g_feature_matching"]
-        if config.mode_seeking:
-            z_1, z_2 = draws.normal(len(fake), config.z_dim), draws.normal(len(fake), config.z_dim)
-            images_1, images_2 = self._generate(z_1, c), self._generate(z_2, c)
-            noted["g_mode_seeking"] = regularizers.mode_seeking(images_1, images_2, z_1, z_2)
-            total = total + config.mode_seeking * noted["g_mode_seeking"]
-        if loss.boundary is not None or loss.relativistic:
-            noted["g_acc"] = fooled.float().mean()
-        self._note(**noted)
-        return total
-
-    def _generate(self, z: Tensor, c: Tensor | None) -> Tensor:
-        with self._precision():
-            images: Tensor = self.generator(z, c)
-        return images.float()
-
-    def _judge(self, images: Tensor, c: Tensor | None) -> Tensor:
-        with self._precision():
-            logits: Tensor = self.discriminator(images, c)
-        return logits.float()
-
-    def _judge_both(self, real: Tensor, fake: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits of both, in one pass unless the discriminator would compare the one with the other."""
-        if self.discriminator.mixes_batch:
-            return self._judge(real, c), self._judge(fake, c)
-        both = self._judge(torch.cat([real, fake]), None if c is None else torch.cat([c, c]))
-        return both[: len(real)], both[len(real) :]
-
-    def _seen(self, images: Tensor, draws: Draws) -> Tensor:
-        """Images as the discriminator sees them: augmented, under instance noise (Sønderby et al. 2017)."""
-        config = self.config
-        images = augment(images, config.augment, draws, scheduled(config, "augment_p", self.shown))
-        deviation = config.instance_noise
-        if deviation and config.instance_noise_kimg:
-            deviation *= max(0.0, 1 - self.shown / (1000 * config.instance_noise_kimg))
-        if deviation:
-            images = images + deviation * draws.normal(*images.shape)
-        return images
-
-    def _faded(self, real: Tensor) -> Tensor:
-        """Real images, no sharper than a growing generator can draw by now."""
-        generator = self.generator
-        return fade_real(real, generator.level, generator.levels) if isinstance(generator, Growing) else real
 
     def _grow(self) -> None:
         level = self.level
@@ -311,19 +190,16 @@ class Training:
                 network.set_level(level)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """A batch in the parts that are computed one after the other."""
+        """Return a batch in the parts that are computed one after the other."""
         parts = self.config.accumulate
         labels = [None] * parts if batch.c is None else batch.c.chunk(parts)
         return [Batch(images, c) for images, c in zip(batch.images.chunk(parts), labels, strict=True)]
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.config.bf16))
-
     def _note(self, **scalars: Tensor) -> None:
-        self.means.add(self._step_began, **scalars)
+        self.tick_means.add(self._step_began, **scalars)
 
     def record(self, images_per_s: float) -> dict[str, Any]:
-        """One line of the log: where the run stands, and the tick's means."""
+        """Return a line of the log: how far the run is, and the means of the tick's scalars."""
         record: dict[str, Any] = {
             "kimg": self.shown / 1000,
             "seconds": round(self.seconds, 1),
@@ -334,10 +210,10 @@ class Training:
             record["level"] = self.level
         if self.config.decay_kimg or self.config.decay_share or self.config.g_lr_end is not None:
             record["g_lr"] = self.g_optimizer.param_groups[0]["lr"]
-        return record | {name: round(value, 6) for name, value in self.means.pop().items()}
+        return record | {name: round(value, 6) for name, value in self.tick_means.pop().items()}
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as tensors and plain values."""
+        """Return everything that the next step depends on, as tensors and plain values."""
         return {
             "shown": self.shown,
             "seconds": self.seconds,
@@ -349,7 +225,7 @@ class Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Put back what ``state`` returned.
+        """Restore what ``state`` returned.
 
         Raises:
             RunError: the state is of other networks.
@@ -365,19 +241,6 @@ class Training:
             raise RunError(
                 f"The snapshot does not fit the run's config: {error}", "Resume with the same config."
             ) from error
-
-
-def _accuracies(loss: losses.Loss, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """Shares of real and generated images that the discriminator takes for what they are; for a relativistic loss the
-    share of pairs in which the real image has the higher logit.
-    """
-    if loss.relativistic:
-        return {"d_acc": (real_logits > fake_logits).float().mean()}
-    if loss.boundary is None:
-        return {}
-    real = (real_logits > loss.boundary).float().mean()
-    fake = (fake_logits < loss.boundary).float().mean()
-    return {"d_real_acc": real, "d_fake_acc": fake, "d_acc": (real + fake) / 2}
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:

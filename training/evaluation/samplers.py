@@ -20,7 +20,7 @@ from gan_serve.training.monitoring.monitor import draw_images
 
 
 class CheckpointSampler:
-    """Draws with the file that users draw with."""
+    """StepRandom with the file that users draw with."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
@@ -35,7 +35,7 @@ class CheckpointSampler:
 
 
 class NetworkSampler:
-    """Draws with a network of torch, as it is trained."""
+    """StepRandom with a network of torch, as it is trained."""
 
     def __init__(
         self,

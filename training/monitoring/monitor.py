@@ -1,4 +1,4 @@
-"""What a run shows of itself: a progress bar, log.jsonl, a grid each tick, curves.png, progress.gif, TensorBoard."""
+"""The files and the progress bar of a run: log.jsonl, a grid each tick, curves.png, progress.gif, TensorBoard."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Sparingly:
 
 
 def grid_inputs(z_dim: int, c_dim: int = 0) -> tuple[Tensor, Tensor | None]:
-    """What a run's grid is drawn from: z float32 [N, z_dim] and, for a conditional generator, c int64 [N].
+    """Return the inputs of a run's grid: z float32 [N, z_dim] and, for a conditional generator, c int64 [N].
 
     Seeds 0 to 63 without classes; else the seeds 0 to 7 under each of the first 16 classes, a row for each.
     """
@@ -254,7 +254,7 @@ class Panel(NamedTuple):
 
 
 def panels(records: Sequence[Record], *, loss: str, data_diversity: float) -> list[Panel]:
-    """What there is to draw of a run: losses, accuracies or the penalty, diversity, gradients, quality."""
+    """Return the panels that a run has values for: losses, accuracies, penalties, diversity, gradients, quality."""
     is_bce = loss in ("non-saturating", "saturating", "relativistic")
     equilibrium = math.log(2) if is_bce else None
     every_name = sorted({name for record in records for name in record})

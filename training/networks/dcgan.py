@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -22,9 +23,18 @@ from gan_serve.training.networks.layers import (
     start_and_levels,
     with_labels,
 )
+from gan_serve.training.networks.options import NormOptions
 
 UPSAMPLING = ("transposed", "nearest")
 ACTIVATIONS = ("relu", "leaky")
+
+
+class DCGANOptions(NormOptions):
+    """Options of the family ``dcgan``."""
+
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
+    upsampling: Literal["transposed", "nearest"] | None = None  # of the generator
+    activation: Literal["relu", "leaky"] | None = None  # of the generator
 
 
 class DCGANGenerator(nn.Module):

@@ -6,6 +6,7 @@ Radford et al. 2016 in the form of TensorFlow's DCGAN lesson on MNIST 28x28.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -20,6 +21,13 @@ from gan_serve.training.networks.layers import (
     start_and_levels,
     with_labels,
 )
+from gan_serve.training.networks.options import NormOptions
+
+
+class DCGAN28Options(NormOptions):
+    """Options of the family ``dcgan28``."""
+
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
 
 
 class DCGAN28Generator(nn.Module):

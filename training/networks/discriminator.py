@@ -1,4 +1,4 @@
-"""What every discriminator (or critic) has in common: labels in, an optional look at the whole batch, one logit out."""
+"""The base of all discriminators (critics): labels, an optional comparison within the batch, one logit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Discriminator(nn.Module):
 
     @property
     def mixes_batch(self) -> bool:
-        """Whether an image's logit depends on the other images of its batch."""
+        """Return whether an image's logit depends on the other images of its batch."""
         return any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm | MinibatchStd | MinibatchDiscrimination)
             for layer in self.modules()
@@ -86,9 +86,9 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
         """Images float [N, C, R, R] in [-1, 1], labels int64 [N] -> logits [N]; above 0 means real."""
-        return self.judge(self.features(images, c), c)
+        return self.logits_of_features(self.features(images, c), c)
 
-    def judge(self, features: Tensor, c: Tensor | None = None) -> Tensor:
+    def logits_of_features(self, features: Tensor, c: Tensor | None = None) -> Tensor:
         """Features [N, F] -> logits [N]."""
         logits: Tensor = self.logit(features).squeeze(1)
         if self.embed is not None:

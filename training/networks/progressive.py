@@ -115,7 +115,7 @@ class Growing(nn.Module):
         self.set_level(state.item())
 
     def mix(self, old: Tensor, new: Tensor) -> Tensor:
-        """What is shown while ``new`` fades in."""
+        """Return the mixture of both that is shown while ``new`` fades in."""
         return old + self.fade * (new - old)
 
 
@@ -266,7 +266,7 @@ class ProgressiveBody(Growing):
 
 
 def image_entry(channels: int, out_channels: int) -> nn.Sequential:
-    """How an image enters a discriminator: a 1x1 convolution ("from RGB")."""
+    """Return the layer through which an image enters a discriminator: a 1x1 convolution ("from RGB")."""
     return nn.Sequential(EqualizedConv2d(channels, out_channels, 1), nn.LeakyReLU(SLOPE))
 
 

@@ -9,8 +9,10 @@ go. With ``block_size`` at the resolution the networks are the papers'.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
@@ -25,10 +27,22 @@ from gan_serve.training.networks.layers import (
     start_and_levels,
     with_labels,
 )
+from gan_serve.training.networks.options import NetworkOptions
 from gan_serve.training.networks.residual import BLOCKS, FIRST_WEIGHTS, DownBlock, FixupBlock, UpBlock
 
 UPSAMPLING = ("nearest", "transposed")
 EMBED_DIM = 128  # length of BigGAN's shared embedding
+
+
+class ResNetOptions(NetworkOptions):
+    """Options of the family ``resnet``."""
+
+    block: Literal["sngan", "biggan", "r3gan"] | None = None  # form of the residual blocks
+    block_size: Annotated[int, Field(ge=4)] | None = None  # largest size at which there are residual blocks
+    upsampling: Literal["transposed", "nearest"] | None = None  # of the generator above that size
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
+    skip_z: bool | None = None  # each layer of the generator is given a part of the latent
+    g_spectral_norm: bool | None = None  # divide each weight of the generator by its largest singular value
 
 
 class ResNetGenerator(nn.Module):

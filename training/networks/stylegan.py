@@ -7,8 +7,10 @@ after every layer (AdaIN); noise adds what is random in a picture. All levels ar
 from __future__ import annotations
 
 import itertools
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +18,7 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.discriminator import plane_channels
 from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
 from gan_serve.training.networks.layers import SLOPE, one_hot, scaled, start_and_levels
+from gan_serve.training.networks.options import NetworkOptions
 from gan_serve.training.networks.progressive import (
     EqualizedDiscriminator,
     channels_at,
@@ -26,6 +29,13 @@ from gan_serve.training.networks.progressive import (
 
 W_MEAN_DECAY = 0.995  # a step, as in the paper's code
 NOISE = ("const", "random", "none")
+
+
+class StyleGANOptions(NetworkOptions):
+    """Options of the family ``stylegan``."""
+
+    style_mixing: Annotated[float, Field(ge=0, le=1)] | None = None  # share of training images with two latents
+    mapping_layers: Annotated[int, Field(ge=1)] | None = None  # dense layers from z to w
 
 
 class MappingNetwork(nn.Module):
