@@ -9,6 +9,7 @@ img  uint8 [N, H, W, C]
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -19,6 +20,7 @@ import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gan_serve.checkpoint.config import TruncationSpace
 from gan_serve.errors import ExportRefused
@@ -77,7 +79,7 @@ def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None, *, 
 
 def torch_export(generator: nn.Module) -> onnx.ModelProto:
     """The model as torch exports it, without torch's notes, and with sums of a fixed order."""
-    network = PixelGenerator(generator).eval()
+    network = PixelGenerator(without_parametrizations(generator)).eval()
     example = network.example()
     n = torch.export.Dim("N")
     with quiet_export():
@@ -98,6 +100,24 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
     _fix_order_of_sums(graph)
     graph.write(model)
     return model
+
+
+def without_parametrizations(generator: nn.Module) -> nn.Module:
+    """Return a generator in eval mode whose weights are what its parametrizations make of them.
+
+    Spectral normalisation is one: in eval mode its divisor is constant.
+    """
+    if not any(parametrize.is_parametrized(layer) for layer in generator.modules()):
+        return generator
+    plain = copy.deepcopy(generator).eval()
+    for layer in [layer for layer in plain.modules() if parametrize.is_parametrized(layer)]:
+        computed = {name: getattr(layer, name).detach() for name in cast(nn.ModuleDict, layer.parametrizations)}
+        # Not remove_parametrizations: it changes the layer's class, which the copy shares with the original.
+        layer.__class__ = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+        for name, value in computed.items():
+            layer.register_parameter(name, nn.Parameter(value))
+    return plain
 
 
 def finished(model: onnx.ModelProto, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import torch
 
 from gan_serve.training.augment import AUGMENTATIONS, augment, flip
-from gan_serve.training.config import Augmentation
-from gan_serve.training.random_numbers import Draws
+from gan_serve.training.config import make_config
+from gan_serve.training.random_numbers import StepRandom
 
 CPU = torch.device("cpu")
 ALL = tuple(AUGMENTATIONS)
 
 
-def draws(seed: int = 0, shown: int = 0, rank: int = 0, world: int = 1) -> Draws:
-    return Draws(seed, shown, CPU, rank, world)
+def draws(seed: int = 0, shown: int = 0, rank: int = 0, world: int = 1) -> StepRandom:
+    return StepRandom(seed, shown, CPU, rank, world)
 
 
 def copies(n: int, channels: int = 1, size: int = 16) -> torch.Tensor:
@@ -25,7 +23,7 @@ def copies(n: int, channels: int = 1, size: int = 16) -> torch.Tensor:
     return image.expand(n, -1, -1, -1)
 
 
-# Draws
+# StepRandom
 
 
 def test_draws_follow_from_seed_and_images_shown():
@@ -116,8 +114,17 @@ def test_changes_are_made_in_the_order_given():
     assert torch.equal(augment(images, ("cutout", "translation"), draws(2)), by_hand)
 
 
-def test_a_config_accepts_exactly_the_changes_that_exist():
-    assert set(get_args(Augmentation)) == set(AUGMENTATIONS)
+def test_a_config_accepts_the_augmentations_that_exist():
+    assert make_config("mlp-gan", {"data": "x", "augment": ",".join(AUGMENTATIONS)}).augment == ALL
+
+
+def test_a_probability_is_the_share_of_images_that_change():
+    images = copies(4000)
+    changed = augment(images, ("color",), draws(1), 0.3)
+    share = (changed != images).flatten(1).any(dim=1).float().mean().item()
+    assert share == pytest.approx(0.3, abs=0.03)
+    assert torch.equal(augment(images, ("color", "cutout"), draws(1), 0.0), images)
+    assert torch.equal(augment(images, ALL, draws(1), 1.0), augment(images, ALL, draws(1)))
 
 
 # Each change

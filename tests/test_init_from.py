@@ -221,3 +221,13 @@ def test_styles_have_no_columns_for_labels(digits, tmp_path):
     checkpoint = export_run(tmp_path / "plain", tmp_path / "digits-plain", precisions=["fp32"])
     with pytest.raises(InvalidOption, match="its conditional is false, the run's true"):
         train(config(digits, **stylegan, conditional=True, init_from=str(checkpoint)), tmp_path / "run", quiet=True)
+
+
+def test_labels_that_reach_every_batch_norm_cannot_join_a_checkpoint_without_classes(start, digits, tmp_path):
+    plain = {"conditional": False, "init_from": None, "kimg": 0.1}
+    train(config(digits, **plain), tmp_path / "plain", quiet=True)
+    checkpoint = export_run(tmp_path / "plain", tmp_path / "digits-plain", precisions=("fp32",))
+    told = config(digits, g_conditioning="batchnorm", init_from=str(checkpoint))
+    with pytest.raises(InvalidOption, match="g_conditioning is concat, the run's batchnorm") as error:
+        train(told, tmp_path / "told", quiet=True)
+    assert "--set conditional=false" in error.value.hint

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from gan_serve.errors import InvalidOption
 from gan_serve.training import losses
-from gan_serve.training.config import LossName
+from gan_serve.training.config import make_config
 from gan_serve.training.losses import LOSSES, Targets
 
 LN2 = math.log(2)
@@ -17,6 +18,11 @@ LN2 = math.log(2)
 
 def hard_targets(n: int) -> Targets:
     return losses.soft_targets(torch.rand(n, 4))
+
+
+def generator_side(name: str, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    loss = LOSSES[name]
+    return loss.generator(fake, real) if loss.relativistic else loss.generator(fake)
 
 
 def gradient(loss, logits: list[float]) -> list[float]:
@@ -38,7 +44,7 @@ def test_both_sides_are_finite_scalars_however_sure_the_discriminator_is(name):
     loss = LOSSES[name]
     for size in (0.0, 1.0, 50.0, 1e4, -1e4):
         logits = torch.full((6,), size, requires_grad=True)
-        total = loss.discriminator(logits, -logits, hard_targets(6)) + loss.generator(-logits)
+        total = loss.discriminator(logits, -logits, hard_targets(6)) + generator_side(name, -logits, logits)
         assert total.shape == ()
         (slopes,) = torch.autograd.grad(total, logits)
         assert total.isfinite()
@@ -52,7 +58,8 @@ def test_each_side_falls_as_it_wins(name):
     half = torch.full((4,), 0.5)
     lost, won = [loss.discriminator(0.5 + d, 0.5 - d, hard_targets(4)) for d in (-0.4 * half, 0.4 * half)]
     assert won < lost
-    assert loss.generator(0.9 * half) < loss.generator(-0.9 * half)
+    zero = torch.zeros(4)
+    assert generator_side(name, 0.9 * half, zero) < generator_side(name, -0.9 * half, zero)
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].has_targets])
@@ -73,8 +80,11 @@ def test_a_loss_without_targets_ignores_them(name):
     assert len(values) == 1
 
 
-def test_a_config_accepts_exactly_the_losses_that_exist():
-    assert set(get_args(LossName)) == set(LOSSES)
+def test_a_config_accepts_the_losses_that_exist_and_no_other():
+    for name in LOSSES:
+        assert make_config("mlp-gan", {"data": "x", "loss": name}).loss == name
+    with pytest.raises(InvalidOption, match="non-saturating"):
+        make_config("mlp-gan", {"data": "x", "loss": "hing"})
 
 
 # Binary cross-entropy
@@ -182,8 +192,35 @@ def test_wasserstein_is_the_difference_of_the_mean_scores():
     assert losses.generator_by_score(fake).item() == 0.5
 
 
-def test_a_critic_has_no_boundary_and_all_others_one():
-    assert [name for name, loss in LOSSES.items() if loss.boundary is None] == ["wasserstein"]
+def test_losses_of_differences_have_no_boundary_and_all_others_one():
+    assert [name for name, loss in LOSSES.items() if loss.boundary is None] == ["wasserstein", "relativistic"]
+
+
+# Relativistic
+
+
+def test_relativistic_is_the_cross_entropy_of_the_difference_of_a_pair():
+    real, fake = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.0, 1.0, 0.5])
+    expected = F.binary_cross_entropy_with_logits(real - fake, torch.ones(3))
+    assert losses.discriminator_relativistic(real, fake, hard_targets(3)).item() == pytest.approx(expected.item())
+    assert losses.generator_relativistic(fake, real).item() == pytest.approx(
+        F.binary_cross_entropy_with_logits(fake - real, torch.ones(3)).item()
+    )
+
+
+def test_a_relativistic_discriminator_that_cannot_tell_loses_ln_2_wherever_its_zero_is():
+    for zero in (-40.0, 0.0, 7.0):
+        logits = torch.full((5,), zero)
+        assert losses.discriminator_relativistic(logits, logits, hard_targets(5)).item() == pytest.approx(LN2)
+        assert losses.generator_relativistic(logits, logits).item() == pytest.approx(LN2)
+
+
+def test_both_gradients_of_a_relativistic_loss_are_the_sigmoid_of_the_pairs_difference():
+    real = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    by_fake = gradient(lambda fake: losses.discriminator_relativistic(real, fake, hard_targets(2)), [0.5, 0.5])
+    assert by_fake == pytest.approx([sigmoid(-1.5) / 2, sigmoid(1.5) / 2])
+    by_generator = gradient(lambda fake: losses.generator_relativistic(fake, real), [0.5, 0.5])
+    assert by_generator == pytest.approx([-sigmoid(1.5) / 2, -sigmoid(-1.5) / 2])
 
 
 # Targets

@@ -1,6 +1,6 @@
 """The fully connected and convolutional families: every size, gray and RGB, with and without labels, and their parts.
 
-Progressive and StyleGAN networks have files of their own; what holds for every family is tested for them too.
+Residual, progressive and StyleGAN networks have files of their own; what holds for every family is tested for them too.
 """
 
 from __future__ import annotations
@@ -43,6 +43,16 @@ GENERATORS = {
         for upsampling in ("transposed", "nearest")
         for activation in ("relu", "leaky")
     },
+    **{f"{family} batchnorm": (family, {"g_conditioning": "batchnorm"}) for family in ("dcgan28", "dcgan")},
+    **{
+        f"resnet {block} {conditioning}{' skip_z' * skip_z}": (
+            "resnet",
+            {"block": block, "g_conditioning": conditioning, "skip_z": skip_z},
+        )
+        for block, conditioning, skip_z in itertools.product(
+            ("sngan", "biggan"), ("concat", "batchnorm"), (False, True)
+        )
+    },
 }
 DISCRIMINATORS = {
     "mlp": ("mlp", {}),
@@ -51,6 +61,7 @@ DISCRIMINATORS = {
         for family in ("dcgan28", "dcgan")
         for norm in ("batch", "layer", "instance", "none")
     },
+    **{f"resnet {block}": ("resnet", {"block": block}) for block in ("sngan", "biggan", "r3gan")},
 }
 LABELS = ({"c_dim": 0}, {"c_dim": 3, "conditioning": "planes"}, {"c_dim": 3, "conditioning": "projection"})
 C = torch.tensor([0, 2])
@@ -116,7 +127,7 @@ def test_a_discriminator_judges_any_size_gray_or_rgb_with_every_option(name, res
 
 @pytest.mark.parametrize("labels", LABELS, ids=str)
 @pytest.mark.parametrize("resolution", [8, 28])
-@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan"])
+@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "resnet"])
 def test_a_discriminator_with_minibatch_discrimination(family, resolution, labels):
     discriminator = build_discriminator(
         family, img_resolution=resolution, img_channels=1, minibatch="discrimination", **labels, **NARROW
@@ -133,7 +144,7 @@ def _check_logits(discriminator: nn.Module, judged: Tensor, c: Tensor | None) ->
     discriminator.eval()
     features = discriminator.features(judged, c)
     assert features.shape == (2, discriminator.logit.in_features)
-    torch.testing.assert_close(discriminator.judge(features, c), discriminator(judged, c))
+    torch.testing.assert_close(discriminator.logits_of_features(features, c), discriminator(judged, c))
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_features_are_what_the_logit_sees() -> None:
     d = discriminator(minibatch="discrimination")
     features = d.features(torch.randn(4, 1, 16, 16))
     assert features.shape == (4, d.logit.in_features)
-    torch.testing.assert_close(d.logit(features).squeeze(1), d.judge(features))
+    torch.testing.assert_close(d.logit(features).squeeze(1), d.logits_of_features(features))
 
 
 def test_dropout_acts_in_training_only() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from gan_serve.training.config import TrainConfig, make_config
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.loader import Loader
 from gan_serve.training.loop import train
-from gan_serve.training.random_numbers import Draws
+from gan_serve.training.random_numbers import StepRandom
 from gan_serve.training.recipes import recipes
 from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.step import Training
@@ -47,12 +48,25 @@ def step(training: Training, loader: Loader) -> None:
     training.step([loader.batch(training.shown, config.batch_size) for _ in range(config.n_critic)])
 
 
-@pytest.mark.parametrize("recipe", recipes())
-def test_a_recipe_trains_resumes_and_exports(recipe, digits, tmp_path):
+LABELS_IN_EVERY_LAYER = {"conditional": True, "g_conditioning": "batchnorm"}
+VARIANTS = {
+    "dcgan-28 with labels in every layer": ("dcgan-28", LABELS_IN_EVERY_LAYER),
+    "sngan-hinge with labels in every layer": ("sngan-hinge", LABELS_IN_EVERY_LAYER),
+    "biggan with convolutions above its blocks": ("biggan", {"block_size": 4, "upsampling": "transposed"}),
+    "biggan without labels": ("biggan", {"conditional": False}),
+    "r3gan with convolutions above its blocks": ("r3gan", {"block_size": 4}),
+    "blocks of SNGAN": ("biggan", {"block": "sngan", "skip_z": False, "g_spectral_norm": False}),
+}
+
+
+@pytest.mark.parametrize("name", [*recipes(), *VARIANTS])
+def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    config = small(recipe, digits, kimg=0.96, kimg_per_tick=0.48)
+    recipe, settings = VARIANTS.get(name, (name, {}))
+    config = small(recipe, digits, kimg=0.96, kimg_per_tick=0.48, **settings)
     train(config, whole, quiet=True)
-    train(config.model_copy(update={"kimg": 0.48}), resumed, quiet=True)
+    shutil.copytree(whole, resumed)
+    snapshots(resumed)[-1].unlink()
     train(config, resumed, resume=True, quiet=True)
 
     first, *_, last = whole_lines(whole)
@@ -70,7 +84,7 @@ def test_a_recipe_trains_resumes_and_exports(recipe, digits, tmp_path):
     drawn = generator.generate(seeds=[0, 1], output="numpy")
     assert drawn.shape == (2, 8, 8, 1)
     assert (drawn[0] != drawn[1]).any()
-    assert generator.c_dim == (10 if config.conditional else 0)
+    assert generator.c_dim == (0 if config.conditional is False else 10)  # None: where there are labels
 
 
 @pytest.mark.parametrize("recipe", recipes())
@@ -79,7 +93,7 @@ def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
     grown = {"stage_kimg": None, "fade_kimg": None} if recipe == "progressive" else {}
     training.config = training.config.model_copy(update=grown)  # all levels take part
     generator, discriminator = _weights(training.generator), _weights(training.discriminator)
-    batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+    batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
 
     for _ in range(3):  # what lies behind a zero weight moves once that has moved
         fakes = training.discriminator_step(batch, draws)
@@ -106,6 +120,12 @@ OPTIONS = {
     "minibatch deviation": {"minibatch": "std"},
     "mode seeking": {"mode_seeking": 1.0},
     "r1": {"r1": 1.0, "r1_every": 2},
+    "r1 and r2 by finite differences": {"r1": 1.0, "r2": 1.0, "penalty_method": "finite-differences", "dropout": 0},
+    "relativistic": {"loss": "relativistic", "flip": True},
+    "relativistic with feature matching": {"loss": "relativistic", "flip": True, "feature_matching": 1.0},
+    "drift": {"drift": 0.001},
+    "augmentation of some": {"augment": "color,cutout", "augment_p": 0.2, "augment_p_end": 0.8},
+    "cosines": {"g_lr_end": 1e-5, "d_lr_end": 1e-5, "g_beta2_end": 0.9, "d_beta2_end": 0.9, "ema_kimg_end": 1},
     "gradient penalty": {"gp_weight": 10.0, "loss": "wasserstein"},
     "clipping": {"clip": 0.01},
     "spectral norm": {"spectral_norm": True},
@@ -124,16 +144,16 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "progressive", "stylegan"])
+@pytest.mark.parametrize("family", ["mlp", "dcgan28", "dcgan", "resnet", "progressive", "stylegan"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_combine_with_every_family(name, family, digits):
-    recipe = {"mlp": "mlp-gan", "dcgan28": "dcgan-28", "dcgan": "wgan-gp"}.get(family, family)
+    recipe = {"mlp": "mlp-gan", "dcgan28": "dcgan-28", "dcgan": "wgan-gp", "resnet": "biggan"}.get(family, family)
     plain = {"loss": "non-saturating", "gp_weight": 0, "r1": 0, "n_critic": 1, "kimg_per_tick": 1}
     training, loader = start(recipe, digits, **plain | OPTIONS[name])
     before = _weights(training.generator)
     for _ in range(2):
         step(training, loader)
-    assert training.means.first_not_finite() is None
+    assert training.tick_means.first_not_finite() is None
     assert _moved(training.generator, before)
     assert training.shown == 2 * 16 * training.config.n_critic
 
@@ -161,7 +181,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(digits):
     gradients = []
     for parts in (1, 4):
         training, loader = start("mlp-gan", digits, accumulate=parts)
-        batch, draws = loader.batch(0, 16), Draws(0, 0, torch.device("cpu"))
+        batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
         training.generator.eval()  # BatchNorm would see the parts
         training.discriminator_step(batch, draws)
         gradients.append([weight.grad.clone() for weight in training.discriminator.parameters()])
@@ -200,7 +220,7 @@ def test_settings_without_effect_are_refused(recipe, settings, says, digits):
 
 def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
     with pytest.raises(InvalidOption, match="BatchNorm") as error:
-        start("dcgan-64", digits, gp_weight=10, resolution=16)
+        start("dcgan-64-upsample", digits, gp_weight=10, resolution=16)
     assert "d_norm=layer" in error.value.hint
 
 

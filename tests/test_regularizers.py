@@ -10,7 +10,15 @@ from torch import nn
 from gan_serve.training.losses import LOSSES, soft_targets
 from gan_serve.training.networks import build_discriminator, normalise_spectrally
 from gan_serve.training.networks.dcgan import DCGANDiscriminator
-from gan_serve.training.regularizers import clip_weights, feature_matching, gradient_penalty, mode_seeking, r1_penalty
+from gan_serve.training.regularizers import (
+    clip_weights,
+    drift_penalty,
+    feature_matching,
+    finite_difference_penalty,
+    gradient_penalty,
+    mode_seeking,
+    zero_centred_penalty,
+)
 
 SHAPE = (4, 2, 3, 5)  # N, C, H, W
 
@@ -90,7 +98,7 @@ def test_a_critic_without_any_gradient_has_a_finite_one_of_its_penalty():
 def test_penalties_leave_the_images_and_their_graph_alone():
     real, fake = images(1).requires_grad_(), images(2).requires_grad_()
     critic = linear_critic(2.0)
-    (gradient_penalty(critic, real, fake * 2, torch.rand(4)) + r1_penalty(critic, real)).backward()
+    (gradient_penalty(critic, real, fake * 2, torch.rand(4)) + zero_centred_penalty(critic, real)).backward()
     assert real.grad is None
     assert fake.grad is None
 
@@ -107,7 +115,7 @@ def test_a_penalty_on_a_deep_critic_agrees_with_finite_differences():
     assert gradient_penalty(critic, real, real, ones).item() == pytest.approx(
         ((norms - 1) ** 2).mean().item(), rel=1e-5
     )
-    assert r1_penalty(critic, real).item() == pytest.approx(norms.square().mean().item() / 2, rel=1e-5)
+    assert zero_centred_penalty(critic, real).item() == pytest.approx(norms.square().mean().item() / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("gp_weight", [1.0, 10.0])
@@ -130,12 +138,12 @@ def test_a_linear_critic_settles_where_distance_and_penalty_balance(gp_weight):
 
 @pytest.mark.parametrize("norm", [0.0, 0.5, 3.0])
 def test_r1_of_a_linear_critic_is_half_its_squared_norm(norm):
-    assert r1_penalty(linear_critic(norm), images(1)).item() == pytest.approx(norm**2 / 2)
+    assert zero_centred_penalty(linear_critic(norm), images(1)).item() == pytest.approx(norm**2 / 2)
 
 
 def test_r1_draws_the_critic_flat_by_its_closed_form():
     critic = linear_critic(3.0)
-    r1_penalty(critic, images(1)).backward()
+    zero_centred_penalty(critic, images(1)).backward()
     torch.testing.assert_close(critic[1].weight.grad, critic[1].weight.detach())  # d/dw ||w||²/2 = w
 
 
@@ -246,3 +254,51 @@ def test_spectral_normalisation_stands_still_while_sampling():
     critic.eval()
     image = torch.rand(2, 1, 8, 8)
     assert torch.equal(critic(image), critic(image))
+
+
+# Finite differences
+
+
+def test_on_a_linear_critic_finite_differences_are_the_slope_along_the_noise():
+    critic, noise = linear_critic(1.5), images(4)
+    along = (critic(noise) - 3.0).square().mean().item() / 2
+    assert finite_difference_penalty(critic, images(1), noise).item() == pytest.approx(along, rel=1e-6)
+
+
+def test_the_mean_of_finite_differences_is_the_exact_penalty():
+    """On a real discriminator: the mean over 4096 e has a relative error of √2 / 64 = 2.2 %, and float32 adds less."""
+    torch.manual_seed(0)
+    critic = build_discriminator("dcgan", img_resolution=16, img_channels=1, width=0.125, d_norm="none")
+    image = torch.rand(1, 1, 16, 16) * 2 - 1
+    exact = zero_centred_penalty(critic, image).item()
+    noise = torch.randn(4096, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    estimate = finite_difference_penalty(critic, image.expand(4096, -1, -1, -1), noise).item()
+    assert estimate == pytest.approx(exact, rel=0.08)
+
+
+def test_finite_differences_move_the_weights_as_the_exact_penalty_does():
+    """On a smooth critic of 30 pixels; the gradients of 50,000 estimates agree with the exact ones to some percent."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(30, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0)).double()
+    image, noise = images(1, 1, 2, 3, 5), images(2, 50_000, 2, 3, 5)
+    moves = []
+    for penalty in (
+        zero_centred_penalty(critic, image),
+        finite_difference_penalty(critic, image.expand(50_000, -1, -1, -1), noise),
+    ):
+        gradients = torch.autograd.grad(penalty, list(critic.parameters()), materialize_grads=True)
+        moves.append(torch.cat([each.flatten() for each in gradients]))
+    assert torch.cosine_similarity(*moves, dim=0).item() > 0.99
+    assert (moves[0].norm() / moves[1].norm()).item() == pytest.approx(1, abs=0.05)
+
+
+def test_spectral_normalisation_does_not_move_between_the_two_sides_of_a_difference():
+    torch.manual_seed(0)
+    critic = build_discriminator("dcgan", img_resolution=16, img_channels=1, width=0.125, d_norm="none")
+    normalise_spectrally(critic)
+    nothing = torch.zeros(8, 1, 16, 16)
+    assert finite_difference_penalty(critic, torch.rand(8, 1, 16, 16), nothing).item() == 0
+
+
+def test_drift_is_the_mean_square_of_the_scores():
+    assert drift_penalty(torch.tensor([3.0, -1.0])).item() == 5

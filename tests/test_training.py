@@ -18,11 +18,11 @@ from PIL import Image
 from training_runs import SMALL, same, train_command, whole_lines
 
 from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunError
-from gan_serve.training.config import command_line, make_config, parse_settings
+from gan_serve.training.config import command_line, make_config, parse_settings, read_config
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.loop import pick_device, train
 from gan_serve.training.monitoring.monitor import best_kimg, read_log, write_curves
-from gan_serve.training.recipes import recipes
+from gan_serve.training.recipes import RECOMMENDED, recipes
 from gan_serve.training.run_info import sole_writer
 from gan_serve.training.snapshots import DataOrder, load_snapshot, snapshots
 
@@ -226,6 +226,26 @@ def test_any_command_line_trains_the_same(tmp_path):
     assert make_config("dcgan-28", {"data": "x"} | parse_settings(pairs) | typed) == config
 
 
+def test_what_a_recipe_sets_can_be_taken_back_on_the_command_line():
+    config = make_config("recommended-64", {"data": "x", "g_lr_end": None, "upsampling": None})
+    words = shlex.split(command_line(config))
+    pairs = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+    assert set(pairs) == {"g_lr_end=null", "upsampling=null"}
+    assert make_config("recommended-64", {"data": "x"} | parse_settings(pairs)) == config
+
+
+def test_a_run_without_a_recipe_takes_the_recommended_one(cli, digits, tmp_path):
+    sets = [
+        word for key, value in (SMALL | {"kimg": 0.032, "width": 0.125}).items() for word in ("--set", f"{key}={value}")
+    ]
+    outcome = cli("train", "--data", digits, "--run-dir", tmp_path / "run", "--quiet", *sets)
+    assert outcome.code == 0, outcome.err
+    config = read_config(tmp_path / "run" / "config.json")
+    assert config.recipe == RECOMMENDED
+    assert config.conditional  # the digits have labels
+    assert (config.loss, config.ema_rampup, config.legacy) == ("relativistic", 0.05, ())
+
+
 def test_resuming_where_no_run_is_says_so(cli, tmp_path):
     outcome = cli("train", "--resume", "--run-dir", tmp_path / "nothing")
     assert outcome.code == 1
@@ -286,18 +306,18 @@ def test_a_file_that_is_no_snapshot_is_named(tmp_path):
 def test_the_average_halves_an_influence_every_half_life():
     network = torch.nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(0.0)
-    ema = GeneratorEMA(network, half_life_kimg=1.0)
+    ema = GeneratorEMA(network)
     network.weight.data.fill_(1.0)
     for _ in range(10):
-        ema.update(network, batch_size=100)
+        ema.update(network, batch_size=100, half_life_kimg=1.0)
     assert ema.generator.weight.item() == pytest.approx(0.5)
 
 
 def test_no_average_copies_the_generator():
     network = torch.nn.BatchNorm1d(3)
-    ema = GeneratorEMA(network, half_life_kimg=0)
+    ema = GeneratorEMA(network)
     network(torch.randn(8, 3))
-    ema.update(network, batch_size=8)
+    ema.update(network, batch_size=8, half_life_kimg=0)
     assert same(ema.generator.state_dict(), network.state_dict())
 
 

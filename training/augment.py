@@ -1,9 +1,9 @@
 """Batched changes to images on the device: flips of real ones, and differentiable augmentation of all that D sees.
 
 DiffAugment (Zhao et al. 2020, arXiv:2006.10738): the same kinds of random changes for real and generated images, in the
-discriminator's and the generator's step, so that little data cannot be learnt by heart. Images are float [N, C, H, W]
-in [-1, 1]. To add a change, write its function, name it in ``AUGMENTATIONS`` and in
-``config.Augmentation``.
+discriminator's and the generator's step, so that the discriminator does not overfit to little data. Images are float
+[N, C, H, W] in [-1, 1]. To add an augmentation, write its function and name it in ``AUGMENTATIONS``;
+tests/test_extending.py does.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from gan_serve.training.random_numbers import Draws
+from gan_serve.training.random_numbers import StepRandom
 
 
-def flip(images: Tensor, draws: Draws) -> Tensor:
+def flip(images: Tensor, random: StepRandom) -> Tensor:
     """Mirror half of the images left to right."""
-    mirrored = draws.uniform(len(images), 1, 1, 1) < 0.5
+    mirrored = random.uniform(len(images), 1, 1, 1) < 0.5
     return torch.where(mirrored, images.flip(3), images)
 
 
-def color(images: Tensor, draws: Draws) -> Tensor:
+def color(images: Tensor, random: StepRandom) -> Tensor:
     """Brightness by up to ±0.5, saturation by a factor of 0 to 2, contrast by 0.5 to 1.5; gray has no saturation."""
-    brightness, saturation, contrast = draws.uniform(len(images), 3)[:, :, None, None, None].unbind(1)
+    brightness, saturation, contrast = random.uniform(len(images), 3)[:, :, None, None, None].unbind(1)
     images = images + (brightness - 0.5)
     if images.shape[1] > 1:
         gray = images.mean(dim=1, keepdim=True)
@@ -33,11 +33,11 @@ def color(images: Tensor, draws: Draws) -> Tensor:
     return (images - mean) * (contrast + 0.5) + mean
 
 
-def translation(images: Tensor, draws: Draws) -> Tensor:
+def translation(images: Tensor, random: StepRandom) -> Tensor:
     """Move by up to an eighth of the size each way; 0 (mid-gray) comes in from outside."""
     n, _, height, width = images.shape
     reach = torch.tensor([height // 8, width // 8], device=images.device)
-    dy, dx = torch.floor(draws.uniform(n, 2) * (2 * reach + 1) - reach).long().unbind(1)
+    dy, dx = torch.floor(random.uniform(n, 2) * (2 * reach + 1) - reach).long().unbind(1)
     rows = torch.arange(height, device=images.device) + dy[:, None]
     columns = torch.arange(width, device=images.device) + dx[:, None]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
@@ -46,11 +46,11 @@ def translation(images: Tensor, draws: Draws) -> Tensor:
     return moved.movedim(3, 1) * inside[:, None]
 
 
-def cutout(images: Tensor, draws: Draws) -> Tensor:
+def cutout(images: Tensor, random: StepRandom) -> Tensor:
     """Paint a square of half the size, at a random place, in mid-gray."""
     n, _, height, width = images.shape
     size = torch.tensor([height, width], device=images.device)
-    top, left = torch.floor(draws.uniform(n, 2) * (size + 1)).long().unbind(1)
+    top, left = torch.floor(random.uniform(n, 2) * (size + 1)).long().unbind(1)
     rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
     in_rows = (rows - top[:, None] + height // 4).div(height // 2, rounding_mode="floor") == 0
     in_columns = (columns - left[:, None] + width // 4).div(width // 2, rounding_mode="floor") == 0
@@ -58,15 +58,21 @@ def cutout(images: Tensor, draws: Draws) -> Tensor:
     return torch.where(hidden, torch.zeros((), dtype=images.dtype, device=images.device), images)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+AUGMENTATIONS: dict[str, Callable[[Tensor, StepRandom], Tensor]] = {
     "color": color,
     "translation": translation,
     "cutout": cutout,
 }
 
 
-def augment(images: Tensor, kinds: Sequence[str], draws: Draws) -> Tensor:
-    """Apply the named changes in the order given."""
+def augment(images: Tensor, kinds: Sequence[str], random: StepRandom, probability: float = 1.0) -> Tensor:
+    """Apply the named changes in the order given, each to an image with the given probability.
+
+    The probability is the strength p of Karras et al. 2020 (arXiv:2006.06676), section 2.2.
+    """
     for kind in kinds:
-        images = AUGMENTATIONS[kind](images, draws)
+        changed = AUGMENTATIONS[kind](images, random)
+        if probability < 1:
+            changed = torch.where(random.uniform(len(images), 1, 1, 1) < probability, changed, images)
+        images = changed
     return images

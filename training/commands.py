@@ -20,12 +20,12 @@ def register(group: click.Group) -> None:
     group.add_command(recipes)
 
 
-FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; only this one prints
+FIRST = os.environ.get("RANK", "0") == "0"  # the first of the processes that torchrun started, which alone prints
 
 
 @contextlib.contextmanager
-def _first_process_speaks() -> Iterator[None]:
-    """Where all processes fail alike, the first one says why, and torchrun ends the others before they repeat it."""
+def _only_first_process_reports() -> Iterator[None]:
+    """Let only the first process print an error that all have: torchrun ends the others while they wait."""
     try:
         yield
     except GanServeError:
@@ -35,7 +35,7 @@ def _first_process_speaks() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--recipe", help="A recipe of `gan-serve recipes`.")
+@click.option("--recipe", help="A recipe of `gan-serve recipes`; by default recommended-64.")
 @click.option(
     "--data",
     help="Images: a folder, zip, tar, .npz, IDX files, hf://datasets/..., or a name: fashion-mnist, mnist, cifar10, "
@@ -48,7 +48,7 @@ def _first_process_speaks() -> Iterator[None]:
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given often.")
 @click.option("--resume", is_flag=True, help="Go on from the last snapshot of the run.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-@_first_process_speaks()
+@_only_first_process_reports()
 def train(
     recipe: str | None,
     data: str | None,
@@ -64,6 +64,7 @@ def train(
     with needs_extra("train"):
         from gan_serve.training.config import check_config, make_config, parse_settings, read_config
         from gan_serve.training.loop import train as run
+        from gan_serve.training.recipes import RECOMMENDED
 
     asked = parse_settings(pairs)
     typed = {"recipe": recipe, "data": data, "labels": labels, "init_from": init_from, "kimg": kimg}
@@ -75,19 +76,19 @@ def train(
             config = config.model_copy(update={"device": recorded.device})
         # The data may have moved; whether it is the same is told by its digest.
         fixed = asked.keys() - {"kimg", "data", "labels", "init_from"}  # train speaks of init_from
-        changed = [key for key in sorted(fixed) if getattr(config, key) != getattr(recorded, key)]
+        now, before = config.model_dump(), recorded.model_dump()
+        changed = [key for key in sorted(fixed) if now.get(key) != before.get(key)]
         if changed:
             raise RunError(
-                f"The run in {run_dir} was started with another {changed[0]} ({getattr(recorded, changed[0])!r}).",
+                f"The run in {run_dir} was started with another {changed[0]} ({before.get(changed[0])!r}).",
                 "Only --kimg may change, and --data and --labels where the same images lie elsewhere.",
             )
     else:
         if resume and not asked.keys() & {"recipe", "data"}:
             raise RunError(f"{run_dir} holds no run to go on with.", "Give the folder that --run-dir named before.")
-        missing = [f"--{key}" for key in ("recipe", "data") if key not in asked]
-        if missing:
-            raise InvalidOption(f"A new run needs {' and '.join(missing)}.", "See gan-serve recipes.")
-        config = make_config(asked.pop("recipe"), asked)
+        if "data" not in asked:
+            raise InvalidOption("A new run needs --data.", "See gan-serve train --help for what it takes.")
+        config = make_config(asked.pop("recipe", RECOMMENDED), asked)
 
     last = run(config, run_dir, resume=resume, quiet=quiet)
     if FIRST:

@@ -1,7 +1,7 @@
-"""A doctor for training: it reads the log's records as they come, and says what goes wrong and which settings help.
+"""Diagnosis of training: reads the log's records as they come, and reports known failures and settings that help.
 
-It tells a sign once, when it begins, and once more when it is over. What it finds follows from the records alone, so a
-resumed run that replays its log (``Doctor.read``) goes on as if it had never stopped.
+A sign is reported once when it begins, and once when it has passed. Findings follow from the records alone, so that a
+resumed run that replays its log (``Doctor.read``) reports what an undisturbed one would have.
 
 Every rule must hold for ``PATIENCE`` ticks in a row, after the first ``WARM_UP`` ticks, which are odd in every run: the
 discriminator learns faster at first, and the average still holds the first weights.
@@ -35,10 +35,10 @@ Record = Mapping[str, Any]
 
 
 class Finding(NamedTuple):
-    """What the doctor says.
+    """A failure that was found, or that has passed.
 
-    sign: its name, as in ``SIGNS``. what: what is seen, with its numbers. options: what to change with ``--set``, the
-    likeliest help first; none where the sign has passed.
+    sign: its name, as in ``SIGNS``. what: the evidence, with its numbers. options: settings to change with ``--set``,
+    the likeliest to help first; none where the sign has passed.
     """
 
     sign: str
@@ -83,7 +83,7 @@ class Doctor:
         self._against: dict[str, int] = dict.fromkeys(SIGNS, 0)  # ticks in a row that speak for a change
 
     def examine(self, record: Record) -> list[Finding]:
-        """What a tick's record shows that was not so before; mostly nothing.
+        """Return the signs that begin or pass with a tick's record; mostly none.
 
         record: keys as in ``log.jsonl``; what a rule needs and a record lacks is not judged. ``classes_missing``, a
         list of class indices, may come from a classifier.
@@ -105,14 +105,14 @@ class Doctor:
         return findings
 
     def read(self, records: Iterable[Record]) -> None:
-        """Take up a run's history, as ``examine`` would have, in silence."""
+        """Replay a run's earlier records without reporting."""
         for record in records:
             self.examine(record)
 
     def _is_new(self, option: str) -> bool:
-        """Whether the run does not have this setting already, or more of it."""
+        """Return whether the run does not have this setting already, or a larger value of it."""
         key, _, value = option.partition("=")
-        if key.startswith("label_") and self.settings.get("loss") == "hinge":
+        if key.startswith("label_") and self.settings.get("loss") in ("hinge", "relativistic"):
             return False  # it has no targets to soften
         now = self.settings.get(key)
         if isinstance(now, bool) or not isinstance(now, int | float):
@@ -121,14 +121,19 @@ class Doctor:
 
     def _discriminator_overpowering(self, record: Record) -> Finding | None:
         real, fake = _number(record, "d_real_acc"), _number(record, "d_fake_acc")
-        if self.wasserstein or real is None or fake is None or min(real, fake) < SURE:
+        # A relativistic loss has the accuracy over pairs alone.
+        least = _number(record, "d_acc") if real is None or fake is None else min(real, fake)
+        if self.wasserstein or least is None or least < SURE:
             return None
         judged, gradient = _number(record, "g_acc"), _number(record, "g_grad_norm")
         helpless = judged is not None and judged <= 1 - SURE
         vanished = gradient is not None and gradient <= VANISHED * self._largest_g_grad
         if not (helpless or vanished):
             return None
-        what = f"the discriminator knows {real:.1%} of the real and {fake:.1%} of the generated images"
+        if real is None or fake is None:
+            what = f"the discriminator tells real from generated in {least:.1%} of all pairs"
+        else:
+            what = f"the discriminator knows {real:.1%} of the real and {fake:.1%} of the generated images"
         if helpless:
             what += f"; the generator fools it with {judged:.1%}"
         if vanished:
@@ -227,7 +232,7 @@ SIGNS: dict[str, Callable[[Doctor, Record], Finding | None]] = {
 
 
 def count_swings(values: Sequence[float], least: float) -> int:
-    """How often values go up, then down, and so on, by ``least`` or more from the last turn; less is no turn.
+    """Count the turns of a sequence that goes up and down by ``least`` or more; a smaller move is no turn.
 
     >>> count_swings([0, 3, 2, 3, 0, 4], least=2), count_swings([0, 1, 2, 3, 4], least=2)
     (3, 1)
@@ -244,7 +249,7 @@ def count_swings(values: Sequence[float], least: float) -> int:
 
 
 def find_non_finite(networks: Mapping[str, nn.Module], record: Record) -> str:
-    """Where a run's numbers stopped being finite: the record's values, and the first of each network's tensors.
+    """Return which numbers of a run are not finite: values of the record, and the first tensor of each network.
 
     Args:
         networks: by the names that the message is to use. Gradients are judged where they are still there.

@@ -26,7 +26,7 @@ TIMEOUT = timedelta(minutes=30)  # a tick's grid, evaluation and snapshot, all b
 
 
 class Processes(NamedTuple):
-    """Which process this is (rank), and how many share the run (world)."""
+    """The number of this process (rank), and how many share the run (world)."""
 
     rank: int = 0
     world: int = 1
@@ -34,12 +34,12 @@ class Processes(NamedTuple):
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the log, grids and snapshots."""
+        """Return whether this process writes the log, grids and snapshots."""
         return self.rank == 0
 
 
 def started_processes() -> Processes:
-    """What torchrun told this process; one alone otherwise."""
+    """Return rank and world as torchrun set them; a single process otherwise."""
     rank, world, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     return Processes(rank, world, local_rank) if world > 1 else Processes()
 
@@ -136,7 +136,7 @@ def average(value: Tensor) -> Tensor:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process: all of them get the same answer, and wait for each other."""
+    """Return whether the flag is set in any process; all processes wait for each other."""
     if not dist.is_initialized():
         return flag
     flags = torch.tensor([float(flag)])
@@ -150,7 +150,7 @@ def barrier() -> None:
 
 
 def same_everywhere(*numbers: int) -> bool:
-    """Whether all processes have the same numbers, each below 2**63."""
+    """Return whether all processes have the same numbers, each below 2**63."""
     if not dist.is_initialized():
         return True
     least, most = torch.tensor(numbers), torch.tensor(numbers)

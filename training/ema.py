@@ -12,17 +12,16 @@ class GeneratorEMA:
     """Keeps an averaged copy of a generator, weights and BatchNorm statistics alike; other buffers are copied.
 
     After each step of N images, ema = lerp(current, ema, 0.5 ** (N / half_life)): an image's influence halves every
-    ``half_life_kimg`` thousand images, whatever the batch size (Karras et al. 2018, appendix C).
+    ``half_life`` images, whatever the batch size (Karras et al. 2018, appendix C).
     """
 
-    def __init__(self, generator: nn.Module, half_life_kimg: float) -> None:
+    def __init__(self, generator: nn.Module) -> None:
         self.generator = copy.deepcopy(generator).eval().requires_grad_(False)
-        self.half_life_kimg = half_life_kimg
 
     @torch.no_grad()
-    def update(self, generator: nn.Module, batch_size: int) -> None:
-        """Move the average towards ``generator`` after a step of ``batch_size`` images."""
-        beta = 0.5 ** (batch_size / (self.half_life_kimg * 1000)) if self.half_life_kimg else 0.0
+    def update(self, generator: nn.Module, batch_size: int, half_life_kimg: float) -> None:
+        """Move the average towards ``generator`` after a step of ``batch_size`` images; half-life 0: copy it."""
+        beta = 0.5 ** (batch_size / (half_life_kimg * 1000)) if half_life_kimg else 0.0
         averaged: list[Tensor] = list(self.generator.parameters())
         current: list[Tensor] = list(generator.parameters())
         for (name, kept), new in zip(self.generator.named_buffers(), generator.buffers(), strict=True):

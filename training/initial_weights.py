@@ -103,7 +103,7 @@ def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names:
 
 
 def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
-    """What to tell where classes have other names than in the checkpoint; empty where they are the same.
+    """Return a notice of classes whose names differ from those of the checkpoint; empty where none does.
 
     >>> compare_classes(("cat", "dog"), ("cat", "horse")).split(": ")[1]
     "class 1 was 'dog' and is 'horse' now. Each goes on from the one in its place."
@@ -144,7 +144,8 @@ def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels:
         config.model_copy(update={"family": family}), img_channels=img_channels, c_dim=c_dim
     )
     pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in known if name != "c_dim"]
-    learns_labels = not checkpoint.c_dim and config.family in LABELS_JOIN_LATENTS
+    joined = config.family in LABELS_JOIN_LATENTS and config.network_options.get("g_conditioning") != "batchnorm"
+    learns_labels = not checkpoint.c_dim and joined
     if not learns_labels:
         pairs.append(("conditional", checkpoint.c_dim > 0, c_dim > 0))
     if family != config.family:

@@ -1,4 +1,4 @@
-"""The averaged generator of a run, from one of its snapshots."""
+"""Load the averaged generator of a run from one of its snapshots."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trained(NamedTuple):
 
     @property
     def diverged(self) -> bool:
-        """Whether a weight is not a finite number."""
+        """Return whether a weight is not a finite number."""
         return not all_finite(self.generator.state_dict())
 
 
@@ -64,7 +64,7 @@ def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
 
 
 def find_snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
-    """The snapshot that is meant; see ``load_trained``."""
+    """Return the path of the snapshot that ``load_trained`` is asked for."""
     found = snapshots(run_dir)
     if not found:
         raise RunError(f"The run in {run_dir} has no snapshot yet.", "Train for at least one tick.")

@@ -30,6 +30,7 @@ from gan_serve.training.initial_weights import InitialWeights, compare_classes, 
 from gan_serve.training.monitoring.monitor import rewind_log
 from gan_serve.training.monitoring.quality import Measure
 from gan_serve.training.monitoring.tick import Recorder, check_finite
+from gan_serve.training.precision import bf16_pays, use_tf32
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
@@ -84,9 +85,9 @@ def train(
         labels=config.labels,
         holdout=config.holdout,
     )
-    c_dim = _number_of_classes(config, data)
     device = pick_device(config.device)
-    config = _found_here(config, data, device)
+    config = found_here(config, data, device)
+    c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signal())
@@ -115,7 +116,7 @@ def train(
         # Describe the run.
         info = RunInfo.of(
             data,
-            conditional=config.conditional,
+            conditional=bool(config.conditional),
             machine=describe_machine(device, processes),
             gan_serve_version=__version__,
             init_from=InitInfo(name=initial.name, digest=initial.digest) if initial else None,
@@ -131,7 +132,7 @@ def train(
                 save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
 
         # Train.
-        loader = Loader(data, seed=config.seed, labels=config.conditional, device=device, processes=processes)
+        loader = Loader(data, seed=config.seed, labels=bool(config.conditional), device=device, processes=processes)
         recorder = Recorder(run_dir, training, data, evaluate, quiet=quiet) if processes.first else None
         try:
             if recorder and initial:
@@ -154,7 +155,8 @@ def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: t
         # One step of both networks.
         before = training.shown
         starts = range(before, before + training.images_a_step, config.batch_size)
-        training.step([loader.batch(start, config.batch_size) for start in starts])
+        batches = [loader.batch(start, config.batch_size) for start in starts]
+        training.step(batches, loader.fresh_batch(before, config.batch_size) if training.needs_fresh_batch else None)
         if recorder:
             recorder.step(training)
 
@@ -189,24 +191,15 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
+def found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
     """The config with what it leaves to the data and the machine, so that a resumed run computes the same."""
     threads = config.threads or min(torch.get_num_threads(), 256)  # as the config allows
     torch.set_num_threads(threads)
-    bf16 = _has_bf16(device) if config.bf16 is None else config.bf16
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32
-        torch.backends.cudnn.benchmark = True
-    return config.model_copy(
-        update={"channels": data.img_channels, "threads": threads, "device": device.type, "bf16": bf16}
-    )
-
-
-def _has_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies matrices of bfloat16 faster than those of float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    bf16 = bf16_pays(device) if config.bf16 is None else config.bf16
+    use_tf32(device)
+    conditional = data.labels is not None if config.conditional is None else config.conditional
+    found = {"conditional": conditional, "channels": data.img_channels}
+    return config.model_copy(update=found | {"threads": threads, "device": device.type, "bf16": bf16})
 
 
 def _number_of_classes(config: TrainConfig, data: ImageSet) -> int:

@@ -1,7 +1,7 @@
 """Adversarial losses on logits, one short function each, with formula and source.
 
 D(x) is the discriminator's (critic's) output before any sigmoid, and σ the sigmoid. All functions take float [N] and
-return a scalar. To add a loss, write its two functions, name them in ``LOSSES``, and its name in ``config.LossName``.
+return a scalar. To add a loss, write its two functions and name them in ``LOSSES``; tests/test_extending.py does.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from torch import Tensor
 
 
 class Targets(NamedTuple):
-    """What a discriminator should say of each real and each generated image, both float [N]."""
+    """The values that a discriminator should give each real and each generated image, both float [N]."""
 
     real: Tensor
     fake: Tensor
 
 
 class Loss(NamedTuple):
-    """The two sides of a game.
+    """The losses of discriminator and generator.
 
-    discriminator: (real_logits, fake_logits, targets) -> loss. generator: (fake_logits) -> loss.
-    has_targets: whether targets count, so that they can be smoothed, noisy or flipped.
-    boundary: the logit above which the discriminator says "real"; None for a critic, which gives no such verdict.
+    discriminator: (real_logits, fake_logits, targets) -> loss.
+    generator: (fake_logits) -> loss; of a relativistic loss (fake_logits, real_logits) -> loss.
+    has_targets: the discriminator's loss depends on targets, so that they can be smoothed, noisy or flipped.
+    boundary: the logit above which the discriminator says "real"; None where a logit alone has no such meaning.
+    relativistic: the generator's side needs logits of real images too.
     """
 
     discriminator: Callable[[Tensor, Tensor, Targets], Tensor]
-    generator: Callable[[Tensor], Tensor]
+    generator: Callable[..., Tensor]
     has_targets: bool
     boundary: float | None
+    relativistic: bool = False
 
 
 def discriminator_bce(real_logits: Tensor, fake_logits: Tensor, targets: Targets) -> Tensor:
@@ -80,12 +83,29 @@ def generator_by_score(fake_logits: Tensor) -> Tensor:
     return -fake_logits.mean()
 
 
+def discriminator_relativistic(real_logits: Tensor, fake_logits: Tensor, _targets: Targets) -> Tensor:
+    """E[softplus(-(D(x) - D(G(z))))] over pairs of a real and a generated image: RpGAN.
+
+    Jolicoeur-Martineau 2018 (arXiv:1807.00734); with R1 and R2 the loss of R3GAN (Huang et al. 2024, arXiv:2501.05441,
+    eq. 2). ln 2 where the two cannot be told apart. Only differences count: a constant added to D changes nothing.
+    """
+    return F.softplus(fake_logits - real_logits).mean()
+
+
+def generator_relativistic(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """E[softplus(-(D(G(z)) - D(x)))]: the discriminator's loss with the two changed over (arXiv:2501.05441, eq. 2)."""
+    return F.softplus(real_logits - fake_logits).mean()
+
+
 LOSSES = {
     "non-saturating": Loss(discriminator_bce, generator_non_saturating, has_targets=True, boundary=0.0),
     "saturating": Loss(discriminator_bce, generator_saturating, has_targets=True, boundary=0.0),
     "lsgan": Loss(discriminator_lsgan, generator_lsgan, has_targets=True, boundary=0.5),
     "hinge": Loss(discriminator_hinge, generator_by_score, has_targets=False, boundary=0.0),
     "wasserstein": Loss(critic_wasserstein, generator_by_score, has_targets=False, boundary=None),
+    "relativistic": Loss(
+        discriminator_relativistic, generator_relativistic, has_targets=False, boundary=None, relativistic=True
+    ),
 }
 
 
@@ -101,7 +121,7 @@ def soft_targets(uniform: Tensor, *, smoothing: float = 0.0, noise: float = 0.0,
     """Targets of the discriminator for N real and N generated images.
 
     Args:
-        uniform: float [N, 4], random numbers from 0 to 1: what decides noise and flips.
+        uniform: float [N, 4], random numbers from 0 to 1 that decide noise and flips.
         smoothing: one-sided; real images aim at 1 - smoothing (Salimans et al. 2016, section 3.4).
         noise: every target moves towards the other by up to this, anew for each image, so that D never grows sure.
         flip: share of the real and of the generated images that get the other kind's target (Chintala et al. 2016,

@@ -1,4 +1,4 @@
-"""The random numbers of a step. They follow from the seed and the images shown, so no snapshot need hold them."""
+"""The random numbers of a step. They follow from the seed and the images shown, so that no snapshot holds them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 
-class Draws:
+class StepRandom:
     """Random numbers of one step, for one of ``world`` processes that share a batch.
 
-    Each number belongs to an image of the whole batch: a process draws those of all and keeps its own, so that the
-    numbers do not depend on how many processes there are. What networks draw inside (dropout, noise) comes from torch's
-    own state, which is set anew for each step and process.
+    Each number belongs to an image of the whole batch: a process generates those of all images and keeps its own, so
+    that they do not depend on the number of processes. Dropout and noise inside networks use torch's own state, which
+    is seeded for each step and process.
 
     Args:
         seed: of the run. shown: real images shown before this step.

@@ -1,4 +1,4 @@
-"""What a run records of its data and its machines (``run.json``), and that one process alone writes to it."""
+"""The record of a run's data and machines (``run.json``), and the lock that lets one process alone write to a run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def read_run_info(run_dir: Path) -> RunInfo:
 
 
 def continued(run_dir: Path, info: RunInfo) -> RunInfo:
-    """What is known of the run, with the machines that it ran on before."""
+    """Return ``info`` with what an earlier process recorded: the start of the run, and the machines it ran on."""
     if not (run_dir / "run.json").exists():
         return info
     before = read_run_info(run_dir)

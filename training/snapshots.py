@@ -1,8 +1,8 @@
 """Snapshots of a run: everything that the next step depends on, so that a killed run resumes to the same weights.
 
 A snapshot holds both networks, both optimisers, the generator's average, how many images were shown and how long it
-took. The order of the data (``DataOrder``), random numbers (``draws``) and the growing of a network need no state: they
-follow from the seed and the images shown.
+took. The order of the data (``DataOrder``), random numbers (``StepRandom``), schedules and the growing of a network
+need no state: they follow from the seed, the images shown and the config.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class DataOrder:
 
     def _permutation(self, number: int) -> Tensor:
         if number not in self._permutations:
-            self._permutations = {k: v for k, v in self._permutations.items() if k == number - 1}
+            self._permutations = {k: v for k, v in self._permutations.items() if abs(k - number) == 1}
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
             self._permutations[number] = torch.randperm(self.n, generator=generator).to(self.device)
         return self._permutations[number]
 
 
 def snapshots(run_dir: Path) -> list[Path]:
-    """The snapshots of a run, oldest first."""
+    """Return the snapshots of a run, oldest first."""
     return sorted((run_dir / "snapshots").glob("kimg*.pt"))
 
 
 def snapshot_path(run_dir: Path, kimg: float) -> Path:
-    """Where the snapshot after ``kimg`` thousand images lies, if it is kept."""
+    """Return the path of the snapshot after ``kimg`` thousand images, kept or not."""
     return run_dir / "snapshots" / f"kimg{kimg:010.3f}.pt"
 
 
@@ -93,5 +93,5 @@ def load_snapshot(path: Path) -> dict[str, Any]:
 
 
 def all_finite(weights: Mapping[str, Tensor]) -> bool:
-    """Whether no weight, by its name, holds NaN or infinity."""
+    """Return whether no weight holds NaN or infinity."""
     return all(bool(torch.isfinite(weight).all()) for weight in weights.values())

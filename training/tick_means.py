@@ -1,4 +1,4 @@
-"""Means of scalars over a tick, summed on the device: nothing waits for the GPU until they are read."""
+"""Means of scalars over a tick, summed on the device, so that no step waits for the GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TickMeans:
         self._first_bad: dict[str, Tensor] = {}
 
     def add(self, step: int, **scalars: Tensor) -> None:
-        """Count the scalars of a step, which is told by its number."""
+        """Add the scalars of a step, whose number is ``step``."""
         for name, scalar in scalars.items():
             value = scalar.detach().double()
             bad = torch.where(value.isfinite(), value.new_tensor(torch.inf), value.new_tensor(float(step)))
@@ -29,17 +29,17 @@ class TickMeans:
                 self._sums[name], self._counts[name], self._first_bad[name] = value.clone(), 1, bad
 
     def latest(self) -> dict[str, float]:
-        """The means so far, of this process."""
+        """Return the means of this process so far."""
         return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
 
     def first_not_finite(self) -> tuple[int, str] | None:
-        """The first step with a scalar that was not finite, and the scalar's name."""
+        """Return the first step with a scalar that was not finite, and the scalar's name."""
         found = [(float(step), name) for name, step in self._first_bad.items()]
         step, name = min(found, key=lambda one: one[0], default=(torch.inf, ""))  # of several, the one noted first
         return None if step == torch.inf else (int(step), name)
 
     def pop(self) -> dict[str, float]:
-        """The means over all processes, and begin anew."""
+        """Return the means over all processes, and start over."""
         if not self._sums:
             return {}
         names = sorted(self._sums)

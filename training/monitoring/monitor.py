@@ -1,4 +1,4 @@
-"""What a run shows of itself: a progress bar, log.jsonl, a grid each tick, curves.png, progress.gif, TensorBoard."""
+"""The files and the progress bar of a run: log.jsonl, a grid each tick, curves.png, progress.gif, TensorBoard."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Sparingly:
 
 
 def grid_inputs(z_dim: int, c_dim: int = 0) -> tuple[Tensor, Tensor | None]:
-    """What a run's grid is drawn from: z float32 [N, z_dim] and, for a conditional generator, c int64 [N].
+    """Return the inputs of a run's grid: z float32 [N, z_dim] and, for a conditional generator, c int64 [N].
 
     Seeds 0 to 63 without classes; else the seeds 0 to 7 under each of the first 16 classes, a row for each.
     """
@@ -233,15 +233,21 @@ class Panel(NamedTuple):
 
 
 def panels(records: Sequence[Record], *, loss: str, data_diversity: float) -> list[Panel]:
-    """What there is to draw of a run: losses, accuracies or the penalty, diversity, gradients, quality."""
-    is_bce = loss in ("non-saturating", "saturating")
+    """Return the panels that a run has values for: losses, accuracies, penalties, diversity, gradients, quality."""
+    is_bce = loss in ("non-saturating", "saturating", "relativistic")
     equilibrium = math.log(2) if is_bce else None
     every_name = sorted({name for record in records for name in record})
     quality = tuple(name for name in every_name if name.startswith(("swd", "fid", "fd")) and not name.endswith("px"))
     found = [
         Panel("loss", ("d_loss", "c_loss", "c_wass_loss", "g_loss"), equilibrium, "equilibrium, ln 2"),
-        Panel("accuracy", ("d_real_acc", "d_fake_acc", "g_acc"), 0.5, "equilibrium, 0.5", (0, 1)),
-        Panel("penalty", ("c_gp", "d_gp", "d_r1")),
+        Panel(
+            "accuracy",
+            ("d_real_acc", "d_fake_acc", *(["d_acc"] if loss == "relativistic" else []), "g_acc"),
+            0.5,
+            "equilibrium, 0.5",
+            (0, 1),
+        ),
+        Panel("penalty", ("c_gp", "d_gp", "d_r1", "d_r2")),
         Panel("diversity, grey levels", ("diversity",), data_diversity or None, "training images", (0, None)),
         Panel("gradient norm", ("d_grad_norm", "g_grad_norm")),
         Panel("quality, lower is better", quality),

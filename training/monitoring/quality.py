@@ -1,4 +1,4 @@
-"""What a run is measured by while it trains: one figure, lower is better, that decides which snapshot is the best."""
+"""The quality of a run while it trains: one figure, lower is better, that decides which snapshot is the best."""
 
 from __future__ import annotations
 

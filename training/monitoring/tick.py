@@ -1,4 +1,4 @@
-"""What happens at the end of a tick: a grid, a measurement, the doctor, the log, the snapshot."""
+"""The end of a tick: a grid, a measurement, the diagnosis, the log, the snapshot."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Recorder:
 
     def step(self, training: Training) -> None:
         """Move the progress bar."""
-        self._monitor.step(training.shown, training.means)
+        self._monitor.step(training.shown, training.tick_means)
 
     def tick(self, training: Training, record: dict[str, Any], *, last: bool) -> Path:
         """Draw, measure and write; ``last``: nothing follows. Returns the snapshot.
@@ -102,9 +102,9 @@ def check_finite(training: Training) -> None:
     Raises:
         RunError: a scalar of the tick or a weight is not a finite number; it says where that began.
     """
-    began = training.means.first_not_finite()
+    began = training.tick_means.first_not_finite()
     networks = {"generator": training.generator, "discriminator": training.discriminator}
-    wrong = find_non_finite(networks, training.means.latest())
+    wrong = find_non_finite(networks, training.tick_means.latest())
     if not began and not wrong:
         return
     where = f" It began with {began[1]} in the step after {began[0] / 1000:g} kimg." if began else ""

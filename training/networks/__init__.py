@@ -2,7 +2,7 @@
 
 A generator maps z float32 [N, z_dim] (and labels int64 [N] where conditional) to images float32 [N, C, H, W] in
 [-1, 1]; a discriminator maps images (and labels) to logits [N]. Both are built from resolution and channels. To add a
-family, write its file and name it in ``FAMILIES``; the arguments of its classes are its options in a config.
+family, write its file, with both classes and their options (``options.NetworkOptions``), and name it in ``FAMILIES``.
 """
 
 from __future__ import annotations
@@ -14,27 +14,32 @@ import torch
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
-from gan_serve.training.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator
+from gan_serve.training.networks.dcgan import DCGANDiscriminator, DCGANGenerator, DCGANOptions
+from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator, DCGAN28Options
 from gan_serve.training.networks.discriminator import Discriminator
+from gan_serve.training.networks.layers import normalise_spectrally as normalise_spectrally
 from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator
+from gan_serve.training.networks.options import NetworkOptions
 from gan_serve.training.networks.progressive import ProgressiveDiscriminator, ProgressiveGenerator
-from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGANGenerator
+from gan_serve.training.networks.resnet import ResNetDiscriminator, ResNetGenerator, ResNetOptions
+from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGANGenerator, StyleGANOptions
 
 
 class Family(NamedTuple):
-    """The two networks that belong together."""
+    """Two networks that belong together, and the settings that they have beside those of every run."""
 
     generator: type[nn.Module]
     discriminator: type[Discriminator]
+    options: type[NetworkOptions] = NetworkOptions
 
 
 FAMILIES = {
     "mlp": Family(MLPGenerator, MLPDiscriminator),
-    "dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator),
-    "dcgan": Family(DCGANGenerator, DCGANDiscriminator),
+    "dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator, DCGAN28Options),
+    "dcgan": Family(DCGANGenerator, DCGANDiscriminator, DCGANOptions),
+    "resnet": Family(ResNetGenerator, ResNetDiscriminator, ResNetOptions),
     "progressive": Family(ProgressiveGenerator, ProgressiveDiscriminator),
-    "stylegan": Family(StyleGANGenerator, StyleGANDiscriminator),
+    "stylegan": Family(StyleGANGenerator, StyleGANDiscriminator, StyleGANOptions),
 }
 
 
@@ -49,7 +54,7 @@ def build_discriminator(family: str, **arguments: Any) -> Discriminator:
 
 
 def find_family(name: str) -> Family:
-    """A family by its name.
+    """Return a family by its name.
 
     Raises:
         InvalidOption: there is none; the nearest is named.
@@ -60,7 +65,7 @@ def find_family(name: str) -> Family:
 
 
 def arguments_of(network: type[nn.Module]) -> tuple[str, ...]:
-    """The names of the arguments that a network class takes."""
+    """Return the names of the arguments that a network class takes."""
     return tuple(inspect.signature(network).parameters)
 
 
@@ -83,13 +88,3 @@ def initialise(network: nn.Module, deviation: float) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-
-
-def normalise_spectrally(network: nn.Module) -> None:
-    """Divide every weight matrix by its largest singular value, by power iteration (Miyato et al. 2018).
-
-    A convolution's weight counts as the matrix [out, in * height * width].
-    """
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
-            nn.utils.parametrizations.spectral_norm(layer)

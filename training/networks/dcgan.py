@@ -7,15 +7,34 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
+from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import SLOPE, norm_layer, scaled, start_and_levels, with_labels
+from gan_serve.training.networks.layers import (
+    SLOPE,
+    MinibatchStd,
+    norm_layer,
+    one_hot,
+    scaled,
+    start_and_levels,
+    with_labels,
+)
+from gan_serve.training.networks.options import NormOptions
 
 UPSAMPLING = ("transposed", "nearest")
 ACTIVATIONS = ("relu", "leaky")
+
+
+class DCGANOptions(NormOptions):
+    """Options of the family ``dcgan``."""
+
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
+    upsampling: Literal["transposed", "nearest"] | None = None  # of the generator
+    activation: Literal["relu", "leaky"] | None = None  # of the generator
 
 
 class DCGANGenerator(nn.Module):
@@ -28,7 +47,9 @@ class DCGANGenerator(nn.Module):
         z_dim: numbers in a latent.
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
-        c_dim: number of classes; their one-hot labels join the latents. 0: unconditional.
+        c_dim: number of classes. 0: unconditional.
+        g_conditioning: ``concat``: one-hot labels join the latents; ``batchnorm``: they set scale and shift of every
+            BatchNorm instead, see ``ConditionalBatchNorm``.
         width: multiplies all channel counts.
         upsampling: ``transposed``, or ``nearest``: nearest-neighbour upsampling and a 3x3 convolution of stride 1,
             which leaves no checkerboard (Odena et al. 2016).
@@ -49,13 +70,17 @@ class DCGANGenerator(nn.Module):
         width: float = 1.0,
         upsampling: str = "transposed",
         activation: str = "relu",
+        g_conditioning: str = "concat",
     ) -> None:
         super().__init__()
+        check_g_conditioning(g_conditioning)
         if upsampling not in UPSAMPLING:
             raise InvalidOption.unknown("upsampling", upsampling, UPSAMPLING)
         if activation not in ACTIVATIONS:
             raise InvalidOption.unknown("activation", activation, ACTIVATIONS)
         self.z_dim, self.c_dim = z_dim, c_dim
+        self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
+        condition_dim = c_dim - self.joined
         start, levels = start_and_levels(img_resolution)
         channels = [scaled(_channels(levels - 1 - level), width) for level in range(levels)]
 
@@ -63,22 +88,23 @@ class DCGANGenerator(nn.Module):
             return nn.ReLU() if activation == "relu" else nn.LeakyReLU(SLOPE)
 
         layers: OrderedDict[str, nn.Module] = OrderedDict(
-            dense=nn.Linear(z_dim + c_dim, channels[0] * start * start, bias=False),
+            dense=nn.Linear(z_dim + self.joined, channels[0] * start * start, bias=False),
             reshape=nn.Unflatten(1, (channels[0], start, start)),
-            norm0=nn.BatchNorm2d(channels[0]),
+            norm0=batch_norm(nn.BatchNorm2d(channels[0]), condition_dim),
             act0=act(),
         )
         for i, (before, after) in enumerate(pairwise(channels), start=1):
             layers |= _doubling(i, before, after, upsampling, bias=False)
-            layers[f"norm{i}"] = nn.BatchNorm2d(after)
+            layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), condition_dim)
             layers[f"act{i}"] = act()
         layers |= _doubling(levels, channels[-1], img_channels, upsampling, bias=True)
         layers["tanh"] = nn.Tanh()
-        self.layers = nn.Sequential(layers)
+        self.layers = ConditionalSequential(layers)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
-        images: Tensor = self.layers(with_labels(z, c, self.c_dim))
+        condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
+        images: Tensor = self.layers(with_labels(z, c, self.joined), condition)
         return images
 
 
@@ -89,7 +115,7 @@ class DCGANDiscriminator(Discriminator):
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
-        conditioning, minibatch: see ``Discriminator``.
+        conditioning, minibatch: see ``Discriminator``; ``std`` enters the last convolution.
         width: multiplies all channel counts.
         dropout: share of activations dropped after each convolution while training.
         d_norm: ``batch`` as in the paper (after all convolutions but the first); a critic with a gradient penalty takes
@@ -104,7 +130,7 @@ class DCGANDiscriminator(Discriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "none",
         width: float = 1.0,
         dropout: float = 0.0,
@@ -117,7 +143,10 @@ class DCGANDiscriminator(Discriminator):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, (before, after) in enumerate(pairwise(channels), start=1):
             normalised = i > 1 and d_norm != "none"
-            layers[f"conv{i}"] = nn.Conv2d(before, after, 4, stride=2, padding=1, bias=not normalised)
+            compared = minibatch == "std" and i == levels
+            if compared:
+                layers["minibatch"] = MinibatchStd()
+            layers[f"conv{i}"] = nn.Conv2d(before + compared, after, 4, stride=2, padding=1, bias=not normalised)
             if normalised:
                 layers[f"norm{i}"] = norm_layer(d_norm, after)
             layers[f"act{i}"] = nn.LeakyReLU(SLOPE)
@@ -129,7 +158,7 @@ class DCGANDiscriminator(Discriminator):
             channels[-1] * start * start,
             c_dim=c_dim,
             conditioning=conditioning,
-            minibatch=minibatch,
+            minibatch="none" if minibatch == "std" else minibatch,
         )
 
 

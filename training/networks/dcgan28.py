@@ -6,11 +6,28 @@ Radford et al. 2016 in the form of TensorFlow's DCGAN lesson on MNIST 28x28.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 from torch import Tensor, nn
 
+from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import SLOPE, norm_layer, scaled, start_and_levels, with_labels
+from gan_serve.training.networks.layers import (
+    SLOPE,
+    MinibatchStd,
+    norm_layer,
+    one_hot,
+    scaled,
+    start_and_levels,
+    with_labels,
+)
+from gan_serve.training.networks.options import NormOptions
+
+
+class DCGAN28Options(NormOptions):
+    """Options of the family ``dcgan28``."""
+
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
 
 
 class DCGAN28Generator(nn.Module):
@@ -22,32 +39,44 @@ class DCGAN28Generator(nn.Module):
         z_dim: numbers in a latent.
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
-        c_dim: number of classes; their one-hot labels join the latents. 0: unconditional.
+        c_dim: number of classes. 0: unconditional.
         width: multiplies all channel counts.
+        g_conditioning: ``concat`` or ``batchnorm``, see ``DCGANGenerator``.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4.
+        InvalidOption: the resolution is not a multiple of 4, or an unknown name.
     """
 
     truncation_space = "z"
 
-    def __init__(self, z_dim: int, img_resolution: int, img_channels: int, c_dim: int = 0, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        z_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        c_dim: int = 0,
+        width: float = 1.0,
+        g_conditioning: str = "concat",
+    ) -> None:
         super().__init__()
         start_and_levels(img_resolution)
+        check_g_conditioning(g_conditioning)
         self.z_dim, self.c_dim = z_dim, c_dim
+        self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
+        condition_dim = c_dim - self.joined
         start = img_resolution // 4
         w256, w128, w64 = (scaled(channels, width) for channels in (256, 128, 64))
-        self.layers = nn.Sequential(
+        self.layers = ConditionalSequential(
             OrderedDict(
-                dense=nn.Linear(z_dim + c_dim, start * start * w256, bias=False),
-                norm0=nn.BatchNorm1d(start * start * w256),
+                dense=nn.Linear(z_dim + self.joined, start * start * w256, bias=False),
+                norm0=batch_norm(nn.BatchNorm1d(start * start * w256), condition_dim),
                 act0=nn.LeakyReLU(SLOPE),
                 reshape=nn.Unflatten(1, (w256, start, start)),
                 conv1=nn.ConvTranspose2d(w256, w128, 5, stride=1, padding=2, bias=False),
-                norm1=nn.BatchNorm2d(w128),
+                norm1=batch_norm(nn.BatchNorm2d(w128), condition_dim),
                 act1=nn.LeakyReLU(SLOPE),
                 conv2=nn.ConvTranspose2d(w128, w64, 5, stride=2, padding=2, output_padding=1, bias=False),
-                norm2=nn.BatchNorm2d(w64),
+                norm2=batch_norm(nn.BatchNorm2d(w64), condition_dim),
                 act2=nn.LeakyReLU(SLOPE),
                 conv3=nn.ConvTranspose2d(w64, img_channels, 5, stride=2, padding=2, output_padding=1),
                 tanh=nn.Tanh(),
@@ -56,7 +85,8 @@ class DCGAN28Generator(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
-        images: Tensor = self.layers(with_labels(z, c, self.c_dim))
+        condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
+        images: Tensor = self.layers(with_labels(z, c, self.joined), condition)
         return images
 
 
@@ -71,7 +101,7 @@ class DCGAN28Discriminator(Discriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "none",
         width: float = 1.0,
         dropout: float = 0.3,
@@ -80,16 +110,24 @@ class DCGAN28Discriminator(Discriminator):
         start_and_levels(img_resolution)
         end = img_resolution // 4
         w64, w128 = scaled(64, width), scaled(128, width)
+        compared = minibatch == "std"
         body = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(img_channels + plane_channels(c_dim, conditioning), w64, 5, stride=2, padding=2),
                 act1=nn.LeakyReLU(SLOPE),
                 drop1=nn.Dropout(dropout),
-                conv2=nn.Conv2d(w64, w128, 5, stride=2, padding=2),
+                **({"minibatch": MinibatchStd()} if compared else {}),
+                conv2=nn.Conv2d(w64 + compared, w128, 5, stride=2, padding=2),
                 norm2=norm_layer(d_norm, w128),
                 act2=nn.LeakyReLU(SLOPE),
                 drop2=nn.Dropout(dropout),
                 flatten=nn.Flatten(),
             )
         )
-        super().__init__(body, w128 * end * end, c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)
+        super().__init__(
+            body,
+            w128 * end * end,
+            c_dim=c_dim,
+            conditioning=conditioning,
+            minibatch="none" if compared else minibatch,
+        )

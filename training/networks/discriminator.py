@@ -1,4 +1,4 @@
-"""What every discriminator (or critic) has in common: labels in, an optional look at the whole batch, one logit out."""
+"""The base of all discriminators (critics): labels, an optional comparison within the batch, one logit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.layers import MinibatchDiscrimination, MinibatchStd, label_planes
 
 CONDITIONING = ("planes", "projection")
-MINIBATCH = ("none", "std", "discrimination")
+MINIBATCH = ("none", "std", "std-features", "discrimination")
 
 
 def plane_channels(c_dim: int, conditioning: str) -> int:
     """Channels that the labels add to the images that enter the body."""
     return c_dim if conditioning == "planes" else 0
+
+
+def plain_embedding(c_dim: int, n_features: int) -> nn.Embedding:
+    """Return an embedding of the labels whose products with the features start with unit variance.
+
+    torch draws from N(0, 1): over thousands of features such logits are noise that drowns the images.
+    """
+    embed = nn.Embedding(c_dim, n_features)
+    nn.init.normal_(embed.weight, std=n_features**-0.5)
+    return embed
 
 
 class Discriminator(nn.Module):
@@ -26,8 +36,8 @@ class Discriminator(nn.Module):
         c_dim: number of classes; 0 for an unconditional network.
         conditioning: ``planes``: the one-hot label joins the image as constant planes (as the conditional WGAN-GP of
             the lessons); ``projection``: <embed(c), features> is added to the logit (Miyato and Koyama 2018, eq. 3).
-        minibatch: ``std`` or ``discrimination`` let it compare the images of a batch before it judges each; see
-            ``layers``.
+        minibatch: ``std-features`` (or ``std``) or ``discrimination`` append to the features how the images of a batch
+            compare; see ``layers``. Families with convolutions place ``std`` before the last one themselves.
 
     Raises:
         InvalidOption: an unknown conditioning or minibatch layer.
@@ -39,7 +49,7 @@ class Discriminator(nn.Module):
         n_features: int,
         *,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "none",
     ) -> None:
         super().__init__()
@@ -51,20 +61,17 @@ class Discriminator(nn.Module):
         self.body = body
         self.planes = bool(plane_channels(c_dim, conditioning))
         self.minibatch: nn.Module = nn.Identity()
-        if minibatch == "std":
+        if minibatch in ("std", "std-features"):
             self.minibatch, n_features = MinibatchStd(), n_features + 1
         elif minibatch == "discrimination":
             layer = MinibatchDiscrimination(n_features)
             self.minibatch, n_features = layer, n_features + layer.kernels
         self.logit = nn.Linear(n_features, 1)
-        self.embed = nn.Embedding(c_dim, n_features) if c_dim and not self.planes else None
-        if self.embed is not None:
-            # torch draws from N(0, 1): over thousands of features such logits are noise that drowns the images.
-            nn.init.normal_(self.embed.weight, std=n_features**-0.5)
+        self.embed = plain_embedding(c_dim, n_features) if c_dim and not self.planes else None
 
     @property
     def mixes_batch(self) -> bool:
-        """Whether an image's logit depends on the other images of its batch."""
+        """Return whether an image's logit depends on the other images of its batch."""
         return any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm | MinibatchStd | MinibatchDiscrimination)
             for layer in self.modules()
@@ -79,9 +86,9 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
         """Images float [N, C, R, R] in [-1, 1], labels int64 [N] -> logits [N]; above 0 means real."""
-        return self.judge(self.features(images, c), c)
+        return self.logits_of_features(self.features(images, c), c)
 
-    def judge(self, features: Tensor, c: Tensor | None = None) -> Tensor:
+    def logits_of_features(self, features: Tensor, c: Tensor | None = None) -> Tensor:
         """Features [N, F] -> logits [N]."""
         logits: Tensor = self.logit(features).squeeze(1)
         if self.embed is not None:

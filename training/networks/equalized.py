@@ -84,6 +84,21 @@ class EqualizedConv2d(nn.Conv2d):
         return F.conv2d(x, _scaled_weight(self), bias, padding=self.padding)
 
 
+class EqualizedEmbedding(nn.Embedding):
+    """Vectors for labels, equalised as ``EqualizedLinear``: weights from N(0, 1), scaled by 1 / sqrt(embedding_dim).
+
+    int64 [N] -> [N, embedding_dim]; the product with features of unit variance starts with unit variance.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+        super().__init__(num_embeddings, embedding_dim)
+        self.scale = 1 / math.sqrt(embedding_dim)
+
+    def forward(self, c: Tensor) -> Tensor:
+        """Labels int64 [N] -> vectors [N, embedding_dim]."""
+        return F.embedding(c, _scaled_weight(self))
+
+
 class PixelNorm(nn.Module):
     """Each pixel's vector of channels to a mean square of 1 (Karras et al. 2018, section 4.2): [N, C, ...] -> the same.
 
@@ -95,7 +110,7 @@ class PixelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
-def _scaled_weight(layer: EqualizedLinear | EqualizedConv2d) -> Tensor:
+def _scaled_weight(layer: EqualizedLinear | EqualizedConv2d | EqualizedEmbedding) -> Tensor:
     if parametrize.is_parametrized(layer, "weight"):
         return layer.weight
     return layer.weight * layer.scale

@@ -141,3 +141,13 @@ def quicken_dropout(network: nn.Module) -> None:
             setattr(network, name, ByteDropout(layer.p))
         else:
             quicken_dropout(layer)
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide every weight matrix by its largest singular value, by power iteration (Miyato et al. 2018).
+
+    A convolution's weight counts as the matrix [out, in * height * width].
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+            nn.utils.parametrizations.spectral_norm(layer)

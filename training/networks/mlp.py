@@ -61,7 +61,7 @@ class MLPDiscriminator(Discriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "none",
         width: float = 1.0,
         dropout: float = 0.0,

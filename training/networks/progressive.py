@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
+from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedEmbedding, EqualizedLinear, PixelNorm
 from gan_serve.training.networks.layers import SLOPE, MinibatchStd, scaled, start_and_levels, with_labels
 
 
@@ -115,7 +115,7 @@ class Growing(nn.Module):
         self.set_level(state.item())
 
     def mix(self, old: Tensor, new: Tensor) -> Tensor:
-        """What is shown while ``new`` fades in."""
+        """Return the mixture of both that is shown while ``new`` fades in."""
         return old + self.fade * (new - old)
 
 
@@ -172,7 +172,7 @@ class ProgressiveGenerator(Growing):
 
 
 class EqualizedDiscriminator(Discriminator):
-    """A discriminator whose logit is equalised, and whose body itself compares images where ``minibatch`` is ``std``.
+    """A discriminator whose logit and embedding are equalised, and whose body compares images if ``minibatch="std"``.
 
     Args: as ``Discriminator``.
     """
@@ -181,6 +181,8 @@ class EqualizedDiscriminator(Discriminator):
         behind = "none" if minibatch == "std" else minibatch
         super().__init__(body, n_features, c_dim=c_dim, conditioning=conditioning, minibatch=behind)
         self.logit = EqualizedLinear(self.logit.in_features, 1, gain=1)
+        if self.embed is not None:
+            self.embed = EqualizedEmbedding(c_dim, self.logit.in_features)
 
 
 class ProgressiveDiscriminator(EqualizedDiscriminator):
@@ -210,7 +212,7 @@ class ProgressiveDiscriminator(EqualizedDiscriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "std",
         width: float = 1.0,
         dropout: float = 0.0,
@@ -264,7 +266,7 @@ class ProgressiveBody(Growing):
 
 
 def image_entry(channels: int, out_channels: int) -> nn.Sequential:
-    """How an image enters a discriminator: a 1x1 convolution ("from RGB")."""
+    """Return the layer through which an image enters a discriminator: a 1x1 convolution ("from RGB")."""
     return nn.Sequential(EqualizedConv2d(channels, out_channels, 1), nn.LeakyReLU(SLOPE))
 
 

@@ -7,8 +7,10 @@ after every layer (AdaIN); noise adds what is random in a picture. All levels ar
 from __future__ import annotations
 
 import itertools
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +18,7 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.discriminator import plane_channels
 from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
 from gan_serve.training.networks.layers import SLOPE, one_hot, scaled, start_and_levels
+from gan_serve.training.networks.options import NetworkOptions
 from gan_serve.training.networks.progressive import (
     EqualizedDiscriminator,
     channels_at,
@@ -26,6 +29,13 @@ from gan_serve.training.networks.progressive import (
 
 W_MEAN_DECAY = 0.995  # a step, as in the paper's code
 NOISE = ("const", "random", "none")
+
+
+class StyleGANOptions(NetworkOptions):
+    """Options of the family ``stylegan``."""
+
+    style_mixing: Annotated[float, Field(ge=0, le=1)] | None = None  # share of training images with two latents
+    mapping_layers: Annotated[int, Field(ge=1)] | None = None  # dense layers from z to w
 
 
 class MappingNetwork(nn.Module):
@@ -180,6 +190,7 @@ class StyleGANGenerator(nn.Module):
         w_dim: numbers in a style; 512 times ``width`` by default.
         style_mixing: share of training images whose finer layers, from a random one on, follow a second latent
             (section 3.1).
+        mapping_layers: dense layers of the mapping network; the paper has 8, StyleGAN2-ADA 2 at small sizes.
 
     Attributes:
         mapping: ``mapping(z, c)`` -> w [N, w_dim].
@@ -207,6 +218,7 @@ class StyleGANGenerator(nn.Module):
         width: float = 1.0,
         w_dim: int | None = None,
         style_mixing: float = 0.9,
+        mapping_layers: int = 8,
     ) -> None:
         super().__init__()
         if not 0 <= style_mixing <= 1:
@@ -215,7 +227,7 @@ class StyleGANGenerator(nn.Module):
         self.c_dim = c_dim
         self.w_dim = w_dim or scaled(512, width)
         self.style_mixing = style_mixing
-        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim)
+        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, mapping_layers)
         self.synthesis = SynthesisNetwork(self.w_dim, img_resolution, img_channels, width)
         self.num_layers = self.synthesis.num_layers
         self.register_buffer("w_mean", torch.zeros(self.w_dim))
@@ -260,7 +272,7 @@ class StyleGANDiscriminator(EqualizedDiscriminator):
         img_resolution: int,
         img_channels: int,
         c_dim: int = 0,
-        conditioning: str = "planes",
+        conditioning: str = "projection",
         minibatch: str = "std",
         width: float = 1.0,
         dropout: float = 0.0,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
+RECOMMENDED = "recommended-64"  # the recipe of a run that names none
+
 
 class Recipe(NamedTuple):
     """A named starting point: where it comes from, and the config it sets."""

@@ -1,0 +1,26 @@
+"""Options of families of networks: settings of a run (``--set key=value``) that only some families have.
+
+A family describes its own in a subclass, in its file, and names that in ``FAMILIES``. An option is an argument of the
+family's generator or discriminator, or of both; one that is not set is the network's own choice.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NetworkOptions(BaseModel):
+    """Options that the discriminators of all families have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    minibatch: Literal["none", "std", "discrimination"] | None = None  # how D compares the images of a batch
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # share of the discriminator's activations
+
+
+class NormOptions(NetworkOptions):
+    """Options of families whose discriminator can be normalised."""
+
+    d_norm: Literal["batch", "layer", "instance", "none"] | None = None  # normalisation in the discriminator
