@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from gan_serve.training.config import TrainConfig
+from gan_serve.training.config import setting_names
 from gan_serve.training.diagnosis import PATIENCE, SIGNS, WARM_UP, Doctor, Finding, count_swings, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity
 
@@ -187,6 +187,15 @@ def test_a_finding_is_a_sentence_with_settings_that_exist():
     assert str(Finding("oscillation", "has passed")) == "oscillation: has passed."
 
 
+def test_a_relativistic_discriminator_that_wins_every_pair_is_reported():
+    doctor = Doctor(70.0, wasserstein=False, settings={"loss": "relativistic"})
+    records = [{"d_acc": 0.99, "g_acc": 0.0, "d_loss": 0.01, "g_loss": 6.0, "g_grad_norm": 1.0}] * 8
+    findings = [finding for record in records for finding in doctor.examine(record)]
+    assert [finding.sign for finding in findings] == ["discriminator-overpowering"]
+    assert "99.0% of all pairs" in findings[0].what
+    assert not any(option.startswith("label_") for option in findings[0].options)
+
+
 @pytest.mark.parametrize("wasserstein", [False, True])
 def test_every_option_is_a_setting(wasserstein):
     bad = SURE | COLLAPSE | {"c_wass_loss": 1.0, "c_loss": 1.0}
@@ -200,7 +209,7 @@ def test_every_option_is_a_setting(wasserstein):
     assert {finding.sign for finding in findings} == expected
     for option in {option for finding in findings for option in finding.options}:
         key = option.split()[-1].partition("=")[0]
-        assert key in TrainConfig.model_fields, option
+        assert key in setting_names(), option
 
 
 def test_what_is_set_already_is_not_recommended():

@@ -134,7 +134,7 @@ def test_a_checkpoint_that_changed_before_the_first_snapshot_is_refused(start, t
         (
             {"recipe": "dcgan-28", "conditional": True, "z_dim": 17},
             "its family of networks is dcgan, the run's dcgan28; its z_dim is 16, the run's 17.",
-            "Take the recipe cgan or dcgan-64 or dcgan-64-upsample or lsgan or sngan-hinge",
+            "Take the recipe cgan or dcgan-64 or dcgan-64-upsample or lsgan or recommended-64 or sngan-hinge",
         ),
     ],
 )

@@ -81,13 +81,18 @@ def check_config(values: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
+def setting_names() -> list[str]:
+    """Return the names of all settings, those that only some families of networks have at the end."""
+    options = (key for family in FAMILIES.values() for key in family.options.model_fields)
+    return list(dict.fromkeys([*TrainConfig.model_fields, *options]))
+
+
 def _validated(values: Mapping[str, Any]) -> TrainConfig:
     """Check each value alone. Options of the family of networks at None are left out: the networks choose."""
     options = {key: value for key, value in values.items() if key not in TrainConfig.model_fields}
-    every_option = dict.fromkeys(key for family in FAMILIES.values() for key in family.options.model_fields)
-    unknown = [key for key in options if key not in every_option]
+    settings = setting_names()
+    unknown = [key for key in options if key not in settings]
     if unknown:
-        settings = [*TrainConfig.model_fields, *every_option]
         hint = nearest(unknown[0], settings) or f"Settings are: {', '.join(settings)}."
         raise InvalidOption(f"There is no setting {unknown[0]!r}.", hint)
     chosen = {key: value for key, value in options.items() if value is not None}
