@@ -19,7 +19,8 @@ from torch import nn
 from gan_serve import Generator
 from gan_serve.checkpoint.config import precisions, verify_checkpoint
 from gan_serve.errors import CannotWrite, ExportRefused, InvalidCheckpoint, InvalidOption, RunError
-from gan_serve.exports import export
+from gan_serve.exports import certify
+from gan_serve.exports.card import Publication
 from gan_serve.exports.export import export_run
 from gan_serve.exports.parity import measure_parity
 from gan_serve.exports.to_onnx import PixelGenerator, to_onnx
@@ -202,7 +203,7 @@ def test_what_cannot_be_exported_says_why(run, tmp_path):
     with pytest.raises(InvalidOption, match="no name"):
         export_run(run, tmp_path / "out", name="a/b")
     with pytest.raises(InvalidOption, match="no name of a licence"):
-        export_run(run, tmp_path / "out", license="a\n---\nevil: 1")
+        export_run(run, tmp_path / "out", publication=Publication(license="a\n---\nevil: 1"))
     (tmp_path / "bad.pt").write_bytes(b"no")
     with pytest.raises(RunError, match="cannot be read"):
         export_run(run, tmp_path / "out", snapshot=tmp_path / "bad.pt")
@@ -213,18 +214,17 @@ def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeyp
     def no_work(*_: object) -> None:
         raise AssertionError("it was not asked for")
 
-    monkeypatch.setattr(export, "to_fp16", no_work)
-    some = export.export_run(
-        run, tmp_path / "some", precisions=("fp32", "int8"), credit="Pictures by A. Painter", note="Trained\nbriefly."
-    )
+    monkeypatch.setattr(certify, "to_fp16", no_work)
+    publication = Publication(credit="Pictures by A. Painter", note="Trained\nbriefly.")
+    some = export_run(run, tmp_path / "some", precisions=("fp32", "int8"), publication=publication)
     card = (some / "README.md").read_text()
     assert "Pictures by A. Painter" in card.partition("## Training")[2].partition("## ")[0]
     assert card.partition("## Limits")[2].endswith("\n\nTrained briefly.\n")
     assert precisions(verify_checkpoint(some)) == ["fp32", "int8"]
     assert json.loads((some / "parity.json").read_text())["refused"] == {"fp16": "it was not asked for"}
     assert "There is no fp16 file: it was not asked for." in (some / "README.md").read_text()
-    monkeypatch.setattr(export, "to_int8", no_work)
-    assert precisions(verify_checkpoint(export.export_run(run, tmp_path / "one", precisions=["fp32"]))) == ["fp32"]
+    monkeypatch.setattr(certify, "to_int8", no_work)
+    assert precisions(verify_checkpoint(export_run(run, tmp_path / "one", precisions=["fp32"]))) == ["fp32"]
 
 
 def test_precisions_on_the_command_line(cli, run, tmp_path):

@@ -16,20 +16,18 @@ from gan_serve.errors import CannotWrite
 from gan_serve.images.encoding import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.monitoring.grids import MAX_ROWS, grid_inputs
 from gan_serve.training.monitoring.monitor import (
     GIF_FRAMES,
     GIF_WIDTH,
-    MAX_ROWS,
     Monitor,
     Sparingly,
-    draw_images,
-    grid_inputs,
     panels,
-    read_log,
-    rewind_log,
     write_curves,
     write_progress,
 )
+from gan_serve.training.monitoring.run_log import read_log, rewind_log
+from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
 
 RECORD = {"kimg": 1.0, "d_loss": 0.6, "g_loss": 0.9, "d_real_acc": 0.6, "d_fake_acc": 0.7, "g_acc": 0.3}
@@ -87,13 +85,13 @@ def test_a_grid_has_at_most_16_classes(monitor):
 
 def test_images_are_drawn_in_eval_mode_64_at_a_time_and_the_mode_is_put_back():
     painter = Painter()
-    images = draw_images(painter.train(), torch.zeros(150, 4))
+    images = sample_images(painter.train(), torch.zeros(150, 4))
     assert images.shape == (150, 8, 8, 1)
     assert images.dtype == np.uint8
     assert set(images.ravel().tolist()) == {128}
     assert painter.training
     assert painter.batches == [64, 64, 22]
-    draw_images(painter.eval(), torch.zeros(1, 4))
+    sample_images(painter.eval(), torch.zeros(1, 4))
     assert not painter.training
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from gan_serve.errors import InvalidOption
 from gan_serve.images.encoding import UInt8Array, encode_png
@@ -140,6 +139,8 @@ def evaluate(
     Raises:
         InvalidOption: the real images do not have the sampler's classes or size, or there are fewer than ten.
     """
+    from tqdm import tqdm  # not needed by training, which imports this module's formulas
+
     chosen = random_sample(len(real), images)
     _check(sampler, real, len(chosen))
     labels = _labels_for(sampler, real, chosen)
