@@ -69,9 +69,15 @@ class Fidelity(BaseModel):
     layers_in_fp32: tuple[str, ...] = ()
 
     @property
+    def margin(self) -> float:
+        """Decibels by which the mean and the first percentile exceed their bounds, the smaller of both."""
+        low = -math.inf if self.psnr_p1 is None else self.psnr_p1
+        return min(self.psnr_mean - MEAN_PSNR, low - LOW_PSNR)
+
+    @property
     def is_near(self) -> bool:
         """Whether the file may be shipped."""
-        return self.psnr_mean >= MEAN_PSNR and self.psnr_p1 is not None and self.psnr_p1 >= LOW_PSNR
+        return self.margin >= 0
 
 
 class LowPrecision(NamedTuple):
@@ -129,7 +135,7 @@ def to_int8(model: onnx.ModelProto, calibration: Inputs, inputs: Inputs, referen
             chosen = min(sufficient, key=shares.__getitem__)
             kept = {"layers_in_fp32": tuple(sorted({names[layer] for layer in [*keep, chosen]}))}
             return tried[chosen]._replace(fidelity=tried[chosen].fidelity.model_copy(update=kept))
-        keep.append(max(affordable, key=lambda layer: tried[layer].fidelity.psnr_mean))
+        keep.append(max(affordable, key=lambda layer: tried[layer].fidelity.margin))
     return None
 
 
@@ -157,7 +163,7 @@ class _Search:
         """
         models = [_quantise(self.model, self.calibration, ranges, keep, bits) for ranges in self._candidates]
         few = [measure(model, self._few, self.reference[:SEARCH_IMAGES]) for model in models]
-        chosen = max(range(len(models)), key=lambda number: few[number].psnr_mean)
+        chosen = max(range(len(models)), key=lambda number: few[number].margin)
         fidelity = few[chosen]
         if fidelity.psnr_mean >= MEAN_PSNR - 1:
             fidelity = measure(models[chosen], self.inputs, self.reference)

@@ -32,7 +32,7 @@ WORK = REPOSITORY / "build" / "gpu"
 MOST_FILES, LARGEST = 8, 16 * 2**20  # what may come back from the machine
 MEGABYTES = 40  # of a packed data set
 PART = "run.zip.part"
-STEPS = ("trial.md", "onnx.md", "bench.md")  # what they printed
+STEPS = ("train.md", "onnx.md", "bench.md")  # what they printed
 FALLBACK = ("sngan-hinge", {"resolution": 64, "conditional": True})  # for a checkpoint that the zoo does not have yet
 NOT_HERE = ("width", "features", "init_from")  # settings of the zoo that a run at full width without files leaves out
 BENCH_SHARE, ONNX_SHARE, TRIAL_SHARE = 0.25, 0.1, 0.1  # of the budget, at most
@@ -76,48 +76,48 @@ def run(plan: Plan) -> None:
         command = ["benchmarks/training.py", "--brief", "--data", plan.data]
         (WORK / "bench.md").write_text(_output(command, BENCH_SHARE * plan.budget))
         (WORK / "onnx.md").write_text(_output([__file__, "onnx"], ONNX_SHARE * plan.budget))
-    if not (run_dir / "config.json").exists():
-        left = deadline - time.perf_counter()
-        arguments = [plan.checkpoint, plan.data, f"{left}", f"{TRIAL_SHARE * plan.budget}", f"{plan.calls}"]
-        (WORK / "trial.md").write_text(_output([__file__, "start", *arguments, *plan.settings], left))
-    if (run_dir / "config.json").exists():
-        _train(run_dir, deadline)
+    _train(plan, deadline)
     facts["seconds"] = round(time.perf_counter() - started, 1)
     written = _write_results(plan.out, run_dir, facts)
     print(f"{facts['seconds']:.0f} s. In {plan.out}: {', '.join(written)}")
 
 
-def start(checkpoint: str, data: str, seconds: float, trial_seconds: float, calls: int, settings: list[str]) -> None:
-    """Measure the speed in a short run, and write the config of the run that ``calls`` calls have time for.
+def train_on(plan: Plan, seconds: float) -> None:
+    """Go on with the run of a plan, or begin it, until SIGTERM. A run that has shown all its images is made longer.
+
+    A new run is as long as the calls of the plan allow, by the speed of a short trial.
 
     Args:
-        checkpoint, data, settings: see ``Plan``.
+        plan: see ``Plan``.
         seconds: what is left of this call.
-        trial_seconds: of the short run.
-        calls: see ``Plan``.
     """
-    from gan_serve.training.config import make_config, parse_settings
+    from gan_serve.training.config import make_config, parse_settings, read_config
     from gan_serve.training.distributed import Processes
     from gan_serve.training.loop import pick_device, train
+    from gan_serve.training.monitoring.run_log import read_log
     from gan_serve.training.run_info import describe_machine
 
-    began = time.perf_counter()
-    recipe, chosen = _recipe(checkpoint)
-    device = pick_device("auto").type
-    common = chosen | {"data": data, "device": device, "ticks_per_evaluation": 0} | parse_settings(settings)
-    trial = make_config(recipe, common | {"kimg": ENDLESS, "kimg_per_tick": TRIAL_TICK[device]})
-    shutil.rmtree(WORK / "trial", ignore_errors=True)
-    threading.Thread(target=_stop_training, args=(trial_seconds,), daemon=True).start()
-    train(trial, WORK / "trial", quiet=True)
-    speed = json.loads((WORK / "trial" / "log.jsonl").read_text().splitlines()[-1])["images_per_s"]
-    left = max(1.0, seconds - (time.perf_counter() - began))
-    kimg = max(round(speed * left * calls / 1000, 1), 0.1)
-    config = make_config(recipe, common | {"kimg": kimg, "kimg_per_tick": max(kimg / calls / 20, 0.05)})
-    run_dir = WORK / checkpoint
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-    print(f"{describe_machine(pick_device(device), Processes())}")
-    print(f"{recipe}: {speed:.0f} images/s in the trial, {kimg:g} kimg planned")
+    began, run_dir = time.perf_counter(), WORK / plan.checkpoint
+    device = pick_device("auto")
+    print(f"{describe_machine(device, Processes())}", flush=True)
+    if (run_dir / "config.json").exists():
+        config, records = read_config(run_dir / "config.json"), read_log(run_dir)
+        if records and records[-1]["kimg"] >= config.kimg:
+            config = config.model_copy(update={"kimg": 2 * config.kimg})
+    else:
+        recipe, chosen = _recipe(plan.checkpoint)
+        common = chosen | {"data": plan.data, "device": device.type, "ticks_per_evaluation": 0}
+        common |= parse_settings(plan.settings)
+        trial = make_config(recipe, common | {"kimg": ENDLESS, "kimg_per_tick": TRIAL_TICK[device.type]})
+        shutil.rmtree(WORK / "trial", ignore_errors=True)
+        threading.Thread(target=_stop_training, args=(TRIAL_SHARE * plan.budget,), daemon=True).start()
+        train(trial, WORK / "trial", quiet=True)
+        speed = read_log(WORK / "trial")[-1]["images_per_s"]
+        left = max(1.0, seconds - (time.perf_counter() - began))
+        kimg = max(round(speed * left * plan.calls / 1000, 1), 0.1)
+        print(f"{recipe}: {speed:.0f} images/s in the trial, {kimg:g} kimg planned", flush=True)
+        config = make_config(recipe, common | {"kimg": kimg, "kimg_per_tick": max(kimg / plan.calls / 20, 0.05)})
+    train(config, run_dir, resume=True, quiet=True)
 
 
 def _stop_training(seconds: float) -> None:
@@ -137,30 +137,20 @@ def _recipe(checkpoint: str) -> tuple[str, dict[str, Any]]:
     return zoo[checkpoint]["recipe"], settings
 
 
-def train_on(run_dir: Path) -> None:
-    """Go on with a run until SIGTERM. A run that has shown all its images is made longer."""
-    from gan_serve.training.config import read_config
-    from gan_serve.training.loop import train
-    from gan_serve.training.monitoring.run_log import read_log
-
-    config, records = read_config(run_dir / "config.json"), read_log(run_dir)
-    if records and records[-1]["kimg"] >= config.kimg:
-        config = config.model_copy(update={"kimg": 2 * config.kimg})
-    train(config, run_dir, resume=True, quiet=True)
-
-
-def _train(run_dir: Path, deadline: float) -> None:
-    """Train in a process of its own, and ask it to stop at the deadline; its last snapshot is from there."""
-    process = subprocess.Popen([sys.executable, __file__, "train", str(run_dir)], env=_environment())
-    try:
-        process.wait(timeout=max(1.0, deadline - time.perf_counter()))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _train(plan: Plan, deadline: float) -> None:
+    """Train in a process of its own, and ask it to stop at the deadline; then it writes a snapshot."""
+    left = max(1.0, deadline - time.perf_counter())
+    settings = [word for setting in plan.settings for word in ("--set", setting)]
+    command = [__file__, "train", "--seconds", f"{left}", "--budget", f"{plan.budget}", "--data", plan.data]
+    command += ["--checkpoint", plan.checkpoint, "--calls", f"{plan.calls}", *settings]
+    with open(WORK / "train.md", "w") as told:
+        process = subprocess.Popen([sys.executable, *command], env=_environment(), stdout=told, stderr=told)
+        for patience, signal_number in ((left, signal.SIGTERM), (20, signal.SIGKILL), (None, None)):
+            try:
+                process.wait(timeout=patience)
+                return
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal_number)  # type: ignore[arg-type]
 
 
 def try_onnx() -> None:
@@ -334,34 +324,33 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser("run", help="spend the budget")
-    running.add_argument("--budget", type=float, default=540, metavar="SECONDS")
-    running.add_argument("--data", required=True, help="images, as gan-serve train takes them")
-    running.add_argument("--checkpoint", default="avatars-cgan", help="a name of docs/zoo.toml")
-    running.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
-    running.add_argument("--calls", type=int, default=1, help="how often this is called in all")
-    running.add_argument("--out", type=Path, default=REPOSITORY / "build" / "gpu-results")
-    running.add_argument("--resume-from", type=Path, help="a folder with the parts of an earlier run")
+    for name, purpose in (("run", "spend the budget"), ("train", "(a step of run)")):
+        running = commands.add_parser(name, help=purpose)
+        running.add_argument("--budget", type=float, default=540, metavar="SECONDS")
+        running.add_argument("--data", required=True, help="images, as gan-serve train takes them")
+        running.add_argument("--checkpoint", default="avatars-cgan", help="a name of docs/zoo.toml")
+        running.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+        running.add_argument("--calls", type=int, default=1, help="how often this is called in all")
+        running.add_argument("--out", type=Path, default=REPOSITORY / "build" / "gpu-results")
+        running.add_argument("--resume-from", type=Path, help="a folder with the parts of an earlier run")
+        running.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     packing = commands.add_parser("pack", help="write a part of a data set as PNG")
     packing.add_argument("--data", required=True)
     packing.add_argument("--out", type=Path, required=True)
     packing.add_argument("--megabytes", type=float, default=MEGABYTES)
     commands.add_parser("onnx", help="(a step of run)")
-    starting = commands.add_parser("start", help="(a step of run)")
-    starting.add_argument("checkpoint")
-    starting.add_argument("data")
-    starting.add_argument("seconds", type=float)
-    starting.add_argument("trial_seconds", type=float)
-    starting.add_argument("calls", type=int)
-    starting.add_argument("settings", nargs="*")
-    training = commands.add_parser("train", help="(a step of run)")
-    training.add_argument("run_dir", type=Path)
     chosen = vars(parser.parse_args())
-    command = chosen.pop("command")
-    if command == "run":
-        run(Plan(**chosen | {"settings": tuple(chosen["settings"])}))
+    command, seconds = chosen.pop("command"), chosen.pop("seconds", None)
+    if command == "pack":
+        pack(**chosen)
+    elif command == "onnx":
+        try_onnx()
     else:
-        {"pack": pack, "onnx": try_onnx, "start": start, "train": train_on}[command](**chosen)
+        plan = Plan(**chosen | {"settings": tuple(chosen["settings"])})
+        if command == "run":
+            run(plan)
+        else:
+            train_on(plan, seconds)
 
 
 if __name__ == "__main__":
