@@ -97,7 +97,7 @@ def distance(expected: Features, found: Features) -> float:
 class Following(nn.Module):
     """A BatchNorm and, behind it, a scale and a shift for each image."""
 
-    def __init__(self, norm: Any, weights: list[Tensor]) -> None:
+    def __init__(self, norm: Any, weights: list[Any]) -> None:
         super().__init__()
         self.norm, self.weights = norm, weights
         for name in ("scale", "shift"):
@@ -116,7 +116,8 @@ class FollowingGenerator(nn.Module):
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
-        self.generator, self.weights = generator, [torch.empty(0)]
+        self.generator = generator
+        self.weights: list[Any] = [None]
         self.z_dim, self.c_dim = int(generator.z_dim) + 1, generator.c_dim
         for name, norm in norms_of(generator)[1:]:
             parent, _, own = name.rpartition(".")
