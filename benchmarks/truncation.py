@@ -94,10 +94,16 @@ def distance(expected: Features, found: Features) -> float:
     return frechet_distance(feature_statistics(expected.features), feature_statistics(found.features))
 
 
+class Weights:
+    """The weight of each knot for the images of a batch, shared by the layers: float32 [N, len(KNOTS)]."""
+
+    values: Tensor
+
+
 class Following(nn.Module):
     """A BatchNorm and, behind it, a scale and a shift for each image."""
 
-    def __init__(self, norm: Any, weights: list[Any]) -> None:
+    def __init__(self, norm: Any, weights: Weights) -> None:
         super().__init__()
         self.norm, self.weights = norm, weights
         for name in ("scale", "shift"):
@@ -105,7 +111,7 @@ class Following(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (-1, x.shape[1], *[1] * (x.ndim - 2))
-        [weights] = self.weights
+        weights = self.weights.values
         return self.norm(x) * (1 + weights @ self.scale).view(shape) + (weights @ self.shift).view(shape)
 
 
@@ -117,7 +123,7 @@ class FollowingGenerator(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
-        self.weights: list[Any] = [None]
+        self.weights = Weights()
         self.z_dim, self.c_dim = int(generator.z_dim) + 1, generator.c_dim
         for name, norm in norms_of(generator)[1:]:
             parent, _, own = name.rpartition(".")
@@ -125,7 +131,7 @@ class FollowingGenerator(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         z, psi = z[:, :-1], z[:, -1:]
-        self.weights[0] = torch.relu(1 - (psi - torch.tensor(KNOTS)).abs() / 0.1)  # all 0 at psi 1
+        self.weights.values = torch.relu(1 - (psi - torch.tensor(KNOTS)).abs() / 0.1)  # all 0 at psi 1
         return self.generator(z * psi, c)
 
 
