@@ -15,7 +15,7 @@ import torch
 from timing import median_ratio, taking_turns
 
 from gan_serve.exports import rewrite as optimize
-from gan_serve.exports.to_onnx import finished, torch_export
+from gan_serve.exports.to_onnx import serialize, torch_export
 from gan_serve.sampling.session import open_session
 from gan_serve.training.networks import build_generator
 
@@ -79,7 +79,7 @@ def _session(exported: onnx.ModelProto, choose: Callable[[optimize._Transposed, 
     model.CopyFrom(exported)
     with _choosing(choose):
         optimize.optimize(model)
-    return open_session(finished(model), "cpu")[0]
+    return open_session(serialize(model), "cpu")[0]
 
 
 @contextlib.contextmanager

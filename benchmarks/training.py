@@ -8,6 +8,7 @@ are what to read on a shared machine. Memory and the cost of each recipe are mea
     python benchmarks/training.py --quality 40    and quality of both after 40 kimg (minutes to hours)
     python benchmarks/training.py --all           and torch.compile
     python benchmarks/training.py --quick         see whether it runs; nothing is written
+    python benchmarks/training.py --brief         short turns of everything; each table is printed, nothing is written
 """
 
 from __future__ import annotations
@@ -58,9 +59,11 @@ class Effort:
     images: int | None = None  # of the data set; None: all
     recipe_steps: int = 4  # measured in a process of its own
     recipes: int | None = None  # how many; None: all
+    data: str | None = None  # as gan-serve train takes it; None: see benchmark_data
 
 
 THOROUGH = Effort()
+BRIEF = Effort(rounds=3, seconds=0.3, images=4096)
 QUICK = Effort(rounds=2, seconds=0.0, images=1024, recipe_steps=1, recipes=2)
 
 
@@ -221,21 +224,27 @@ def main() -> None:
     parser.add_argument("--every", type=float, metavar="KIMG", default=4.0, help="between two measurements of quality")
     parser.add_argument("--seeds", type=int, default=1, help="of the runs whose quality is measured")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--brief", action="store_true", help="short turns of everything; nothing is written")
+    parser.add_argument("--data", help="images, as gan-serve train takes them; default: Fashion-MNIST or digits")
     options = parser.parse_args()
 
     torch.set_num_threads(THREADS)
     device = pick_device(options.device)
-    effort = QUICK if options.quick else THOROUGH
-    lines = introduction(device, effort)
+    effort = replace(QUICK if options.quick else BRIEF if options.brief else THOROUGH, data=options.data)
+    lines = shown(introduction(device, effort))
     for recipe in COMPARED[:1] if options.quick else COMPARED:
-        lines += comparison(recipe, device, effort, compiled=options.all)
-    lines += recipe_table(device, effort)
+        lines += shown(comparison(recipe, device, effort, compiled=options.all))
+    lines += shown(recipe_table(device, effort))
     if options.quality:
-        lines += quality_table(device, effort, options.quality, options.every, options.seeds)
-    text = "\n".join(lines) + "\n"
-    if not options.quick:
-        (Path(__file__).parent / "training.md").write_text(text)
-    print(text)
+        lines += shown(quality_table(device, effort, options.quality, options.every, options.seeds))
+    if not options.quick and not options.brief:
+        (Path(__file__).parent / "training.md").write_text("\n".join(lines) + "\n")
+
+
+def shown(lines: list[str]) -> list[str]:
+    """Print lines at once, so that what was measured is not lost if the rest takes too long."""
+    print("\n".join(lines), flush=True)
+    return lines
 
 
 def introduction(device: torch.device, effort: Effort) -> list[str]:
@@ -445,10 +454,12 @@ def benchmark_config(recipe: str, device: torch.device, **settings: object) -> T
 
 
 def benchmark_data(resolution: int, effort: Effort) -> ImageSet:
-    """Fashion-MNIST where it is installed, else scikit-learn's digits, with labels, at a resolution."""
+    """``effort.data``, else Fashion-MNIST where it is installed, else scikit-learn's digits, at a resolution."""
     try:
-        data = load_images("fashion-mnist")
+        data = load_images(effort.data or "fashion-mnist")
     except DataError:
+        if effort.data:
+            raise
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -1,19 +1,24 @@
-"""The model card, README.md of a checkpoint: what it draws, how it was trained, how far it can be trusted."""
+"""Write the model card, README.md of a checkpoint: its images, its training, its measurements and its limits."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from gan_serve.checkpoint.config import PRECISION_FILES, Precision, TruncationSpace
+from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.exports.parity import Parity, spread
 from gan_serve.exports.report import figures_block, of_the_generator
+from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.training.config import TrainConfig, command_line
+from gan_serve.training.load_run import Trained
 from gan_serve.training.recipes import recipes
-from gan_serve.training.run_info import RunInfo
+from gan_serve.training.run_info import DataInfo
+
+SHARP_ENOUGH = 0.9  # share of the training images' sharpness below which truncation is said to be of no use
 
 TEMPLATE = """\
 ---
@@ -35,13 +40,13 @@ images = gan_serve.generate("{name}", n=4, seed=7{label_argument})
 ```
 gan-serve generate {name} --seeds 0-15{label_option} --out grid.png
 ```
-{labels}Truncation, from 0 to 1, gives up variety for images nearer to the mean: 1 changes nothing, {truncation}.
+{labels}{truncation}
 
 `generator.onnx` needs nothing but an ONNX Runtime. In: {inputs}. Out: `img` uint8 [N, {size}, {size}, {channels}].
 The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_dim})`.
 `generator.safetensors` holds the same weights for fine-tuning (`gan-serve train --init-from`).
 
-| `precision` | file | size | nearness |
+| `precision` | file | size | beside fp32 |
 |---|---|---|---|
 {precisions}
 
@@ -62,140 +67,193 @@ ONNX in fp32 against torch over {seeds} seeds {times_labels}x {truncations} trun
 largest difference of any pixel is {difference} grey level(s) of 255; the pixels of an image do not depend on its batch.
 
 ## Limits
-It draws what {data} looks like and nothing else. Some seeds give shapes between two kinds of things. It was not made to
+Its images look like {data} and nothing else. Some seeds give shapes between two kinds of things. It was not made to
 judge, recognise or stand in for real images.
 {note}"""
 
 
-def model_card(
-    name: str,
-    license: str,
-    config: TrainConfig,
-    info: RunInfo,
-    parity: Parity,
-    metrics: Mapping[str, float],
-    *,
-    class_names: tuple[str, ...],
-    truncation_space: TruncationSpace,
-    shown: int,
-    seconds: float,
-    sizes: Mapping[Precision, int],
-    pictures: Collection[str] = (),
-    note: str = "",
-) -> str:
-    """Write the card of a checkpoint from what was recorded of its run and measured of its files.
+@dataclass(frozen=True)
+class Publication:
+    """The terms and remarks that a checkpoint is published with.
+
+    Attributes:
+        license: SPDX name; None: that of the data where it is known, otherwise ``other``.
+        credit: the authors of the training images and their terms, for the card; None: those that the data states.
+        note: a remark for users, such as that the training should go on.
+    """
+
+    license: str | None = None
+    credit: str | None = None
+    note: str = ""
+
+    def completed(self, data: DataInfo) -> Publication:
+        """Return a copy in which what is None comes from the training images."""
+        license = self.license or data.license
+        return replace(self, license=license, credit=data.credit if self.credit is None else self.credit)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The measurements of an export that its card shows.
+
+    Attributes:
+        parity: see ``Parity``.
+        metrics: of ``metrics.json``.
+        sizes: bytes of the file of each precision.
+        gradient: sharpness of the images, see ``mean_gradient``.
+        truncated_gradient: the same at ``truncation``.
+    """
+
+    parity: Parity
+    metrics: Mapping[str, float]
+    sizes: Mapping[Precision, int]
+    gradient: float
+    truncated_gradient: float
+    truncation: float
+
+
+def model_card(name: str, trained: Trained, publication: Publication, measured: Measurements) -> str:
+    """Return the card of a checkpoint.
 
     Args:
-        name, license, config, info, parity, metrics, class_names, truncation_space: of the checkpoint and its run.
-        shown: images that the discriminator saw. seconds: that it took.
-        sizes: bytes of the file of each precision.
-        pictures: the names of the checkpoint's pictures beside samples.png; see ``figures_block``.
-        note: what its users should know beside.
+        name: of the checkpoint.
+        trained: the generator and the record of its run.
+        publication: a completed one.
+        measured: the measurements of the exported files.
     """
-    recipe = recipes()[config.recipe]
+    config, data, parity = trained.config, trained.info.data, measured.parity
+    recipe, init_from = recipes()[config.recipe], trained.info.init_from
+    precisions = (_precision_row(precision, size, parity) for precision, size in measured.sizes.items())
     return TEMPLATE.format(
-        metadata=_metadata(name, license, config, info, metrics, conditional=bool(class_names)),
-        precisions="\n".join(_precision_row(precision, size, parity) for precision, size in sizes.items()),
+        metadata=_metadata(name, publication.license or "", trained, measured.metrics),
+        precisions="\n".join(precisions),
         missing=_missing(parity.refused),
-        **_usage(class_names, truncation_space, config.z_dim),
+        **_usage(trained),
+        truncation=_truncation(trained, measured),
         times_labels=f"x {parity.labels} labels " if parity.labels else "",
         name=name,
         recipe=config.recipe,
         title=recipe.title,
         source=recipe.source,
         size=config.resolution,
-        colour="gray" if info.data.img_channels == 1 else "RGB",
-        channels=info.data.img_channels,
+        colour="gray" if data.img_channels == 1 else "RGB",
+        channels=data.img_channels,
         z_dim=config.z_dim,
-        data=info.data.name,
-        n=info.data.n,
-        credit=info.data.credit,
-        digest=info.data.digest,
-        command=command_line(_as_long_as(config, shown)),
-        init_from=f"- Started from the weights of `{info.init_from.name}` (`{info.init_from.digest}`).\n"
-        if info.init_from
-        else "",
-        kimg=shown / 1000,
-        passes=shown / info.data.n,
-        hours=seconds / 3600,
-        machines=", then ".join(info.machines),
+        data=data.name,
+        n=data.n,
+        credit=publication.credit,
+        digest=data.digest,
+        command=command_line(_as_long_as(config, trained.shown)),
+        init_from=f"- Started from the weights of `{init_from.name}` (`{init_from.digest}`).\n" if init_from else "",
+        kimg=trained.shown / 1000,
+        passes=trained.shown / data.n,
+        hours=trained.seconds / 3600,
+        machines=", then ".join(trained.info.machines),
         ema=config.ema_kimg,
-        figures=figures_block(metrics, pictures),
+        figures=figures_block(measured.metrics),
         seeds=parity.seeds,
         truncations=len(parity.truncations),
         batches=len(parity.batch_sizes),
         difference=parity.max_difference,
-        note=f"\n{' '.join(note.split())}\n" if note else "",
+        note=f"\n{' '.join(publication.note.split())}\n" if publication.note else "",
     )
 
 
 def _as_long_as(config: TrainConfig, shown: int) -> TrainConfig:
-    """The config of a run that ends where this one was exported, which may be before all its kimg were shown."""
+    """Return the config of a run that ends where this one was exported, perhaps before all its kimg were shown."""
     kimg = shown // 1000  # the step that passes it is the one that was exported
     return config.model_copy(update={"kimg": float(kimg)}) if 0 < kimg < config.kimg else config
 
 
-def _metadata(
-    name: str, license: str, config: TrainConfig, info: RunInfo, metrics: Mapping[str, float], *, conditional: bool
-) -> str:
-    """What the Hub reads of a card: licence, library, tags, and the figures as results."""
+def _metadata(name: str, license: str, trained: Trained, metrics: Mapping[str, float]) -> str:
+    """Return the part of a card that the Hub reads: licence, library, tags, and the metrics as results."""
+    conditional, data = bool(trained.class_names), trained.info.data
     task = "unconditional-image-generation"
     metrics = of_the_generator(metrics)
-    data = ModelCardData(
+    card = ModelCardData(
         license=license,
         library_name="gan-serve",
         pipeline_tag=None if conditional else task,  # the Hub has no tag for class-conditional images
-        tags=["gan", config.recipe, "onnx", "image-generation"],
+        tags=["gan", trained.config.recipe, "onnx", "image-generation"],
         metrics=sorted(metrics),
         model_name=name,
         eval_results=[
             EvalResult(
                 task_type="image-generation" if conditional else task,
-                dataset_type=info.data.name,
-                dataset_name=info.data.name,
+                dataset_type=data.name,
+                dataset_name=data.name,
                 metric_type=metric,
                 metric_value=value,
             )
             for metric, value in sorted(metrics.items())
         ],
     )
-    return data.to_yaml()
+    return card.to_yaml()
 
 
 def _precision_row(precision: Precision, size: int, parity: Parity) -> str:
-    near = "the reference"
+    beside = "the reference"
     fidelity = {"int8": parity.int8, "fp16": parity.fp16}.get(precision)
     if fidelity is not None:
-        near = f"PSNR {fidelity.psnr_mean} dB against fp32 over {fidelity.images} seeds (worst {fidelity.psnr_min})"
+        low = "" if fidelity.psnr_p1 is None else f"1 % below {fidelity.psnr_p1}, "
+        beside = (
+            f"PSNR {fidelity.psnr_mean} dB in the mean over {fidelity.images:,} seeds ({low}lowest {fidelity.psnr_min})"
+        )
         if fidelity.weight_bits:
-            near += f"; weights of {fidelity.weight_bits} bits"
+            beside += f"; weights of {fidelity.weight_bits} bits"
         if fidelity.weight_bits == 8:
-            near += ", which need a CPU with VNNI"
+            beside += ", which need a CPU with VNNI"
         if fidelity.layers_in_fp32:
-            near += f"; in fp32 stays {', '.join(fidelity.layers_in_fp32)}"
-    return f"| `{precision}` | `{PRECISION_FILES[precision]}` | {size / 1e6:.2f} MB | {near} |"
+            beside += f"; in fp32 stays {', '.join(fidelity.layers_in_fp32)}"
+    return f"| `{precision}` | `{PRECISION_FILES[precision]}` | {size / 1e6:.2f} MB | {beside} |"
 
 
 def _missing(refused: Mapping[Precision, str]) -> str:
-    """What the card says of the precisions that there are no files for."""
+    """Return the remarks on precisions, with the reason for each that has no file."""
     told = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
     return " ".join([told, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
 
 
-def _usage(class_names: tuple[str, ...], truncation_space: TruncationSpace, z_dim: int) -> dict[str, str]:
-    """What the card says of labels and truncation."""
-    inputs = [f"`z` float32 [N, {z_dim}]"]
+def _truncation(trained: Trained, measured: Measurements) -> str:
+    """Return the paragraph on truncation, with the sharpness that is left of the training images'."""
+    in_w = trained.generator.truncation_space == "w"
+    effect = (
+        "0 gives the image of the mean style w for every seed (psi: w' = mean + psi (w - mean))"
+        if in_w
+        else "0 gives the image of the latent 0 for every seed, since it multiplies the latents"
+    )
+    real = next((value for name, value in trained.info.data.metrics.items() if name.startswith("mean_gradient")), 0.0)
+    if not real:
+        return f"Truncation, from 0 to 1, gives up variety for images nearer to the mean: 1 changes nothing, {effect}."
+    share, plain = measured.truncated_gradient / real, measured.gradient / real
+    sharpness = (
+        f"at {measured.truncation:g} the images have {share:.2f} of the sharpness of the training images "
+        f"({plain:.2f} at 1)"
+    )
+    if share < SHARP_ENOUGH:
+        return f"Truncation, from 0 to 1, is of no use for this model: {sharpness}. 1 changes nothing, {effect}."
+    return (
+        f"Truncation, from 0 to 1, gives up variety for images nearer to the mean: 1 changes nothing, {effect}; "
+        f"{sharpness}."
+    )
+
+
+def _usage(trained: Trained) -> dict[str, str]:
+    """Return the parts of the card on labels and on the network's inputs."""
+    class_names = trained.class_names
+    inputs = [f"`z` float32 [N, {trained.config.z_dim}]"]
     if class_names:
         inputs.append(f"`c` int64 [N] (classes from 0 to {len(class_names) - 1})")
-    if truncation_space == "w":
+    optional = PixelGenerator(trained.generator).optional_inputs()
+    if trained.generator.truncation_space == "w":
         inputs.append("`psi` float32 [N] (truncation, 1 for none)")
-    usage = {
-        "inputs": ", ".join(inputs),
-        "truncation": {
-            "z": "0 draws the image of the latent 0 for every seed, since it multiplies the latents",
-            "w": "0 draws the mean of all styles w for every seed (psi: w' = mean + psi (w - mean))",
-        }[truncation_space],
-    }
+    if optional:
+        inputs.append(
+            f"and, with defaults, `z_mix` float32 [N, {trained.config.z_dim}] and `crossover` int64 [N] (style mixing: "
+            "the layers from `crossover` on take their style from `z_mix`) and `w_offset` float32 "
+            f"[N, {optional['w_offset'].shape[1]}] (added to w)"
+        )
+    usage = {"inputs": ", ".join(inputs)}
     if not class_names:
         return usage | {
             "shown_samples": "Seeds 0 to 63, none left out, truncation 1.",
@@ -215,5 +273,5 @@ def _usage(class_names: tuple[str, ...], truncation_space: TruncationSpace, z_di
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names as Markdown shows them as they are."""
+    """Return names separated by commas, in a form that Markdown shows unchanged."""
     return ", ".join(f"`{' '.join(name.split())}`" for name in names)

@@ -24,10 +24,10 @@ def register(group: click.Group) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory for the checkpoint.")
 @click.option("--name", help="The checkpoint's name; default: that of the directory.")
 @click.option("--license", help="SPDX name; default: that of the data if it is known, else `other`.")
-@click.option("--credit", help="Whose images it was trained on, and on what terms; the card says it.")
-@click.option("--note", default="", help="What its users should know beside, such as that a longer run is due.")
+@click.option("--credit", help="The authors of the training images and their terms, for the card.")
+@click.option("--note", default="", help="A remark for the card, such as that a longer run is due.")
 @click.option("--snapshot", help="A snapshot of the run, or `best`; default: the last.")
-@click.option("--precisions", help="Which files to make, such as fp32,int8; default: each that is near enough.")
+@click.option("--precisions", help="The files to make, such as fp32,int8; default: each that is close enough to fp32.")
 def export(
     run: Path,
     out: Path,
@@ -40,13 +40,13 @@ def export(
 ) -> None:
     """Turn a training run into a checkpoint, certified against torch."""
     with needs_extra("train"):
+        from gan_serve.exports.card import Publication
         from gan_serve.exports.export import export_run
 
-    # What is no precision is refused by export_run.
+    # export_run refuses unknown precisions.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
-    written = export_run(
-        run, out, name=name, license=license, credit=credit, note=note, snapshot=snapshot, precisions=wanted
-    )
+    publication = Publication(license, credit, note)
+    written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
     click.echo(f"Checkpoint: {written}")
     click.echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
 

@@ -14,11 +14,10 @@ import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gan_serve.atomic_files import check_new_directory, directory_atomically
 from gan_serve.errors import DataError, GanServeError, InvalidOption
-from gan_serve.exports.to_onnx import OPSET, quiet_export, strip_metadata
+from gan_serve.exports.to_onnx import IR_VERSION, OPSET, quiet_export, strip_metadata
 from gan_serve.images.encoding import UInt8Array
 from gan_serve.sampling.session import open_session
 from gan_serve.training.data.image_set import Int64Array
@@ -92,7 +91,7 @@ def main(
 
 
 class Examples(NamedTuple):
-    """Images to train on and others to measure on, and what the network is to say of each.
+    """Images to train on, others to measure on, and the targets of each.
 
     seen, unseen: the two sets, of one size and colour.
     names: of the K outputs, classes or attributes.
@@ -107,7 +106,7 @@ class Examples(NamedTuple):
 
 
 def read_examples(data: str | Path, *, attributes: str | Path | None = None, holdout: float = 0.0) -> Examples:
-    """Read what an extractor is trained and measured on.
+    """Read the images that an extractor is trained and measured on.
 
     Args:
         data: see ``load_images``.
@@ -171,14 +170,16 @@ def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False,
             f"A network with {outputs} outputs has {size:,} bytes of weights; an extractor has at most {LARGEST:,}.",
             "Give images of fewer classes, or fewer attributes.",
         )
+    from tqdm import tqdm
+
     with tqdm(total=epochs, unit="epoch", disable=quiet) as bar:
 
-        def told(epoch: int, loss: float) -> None:
+        def report(epoch: int, loss: float) -> None:
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}")
 
         model = train_classifier(
-            seen.images, examples.targets, outputs, epochs=epochs, flip=flip, progress=told,
+            seen.images, examples.targets, outputs, epochs=epochs, flip=flip, progress=report,
             bf16=any(torch.cpu.get_capabilities().get(flag, False) for flag in ("amx_bf16", "avx512_bf16")),
         )  # fmt: skip
     if examples.targets.ndim == 1:
@@ -197,13 +198,13 @@ def describe(
     license: str | None = None,
     credit: str | None = None,
 ) -> ExtractorInfo:
-    """What is told of an extractor; its accuracy is that of the ONNX file itself on ``examples.unseen``.
+    """Describe an extractor; its accuracy is that of the ONNX file itself on ``examples.unseen``.
 
     Args:
         network: content of the ONNX file.
-        examples: what it was trained on.
+        examples: the images that it was trained on.
         name: of the extractor.
-        command: what it was made by.
+        command: that made it.
         license, credit: of the images; those that the data states if None.
     """
     seen, unseen = examples.seen, examples.unseen
@@ -227,7 +228,7 @@ def describe(
 
 
 def write_extractor(out: Path, network: bytes, info: ExtractorInfo) -> None:
-    """Write the folder of an extractor, a new one: the network, what is told of it, and its card.
+    """Write a new folder with an extractor: the network, its description and its card.
 
     Raises:
         CannotWrite: ``out`` exists and is not an empty directory, or the disk refuses.
@@ -244,9 +245,9 @@ def _command(*, flip: bool, out: str, **options: object) -> str:
 
 
 def _without_priors(model: Classifier, targets: Int64Array) -> None:
-    """Let an attribute that few images have be as likely as one that half of them have (Menon et al. 2021).
+    """Make an attribute that few images have as likely as one that half of them have (Menon et al. 2021).
 
-    Trained on the shares of the data, the network doubts rare attributes; a generator may be asked for them every time.
+    A network trained on the shares of the data is unsure of rare attributes; a generator may be asked for them often.
     """
     share = torch.from_numpy(targets.mean(axis=0)).clamp(1e-3, 1 - 1e-3)
     with torch.no_grad():
@@ -254,9 +255,9 @@ def _without_priors(model: Classifier, targets: Int64Array) -> None:
 
 
 def _calibrate(model: Classifier, images: UInt8Array, truth: Int64Array) -> None:
-    """Divide the logits by the temperature that makes the network as sure as it is right (Guo et al. 2017).
+    """Divide the logits by the temperature that makes confidence equal accuracy (Guo et al. 2017).
 
-    It was trained with smoothed labels, and doubts. The temperature is fitted on the images whose accuracy is reported:
+    Smoothed labels have made it less confident. The temperature is fitted on the images whose accuracy is reported:
     it is one number and does not change which class is the likeliest, so not the accuracy either.
     """
     with torch.no_grad():
@@ -268,7 +269,7 @@ def _calibrate(model: Classifier, images: UInt8Array, truth: Int64Array) -> None
 
 
 def temperature(logits: Floats, truth: Int64Array) -> float:
-    """What logits [N, K] must be divided by for the lowest cross-entropy with the classes int64 [N]."""
+    """Return the divisor of logits [N, K] with the lowest cross-entropy to the classes int64 [N]."""
     candidates = np.geomspace(0.1, 10, 401)
     wanted = torch.tensor(truth)
     losses = [F.cross_entropy(torch.from_numpy(logits / candidate), wanted).item() for candidate in candidates]
@@ -276,14 +277,14 @@ def temperature(logits: Floats, truth: Int64Array) -> float:
 
 
 def logits_of(network: bytes, images: UInt8Array) -> Floats:
-    """The logits float32 [N, K] that the content of an ONNX file gives for images uint8 [N, R, R, C]."""
+    """Return the logits float32 [N, K] of an ONNX file's content for images uint8 [N, R, R, C]."""
     session, _ = open_session(network, "cpu")
     pieces = (images[start : start + PIECE] for start in range(0, len(images), PIECE))
     return np.concatenate([session.run(["logits"], {"img": np.ascontiguousarray(piece)})[0] for piece in pieces])
 
 
 def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[float, dict[str, float]]:
-    """How accurate logits are, in all and by name.
+    """Return the accuracy of logits, in all and by name.
 
     Args:
         logits: float32 [N, K].
@@ -291,9 +292,9 @@ def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[
         names: of the K classes or attributes.
 
     Returns:
-        Of classes, the share of the images that is right, and the share of each class that is found. Of attributes, the
-        mean of their balanced accuracies, and each of these. A class or an attribute that no image has is left out, and
-        an attribute that all have.
+        Of classes, the share of images that are classified correctly, and the same within each class. Of attributes,
+        the mean of their balanced accuracies, and each of these. Classes and attributes that no image has are left out,
+        and attributes that all have.
     """
     if truth.ndim == 1:
         right = logits.argmax(1) == truth
@@ -310,7 +311,7 @@ def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[
 
 
 class _FromPixels(nn.Module):
-    """What the ONNX file computes: pixels in, float32 features and logits out."""
+    """The computation of the ONNX file: pixels in, float32 features and logits out."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
@@ -336,6 +337,7 @@ def to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
             input_names=["img"], output_names=["features", "logits"], dynamic_shapes=({0: torch.export.Dim("N")},),
         )  # fmt: skip
     proto = cast("torch.onnx.ONNXProgram", program).model_proto
+    proto.ir_version = IR_VERSION
     strip_metadata(proto)
     written = io.BytesIO()
     onnx.save_model(proto, written)
@@ -343,7 +345,7 @@ def to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
 
 
 def card(info: ExtractorInfo, size: int) -> str:
-    """The model card, README.md of an extractor whose ONNX file has ``size`` bytes."""
+    """Return the model card, README.md, of an extractor whose ONNX file has ``size`` bytes."""
     rows = "\n".join(f"| {name} | {value:.1%} |" for name, value in info.accuracy_by_class.items())
     return CARD.format(
         name=info.name,

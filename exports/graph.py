@@ -1,4 +1,4 @@
-"""An ONNX graph to be rewritten: find nodes and their neighbours, read constants, put other nodes in their place."""
+"""Rewrite an ONNX graph: find nodes and their neighbours, read constants, replace nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 class Graph:
-    """The graph of a model. A value keeps its name when the nodes that make it are replaced.
+    """The graph of a model. A value keeps its name when the nodes that compute it are replaced.
 
     Attributes:
         nodes: in the order in which they run.
@@ -35,7 +35,7 @@ class Graph:
         }
 
     def write(self, model: onnx.ModelProto) -> None:
-        """Give ``model`` these nodes and those of the constants that they use."""
+        """Replace the nodes of ``model`` by these, and its constants by those that they use."""
         used = {name for node in self.nodes for name in node.input} | self._outputs
         tensors = [numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in used]
         nodes = [NodeProto.FromString(node.SerializeToString()) for node in self.nodes]
@@ -45,30 +45,30 @@ class Graph:
         model.CopyFrom(onnx.shape_inference.infer_shapes(model, strict_mode=True))
 
     def find(self, *op_types: str) -> list[NodeProto]:
-        """The nodes of these types."""
+        """Return the nodes of these types."""
         return [node for node in self.nodes if node.op_type in op_types]
 
     def before(self, node: NodeProto, *op_types: str) -> NodeProto | None:
-        """The node of these types that makes the first input of ``node``, if nothing else takes it."""
+        """Return the node of these types that computes the first input of ``node``, if nothing else uses it."""
         for other in self.find(*op_types):
-            if node.input[0] in other.output and self._takers(other) == 1:
+            if node.input[0] in other.output and self._uses(other) == 1:
                 return other
         return None
 
     def after(self, node: NodeProto, *op_types: str) -> NodeProto | None:
-        """The node of these types that takes the output of ``node``, if nothing else does."""
+        """Return the node of these types that uses the output of ``node``, if nothing else does."""
         for other in self.find(*op_types):
-            if node.output[0] in other.input and self._takers(node) == 1:
+            if node.output[0] in other.input and self._uses(node) == 1:
                 return other
         return None
 
     def shape(self, name: str) -> list[int]:
-        """The shape of a value; 0 where a dimension is free, and empty where nothing is known."""
+        """Return the shape of a value: 0 for a free dimension, an empty list for an unknown shape."""
         return self._shapes.get(name, [])
 
     @contextlib.contextmanager
     def replacing(self, *nodes: NodeProto) -> Iterator[Builder]:
-        """Collect nodes in a builder, then put them in the place of ``nodes``, the last of which gives their output."""
+        """Collect nodes in a builder, then replace ``nodes`` by them; their output is that of the last of ``nodes``."""
         op = Builder(self, prefix=nodes[-1].output[0])
         yield op
         op.nodes[-1].output[0] = nodes[-1].output[0]
@@ -78,18 +78,18 @@ class Graph:
         self.nodes = [node for node in self.nodes if id(node) not in replaced]
 
     def computed(self, name: str) -> bool:
-        """Whether a value of this name comes from outside or from a node."""
+        """Return whether an input or the output of a node has this name."""
         return name in self._inputs or any(name in node.output for node in self.nodes)
 
-    def _takers(self, node: NodeProto) -> int:
+    def _uses(self, node: NodeProto) -> int:
         inputs = sum(name in node.output for other in self.nodes for name in other.input)
         return inputs + sum(name in self._outputs for name in node.output)
 
 
 class Builder:
-    """Nodes to be: ``op("Gemm", x, weight, transB=1)`` adds one and returns the name of its output.
+    """Collects new nodes: ``op("Gemm", x, weight, transB=1)`` adds one and returns the name of its output.
 
-    They are called ``<value>/<number>`` after the value that they make together.
+    They are called ``<value>/<number>`` after the value that they compute together.
     """
 
     def __init__(self, graph: Graph, prefix: str) -> None:
@@ -104,14 +104,14 @@ class Builder:
         return output
 
     def again(self, node: NodeProto | None, x: str) -> str:
-        """Add a copy of ``node`` that takes ``x`` as its first input; without a node, ``x`` stays what it is."""
+        """Add a copy of ``node`` with ``x`` as its first input; without a node, return ``x``."""
         if node is None:
             return x
         attributes = {held.name: helper.get_attribute_value(held) for held in node.attribute}
         return self(node.op_type, x, *node.input[1:], **attributes)
 
     def constant(self, name: str, array: Array) -> str:
-        """Add a constant; one of this name and content is used again."""
+        """Add a constant and return its name; one of the same name and content is used again."""
         constants = self._graph.constants
         while self._graph.computed(name) or (name in constants and not _same(constants[name], array)):
             name += "_"
@@ -119,17 +119,17 @@ class Builder:
         return name
 
     def shape(self, *sizes: int) -> str:
-        """Add a constant of int64, such as Reshape takes."""
+        """Add a constant of int64, such as a shape for Reshape."""
         return self.constant("x".join(map(str, sizes)), np.array(sizes, np.int64))
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """The value of an attribute of a node."""
+    """Return the value of an attribute of a node."""
     return next((helper.get_attribute_value(held) for held in node.attribute if held.name == name), default)
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that can be changed."""
+    """Return a copy of a model."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy

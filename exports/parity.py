@@ -1,12 +1,13 @@
-"""How far an ONNX file is from torch, pixel by pixel, and whether its images depend on the batch.
+"""Compare an ONNX file with torch, pixel by pixel, and check that an image does not depend on its batch.
 
-Measured over seeds x labels x truncations x batch sizes. The number of images a truncation is bounded, so that a
-network with many classes takes no longer than one without: fewer seeds under each label, and at most 16 labels.
+Measured over seeds x labels x truncations x batch sizes. The number of images for each truncation is bounded, so that a
+network with many classes takes no longer than one without: fewer seeds under each label, and at most 16 labels. A
+network with a space w is measured once more with mixed styles and offsets in w.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,14 @@ MAX_LABELS = 16
 TRUNCATIONS = (1.0, 0.7, 0.5)
 BATCH_SIZES = (1, 2, 3, 7, 16, 64)
 BOUND = 1  # grey levels
+OFFSET = 0.1  # standard deviation of the offsets in w that are measured
 
 
 class Parity(BaseModel):
-    """``parity.json``: the largest difference in any pixel, in grey levels, and over what it was measured.
+    """``parity.json``: the largest difference of any pixel, in grey levels, and the extent of the measurement.
 
     ``seeds`` from 0 on under each of ``labels`` classes (0 where the model has none), at each truncation. ``int8`` and
-    ``fp16`` compare with fp32 where there is such a file; ``refused`` says why there is none.
+    ``fp16`` compare with fp32 where there is such a file; ``refused`` has the reason where there is none.
     """
 
     max_difference: int
@@ -53,12 +55,28 @@ class Parity(BaseModel):
 
 
 def is_batch_invariant(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], whole: UInt8Array) -> bool:
-    """Whether images drawn in batches of other sizes are bit-equal to those drawn in one, uint8 [N, H, W, C]."""
+    """Return whether images sampled in batches of other sizes are bit-equal to ``whole``, uint8 [N, H, W, C]."""
     return all(np.array_equal(draw(session, inputs, batch=size), whole) for size in BATCH_SIZES)
 
 
+def varied_styles(network: PixelGenerator, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return optional inputs for seeds, arrays [N, ...] by name: defaults for even seeds, other values for odd ones.
+
+    Empty where the network has none.
+    """
+    if not (defaults := network.optional_inputs()):
+        return {}
+    inputs = {name: np.repeat(value, len(seeds), 0) for name, value in defaults.items()}
+    odd = [place for place, seed in enumerate(seeds) if seed % 2]
+    inputs["z_mix"][odd] = latents_from_seeds([seeds[place] ^ 2**30 for place in odd], network.z_dim)
+    inputs["crossover"][odd] = [seeds[place] // 2 % defaults["crossover"][0] for place in odd]
+    offsets = latents_from_seeds([seeds[place] ^ 2**29 for place in odd], defaults["w_offset"].shape[1])
+    inputs["w_offset"][odd] = OFFSET * offsets
+    return inputs
+
+
 def spread(count: int, limit: int = MAX_LABELS) -> list[int]:
-    """All numbers below ``count`` where they are at most ``limit``, else that many at equal distances, ends included.
+    """Return the numbers below ``count``; of more than ``limit``, that many at equal distances, with both ends.
 
     >>> spread(3), spread(1000, limit=4)
     ([0, 1, 2], [0, 333, 666, 999])
@@ -81,9 +99,11 @@ def measure_parity(model: bytes, generator: nn.Module) -> Parity:
     if labels:
         latents, classes = np.tile(latents, (len(labels), 1)), np.repeat(np.array(labels, np.int64), seeds)
 
+    cases = [network_inputs(latents, classes, truncation, reference.truncation_space) for truncation in TRUNCATIONS]
+    if styles := varied_styles(reference, range(len(latents))):
+        cases.append(cases[0] | styles)
     differences, invariant = [], True
-    for truncation in TRUNCATIONS:
-        inputs = network_inputs(latents, classes, truncation, reference.truncation_space)
+    for inputs in cases:
         with torch.no_grad():
             expected = reference(**{name: torch.from_numpy(values) for name, values in inputs.items()}).numpy()
         whole = draw(session, inputs, batch=len(latents))

@@ -56,7 +56,7 @@ def optimize(model: onnx.ModelProto, kernels: Kernels = "fp32") -> None:
 
 
 def fold_constants(model: onnx.ModelProto) -> None:
-    """Compute what depends on no input, whatever its size."""
+    """Compute every value that depends on no input, whatever its size."""
     fold_onnx_constants(model, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT)
 
 
@@ -151,7 +151,7 @@ def transposed_to_subpixel(graph: Graph, kernels: Kernels = "fp32") -> None:
 
 
 def _form(layer: _Transposed, size: int, kernels: Kernels) -> Literal["plain", "phases", "cropped"]:
-    """The form in which a layer is fastest, as measured, for maps of ``size`` x ``size``: benchmarks/inference.md.
+    """Return the form that is fastest, as measured, for maps of ``size`` x ``size``: benchmarks/inference.md.
 
     ``phases``: a convolution for each output phase. ``cropped``: one for all of them, whose 2x2 windows reach over the
     edge, so that a pixel is cropped all around. ``plain``: as it is.
@@ -196,26 +196,26 @@ def _dense(op: Builder, x: str, layer: _Dense, weight: Array, bias: Array) -> st
 
 
 def _is_of_each_image(graph: Graph, reshape: NodeProto, layer: _Dense) -> bool:
-    """Whether a Reshape behind a dense layer splits its columns and leaves the images apart."""
+    """Return whether a Reshape behind a dense layer splits its columns and keeps the images apart."""
     return int(np.prod(graph.shape(reshape.output[0])[1:])) == len(layer.bias)
 
 
 def _keeps_size(convolution: NodeProto) -> bool:
-    """Whether a 3x3 convolution is of the usual kind, as large behind it as before."""
+    """Return whether a 3x3 convolution has stride 1, no groups, and an output of the size of its input."""
     rest = attribute(convolution, "strides", [1, 1]), attribute(convolution, "dilations", [1, 1])
     plain = rest == ([1, 1], [1, 1]) and attribute(convolution, "group", 1) == 1
     return plain and attribute(convolution, "pads") == [1, 1, 1, 1]
 
 
 def _repeats_pixels(graph: Graph, resize: NodeProto) -> bool:
-    """Whether a Resize shows each pixel as 2x2."""
+    """Return whether a Resize repeats each pixel as 2x2."""
     scales = graph.constants.get(resize.input[2]) if len(resize.input) == 3 else None
     kind = [attribute(resize, name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode")]
     return kind == [b"nearest", b"asymmetric", b"floor"] and scales is not None and scales.tolist() == [1, 1, 2, 2]
 
 
 def _constants(graph: Graph, node: NodeProto) -> tuple[Array | None, Array | None]:
-    """The weight and the bias of a layer, None where there is none or it is not constant."""
+    """Return the weight and the bias of a layer, None where there is none or it is not constant."""
     weight, bias = (graph.constants.get(name) for name in (*node.input[1:], "")[:2])
     return weight, bias
 
@@ -230,7 +230,7 @@ class _Dense:
 
     @classmethod
     def of(cls, graph: Graph, node: NodeProto) -> Self | None:
-        """What a Gemm computes with; None where it is not constant, or it is of another form."""
+        """Return the constants of a Gemm; None where they are not constant, or its form is another."""
         weight, bias = _constants(graph, node)
         names = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
         plain = [attribute(node, name, default) for name, default in names.items()] == [1, 1, 0, 1]
@@ -266,7 +266,7 @@ class _Transposed:
 
     @classmethod
     def of(cls, graph: Graph, node: NodeProto) -> Self | None:
-        """What a ConvTranspose computes with; None where it is not constant, or it is of another form."""
+        """Return the constants of a ConvTranspose; None where they are not constant, or its form is another."""
         weight, bias = _constants(graph, node)
         if weight is None or weight.ndim != 4 or (bias is None and len(node.input) > 2):
             return None
@@ -282,7 +282,7 @@ class _Transposed:
         return cls(node.input[1], weight, zeros if bias is None else bias, stride[0], padding[0])
 
     def phase(self, row: int, column: int) -> tuple[Array, Pads]:
-        """The convolution that gives the output pixels (2i + row, 2j + column): its kernel and its padding.
+        """Return kernel and padding of the convolution for the output pixels (2i + row, 2j + column).
 
         Output o = stride·i + k - padding comes from input i and row k of the kernel.
         """
@@ -291,7 +291,7 @@ class _Transposed:
         return kernel, (top, left, bottom, right)
 
     def _taps(self, phase: int) -> tuple[list[int], int, int]:
-        """The rows of the kernel that meet an output phase, by the input pixel they take; padding before and after."""
+        """Return the rows of the kernel for an output phase, by their input pixel, and the padding before and after."""
         rows = [row for row in range(self.size) if (row - phase - self.padding) % self.stride == 0][::-1]
         first, last = ((phase + self.padding - row) // self.stride for row in (rows[0], rows[-1]))
         return rows, -first, last

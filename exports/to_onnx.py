@@ -1,9 +1,15 @@
-"""A generator as one self-contained ONNX file: latents, labels and psi in, pixels out, any number of images.
+"""Export a generator as one self-contained ONNX file: latents and labels in, pixels out, any number of images.
 
-z    float32 [N, z_dim]
-c    int64 [N], the class of each image, where the generator is conditional
-psi  float32 [N], truncation towards the mean w, where the generator has a space w
-img  uint8 [N, H, W, C]
+z          float32 [N, z_dim]
+c          int64 [N], the class of each image, where the generator is conditional
+psi        float32 [N], truncation towards the mean w, where the generator has a space w
+img        uint8 [N, H, W, C]
+
+A generator with a space w has more inputs. Each has a default inside the file, so that a caller may leave it out:
+
+z_mix      float32 [N, z_dim], a second latent for style mixing
+crossover  int64 [N], the first layer that takes its style from z_mix; by default the number of layers, so none does
+w_offset   float32 [N, w_dim], added to every style after truncation; by default 0
 """
 
 from __future__ import annotations
@@ -19,23 +25,26 @@ from typing import cast
 import numpy as np
 import onnx
 import torch
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gan_serve.checkpoint.config import TruncationSpace
 from gan_serve.errors import ExportRefused
-from gan_serve.exports.graph import Graph, attribute
+from gan_serve.exports.graph import Array, Graph, attribute
 from gan_serve.exports.rewrite import optimize
 from gan_serve.training.networks import to_pixels
 
-OPSET = 20
+OPSET = 18  # the lowest that torch exports to without a conversion, and whose operators suffice
+IR_VERSION = 8  # the one that ONNX released together with opset 18
 
 
 class PixelGenerator(nn.Module):
-    """A generator with the conversion of its images from [-1, 1] to pixels: what the ONNX file computes.
+    """A generator whose images are converted from [-1, 1] to pixels: the computation of the ONNX file.
 
     Args:
-        generator: has the attributes ``z_dim``, ``c_dim`` and ``truncation_space``; see ``training/networks``.
+        generator: has the attributes ``z_dim``, ``c_dim`` and ``truncation_space`` (see ``training/networks``), and
+            ``w_dim`` and ``num_layers`` where that space is ``w``.
     """
 
     def __init__(self, generator: nn.Module) -> None:
@@ -45,19 +54,46 @@ class PixelGenerator(nn.Module):
         self.c_dim = cast(int, generator.c_dim)
         self.truncation_space = cast(TruncationSpace, generator.truncation_space)
 
-    def forward(self, z: Tensor, c: Tensor | None = None, psi: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> uint8 [N, H, W, C], to the nearest grey level."""
-        images = self.generator(z, c, psi) if self.truncation_space == "w" else self.generator(z, c)
-        return to_pixels(images)
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        psi: Tensor | None = None,
+        z_mix: Tensor | None = None,
+        crossover: Tensor | None = None,
+        w_offset: Tensor | None = None,
+    ) -> Tensor:
+        """Return images uint8 [N, H, W, C], to the nearest grey level.
+
+        Args:
+            z: float32 [N, z_dim].
+            c: int64 [N], where the generator is conditional.
+            psi, z_mix, crossover, w_offset: see the inputs above, where the generator has a space w.
+        """
+        if self.truncation_space != "w":
+            return to_pixels(self.generator(z, c))
+        return to_pixels(self.generator(z, c, psi, z_mix=z_mix, crossover=crossover, w_offset=w_offset))
+
+    def optional_inputs(self) -> dict[str, Array]:
+        """Return the default of each input that a caller may leave out, for one image: arrays [1, ...] by name."""
+        if self.truncation_space != "w":
+            return {}
+        w_dim, num_layers = cast(int, self.generator.w_dim), cast(int, self.generator.num_layers)
+        return {
+            "z_mix": np.ones((1, self.z_dim), np.float32),  # not zeros, whose direction is NaN where z is normalised
+            "crossover": np.array([num_layers], np.int64),
+            "w_offset": np.zeros((1, w_dim), np.float32),
+        }
 
     def example(self, n: int = 2) -> dict[str, Tensor]:
-        """The inputs that this generator has, by name, for n images; more than one, or the export would fix N."""
+        """Return inputs for n images, by name. An export needs more than one image, or it would fix N to 1."""
         inputs = {"z": torch.zeros(n, self.z_dim)}
         if self.c_dim:
             inputs["c"] = torch.zeros(n, dtype=torch.int64)
         if self.truncation_space == "w":
             inputs["psi"] = torch.ones(n)
-        return inputs
+        defaults = {name: torch.from_numpy(np.repeat(value, n, 0)) for name, value in self.optional_inputs().items()}
+        return inputs | defaults
 
 
 def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None, *, fused: bool = True) -> bytes:
@@ -65,20 +101,23 @@ def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None, *, 
 
     Args:
         generator: see ``PixelGenerator``.
-        metadata: what the file says of itself, its ``metadata_props``.
-        fused: in the form that is fastest on CPUs, see ``optimize``; else operator by operator as torch has them.
+        metadata: the ``metadata_props`` of the file.
+        fused: rewrite the network for ONNX Runtime's CPU kernels, see ``optimize``; otherwise keep torch's operators.
 
     Raises:
-        ExportRefused: see ``finished``.
+        ExportRefused: see ``serialize``.
     """
     model = torch_export(generator)
     if fused:
         optimize(model)
-    return finished(model, metadata)
+    return serialize(model, metadata, PixelGenerator(generator).optional_inputs())
 
 
 def torch_export(generator: nn.Module) -> onnx.ModelProto:
-    """The model as torch exports it, without torch's notes, and with sums of a fixed order."""
+    """Return the model as torch exports it, without torch's notes, with sums of a fixed order and without defaults.
+
+    Every input is required; ``serialize`` adds the defaults, after all passes that take initializers for constants.
+    """
     network = PixelGenerator(without_parametrizations(generator)).eval()
     example = network.example()
     n = torch.export.Dim("N")
@@ -95,6 +134,7 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
             verbose=False,
         )
     model = cast("torch.onnx.ONNXProgram", program).model_proto
+    model.ir_version = IR_VERSION
     strip_metadata(model)
     graph = Graph(model)
     _fix_order_of_sums(graph)
@@ -120,13 +160,24 @@ def without_parametrizations(generator: nn.Module) -> nn.Module:
     return plain
 
 
-def finished(model: onnx.ModelProto, metadata: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a model that passes ONNX's own checks, with ``metadata`` as its ``metadata_props``.
+def serialize(
+    model: onnx.ModelProto,
+    metadata: Mapping[str, str] | None = None,
+    optional_inputs: Mapping[str, Array] | None = None,
+) -> bytes:
+    """Return the bytes of a model after ONNX's own checks.
+
+    Args:
+        model: changed in place.
+        metadata: becomes its ``metadata_props``.
+        optional_inputs: defaults by the name of an input, see ``PixelGenerator.optional_inputs``.
 
     Raises:
         ExportRefused: it is not valid, fixes the number of images, or holds anything but standard operators.
     """
-    onnx.helper.set_model_props(model, dict(sorted((metadata or {}).items())))
+    helper.set_model_props(model, dict(sorted((metadata or {}).items())))
+    for name, default in (optional_inputs or {}).items():
+        _make_optional(model.graph, name, default)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -137,6 +188,36 @@ def finished(model: onnx.ModelProto, metadata: Mapping[str, str] | None = None) 
     if domains := {node.domain for node in model.graph.node} - {""}:
         raise ExportRefused(f"The exported network needs operators of {', '.join(domains)}; any ONNX Runtime must do.")
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _make_optional(graph: onnx.GraphProto, name: str, default: Array) -> None:
+    """Give an input a default: an initializer of the same name, which callers may override (ONNX IR 4).
+
+    The default has one row, so the rows are expanded to N first. The input's first dimension gets a name of its own:
+    ONNX Runtime shares buffers between tensors whose dimensions have the same name.
+    """
+    value = next((value for value in graph.input if value.name == name), None)
+    if value is None or any(tensor.name == name for tensor in graph.initializer):
+        return
+    value.type.tensor_type.shape.dim[0].dim_param = f"N_{name}"
+    graph.initializer.append(numpy_helper.from_array(default, name))
+    expanded, size = f"{name}_expanded", f"{name}_size"
+    for node in graph.node:
+        for place, used in enumerate(node.input):
+            if used == name:
+                node.input[place] = expanded
+    nodes = [
+        helper.make_node("Shape", ["z"], [f"{name}_n"], name=f"{name}_n", start=0, end=1),
+        helper.make_node("Expand", [name, size], [expanded], name=expanded),
+    ]
+    if default.ndim > 1:
+        row = f"{name}_row"
+        graph.initializer.append(numpy_helper.from_array(np.array(default.shape[1:], np.int64), row))
+        nodes.insert(1, helper.make_node("Concat", [f"{name}_n", row], [size], name=size, axis=0))
+    else:
+        nodes[0].output[0] = size
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
 
 
 def _fix_order_of_sums(graph: Graph) -> None:

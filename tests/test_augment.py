@@ -23,7 +23,7 @@ def copies(n: int, channels: int = 1, size: int = 16) -> torch.Tensor:
     return image.expand(n, -1, -1, -1)
 
 
-# StepRandom
+# Random numbers
 
 
 def test_draws_follow_from_seed_and_images_shown():

@@ -29,8 +29,8 @@ from gan_serve.training.evaluation.features import extract, logits_of_classes
 from gan_serve.training.evaluation.pixel_metrics import random_sample
 from gan_serve.training.load_run import load_trained
 from gan_serve.training.loop import train
-from gan_serve.training.monitoring.monitor import read_log
 from gan_serve.training.monitoring.quality import quality
+from gan_serve.training.monitoring.run_log import read_log
 
 FEATURES = "cnn-mnist"
 FEW = EvaluationOptions(images=100, truncations=False, quiet=True)

@@ -19,13 +19,16 @@ from torch import nn
 from gan_serve import Generator
 from gan_serve.checkpoint.config import precisions, verify_checkpoint
 from gan_serve.errors import CannotWrite, ExportRefused, InvalidCheckpoint, InvalidOption, RunError
-from gan_serve.exports import export
+from gan_serve.exports import certify
+from gan_serve.exports.card import Measurements, Publication, model_card
 from gan_serve.exports.export import export_run
 from gan_serve.exports.parity import measure_parity
 from gan_serve.exports.to_onnx import PixelGenerator, to_onnx
 from gan_serve.images.verify import verify_image
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import make_config
+from gan_serve.training.evaluation.pixel_metrics import mean_gradient
+from gan_serve.training.load_run import load_trained
 from gan_serve.training.loop import train
 from gan_serve.training.networks import FAMILIES, build_generator
 from gan_serve.training.snapshots import load_snapshot, snapshots
@@ -96,6 +99,32 @@ def test_the_card_tells_how_it_was_trained(exported):
     assert "mean_gradient_1000_seeds" in json.loads((exported / "metrics.json").read_text())
     with Image.open(exported / "samples.png") as grid:
         assert grid.size == (82, 82)
+
+
+def test_the_card_says_whether_truncation_is_of_use(exported, digits):
+    """By the sharpness that is left at 0.7, as a share of the training images'."""
+    generator = Generator.from_pretrained(exported)
+    real = json.loads((exported / "metrics.json").read_text())["mean_gradient_1000_train"]
+    at_1, at_07 = (
+        mean_gradient(generator.generate(n=1000, seed=0, truncation=truncation, output="numpy")) / real
+        for truncation in (1.0, 0.7)
+    )
+    [paragraph] = [line for line in (exported / "README.md").read_text().splitlines() if line.startswith("Truncation,")]
+    assert f"at 0.7 the images have {at_07:.2f} of the sharpness of the training images ({at_1:.2f} at 1)" in paragraph
+    assert ("is of no use for this model" in paragraph) == (at_07 < 0.9)
+    assert "1 changes nothing, 0 gives the image of the latent 0" in paragraph
+
+
+@pytest.mark.parametrize(("left", "says"), [(18.1, "gives up variety"), (17.9, "is of no use for this model")])
+def test_truncation_that_blurs_is_said_to_be_of_no_use(run, left, says):
+    trained = load_trained(run)
+    data = trained.info.data.model_copy(update={"metrics": {"mean_gradient_1000_train": 20.0}})
+    trained = trained._replace(info=trained.info.model_copy(update={"data": data}))
+    parity = measure_parity(to_onnx(trained.generator), trained.generator)
+    measured = Measurements(parity, {}, {"fp32": 1}, gradient=19.0, truncated_gradient=left, truncation=0.7)
+    card = model_card("name", trained, Publication("mit", "nobody"), measured)
+    assert f"Truncation, from 0 to 1, {says}" in card
+    assert "(0.95 at 1)" in card
 
 
 def test_parity_is_refused_beyond_one_grey_level():
@@ -202,7 +231,7 @@ def test_what_cannot_be_exported_says_why(run, tmp_path):
     with pytest.raises(InvalidOption, match="no name"):
         export_run(run, tmp_path / "out", name="a/b")
     with pytest.raises(InvalidOption, match="no name of a licence"):
-        export_run(run, tmp_path / "out", license="a\n---\nevil: 1")
+        export_run(run, tmp_path / "out", publication=Publication(license="a\n---\nevil: 1"))
     (tmp_path / "bad.pt").write_bytes(b"no")
     with pytest.raises(RunError, match="cannot be read"):
         export_run(run, tmp_path / "out", snapshot=tmp_path / "bad.pt")
@@ -213,18 +242,17 @@ def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeyp
     def no_work(*_: object) -> None:
         raise AssertionError("it was not asked for")
 
-    monkeypatch.setattr(export, "to_fp16", no_work)
-    some = export.export_run(
-        run, tmp_path / "some", precisions=("fp32", "int8"), credit="Pictures by A. Painter", note="Trained\nbriefly."
-    )
+    monkeypatch.setattr(certify, "to_fp16", no_work)
+    publication = Publication(credit="Pictures by A. Painter", note="Trained\nbriefly.")
+    some = export_run(run, tmp_path / "some", precisions=("fp32", "int8"), publication=publication)
     card = (some / "README.md").read_text()
     assert "Pictures by A. Painter" in card.partition("## Training")[2].partition("## ")[0]
     assert card.partition("## Limits")[2].endswith("\n\nTrained briefly.\n")
     assert precisions(verify_checkpoint(some)) == ["fp32", "int8"]
     assert json.loads((some / "parity.json").read_text())["refused"] == {"fp16": "it was not asked for"}
     assert "There is no fp16 file: it was not asked for." in (some / "README.md").read_text()
-    monkeypatch.setattr(export, "to_int8", no_work)
-    assert precisions(verify_checkpoint(export.export_run(run, tmp_path / "one", precisions=["fp32"]))) == ["fp32"]
+    monkeypatch.setattr(certify, "to_int8", no_work)
+    assert precisions(verify_checkpoint(export_run(run, tmp_path / "one", precisions=["fp32"]))) == ["fp32"]
 
 
 def test_precisions_on_the_command_line(cli, run, tmp_path):

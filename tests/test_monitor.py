@@ -16,19 +16,17 @@ from gan_serve.errors import CannotWrite
 from gan_serve.images.encoding import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.monitoring.grids import MAX_ROWS, grid_inputs
 from gan_serve.training.monitoring.monitor import (
     GIF_FRAMES,
     GIF_WIDTH,
-    MAX_ROWS,
     Monitor,
     Sparingly,
-    grid_inputs,
     panels,
-    read_log,
-    rewind_log,
     write_curves,
     write_progress,
 )
+from gan_serve.training.monitoring.run_log import read_log, rewind_log
 from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
 

@@ -112,7 +112,7 @@ def _told_by_browser(page, profile):
             browser.wait()
 
 
-# StepRandom each PNG to a canvas and tells whether its pixels are those that were given beside it.
+# Draw each PNG on a canvas and tells whether its pixels are those that were given beside it.
 PAGE = """<!doctype html><meta charset="utf-8"><script>
 (async () => {
   const found = []

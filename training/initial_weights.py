@@ -7,13 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig, read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
-from gan_serve.hub.resolve import BUNDLED, how_to_clone, resolve
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
 from gan_serve.training.networks import find_family
 from gan_serve.training.recipes import recipes
@@ -88,6 +85,12 @@ def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names:
         UnknownModel, HubError, InvalidCheckpoint, DigestMismatch, FormatTooNew: there is no such checkpoint, or it
         cannot be used.
     """
+    # Here, since runs that start from random weights need neither.
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from gan_serve.hub.resolve import resolve
+
     model = config.init_from or ""
     directory = resolve(model, files=lambda _: [WEIGHTS_FILE])
     checkpoint = read_config(directory)
@@ -116,6 +119,8 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
 
 
 def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
+    from gan_serve.hub.resolve import BUNDLED, how_to_clone
+
     if os.path.lexists(directory / WEIGHTS_FILE):
         return
     name, bundled = checkpoint.name, directory.parent == BUNDLED

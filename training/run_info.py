@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from gan_serve.atomic_files import cannot_write
@@ -134,9 +133,15 @@ def _cpu_name() -> str:
 
 @contextlib.contextmanager
 def sole_writer(run_dir: Path) -> Iterator[None]:
-    """Hold the run's lock; the system gives it back however the process ends."""
+    """Hold the run's lock; the system gives it back however the process ends. Without filelock there is no lock."""
     with cannot_write(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError:
+        yield
+        return
+    with cannot_write(run_dir):
         lock = FileLock(run_dir / ".lock")
         try:
             lock.acquire(timeout=0)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -253,4 +252,8 @@ def _memory(device: torch.device) -> int:
     """Bytes that the run took at most on the GPU; on the CPU, what this process takes now."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import psutil
+    except ImportError:  # of use on a training machine, but nothing that training needs
+        return 0
     return int(psutil.Process().memory_info().rss)

@@ -20,7 +20,6 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 
 from gan_serve.errors import DataError
 
-PREFIX = "hf://"
 TIMEOUT = 10  # seconds for the Hub's first answer, and for each file's
 FORM = "Write hf://datasets/org/name, hf://datasets/org/name@revision, or either with /path/in/it."
 # Branches with a slash in their name: the Hub's own conversions and pull requests.

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from gan_serve.errors import DataError, nearest
 from gan_serve.training.data import arrays
-from gan_serve.training.data import hub_datasets as hub
 from gan_serve.training.data.archives import ARCHIVE_SUFFIXES, is_archive, name_of, read_image_files
 from gan_serve.training.data.image_files import find_images, is_junk
 from gan_serve.training.data.image_set import ImageSet, Int64Array, fit
@@ -26,6 +25,7 @@ from gan_serve.training.data.splits import HOLDOUT, check_split, files_of_split,
 
 __all__ = ["NAMED_SOURCES", "ImageSet", "Int64Array", "NamedSource", "load_images"]
 
+HUB_PREFIX = "hf://"
 KINDS = f"Give a folder of images, an archive ({', '.join(ARCHIVE_SUFFIXES)}), an .npz, .parquet or IDX files."
 
 
@@ -62,7 +62,11 @@ def load_images(
     """
     check_split(split, holdout)
     name, wanted, split = str(source), split, "train" if split == HOLDOUT else split
-    fetched = hub.fetch(name) if name.startswith(hub.PREFIX) else None
+    fetched = None
+    if name.startswith(HUB_PREFIX):
+        from gan_serve.training.data import hub_datasets  # here: it needs huggingface_hub, and local data do not
+
+        fetched = hub_datasets.fetch(name)
     path = fetched.path if fetched else Path(source).expanduser()
     # The table is read first: a misspelt column should not cost the minutes that the images take.
     table = read_table(labels, fetched.root if fetched else path) if labels not in (None, NONE) else None

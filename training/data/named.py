@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pooch  # type: ignore[import-untyped]
-
 from gan_serve.errors import DataError
 from gan_serve.training.data.arrays import IDX_FILES, read_cifar10, read_idx_pair, unpacked
 from gan_serve.training.data.image_set import ImageSet
@@ -125,8 +123,11 @@ def load_named(name: str, split: str) -> ImageSet:
 
 def data_home() -> Path:
     """The folder of downloaded data sets: ``$GAN_SERVE_DATA``, else ``gan-serve/datasets`` in the user's cache."""
-    chosen = os.environ.get(DATA_VARIABLE)
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("gan-serve")) / "datasets"
+    if chosen := os.environ.get(DATA_VARIABLE):
+        return Path(chosen).expanduser()
+    import pooch  # type: ignore[import-untyped]  # not needed where the data set is on this machine
+
+    return Path(pooch.os_cache("gan-serve")) / "datasets"
 
 
 def read_source(name: str, source: NamedSource, split: str, home: Path) -> ImageSet:
@@ -163,6 +164,8 @@ def _is_published(path: Path, pinned: PinnedFile) -> bool:
 
 def _download(name: str, source: NamedSource, file: str, home: Path) -> Path:
     """Fetch into a file beside, compare its digest, and only then give it its name."""
+    import pooch
+
     reasons = []
     for url in source.urls:
         try:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pooch  # type: ignore[import-untyped]
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import CannotWrite
@@ -29,7 +28,10 @@ def cached_features(
         extractor, images, progress: see ``extract``.
         folder: of the cache; ``gan-serve/features`` in the user's cache if None.
     """
-    folder = folder or Path(pooch.os_cache("gan-serve")) / "features"
+    if folder is None:
+        import pooch  # type: ignore[import-untyped]  # here, since training imports this module and rarely calls it
+
+        folder = Path(pooch.os_cache("gan-serve")) / "features"
     path = folder / f"{_key(extractor, images)}.npz"
     with (
         contextlib.suppress(KeyError, *NPZ_ERRORS),

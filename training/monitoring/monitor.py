@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.images.encoding import UInt8Array, encode_animation, encode_png, from_pil, grid
-from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig
+from gan_serve.training.monitoring.grids import ROW_SEEDS, grid_inputs
+from gan_serve.training.monitoring.run_log import read_log
 from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
-
-GRID_SEEDS = range(64)
-ROW_SEEDS = range(8)  # of a conditional run: the same latents in the row of every class
-MAX_ROWS = 16
 
 GIF_FRAMES = 60
 GIF_WIDTH = 544  # pixels; a row of eight images of 64 fits as it is
@@ -56,22 +50,19 @@ class Monitor:
         self.run_dir = run_dir
         self.config = config
         self._quiet = quiet
-        self._pictures = (
-            Sparingly(lambda: write_curves(run_dir, loss=config.loss, data_diversity=data_diversity)),
-            Sparingly(lambda: write_progress(run_dir)),
-        )
+        self._pictures = [Sparingly(lambda: write_progress(run_dir))]
+        if importlib.util.find_spec("matplotlib") is not None:
+            curves = Sparingly(lambda: write_curves(run_dir, loss=config.loss, data_diversity=data_diversity))
+            self._pictures.append(curves)
         if shown:  # a killed run may have left pictures older than its log
             for picture in self._pictures:
                 picture.is_stale = True
         self._tensorboard = _tensorboard(run_dir, shown)
-        self._bar = tqdm(
-            total=config.kimg, initial=shown / 1000, unit="kimg", disable=quiet, dynamic_ncols=True,
-            bar_format="{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
-        )  # fmt: skip
+        self._bar = None if quiet else _progress_bar(config.kimg, shown / 1000)
 
     def step(self, shown: int, means: TickMeans, every: int = 10) -> None:
         """Move the progress bar; losses are read from the device only every few steps."""
-        if self._bar.disable:
+        if self._bar is None:
             return
         self._bar.update(min(shown / 1000, self.config.kimg) - self._bar.n)
         if (shown // self.config.batch_size) % every == 0:
@@ -103,16 +94,31 @@ class Monitor:
 
     def say(self, text: str) -> None:
         """Write a line above the progress bar."""
-        if not self._quiet:
+        if self._bar is not None:
             self._bar.write(text)
+        elif not self._quiet:
+            print(text)
 
     def close(self) -> None:
         """Bring the pictures up to date and leave the progress bar as it stands."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
         for picture in self._pictures:
             picture.finish()
+
+
+def _progress_bar(kimg: float, shown: float) -> Any:
+    """Return a progress bar over thousands of images; None where tqdm is not installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(
+        total=kimg, initial=shown, unit="kimg", dynamic_ncols=True,
+        bar_format="{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
+    )  # fmt: skip
 
 
 class Sparingly:
@@ -141,19 +147,7 @@ class Sparingly:
         self._cost = self._last - started
 
 
-# Grids
-
-
-def grid_inputs(z_dim: int, c_dim: int = 0) -> tuple[Tensor, Tensor | None]:
-    """Return the inputs of a run's grid: z float32 [N, z_dim] and, for a conditional generator, c int64 [N].
-
-    Seeds 0 to 63 without classes; else the seeds 0 to 7 under each of the first 16 classes, a row for each.
-    """
-    if not c_dim:
-        return torch.from_numpy(latents_from_seeds(GRID_SEEDS, z_dim)), None
-    rows = min(c_dim, MAX_ROWS)
-    latents = torch.from_numpy(latents_from_seeds(ROW_SEEDS, z_dim))
-    return latents.repeat(rows, 1), torch.arange(rows).repeat_interleave(len(ROW_SEEDS))
+# Pictures
 
 
 def write_progress(run_dir: Path) -> None:
@@ -177,46 +171,6 @@ def _frame(path: Path) -> UInt8Array:
 def _classes(generator: nn.Module) -> int:
     c_dim = getattr(generator, "c_dim", 0)
     return c_dim if isinstance(c_dim, int) else 0
-
-
-# The log
-
-
-def read_log(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of ``log.jsonl``; a line cut off by a kill is left out."""
-    path = run_dir / "log.jsonl"
-    if not path.exists():
-        return []
-    return list(_whole_records(path.read_text().splitlines()))
-
-
-def best_kimg(run_dir: Path) -> float | None:
-    """When the run's averaged generator was best: the kimg of the lowest ``quality`` in the log; None if unmeasured."""
-    measured = [
-        (record["quality"], record["kimg"])
-        for record in read_log(run_dir)
-        if math.isfinite(record.get("quality", math.nan))
-    ]
-    return min(measured)[1] if measured else None
-
-
-def rewind_log(run_dir: Path, kimg: float) -> None:
-    """Drop what was logged and drawn after the snapshot that a run resumes from, so that no tick is there twice."""
-    kept = [json.dumps(record) + "\n" for record in read_log(run_dir) if record["kimg"] <= kimg]
-    write_atomically(run_dir / "log.jsonl", "".join(kept))
-    for path in (run_dir / "grids").glob("kimg*.png"):
-        if path.stem > f"kimg{kimg:010.3f}":
-            path.unlink()
-
-
-def _whole_records(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "kimg" in record:
-            yield record
 
 
 # Curves
@@ -263,6 +217,9 @@ def write_curves(run_dir: Path, *, loss: str = "non-saturating", data_diversity:
         loss: as in the config; the cross-entropies have an equilibrium at ln 2.
         data_diversity: of the training images, drawn beside the generator's; 0 if unknown.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     records = read_log(run_dir)
     shown = panels(records, loss=loss, data_diversity=data_diversity)
     if not shown:

@@ -10,8 +10,10 @@ from gan_serve.errors import RunError
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.diagnosis import Doctor, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
-from gan_serve.training.monitoring.monitor import Monitor, best_kimg, grid_inputs, read_log
+from gan_serve.training.monitoring.grids import grid_inputs
+from gan_serve.training.monitoring.monitor import Monitor
 from gan_serve.training.monitoring.quality import Measure, quality
+from gan_serve.training.monitoring.run_log import best_kimg, read_log
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 

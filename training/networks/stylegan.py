@@ -232,13 +232,25 @@ class StyleGANGenerator(nn.Module):
         self.num_layers = self.synthesis.num_layers
         self.register_buffer("w_mean", torch.zeros(self.w_dim))
 
-    def forward(self, z: Tensor, c: Tensor | None = None, psi: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], c int64 [N] where conditional -> images float32 [N, C, R, R], nominally in [-1, 1].
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        psi: Tensor | None = None,
+        *,
+        z_mix: Tensor | None = None,
+        crossover: Tensor | None = None,
+        w_offset: Tensor | None = None,
+    ) -> Tensor:
+        """Return images float32 [N, C, R, R], nominally in [-1, 1].
 
         Args:
-            z: latents.
-            c: labels.
+            z: latents, float32 [N, z_dim].
+            c: labels, int64 [N], where the network is conditional.
             psi: float32 [N], truncation: w' = w_mean + psi (w - w_mean), exactly w at 1 and w_mean at 0. None means 1.
+            z_mix: float32 [N, z_dim], second latents for style mixing (section 3.1), under the same labels.
+            crossover: int64 [N], the first layer that takes its style from ``z_mix``; num_layers for none.
+            w_offset: float32 [N, w_dim], added to the styles of all layers after truncation.
         """
         w: Tensor = self.mapping(z, c)
         if self.training:
@@ -246,8 +258,13 @@ class StyleGANGenerator(nn.Module):
         ws = w[:, None].expand(-1, self.num_layers, -1)
         if self.training and self.style_mixing:
             ws = self._mix(ws, self.mapping(torch.randn_like(z), c))
+        if z_mix is not None and crossover is not None:
+            layers = torch.arange(self.num_layers, device=z.device)
+            ws = torch.where((layers >= crossover[:, None])[:, :, None], self.mapping(z_mix, c)[:, None], ws)
         if psi is not None:
             ws = torch.lerp(self.w_mean, ws.float(), psi[:, None, None])
+        if w_offset is not None:
+            ws = ws + w_offset[:, None]
         images: Tensor = self.synthesis(ws)
         return images
 

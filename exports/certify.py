@@ -1,0 +1,150 @@
+"""Export a generator in every precision whose images hold their bounds, and measure how far they are from torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from torch import nn
+
+from gan_serve.checkpoint.config import PRECISION_FILES, Precision
+from gan_serve.errors import InvalidOption
+from gan_serve.exports.graph import copy_of
+from gan_serve.exports.parity import Parity, is_batch_invariant, measure_parity, varied_styles
+from gan_serve.exports.quantize import LOW_PSNR, MEAN_PSNR, LowPrecision, to_fp16, to_int8, with_large_latents
+from gan_serve.exports.rewrite import optimize
+from gan_serve.exports.to_onnx import PixelGenerator, serialize, torch_export
+from gan_serve.images.encoding import UInt8Array
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.session import draw, network_inputs, open_session
+
+GATE_SEEDS = range(5000)  # that int8 and fp16 are compared with fp32 on
+BATCH_SEEDS = range(256)  # that are sampled in batches of several sizes
+CALIBRATION_SEEDS = range(2**31, 2**31 + 128)  # that the ranges of int8 are measured on; none of GATE_SEEDS
+LARGE_SEEDS = range(2**31 + 128, 2**31 + 160)  # the same, with latents enlarged by with_large_latents
+
+
+class Certified(NamedTuple):
+    """The files of a generator by precision, and how far their images are from those of torch."""
+
+    files: dict[Precision, bytes]
+    parity: Parity
+
+
+def certify(generator: nn.Module, metadata: Mapping[str, str], precisions: Collection[Precision]) -> Certified:
+    """Export a generator in fp32, and in those of ``precisions`` that are close enough to it.
+
+    Args:
+        generator: in eval mode, on the CPU; see ``PixelGenerator``.
+        metadata: the ``metadata_props`` of the files.
+        precisions: the files to make, see ``check_precisions``.
+
+    Raises:
+        ExportRefused: ONNX differs from torch beyond the bound, or the network is none that every ONNX Runtime runs.
+    """
+    network = PixelGenerator(generator)
+    plain = torch_export(generator)
+    fused = copy_of(plain)
+    optimize(fused)
+    model = serialize(fused, metadata, network.optional_inputs())
+    parity = measure_parity(model, generator)
+
+    converted, refused = _low_precisions(plain, network, model, precisions)
+    files: dict[Precision, bytes] = {"fp32": model}
+    for precision, each in converted.items():
+        low = onnx.load_from_string(each.model)
+        files[precision] = serialize(low, {**metadata, "precision": precision}, network.optional_inputs())
+    fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in converted.items()}
+    return Certified(files, parity.model_copy(update=fidelity | {"refused": refused}))
+
+
+def check_precisions(precisions: Collection[Precision] | None) -> Collection[Precision]:
+    """Return the precisions to export; all of them if None.
+
+    Raises:
+        InvalidOption: an unknown one, or fp32 is missing.
+    """
+    wanted = tuple(PRECISION_FILES if precisions is None else precisions)
+    for precision in wanted:
+        if precision not in PRECISION_FILES:
+            raise InvalidOption.unknown("precision", precision, PRECISION_FILES)
+    if "fp32" not in wanted:
+        raise InvalidOption("A checkpoint has fp32: the others are compared with it.", "Add fp32.")
+    return wanted
+
+
+def sample(
+    model: bytes, network: PixelGenerator, seeds: Iterable[int], labels: list[int] | None, truncation: float = 1.0
+) -> UInt8Array:
+    """Return the images of seeds, each under its label, as an exported file makes them: uint8 [N, H, W, C]."""
+    session, _ = open_session(model, "cpu")
+    classes = None if labels is None else np.array(labels, np.int64)
+    latents = latents_from_seeds(seeds, network.z_dim)
+    return draw(session, network_inputs(latents, classes, truncation, network.truncation_space))
+
+
+def default_labels(seeds: Iterable[int], c_dim: int) -> list[int] | None:
+    """Return the labels that seeds have where none is asked for; None without classes. See ``Generator.generate``."""
+    return [seed % c_dim for seed in seeds] if c_dim else None
+
+
+def _low_precisions(
+    plain: onnx.ModelProto, network: PixelGenerator, fp32: bytes, wanted: Collection[Precision]
+) -> tuple[dict[Precision, LowPrecision], dict[Precision, str]]:
+    """Convert to the other wanted precisions; return those that are close enough, and the reason against the rest.
+
+    Args:
+        plain: the generator as torch exports it.
+        fp32: the certified file that the images are compared with.
+    """
+    if set(wanted) == {"fp32"}:
+        return {}, dict.fromkeys([other for other in PRECISION_FILES if other != "fp32"], "it was not asked for")
+    inputs = _all_inputs(network, GATE_SEEDS)
+    session, _ = open_session(fp32, "cpu")
+    reference = draw(session, inputs)
+
+    def int8() -> LowPrecision | None:
+        fused = copy_of(plain)
+        optimize(fused, "int8")
+        usual, large = (_all_inputs(network, seeds) for seeds in (CALIBRATION_SEEDS, LARGE_SEEDS))
+        large["z"] = with_large_latents(large["z"])
+        calibration = {name: np.concatenate([usual[name], large[name]]) for name in usual}
+        return to_int8(fused, calibration, inputs, reference)
+
+    def fp16() -> LowPrecision | None:
+        return to_fp16(plain, inputs, reference)
+
+    few = {name: values[: len(BATCH_SEEDS)] for name, values in inputs.items()}
+    converters: dict[Precision, Callable[[], LowPrecision | None]] = {"int8": int8, "fp16": fp16}
+    converted: dict[Precision, LowPrecision] = {}
+    refused: dict[Precision, str] = {}
+    for precision, convert in converters.items():
+        if precision not in wanted:
+            refused[precision] = "it was not asked for"
+        elif (each := convert()) is None:
+            refused[precision] = (
+                f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "
+                f"{LOW_PSNR:.0f} dB at the first percentile)"
+            )
+        elif not _same_in_any_batch(each.model, few):
+            refused[precision] = "an image depends on its batch"
+        else:
+            converted[precision] = each
+    return converted, refused
+
+
+def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
+    session, _ = open_session(model, "cpu")
+    return is_batch_invariant(session, inputs, draw(session, inputs))
+
+
+def _all_inputs(network: PixelGenerator, seeds: Iterable[int]) -> dict[str, Any]:
+    """Return the inputs for seeds under their default labels, the optional ones included: arrays [N, ...] by name."""
+    seeds = list(seeds)
+    labels = default_labels(seeds, network.c_dim)
+    latents = latents_from_seeds(seeds, network.z_dim)
+    classes = None if labels is None else np.array(labels, np.int64)
+    inputs = network_inputs(latents, classes, 1.0, network.truncation_space)
+    return inputs | varied_styles(network, seeds)
