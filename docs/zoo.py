@@ -24,17 +24,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gan_serve import Generator
 from gan_serve.atomic_files import check_new_directory, write_atomically
-from gan_serve.checkpoint.config import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    WEIGHTS_FILE,
-    describe,
-    read_config,
-    verify_checkpoint,
-)
+from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, describe
+from gan_serve.checkpoint.files import read_config, verify_checkpoint
 from gan_serve.errors import GanServeError
 from gan_serve.exports.report import CARD_FILE, NEIGHBOURS_PICTURE, Name, table, without_dial
-from gan_serve.images.encoding import UInt8Array, grid, to_pil
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.sampling.latents import latents_from_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -406,7 +401,7 @@ def page(checkpoints: Path, docs: Path, zoo: Path) -> None:
     try:
         click.echo(f"Wrote {write_page(read_zoo(zoo), checkpoints, docs)}")
     except GanServeError as error:
-        raise click.ClickException(f"{error} {error.hint}") from error
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` gives pictures; no GPU, no torch."""
+"""Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` returns images; no GPU, no torch."""
 
 from typing import TYPE_CHECKING
 
 from gan_serve._version import __version__
 from gan_serve.api import condition, generate, interpolate
+from gan_serve.checkpoint.bundled import list_models
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -17,7 +18,6 @@ from gan_serve.errors import (
     UnknownModel,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub.resolve import list_models
 from gan_serve.sampling.result import Samples
 
 if TYPE_CHECKING:
@@ -47,9 +47,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # The clients need asyncio, which drawing does not.
+    # Sampling needs no client, and a client needs asyncio, which takes time to import.
     if name in ("AsyncClient", "Client"):
-        from gan_serve.client import clients as client
+        from gan_serve.client import clients
 
-        return getattr(client, name)
+        return getattr(clients, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -37,7 +37,8 @@ from gan_serve.errors import (
     Unauthorized,
     error_class,
 )
-from gan_serve.sampling.result import FORMATS, Samples, encode
+from gan_serve.sampling.formats import FORMATS, encode
+from gan_serve.sampling.result import Samples
 
 NAME = "fashion-dcgan"
 Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]

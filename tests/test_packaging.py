@@ -16,8 +16,8 @@ import pytest
 from zoo_lists import IN_WHEEL, NOT_IN_WHEEL, PACKED, ROOT, packed_files
 
 import gan_serve
+from gan_serve.checkpoint.bundled import LEFT_OUT
 from gan_serve.checkpoint.config import WEIGHTS_FILE
-from gan_serve.hub.resolve import LEFT_OUT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
@@ -148,7 +148,7 @@ def test_the_wheel_tells_how_to_get_what_it_leaves_out(unpacked):
     script = """
 import json, gan_serve
 told = {}
-for name in gan_serve.hub.resolve.LEFT_OUT:
+for name in gan_serve.checkpoint.bundled.LEFT_OUT:
     try:
         gan_serve.generate(name)
     except gan_serve.UnknownModel as error:

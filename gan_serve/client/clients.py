@@ -21,11 +21,11 @@ from gan_serve.client import requests as calls
 from gan_serve.client.responses import Frame, Lines, check
 from gan_serve.client.transport import connection, in_words, may_pass, trying
 from gan_serve.errors import TooManyImages
-from gan_serve.generator import Output
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.receipt import GeneratedImage
-from gan_serve.sampling.latents import Seeds
 from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
+from gan_serve.sampling.result import Output
+from gan_serve.sampling.seeds import Seeds
 
 if TYPE_CHECKING:
     import httpx

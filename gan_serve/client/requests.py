@@ -38,24 +38,15 @@ from gan_serve.errors import (
     TooManyImages,
     UnknownLabel,
     UnknownModel,
-)
-from gan_serve.generator import Output, check_output
-from gan_serve.images.encoding import UInt8Array
-from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage
-from gan_serve.sampling.latents import (
-    FloatArray,
-    Seeds,
-    check_latents,
-    check_part,
-    check_truncation,
-    check_walk,
-    choose_seeds,
-    parse_seeds,
-    seeds_as_text,
     shorten,
-    walk_length,
 )
-from gan_serve.sampling.request import ConditionOptions, Label, SampleOptions, WalkOptions, listed
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage
+from gan_serve.sampling.latents import FloatArray, check_latents, check_truncation
+from gan_serve.sampling.request import ConditionOptions, Label, SampleOptions, WalkOptions, as_list
+from gan_serve.sampling.result import Output, check_output
+from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds, parse_seeds
+from gan_serve.sampling.walks import check_frame_range, check_walk, walk_length
 
 if TYPE_CHECKING:
     import httpx
@@ -357,8 +348,8 @@ def _walk(
     if _label_list(label) is not None:
         raise UnknownLabel("A walk has one label.", "Give one class name or index.")
     length = walk_length(len(keys), int(steps), bool(loop))
-    first, end = check_part(start, stop, length)
-    shared |= {"seeds": seeds_as_text(keys), "steps": int(steps), "method": method, "loop": bool(loop)}
+    first, end = check_frame_range(start, stop, length)
+    shared |= {"seeds": format_seeds(keys), "steps": int(steps), "method": method, "loop": bool(loop)}
     shared["label"] = None if label is None else _label(label)
 
     def frames(part: slice) -> Fields:
@@ -377,7 +368,7 @@ def _keys(
     """
     if latents is None:
         chosen = choose_seeds(n, seed, seeds)
-        return len(chosen), lambda part: {"seeds": seeds_as_text(chosen[part])}
+        return len(chosen), lambda part: {"seeds": format_seeds(chosen[part])}
     if not (n is None and seed is None and seeds is None):
         raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
     given = _latents(latents)
@@ -396,7 +387,7 @@ def _latents(latents: npt.ArrayLike) -> FloatArray:
 
 def _label_list(label: Any) -> list[Label] | None:
     """Labels where there are several, None where it is one or none."""
-    several = listed(label)
+    several = as_list(label)
     return None if several is None else [_label(each) for each in several]
 
 

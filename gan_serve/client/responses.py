@@ -28,7 +28,7 @@ from gan_serve.errors import (
     Unauthorized,
     error_class,
 )
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from gan_serve.errors import (
     ServerNotReady,
     ServerUnreachable,
     TooManyRequests,
+    shorten,
 )
-from gan_serve.sampling.latents import shorten
 
 if TYPE_CHECKING:
     import tenacity

@@ -8,45 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gan_serve.checkpoint.config import Seed
 from gan_serve.errors import ReceiptError
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.seeds import Seed
+from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
 _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would make one a receipt
-
-
-class Walk(BaseModel):
-    """Which frame of which walk between seeds; without ``frame``, the frames that lie in a grid.
-
-    Those are all of the walk, or the part from ``start`` to before ``stop`` where these are set.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seeds: list[Seed]
-    steps: int
-    method: Literal["slerp", "lerp"]
-    loop: bool
-    frame: int | None = None
-    start: int | None = None
-    stop: int | None = None
-
-    @model_validator(mode="after")
-    def _is_a_frame_or_a_part(self) -> Self:
-        if (self.start is None) != (self.stop is None) or (self.frame is not None and self.start is not None):
-            raise ValueError("a walk is told whole, by one frame, or by start and stop")
-        return self
-
-    def frame_at(self, index: int) -> Self:
-        """The frame at a place of this walk or part."""
-        return self.model_copy(update={"frame": (self.start or 0) + index, "start": None, "stop": None})
 
 
 class Receipt(BaseModel):
