@@ -1,79 +1,69 @@
-"""From what a user calls a model to the directory that holds it.
+"""Find the directory of a checkpoint by the name that a user gives.
 
-A model is a name in the package, a directory, or a repository on the Hub: ``org/name`` or ``org/name@revision``. They
-are tried in that order. What is fetched from the Hub lies in the cache that all tools of Hugging Face share: only the
-files that are needed, each checked against its digest whenever it is taken from there.
+The name is one of the package, a directory, or a repository on the Hub, ``org/name`` or ``org/name@revision``; they are
+tried in this order.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from gan_serve.checkpoint.bundled import BUNDLED, LEFT_OUT, list_models, not_in_package
-from gan_serve.errors import (
-    InvalidOption,
-    UnknownModel,
-    nearest,
-)
+from gan_serve.checkpoint.bundled import BUNDLED, left_out, list_models, not_in_package
+from gan_serve.errors import InvalidOption, UnknownModel, nearest
 from gan_serve.hub.file_sets import FileSet, config_only
-from gan_serve.hub.repository import (
-    HubRepository,
-)
-
-logger = logging.getLogger(__name__)
+from gan_serve.hub.repository import HubRepository
 
 
 def find_local(model: str | Path) -> Path | None:
-    """The directory of a checkpoint in the package or at that path; None where there is neither."""
+    """Return the directory of a checkpoint in the package or at this path; None if there is neither."""
     if not isinstance(model, str | Path) or not str(model) or "\0" in str(model):
         raise InvalidOption(f"A model is a name, a directory or org/name, not {model!r}.", f"Try {list_models()}.")
     if str(model) in list_models():
         return BUNDLED / str(model)
-    return Path(model) if os.path.isdir(model) else None  # Path.is_dir raises where a name is too long
+    return Path(model) if os.path.isdir(model) else None  # Path.is_dir raises for names that are too long
 
 
 def resolve(
     model: str | Path, *, revision: str | None = None, token: str | None = None, files: FileSet = config_only
 ) -> Path:
-    """The directory of a checkpoint, by its name in the package, its path, or its repository on the Hub: ``locate``."""
+    """Return the directory of a checkpoint; ``locate`` explains arguments and errors."""
     return locate(model, revision=revision, token=token, files=files)[0]
 
 
 def locate(
     model: str | Path, *, revision: str | None = None, token: str | None = None, files: FileSet = config_only
 ) -> tuple[Path, HubRepository | None]:
-    """The directory of a checkpoint and, if it came from the Hub, its repository at the commit that was taken.
+    """Return the directory of a checkpoint and, if it is from the Hub, its repository at the commit that was used.
 
     Args:
         model: a name of ``list_models()``, a directory, ``org/name`` or ``org/name@revision``.
         revision: a branch, tag or commit of a repository; its main branch if None.
         token: for a private or gated repository; HF_TOKEN or that of ``hf auth login`` if None.
-        files: what is needed beside ``config.json``; of a repository, only that is fetched.
+        files: the files that are needed beside ``config.json``; of a repository, only these are downloaded.
 
     Raises:
-        UnknownModel: it is none of them; the nearest name is in the hint.
-        InvalidOption: a revision of what is no repository.
+        UnknownModel: there is no such name, directory or repository; the hint names the nearest one.
+        InvalidOption: a revision was given with a name or directory.
         RepositoryNotFound, RevisionNotFound, AccessDenied, HubUnreachable, HubError, InvalidCheckpoint, DigestMismatch,
         FormatTooNew, CannotWrite: the repository cannot be used.
     """
     local = find_local(model)
     if local is not None:
         if revision is not None:
-            raise InvalidOption(f"{model} lies here and has no revisions.", "Only a repository on the Hub has.")
+            raise InvalidOption(f"{model} is a local checkpoint and has no revisions.", "Leave the revision out.")
         return local, None
     repository = HubRepository.parse(model, revision, token)
     if repository is not None:
         directory = repository.fetch(files)
         return directory, replace(repository, revision=directory.name)
-    if str(model) in LEFT_OUT:
+    if str(model) in left_out():
         raise not_in_package(str(model))
     names = list_models()
     shown = str(model) if len(str(model)) < 100 else f"{str(model)[:100]}..."
     raise UnknownModel(
-        f"There is no model {shown!r}: no checkpoint in the package has that name, and no directory is there.",
-        nearest(model, [*names, *LEFT_OUT])
-        or f"The package has: {', '.join(names)}. A model on the Hub is written org/name.",
+        f"There is no model {shown!r}: neither a checkpoint in the package nor a directory has this name.",
+        nearest(model, [*names, *left_out()])
+        or f"The package has: {', '.join(names)}. Write org/name for a model on the Hub.",
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from gan_serve.checkpoint.bundled import LEFT_OUT, list_models, not_in_package
+from gan_serve.checkpoint.bundled import left_out, list_models, not_in_package
 from gan_serve.checkpoint.config import (
     METRICS_FILE,
     PARITY_FILE,
@@ -217,7 +217,7 @@ class Models:
     def find(self, name: str) -> Served:
         """The model of that name, loaded or not; ``UnknownModel`` where this server has none."""
         if name not in self._served:
-            if name in LEFT_OUT and name not in list_models():
+            if name in left_out() and name not in list_models():
                 raise not_in_package(name)
             hint = nearest(name[:MAX_NAME], self.names()) or f"There are: {', '.join(self.names())}."
             raise UnknownModel(f"This server has no model {shorten(name)}.", hint)
