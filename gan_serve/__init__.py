@@ -21,7 +21,8 @@ from gan_serve.generator import Generator
 from gan_serve.sampling.result import Samples
 
 if TYPE_CHECKING:
-    from gan_serve.client.clients import AsyncClient, Client
+    from gan_serve.client.async_client import AsyncClient
+    from gan_serve.client.sync_client import Client
 
 __all__ = [
     "AsyncClient",
@@ -48,10 +49,14 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # Sampling needs no client, and a client needs asyncio, which takes time to import.
-    if name in ("AsyncClient", "Client"):
-        from gan_serve.client import clients
+    if name == "AsyncClient":
+        from gan_serve.client.async_client import AsyncClient
 
-        return getattr(clients, name)
+        return AsyncClient
+    if name == "Client":
+        from gan_serve.client.sync_client import Client
+
+        return Client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

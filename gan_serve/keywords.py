@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from gan_serve.errors import nearest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def check_keywords(function: str, given: Iterable[str], keywords: Iterable[str]) -> None:
+    """Raise ``TypeError`` for the first keyword of ``given`` that is not in ``keywords``, and name the nearest one."""
+    for name in given:
+        if name not in keywords:
+            hint = nearest(name, keywords) or f"It takes: {', '.join(keywords)}."
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}. {hint}")
 
 
 def suggest_keywords(function: Function) -> Function:
@@ -28,10 +36,7 @@ def suggest_keywords(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in keywords:
-                hint = nearest(name, keywords) or f"It takes: {', '.join(keywords)}."
-                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}. {hint}")
+        check_keywords(function.__name__, kwargs, keywords)
         return function(*args, **kwargs)
 
     if inspect.iscoroutinefunction(function):
