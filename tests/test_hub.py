@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -392,3 +394,22 @@ print([name for name in ("huggingface_hub", "httpx", "requests") if name in sys.
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == []
+
+
+@pytest.mark.usefixtures("published")
+def test_a_cache_that_is_read_only_serves_the_commit_it_has(hub, tmp_path, monkeypatch, caplog):
+    """The branch moved on; the newer commit cannot be downloaded."""
+    import huggingface_hub
+
+    older = Generator.from_pretrained(REPO).directory.name
+    newer = hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))
+
+    def refuse(repo: str, name: str, **_: Any) -> str:
+        raise OSError(errno.EROFS, "Read-only file system", name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    assert draws(Generator.from_pretrained(REPO), weights=0)
+    assert f"Commit {older[:12]} of the cache is used, although {REPO}@main is at {newer[:12]}" in caplog.text
+    assert f"{REPO}@{older}" in caplog.text
+    with pytest.raises(CannotWrite, match="Read-only"):
+        Generator.from_pretrained(f"{REPO}@{newer}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+
+from gan_serve.errors import CannotWrite, HubUnreachable, InvalidCheckpoint
 
 
 @click.command()
@@ -32,14 +35,15 @@ def info(model: str, as_json: bool) -> None:
     from gan_serve.checkpoint.files import read_config, read_json
     from gan_serve.hub.resolve import resolve
 
-    directory = resolve(model, files=lambda config: set(REPORT_FILES) & set(config.files))
+    try:
+        directory = resolve(model, files=lambda config: set(REPORT_FILES) & set(config.files))
+    except (CannotWrite, HubUnreachable, InvalidCheckpoint):
+        directory = resolve(model)  # the config alone
     config = read_config(directory)
+    reports = [name for name in sorted(set(REPORT_FILES) & set(config.files)) if os.path.lexists(directory / name)]
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),
-        **{
-            name.removesuffix(".json"): read_json(directory, config, name)
-            for name in sorted(set(REPORT_FILES) & set(config.files))
-        },
+        **{name.removesuffix(".json"): read_json(directory, config, name) for name in reports},
         "files": {name: file.model_dump() for name, file in config.files.items()},
     }
     if as_json:

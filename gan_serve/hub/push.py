@@ -106,7 +106,7 @@ def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes
         before = api.model_info(repo, timeout=TIMEOUT)
     except RepositoryNotFoundError:
         if card is not None:
-            _check_card(card)  # or a repository would be made, and stay empty
+            _validate_card(api, card)  # create_commit does so too late: an empty repository would remain
         api.create_repo(repo, private=private or None)
         before = api.model_info(repo, timeout=TIMEOUT)
     if private and not before.private:
@@ -132,18 +132,25 @@ def _proven(directory: Path) -> CheckpointConfig:
     return config
 
 
-def _check_card(card: bytes) -> None:
-    """Refuse a model card that the Hub would refuse."""
-    from huggingface_hub import ModelCard
-    from yaml import YAMLError  # type: ignore[import-untyped]
+def _validate_card(api: HfApi, card: bytes) -> None:
+    """Raise ``InvalidCheckpoint`` for a model card whose metadata the Hub refuses.
 
-    try:
-        ModelCard(card.decode()).validate()
-    except (ValueError, YAMLError) as error:
+    ``ModelCard.validate`` does the same, but sends the card to the default host, whatever ``endpoint`` is.
+    """
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    response = get_session().post(
+        f"{api.endpoint}/api/validate-yaml",
+        json={"content": card.decode(errors="replace"), "repoType": "model"},
+        headers=build_hf_headers(token=api.token),
+    )
+    if response.status_code == 400:
         raise InvalidCheckpoint(
-            f"Invalid metadata in {CARD}: {' '.join(str(error).split())[:200]}",
-            "Mend it and export the checkpoint again.",
-        ) from error
+            f"Invalid metadata in {CARD}: {' '.join(response.text.split())[:200]}",
+            "Correct it and export the checkpoint again.",
+        )
+    hf_raise_for_status(response)
 
 
 @contextlib.contextmanager

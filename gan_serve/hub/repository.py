@@ -93,9 +93,20 @@ class HubRepository:
                 if not (directory := self._cached(files)):
                     raise
                 if not constants.HF_HUB_OFFLINE:
-                    logger.warning("%s Commit %s is taken.", error.message, directory.name[:12])
+                    logger.warning("%s Commit %s of the cache is used.", error.message, directory.name[:12])
                 return directory
-            directory = commit._cached(files) or commit._download(files)
+            directory = commit._cached(files)
+            if directory is None:
+                try:
+                    directory = commit._download(files)
+                except CannotWrite as error:
+                    if self.is_pinned or not (directory := self._cached(files)):
+                        raise
+                    logger.warning(
+                        "%s Commit %s of the cache is used, although %s is at %s. Ask for %s@%s to avoid this warning.",
+                        *(error.message, directory.name[:12], self, commit.revision[:12], self.repo, directory.name),
+                    )
+                    return directory
             if not self.is_pinned:
                 self._note(directory, files)
             return directory

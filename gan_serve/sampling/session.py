@@ -103,6 +103,13 @@ class Session:
             )
 
 
+def runtime_version() -> str:
+    """Return the version of ONNX Runtime, as receipts state it."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
 def network_inputs(
     latents: FloatArray, labels: Int64Array | None, truncation: float, space: TruncationSpace
 ) -> dict[str, Any]:
