@@ -145,4 +145,4 @@ def test_info_does_without_the_reports(cli, published, tiny, monkeypatch):
     outcome = cli("info", REPO)
     assert outcome.code == 0, outcome.err
     assert "img_resolution" in outcome.out
-    assert "metrics." not in outcome.out
+    assert "\nmetrics." not in outcome.out

@@ -181,9 +181,9 @@ def test_the_update_that_broke_off_leaves_the_older_commit_usable(hub, tiny, mon
         (REPO, "hf_with\na line", AccessDenied, "no token has"),
         (f"{REPO}@v9", None, RevisionNotFound, f"{REPO} on the Hub has no revision v9"),
         (f"{REPO}@{'0' * 40}", None, RevisionNotFound, "has no revision 000"),
-        (f"{REPO}@../../x", None, RevisionNotFound, "is no name of a revision"),
-        (f"{REPO}@a..b", None, RevisionNotFound, "is no name of a revision"),
-        (f"{REPO}@a//b", None, RevisionNotFound, "is no name of a revision"),
+        (f"{REPO}@../../x", None, RevisionNotFound, "is not a valid revision"),
+        (f"{REPO}@a..b", None, RevisionNotFound, "is not a valid revision"),
+        (f"{REPO}@a//b", None, RevisionNotFound, "is not a valid revision"),
         ("somebody/bert", None, InvalidCheckpoint, "config.json of somebody/bert@.* is not the config of a gan-serve"),
         ("somebody/empty", None, InvalidCheckpoint, "it has no config.json"),
         ("somebody/half", None, InvalidCheckpoint, "it has no generator.onnx"),
@@ -222,7 +222,7 @@ def test_an_empty_token_is_none_and_one_of_the_environment_is_checked(monkeypatc
     assert draws(Generator.from_pretrained(REPO, token=""))
     for token in ("hf_\u00e9", "hf_a b"):
         monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(AccessDenied, match="no token has") as error:
+        with pytest.raises(AccessDenied, match="invalid characters") as error:
             Generator.from_pretrained(REPO)
         assert token not in str(error.value)
 
