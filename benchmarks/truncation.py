@@ -21,16 +21,18 @@ from safetensors.torch import load_file
 from timing import describe_cpu, median_ratio, taking_turns
 from torch import Tensor, nn
 
-from gan_serve.checkpoint.config import WEIGHTS_FILE, read_config
+from gan_serve.checkpoint.config import WEIGHTS_FILE
+from gan_serve.checkpoint.files import read_config
 from gan_serve.exports.graph import copy_of
 from gan_serve.exports.quantize import _quantise, ranges
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import serialize, torch_export
 from gan_serve.hub.resolve import BUNDLED
 from gan_serve.sampling.latents import latents_from_seeds
-from gan_serve.sampling.session import draw, open_session
+from gan_serve.sampling.session import open_session, run_in_batches
 from gan_serve.training.data.load import load_images
-from gan_serve.training.evaluation.features import Features, extract, find_extractor
+from gan_serve.training.evaluation.extractor_registry import find_extractor
+from gan_serve.training.evaluation.features import Features, extract
 from gan_serve.training.evaluation.metrics import feature_statistics, frechet_distance, manifold_metrics
 from gan_serve.training.evaluation.pixel_metrics import mean_gradient, random_sample
 from gan_serve.training.networks import build_generator
@@ -150,10 +152,10 @@ def cost(directory: Path) -> list[str]:
             int8 = precision == "int8"
             content = _quantise(model, fed, ranges(model, fed, 1.4), (), 7) if int8 else serialize(model)
             sessions.append(open_session(content, "cpu")[0])
-        images = [draw(session, fed) for session, fed in zip(sessions, inputs, strict=True)]
+        images = [run_in_batches(session, fed) for session, fed in zip(sessions, inputs, strict=True)]
         difference = int(np.abs(images[0].astype(np.int16) - images[1]).max())
         for batch in (1, 16):
-            calls = [partial(draw, s, f, batch=batch) for s, f in zip(sessions, inputs, strict=True)]
+            calls = [partial(run_in_batches, s, f, batch=batch) for s, f in zip(sessions, inputs, strict=True)]
             times = taking_turns(*calls, rounds=ROUNDS)
             ratio, least = 1 / median_ratio(times[1], times[0]), min(times[1]) / min(times[0])
             rows.append(f"| {precision} | {batch} | {ratio:.3f} | {least:.3f} | {difference} |")

@@ -22,7 +22,8 @@ from zoo_entries import REPOSITORY, Entry, read_zoo
 from zoo_pictures import make_pictures
 
 from gan_serve.atomic_files import check_new_directory, write_atomically
-from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, describe, verify_checkpoint
+from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, describe
+from gan_serve.checkpoint.files import verify_checkpoint
 from gan_serve.errors import GanServeError
 from gan_serve.exports.report import CARD_FILE, bounds_block, of_all_images, table
 from gan_serve.exports.write_evaluation import write_bounds
@@ -261,7 +262,7 @@ def page(checkpoints: Path, docs: Path, zoo: Path) -> None:
     try:
         click.echo(f"Wrote {write_page(read_zoo(zoo), checkpoints, docs)}")
     except GanServeError as error:
-        raise click.ClickException(f"{error} {error.hint}") from error
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from gan_serve import Generator
 from gan_serve.atomic_files import check_new_directory, directory_atomically
 from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import to_pil
-from gan_serve.sampling.latents import parse_seeds
+from gan_serve.images.pixels import to_pil
+from gan_serve.sampling.seeds import parse_seeds
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.splits import HOLDOUT
 

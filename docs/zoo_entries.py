@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from gan_serve.checkpoint.config import CONFIG_FILE, read_config
+from gan_serve.checkpoint.bundled import manifest
+from gan_serve.checkpoint.config import CONFIG_FILE
+from gan_serve.checkpoint.files import read_config
 
 REPOSITORY = "gan_serve/checkpoints"  # of the checkpoints that are not in the wheel
 
@@ -85,7 +87,7 @@ class ByEye(BaseModel):
 
 
 class Entry(BaseModel):
-    """A table of ``zoo.toml``; its head explains the keys."""
+    """A table of ``zoo.toml``, whose head explains the keys, with the facts of the manifest of checkpoints."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -133,8 +135,16 @@ class Entry(BaseModel):
 
 
 def read_zoo(path: Path) -> dict[str, Entry]:
-    """Return the entries of a ``zoo.toml`` by name."""
-    return TypeAdapter(dict[str, Entry]).validate_python(tomllib.loads(path.read_text()))
+    """Return the entries of a ``zoo.toml`` by name. What an entry leaves out is taken from the manifest."""
+    entries = {name: _manifest_facts(name) | table for name, table in tomllib.loads(path.read_text()).items()}
+    return TypeAdapter(dict[str, Entry]).validate_python(entries)
+
+
+def _manifest_facts(name: str) -> dict[str, Any]:
+    if name not in manifest():
+        return {}
+    entry = manifest()[name]
+    return {"licence": entry.licence, "in_wheel": entry.in_wheel, "note": entry.description}
 
 
 def _options(options: Mapping[str, Any]) -> list[str]:

@@ -10,9 +10,11 @@ from PIL import Image
 
 from gan_serve import Generator
 from gan_serve.atomic_files import write_atomically
-from gan_serve.checkpoint.config import WEIGHTS_FILE, read_config
+from gan_serve.checkpoint.config import WEIGHTS_FILE
+from gan_serve.checkpoint.files import read_config
 from gan_serve.exports.report import NEIGHBOURS_PICTURE
-from gan_serve.images.encoding import UInt8Array, grid, to_pil
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.sampling.latents import latents_from_seeds
 
 SMALL = 32  # images up to this resolution are shown twice as large

@@ -16,9 +16,9 @@ from gan_serve.exports.parity import Parity, is_batch_invariant, measure_parity,
 from gan_serve.exports.quantize import LOW_PSNR, MEAN_PSNR, LowPrecision, to_fp16, to_int8, with_large_latents
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import PixelGenerator, serialize, torch_export
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
-from gan_serve.sampling.session import draw, network_inputs, open_session
+from gan_serve.sampling.session import network_inputs, open_session, run_in_batches
 
 GATE_SEEDS = range(5000)  # that int8 and fp16 are compared with fp32 on
 BATCH_SEEDS = range(256)  # that are sampled in batches of several sizes
@@ -82,7 +82,7 @@ def sample(
     session, _ = open_session(model, "cpu")
     classes = None if labels is None else np.array(labels, np.int64)
     latents = latents_from_seeds(seeds, network.z_dim)
-    return draw(session, network_inputs(latents, classes, truncation, network.truncation_space))
+    return run_in_batches(session, network_inputs(latents, classes, truncation, network.truncation_space))
 
 
 def default_labels(seeds: Iterable[int], c_dim: int) -> list[int] | None:
@@ -103,7 +103,7 @@ def _low_precisions(
         return {}, dict.fromkeys([other for other in PRECISION_FILES if other != "fp32"], "it was not asked for")
     inputs = _all_inputs(network, GATE_SEEDS)
     session, _ = open_session(fp32, "cpu")
-    reference = draw(session, inputs)
+    reference = run_in_batches(session, inputs)
 
     def int8() -> LowPrecision | None:
         fused = copy_of(plain)
@@ -137,7 +137,7 @@ def _low_precisions(
 
 def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
     session, _ = open_session(model, "cpu")
-    return is_batch_invariant(session, inputs, draw(session, inputs))
+    return is_batch_invariant(session, inputs, run_in_batches(session, inputs))
 
 
 def _all_inputs(network: PixelGenerator, seeds: Iterable[int]) -> dict[str, Any]:

@@ -24,15 +24,16 @@ from gan_serve.checkpoint.config import (
     GoldenSample,
     Precision,
     TrainingData,
-    digest_files,
-    write_config,
 )
+from gan_serve.checkpoint.files import digest_files, write_config
 from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import Measurements, Publication, model_card
 from gan_serve.exports.certify import Certified, certify, check_precisions, default_labels, sample
 from gan_serve.exports.parity import spread
 from gan_serve.exports.to_onnx import PixelGenerator
-from gan_serve.images.encoding import UInt8Array, encode_png, grid
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.png import encode_png
 from gan_serve.sampling.session import Session
 from gan_serve.training.evaluation.pixel_metrics import SAMPLE, mean_gradient, pixel_metrics
 from gan_serve.training.load_run import Trained, load_trained

@@ -26,9 +26,10 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from pydantic import BaseModel
 
 from gan_serve.exports.graph import Array, Graph, attribute, copy_of
-from gan_serve.images.encoding import UInt8Array, psnr
+from gan_serve.images.compare import psnr
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray
-from gan_serve.sampling.session import draw, open_session
+from gan_serve.sampling.session import open_session, run_in_batches
 
 MEAN_PSNR = 40.0  # decibels, the mean over images
 LOW_PSNR = 30.0  # decibels, the first percentile: a mean over many that are identical would hide some that are lost
@@ -187,7 +188,7 @@ def to_fp16(model: onnx.ModelProto, inputs: Inputs, reference: UInt8Array) -> Lo
 def measure(model: bytes, inputs: Inputs, reference: UInt8Array) -> Fidelity:
     """Compare the images of a model on the CPU with ``reference``, uint8 [N, H, W, C]."""
     session, _ = open_session(model, "cpu")
-    images = draw(session, inputs)
+    images = run_in_batches(session, inputs)
     decibels = psnr(images, reference)
     return Fidelity(
         psnr_mean=_rounded_down(decibels.mean()),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.image_set import ImageSet, Int64Array
 from gan_serve.training.evaluation.compute_metrics import class_distances, worst_class
 from gan_serve.training.evaluation.evaluate import EvaluationOptions, evaluate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tiny_checkpoint import contents, pixels, seal, write_checkpoint
 
 import gan_serve
 from gan_serve import DigestMismatch, Generator, InvalidCheckpoint, UnknownModel
+from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.errors import (
     AccessDenied,
     CannotWrite,
@@ -26,8 +29,9 @@ from gan_serve.errors import (
     RepositoryNotFound,
     RevisionNotFound,
 )
-from gan_serve.hub import resolve as hub_module
-from gan_serve.hub.resolve import every_file, resolve
+from gan_serve.hub import repository
+from gan_serve.hub.file_sets import every_file
+from gan_serve.hub.resolve import resolve
 
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard": nothing listens there
 
@@ -86,7 +90,7 @@ def test_names_and_directories_come_before_the_hub(hub, tiny, monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny, tmp_path / REPO)
     assert resolve(REPO) == Path(REPO)
-    assert resolve("fashion-dcgan") == hub_module.BUNDLED / "fashion-dcgan"
+    assert resolve("fashion-dcgan") == BUNDLED / "fashion-dcgan"
     assert not hub.log
     with pytest.raises(InvalidOption, match="has no revisions"):
         Generator.from_pretrained("fashion-dcgan", revision="main")
@@ -131,7 +135,7 @@ def test_no_answer_and_nothing_cached_is_told_without_delay(hub, monkeypatch, ho
     """The client alone would try for 23 seconds, or for minutes where a server is silent."""
     from huggingface_hub import constants
 
-    monkeypatch.setattr(hub_module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(repository, "TIMEOUT", 0.2)
     hub.silent = how == "silent"
     hub.status = {"status": 500, "no Hub": 204}.get(how)
     if how in ("closed port", "no such host"):
@@ -177,9 +181,9 @@ def test_the_update_that_broke_off_leaves_the_older_commit_usable(hub, tiny, mon
         (REPO, "hf_with\na line", AccessDenied, "no token has"),
         (f"{REPO}@v9", None, RevisionNotFound, f"{REPO} on the Hub has no revision v9"),
         (f"{REPO}@{'0' * 40}", None, RevisionNotFound, "has no revision 000"),
-        (f"{REPO}@../../x", None, RevisionNotFound, "is no name of a revision"),
-        (f"{REPO}@a..b", None, RevisionNotFound, "is no name of a revision"),
-        (f"{REPO}@a//b", None, RevisionNotFound, "is no name of a revision"),
+        (f"{REPO}@../../x", None, RevisionNotFound, "is not a valid revision"),
+        (f"{REPO}@a..b", None, RevisionNotFound, "is not a valid revision"),
+        (f"{REPO}@a//b", None, RevisionNotFound, "is not a valid revision"),
         ("somebody/bert", None, InvalidCheckpoint, "config.json of somebody/bert@.* is not the config of a gan-serve"),
         ("somebody/empty", None, InvalidCheckpoint, "it has no config.json"),
         ("somebody/half", None, InvalidCheckpoint, "it has no generator.onnx"),
@@ -218,7 +222,7 @@ def test_an_empty_token_is_none_and_one_of_the_environment_is_checked(monkeypatc
     assert draws(Generator.from_pretrained(REPO, token=""))
     for token in ("hf_\u00e9", "hf_a b"):
         monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(AccessDenied, match="no token has") as error:
+        with pytest.raises(AccessDenied, match="invalid characters") as error:
             Generator.from_pretrained(REPO)
         assert token not in str(error.value)
 
@@ -330,7 +334,7 @@ def test_a_hub_that_goes_silent_half_way_is_left(hub, monkeypatch):
 
 @pytest.mark.usefixtures("published")
 def test_a_hub_that_goes_silent_between_two_files_is_left(hub, monkeypatch):
-    monkeypatch.setattr(hub_module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(repository, "TIMEOUT", 0.2)
     hub.hold.add("HEAD generator.onnx")
     with pytest.raises(HubUnreachable, match=REPO):
         Generator.from_pretrained(REPO)
@@ -390,3 +394,22 @@ print([name for name in ("huggingface_hub", "httpx", "requests") if name in sys.
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == []
+
+
+@pytest.mark.usefixtures("published")
+def test_a_cache_that_is_read_only_serves_the_commit_it_has(hub, tmp_path, monkeypatch, caplog):
+    """The branch moved on; the newer commit cannot be downloaded."""
+    import huggingface_hub
+
+    older = Generator.from_pretrained(REPO).directory.name
+    newer = hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))
+
+    def refuse(repo: str, name: str, **_: Any) -> str:
+        raise OSError(errno.EROFS, "Read-only file system", name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    assert draws(Generator.from_pretrained(REPO), weights=0)
+    assert f"Commit {older[:12]} of the cache is used, although {REPO}@main is at {newer[:12]}" in caplog.text
+    assert f"{REPO}@{older}" in caplog.text
+    with pytest.raises(CannotWrite, match="Read-only"):
+        Generator.from_pretrained(f"{REPO}@{newer}")

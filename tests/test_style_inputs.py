@@ -15,9 +15,9 @@ from gan_serve.exports.parity import measure_parity, varied_styles
 from gan_serve.exports.quantize import _quantise, ranges, to_fp16
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import IR_VERSION, OPSET, PixelGenerator, serialize, to_onnx, torch_export
-from gan_serve.images.encoding import psnr
+from gan_serve.images.compare import psnr
 from gan_serve.sampling.latents import latents_from_seeds
-from gan_serve.sampling.session import draw, open_session
+from gan_serve.sampling.session import open_session, run_in_batches
 from gan_serve.training.networks import build_generator
 
 Z_DIM, N = 6, 12
@@ -53,7 +53,7 @@ def torch_images(network: PixelGenerator, inputs: dict[str, Any]) -> np.ndarray:
 
 
 def sampled(model: bytes, inputs: dict[str, Any], batch: int = N) -> np.ndarray:
-    return draw(open_session(model, "cpu")[0], inputs, batch=batch)
+    return run_in_batches(open_session(model, "cpu")[0], inputs, batch=batch)
 
 
 def test_the_file_is_old_enough_and_tells_which_inputs_are_optional(network, model):

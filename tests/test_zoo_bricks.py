@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from gan_serve.images.encoding import cut_grid
+from gan_serve.images.grid import cut_grid
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.rendered import BRICKS, PinnedSplit
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig, read_config, read_verified
+from gan_serve.checkpoint.bundled import how_to_clone
+from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig
+from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
 from gan_serve.training.networks import find_family
@@ -119,7 +121,7 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
 
 
 def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
-    from gan_serve.hub.resolve import BUNDLED, how_to_clone
+    from gan_serve.hub.resolve import BUNDLED
 
     if os.path.lexists(directory / WEIGHTS_FILE):
         return

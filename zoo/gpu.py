@@ -169,7 +169,7 @@ def try_onnx() -> None:
     import torch
 
     from gan_serve.errors import GanServeError
-    from gan_serve.sampling.session import draw, open_session
+    from gan_serve.sampling.session import open_session
     from gan_serve.training.networks import build_generator
 
     torch.manual_seed(0)
@@ -183,11 +183,13 @@ def try_onnx() -> None:
     network = PixelGenerator(generator)
     with torch.inference_mode():
         expected = network(z[:256]).numpy()
-        difference = np.abs(draw(session, {"z": z[:256].numpy()}, batch=256).astype(np.int16) - expected).max()
+        difference = np.abs(
+            run_in_batches(session, {"z": z[:256].numpy()}, batch=256).astype(np.int16) - expected
+        ).max()
         on_gpu, latents = PixelGenerator(generator.cuda()), z.cuda()
         seconds = {}
         for name, call in {
-            "ONNX Runtime, CUDA": lambda: draw(session, {"z": z.numpy()}, batch=256),
+            "ONNX Runtime, CUDA": lambda: run_in_batches(session, {"z": z.numpy()}, batch=256),
             "torch, CUDA": lambda: on_gpu(latents).cpu(),
         }.items():
             call()
@@ -207,7 +209,7 @@ def pack(data: str, out: Path, megabytes: float) -> None:
     """
     import numpy as np
 
-    from gan_serve.images.encoding import encode_png
+    from gan_serve.images.png import encode_png
     from gan_serve.training.data.load import load_images
 
     images = load_images(data)

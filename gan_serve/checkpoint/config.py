@@ -1,59 +1,54 @@
-"""A checkpoint: a directory with config.json, generator.onnx and what describes them. Equally a Hub repository.
+"""The schema of a checkpoint's config.json. A checkpoint is a directory, or a repository on the Hub, with these files:
 
 config.json             this module's schema
 generator.onnx          z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> img uint8 [N, H, W, C]
-generator.safetensors   the averaged weights, for fine-tuning; the only file that may be missing: the wheel has none
-metrics.json            quality, the protocol in each metric's name
-parity.json             how far ONNX is from torch
+generator.safetensors   the averaged weights, for fine-tuning; may be missing, as it is in the wheel
+metrics.json            quality metrics; each name states its protocol
+parity.json             the difference between ONNX and torch
 README.md, samples.png  the model card
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-import json
-import os
 import re
-import shutil
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from PIL import Image
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from gan_serve._version import __version__
-from gan_serve.atomic_files import directory_atomically
-from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint
-from gan_serve.images.encoding import UInt8Array, encode_png, from_pil
-from gan_serve.sampling.latents import shorten
+from gan_serve.errors import shorten
+from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.png import encode_png
+from gan_serve.sampling.seeds import Seed
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 PARITY_FILE = "parity.json"
-FIGURES = (METRICS_FILE, PARITY_FILE)
+REPORT_FILES = (METRICS_FILE, PARITY_FILE)
 SAMPLES_FILE = "samples.png"
 WEIGHTS_FILE = "generator.safetensors"
 
-# Names that Windows keeps for devices, whatever ending they have.
+# Names that Windows reserves for devices, with any extension.
 DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 VERSION = re.compile(r"[\w.+-]{1,40}", re.ASCII)
 
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("it holds characters that cannot be shown")
+        raise ValueError("it contains characters that are not printable")
     return text
 
 
-Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]  # what others wrote, and terminals show
+Text = Annotated[
+    str, Field(max_length=200), AfterValidator(_printable)
+]  # text of other people that is shown in terminals
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
 Precision = Literal["fp32", "int8", "fp16"]
 PRECISION_FILES: dict[Precision, str] = {
@@ -61,7 +56,7 @@ PRECISION_FILES: dict[Precision, str] = {
     "int8": "generator.int8.onnx",
     "fp16": "generator.fp16.onnx",
 }
-TruncationSpace = Literal["z", "w"]  # where latents are drawn towards their mean; w: by the network's input psi
+TruncationSpace = Literal["z", "w"]  # the space of truncation; in w, the network truncates by its input psi
 
 
 class _Strict(BaseModel):
@@ -69,23 +64,23 @@ class _Strict(BaseModel):
 
 
 class Architecture(_Strict):
-    """Which network the weights belong to: its family and the arguments that build it."""
+    """The network of the weights: its family and the arguments of its constructor."""
 
     family: str
     arguments: dict[str, Any]
 
 
 class FileDigest(_Strict):
-    """What a file must be."""
+    """The digest and size of a file."""
 
     sha256: Sha256
     size: Annotated[int, Field(ge=0)]
 
 
 class GoldenSample(_Strict):
-    """One image that the checkpoint must draw before it is used: PNGs in base64, and what asks for them.
+    """The image that a network must compute before it is used, as PNG in base64, with its seed and label.
 
-    ``png`` is drawn in fp32, ``reduced`` in the other precisions that there are files for.
+    ``png`` is for fp32, ``reduced`` for the other precisions that the checkpoint has.
     """
 
     seed: Seed
@@ -101,21 +96,21 @@ class GoldenSample(_Strict):
         label: int | None = None,
         reduced: Mapping[Precision, UInt8Array] = MappingProxyType({}),
     ) -> Self:
-        """Keep ``pixels`` uint8 [H, W, C], and what the other precisions drew, as the golden sample."""
+        """Return the golden sample with ``pixels``, uint8 [H, W, C], and those of the other precisions."""
         others = {precision: _as_png(drawn) for precision, drawn in reduced.items()}
         return cls(seed=seed, label=label, png=_as_png(pixels), reduced=others)
 
     def pngs(self) -> dict[Precision, str]:
-        """The PNG of each precision, in base64."""
+        """Return the PNG of each precision, in base64."""
         return {"fp32": self.png, **self.reduced}
 
     def pixels(self, precision: Precision = "fp32") -> UInt8Array:
-        """The image, uint8 [H, W, C]."""
+        """Return the image, uint8 [H, W, C]."""
         with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True))) as image:
             return from_pil(image)
 
     def size(self, precision: Precision = "fp32") -> tuple[int, int]:
-        """Width and height, as the PNG's header states them: to be checked before it is decoded."""
+        """Return width and height from the header of the PNG, to be checked before it is decoded."""
         header = base64.b64decode(self.pngs()[precision], validate=True)[:24]
         if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
             raise ValueError("the golden sample is not a PNG")
@@ -124,12 +119,12 @@ class GoldenSample(_Strict):
 
 
 class TrainingData(_Strict):
-    """The images that a checkpoint was trained on, so that an evaluation knows which ones it has not seen."""
+    """The images that a checkpoint was trained on. An evaluation uses it to find images that were held out."""
 
     name: Text
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]  # of the pixels
-    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share that was left out
-    labels: Text | None = None  # where labels came from, if not from the images' own source
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share that was held out
+    labels: Text | None = None  # the source of the labels, if not that of the images
 
 
 def _as_png(pixels: UInt8Array) -> str:
@@ -167,7 +162,7 @@ class CheckpointConfig(_Strict):
             raise ValueError(f"the golden sample has the label {golden.label}, of {self.c_dim} classes")
         for precision in golden.pngs():
             if golden.size(precision) != (side, side):
-                raise ValueError(f"the golden sample is of another size than {side}x{side}")
+                raise ValueError(f"the size of the golden sample is not {side}x{side}")
             try:
                 shape = golden.pixels(precision).shape
             except (OSError, SyntaxError, ValueError) as error:
@@ -183,137 +178,20 @@ class CheckpointConfig(_Strict):
     @classmethod
     def _files_stay_inside(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
         for name in files:
-            plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')  # also where this is read on Windows
-            hidden = name.startswith(".") or name.rstrip(". ") != name  # Windows drops such an end
+            plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')  # also valid on Windows
+            hidden = name.startswith(".") or name.rstrip(". ") != name  # Windows removes such an ending
             if not plain or not name or hidden or DEVICE_NAMES.fullmatch(name) or name.casefold() == CONFIG_FILE:
                 raise ValueError(f"file names must be plain, not {shorten(name)}")
         return files
 
 
-def read_config(directory: Path) -> CheckpointConfig:
-    """Read a checkpoint's ``config.json``.
-
-    Raises:
-        InvalidCheckpoint: it is missing or not of the schema. FormatTooNew: a later gan-serve wrote it.
-    """
-    path = directory / CONFIG_FILE
-    try:
-        content = path.read_bytes()
-        raw = json.loads(content)
-        version = raw["format_version"]
-    except FileNotFoundError as error:
-        raise InvalidCheckpoint(
-            f"{directory} is not a gan-serve checkpoint: it has no {CONFIG_FILE}.", "gan-serve export writes one."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidCheckpoint(
-            f"{path} is not the config of a gan-serve checkpoint.", "Fetch the checkpoint again."
-        ) from error
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        writer = str(raw.get("gan_serve_version") or "")
-        raise FormatTooNew(
-            f"{path} has format version {shorten(version)}; this gan-serve {__version__} reads up to {FORMAT_VERSION}.",
-            f"Install gan-serve {writer} or later." if VERSION.fullmatch(writer) else "Install a later gan-serve.",
-        )
-    try:
-        return CheckpointConfig.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
-        raise InvalidCheckpoint(
-            f"{path} does not fit the schema: {where}: {first['msg']}.",
-            "Fetch or export the checkpoint again.",
-        ) from error
-
-
-def write_config(directory: Path, config: CheckpointConfig) -> None:
-    """Write ``config.json``, the last file of a checkpoint, since it holds the digests of the others."""
-    (directory / CONFIG_FILE).write_bytes(config_json(config))
-
-
-def config_json(config: CheckpointConfig) -> bytes:
-    """The content of ``config.json``."""
-    return f"{config.model_dump_json(indent=2)}\n".encode()
-
-
-def digest_files(directory: Path) -> dict[str, FileDigest]:
-    """The digests of all files of a checkpoint but ``config.json``."""
-    files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != CONFIG_FILE)
-    return {
-        path.name: FileDigest(sha256=hashlib.sha256(data := path.read_bytes()).hexdigest(), size=len(data))
-        for path in files
-    }
-
-
-def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes:
-    """The content of a checkpoint's file, checked against its digest: what was checked is what is used.
-
-    Raises:
-        InvalidCheckpoint: the file is missing or not listed. DigestMismatch: it is another one.
-    """
-    if name not in config.files:
-        raise InvalidCheckpoint(f"{directory / CONFIG_FILE} does not list {name}.", "Export the checkpoint again.")
-    try:
-        content = (directory / name).read_bytes()
-    except OSError as error:
-        raise InvalidCheckpoint(
-            f"{directory / name} cannot be read: {error.strerror}.", "Fetch the checkpoint again."
-        ) from error
-    expected, found = config.files[name], hashlib.sha256(content).hexdigest()
-    if found != expected.sha256:
-        cut = f" It has {len(content)} bytes of {expected.size}." if len(content) != expected.size else ""
-        raise DigestMismatch(
-            f"{directory / name} is not the file that its config describes "
-            f"(sha256 {found[:12]}..., not {expected.sha256[:12]}...).{cut}",
-            "Fetch or export the checkpoint again.",
-        )
-    return content
-
-
 def describe(config: CheckpointConfig) -> str:
-    """The images of a checkpoint in a few words, such as ``28x28 gray, 10 classes``."""
+    """Return a description of a checkpoint's images, such as ``28x28 gray, 10 classes``."""
     colour = "gray" if config.img_channels == 1 else "RGB"
     classes = f", {config.c_dim} classes" if config.c_dim else ""
     return f"{config.img_resolution}x{config.img_resolution} {colour}{classes}"
 
 
 def precisions(config: CheckpointConfig) -> list[Precision]:
-    """The precisions that a checkpoint has a file for."""
+    """Return the precisions that a checkpoint has a file for."""
     return [precision for precision, file in PRECISION_FILES.items() if file in config.files]
-
-
-def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
-    """A verified JSON file of a checkpoint, such as ``metrics.json``; see ``read_verified`` for the errors."""
-    try:
-        return json.loads(read_verified(directory, config, name))
-    except (ValueError, RecursionError) as error:
-        raise InvalidCheckpoint(f"{directory / name} is not JSON.", "Export the checkpoint again.") from error
-
-
-def files_to_have(directory: Path, config: CheckpointConfig) -> list[str]:
-    """The files that a checkpoint's directory must have: all that its config lists.
-
-    But for ``generator.safetensors`` where it is not there: drawing needs none, and the wheel leaves it out.
-    """
-    # A link to nowhere is damage; it counts as there.
-    return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
-
-
-def verify_checkpoint(directory: Path) -> CheckpointConfig:
-    """Check every file of ``files_to_have`` against its digest; see ``read_verified`` for the errors."""
-    config = read_config(directory)
-    for name in files_to_have(directory, config):
-        read_verified(directory, config, name)
-    return config
-
-
-def copy_checkpoint(source: Path, directory: str | Path) -> Path:
-    """Copy a checkpoint to a new directory, each file of ``files_to_have`` verified, byte for byte.
-
-    Raises:
-        CannotWrite: the directory exists or the disk refuses. InvalidCheckpoint, DigestMismatch: see ``read_verified``.
-    """
-    with directory_atomically(directory) as target:
-        for name in (CONFIG_FILE, *files_to_have(source, verify_checkpoint(source))):
-            shutil.copyfile(source / name, target / name)
-    return Path(directory)

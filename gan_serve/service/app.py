@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from gan_serve._version import __version__
-from gan_serve.sampling.result import FORMATS
+from gan_serve.sampling.formats import FORMATS
+from gan_serve.sampling.walks import make_walk
 from gan_serve.service import page as web
 from gan_serve.service.batching import Engine
 from gan_serve.service.error_responses import ErrorBody, add_error_handlers
@@ -119,30 +120,24 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
     async def sample(body: SampleRequest, request: Request) -> Response:
         """Draw images from seeds or latents."""
         generator = await models.get(body.model)
-        plan = generator.plan(body.n, label=body.label, **body.latent_options())
+        plan = generator.sample_request(body.n, label=body.label, **body.latent_options())
         return await answers.give(request, body, generator, plan)
 
     @app.post("/condition", response_class=Response, responses=_IMAGES)
     async def condition(body: ConditionRequest, request: Request) -> Response:
         """Draw the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
         generator = await models.get(body.model)
-        plan = generator.plan_condition(body.n, labels=body.labels, **body.latent_options())
+        plan = generator.condition_request(body.n, labels=body.labels, **body.latent_options())
         return await answers.give(request, body, generator, plan)
 
     @app.post("/interpolate", response_class=Response, responses=_FRAMES)
     async def interpolate(body: InterpolateRequest, request: Request) -> Response:
         """Draw the frames of a walk between seeds, all in one answer or as a stream."""
         generator = await models.get(body.model)
-        plan = generator.plan_walk(
-            body.seeds,
-            steps=body.steps,
-            method=body.method,
-            loop=body.loop,
-            label=body.label,
-            truncation=body.truncation,
-            start=body.start,
-            stop=body.stop,
+        walk = make_walk(
+            body.seeds, steps=body.steps, method=body.method, loop=body.loop, start=body.start, stop=body.stop
         )
+        plan = generator.walk_request(walk, label=body.label, truncation=body.truncation)
         give = answers.stream if body.format == STREAM else answers.give
         return await give(request, body, generator, plan)
 

@@ -21,10 +21,10 @@ import numpy as np
 
 from gan_serve.errors import TooManyRequests
 from gan_serve.generator import Generator
-from gan_serve.images.encoding import UInt8Array
-from gan_serve.sampling.request import Plan
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
-from gan_serve.sampling.session import PIECE
+from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,9 @@ ENCODED_AT_ONCE = 16  # images that a drawing thread encodes itself; more would 
 class Job:
     """The images of one request on their way: waiting, being drawn, drawn."""
 
-    def __init__(self, generator: Generator, plan: Plan, encode: Callable[[Samples], object], format: str) -> None:
+    def __init__(
+        self, generator: Generator, plan: SamplingRequest, encode: Callable[[Samples], object], format: str
+    ) -> None:
         self.generator = generator
         self.plan = plan
         self.encode = encode
@@ -58,7 +60,7 @@ class Piece(NamedTuple):
     stop: int
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> SamplingRequest:
         """What is to be drawn of the job."""
         whole = self.job.plan
         return whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
@@ -85,7 +87,7 @@ class Engine:
     def submit(
         self,
         generator: Generator,
-        plan: Plan,
+        plan: SamplingRequest,
         encode: Callable[[Samples], Result],
         *,
         format: str,
@@ -143,7 +145,7 @@ class Engine:
                 _settle([(piece.job, None, error) for piece in batch])
 
     def _take(self) -> list[Piece]:
-        """A fair share of what waits for the model whose turn it is: pieces, at most ``PIECE`` images together."""
+        """A fair share of what waits for the model whose turn it is: pieces, at most ``BATCH_SIZE`` images together."""
         batch: list[Piece] = []
         others: list[Job] = []  # of other models: they keep their place
         unfinished: list[Job] = []  # they gave a piece, and go to the end
@@ -157,7 +159,7 @@ class Engine:
                 others.append(job)
             else:
                 if not batch:
-                    room = min(PIECE[job.generator.device], math.ceil(self._untaken / self.threads))
+                    room = min(BATCH_SIZE[job.generator.device], math.ceil(self._untaken / self.threads))
                 taken = min(room, left)
                 batch.append(Piece(job, job.started, job.started + taken))
                 job.started += taken
@@ -178,7 +180,7 @@ class Engine:
             if piece.start == 0:
                 metrics.queue_seconds.observe(started - piece.job.submitted)
         try:
-            pixels = generator.draw(*(piece.plan for piece in batch))
+            pixels = generator.run(*(piece.plan for piece in batch))
         except Exception as error:
             if len(batch) > 1:  # each alone, so that nobody fails by another's fault
                 for piece in batch:
@@ -219,7 +221,7 @@ def _encode(job: Job) -> None:
     started = time.perf_counter()
     try:
         assert job.pixels is not None
-        result = job.encode(job.plan.finish(job.pixels))
+        result = job.encode(job.plan.samples(job.pixels))
     except Exception as error:
         _settle([(job, None, error)])
         return

@@ -16,10 +16,11 @@ from starlette.responses import Response, StreamingResponse
 from gan_serve._version import __version__
 from gan_serve.errors import GanServeError, RequestTimeout, ServerError, TooManyImages
 from gan_serve.generator import Generator
-from gan_serve.sampling.latents import seeds_as_text, walk_length
-from gan_serve.sampling.request import Plan
-from gan_serve.sampling.result import FORMATS, Samples, check_encoding, encode
-from gan_serve.sampling.session import PIECE
+from gan_serve.sampling.formats import FORMATS, check_encoding, encode
+from gan_serve.sampling.request import SamplingRequest
+from gan_serve.sampling.result import Samples
+from gan_serve.sampling.seeds import format_seeds
+from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Engine
 from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.json_body import CLIENT_GONE
@@ -46,7 +47,9 @@ class Answers:
         self.engine = engine
         self.settings = settings
 
-    async def give(self, request: Request, body: DrawingRequest, generator: Generator, plan: Plan) -> Response:
+    async def give(
+        self, request: Request, body: DrawingRequest, generator: Generator, plan: SamplingRequest
+    ) -> Response:
         """All images in the format asked for; 304 where the client has that very answer.
 
         Raises:
@@ -64,16 +67,18 @@ class Answers:
         encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
         drawing = self.engine.submit(generator, plan, encoding, format=body.format)
         # One that is soon done is not worth the watch.
-        encoded = await (drawing if len(plan) <= PIECE[generator.device] else _while_connected(request, drawing))
+        encoded = await (drawing if len(plan) <= BATCH_SIZE[generator.device] else _while_connected(request, drawing))
         if encoded is None:
             return Response(status_code=CLIENT_GONE)
         return Response(encoded.body, media_type=FORMATS[body.format].media_type, headers=encoded.headers | headers)
 
-    async def stream(self, request: Request, body: InterpolateRequest, generator: Generator, plan: Plan) -> Response:
+    async def stream(
+        self, request: Request, body: InterpolateRequest, generator: Generator, plan: SamplingRequest
+    ) -> Response:
         """The frames of a walk, a line of JSON each, as they are drawn; see ``give`` for the errors."""
         _tell(request, body, len(plan))
         self._check_size(plan, self.settings.max_frames)
-        first, *rest = plan.parts(PIECE[generator.device])
+        first, *rest = plan.parts(BATCH_SIZE[generator.device])
         drawing = self.engine.submit(generator, first, _frames, format=STREAM)
         return StreamingResponse(
             self._lines(generator, drawing, rest),
@@ -82,7 +87,7 @@ class Answers:
         )
 
     async def _lines(
-        self, generator: Generator, drawing: asyncio.Future[bytes], rest: list[Plan]
+        self, generator: Generator, drawing: asyncio.Future[bytes], rest: list[SamplingRequest]
     ) -> AsyncIterator[bytes]:
         try:
             for part in [*rest, None]:
@@ -98,7 +103,7 @@ class Answers:
         finally:
             drawing.cancel()
 
-    def _check_size(self, plan: Plan, most: int) -> None:
+    def _check_size(self, plan: SamplingRequest, most: int) -> None:
         pixels = len(plan) * plan.config.img_resolution**2
         if len(plan) > most:
             raise TooManyImages(
@@ -137,7 +142,7 @@ def _headers(samples: Samples, format: str) -> dict[str, str]:
     headers = {"X-Gan-Serve-Digest": samples.digest}
     seeds = samples.walk.seeds if samples.walk else samples.seeds
     if seeds is not None:
-        headers["X-Gan-Serve-Seeds"] = seeds_as_text(seeds)
+        headers["X-Gan-Serve-Seeds"] = format_seeds(seeds)
     if len(samples) == 1 or samples.walk or format in ANIMATIONS:  # where it is not an image, that of the strip
         receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]
         as_json = receipt.as_json()
@@ -150,7 +155,7 @@ def _frames(samples: Samples) -> bytes:
     """The lines of a stream."""
     walk = samples.walk
     assert walk is not None
-    total = walk_length(len(walk.seeds), walk.steps, walk.loop)
+    total = walk.total
     lines = []
     for index in range(len(samples)):
         receipt = samples.receipt(index)

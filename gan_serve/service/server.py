@@ -12,10 +12,13 @@ from importlib.metadata import entry_points
 
 import click
 
-from gan_serve.checkpoint.config import CheckpointConfig, Precision, describe, read_config
+from gan_serve.checkpoint.bundled import list_models
+from gan_serve.checkpoint.config import CheckpointConfig, Precision, describe
+from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import ServiceError
-from gan_serve.hub.resolve import list_models, resolve, what_a_server_uses
-from gan_serve.sampling.session import choose_precision, wants_cuda
+from gan_serve.hub.file_sets import service_files
+from gan_serve.hub.resolve import resolve
+from gan_serve.sampling.device import choose_precision, wants_cuda
 from gan_serve.service.settings import METRICS_FOLDER, Settings
 
 MAX_FILES = 65_536
@@ -53,7 +56,7 @@ def serve(
     settings = Settings.from_environment().changed(
         precision=precision, device=device, workers=workers, lazy=lazy, memory=memory
     )
-    files = what_a_server_uses(settings.precision, settings.device)
+    files = service_files(settings.precision, settings.device)
     # Absolute, since BentoML may work in another folder. What lies on the Hub is fetched now, and by no request.
     wanted = dict.fromkeys([*models] or settings.models)
     directories = [resolve(model, files=files).resolve() for model in wanted]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.image_set import Int64Array, examples
 from gan_serve.training.evaluation import metrics as formulas
 from gan_serve.training.evaluation.features import INCEPTION, Extractor, Features, Floats, logits_of_classes

@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import UInt8Array, encode_png
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.png import encode_png
 from gan_serve.training.data.image_set import ImageSet, Int64Array
 from gan_serve.training.evaluation import metrics as formulas
 from gan_serve.training.evaluation.cache import cached_features

@@ -21,7 +21,8 @@ import click
 import numpy as np
 
 from gan_serve.errors import DataError, GanServeError
-from gan_serve.images.encoding import grid, to_pil
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import to_pil
 from gan_serve.training.data.arrays import read_npz
 from gan_serve.training.data.image_set import ImageSet, new_images
 from gan_serve.training.data.named import data_home

@@ -13,7 +13,8 @@ import click
 import numpy as np
 from PIL import Image
 
-from gan_serve.images.encoding import cut_grid, grid, to_pil
+from gan_serve.images.grid import cut_grid, grid
+from gan_serve.images.pixels import to_pil
 
 try:
     import scene

@@ -19,7 +19,8 @@ from pathlib import Path
 import click
 
 from gan_serve.errors import GanServeError
-from gan_serve.images.encoding import grid, to_pil
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import to_pil
 from gan_serve.training.data.image_set import ImageSet
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.named import data_home
