@@ -216,7 +216,8 @@ def fidelity_table(checkpoints: dict[str, Checkpoint]) -> list[str]:
         "",
         "## Fidelity and size",
         "",
-        f"Over seeds 0 to {SEEDS - 1}. The gate of int8 is {MEAN_PSNR:g} dB in the mean and {LOW_PSNR:g} dB at the first percentile.",
+        f"Over seeds 0 to {SEEDS - 1}. The gate of int8 is {MEAN_PSNR:g} dB in the mean and {LOW_PSNR:g} dB at the "
+        "first percentile.",
         "",
         "| | fp32 against torch, most grey levels | int8 PSNR, dB | least | fp32 file, MB | int8 file, MB | ratio |",
         "|---|---|---|---|---|---|---|",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from gan_serve.checkpoint.bundled import how_to_clone
+from gan_serve.checkpoint.bundled import BUNDLED, how_to_clone
 from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig
 from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
@@ -121,8 +121,6 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
 
 
 def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
-    from gan_serve.hub.resolve import BUNDLED
-
     if os.path.lexists(directory / WEIGHTS_FILE):
         return
     name, bundled = checkpoint.name, directory.parent == BUNDLED

@@ -169,7 +169,7 @@ def try_onnx() -> None:
     import torch
 
     from gan_serve.errors import GanServeError
-    from gan_serve.sampling.session import open_session
+    from gan_serve.sampling.session import open_session, run_in_batches
     from gan_serve.training.networks import build_generator
 
     torch.manual_seed(0)

@@ -91,7 +91,8 @@ def within_classes(evaluated: EvaluatedImages) -> Metrics:
     """
     rows_of = _rows_of_classes(evaluated)
     if evaluated.extractor.name == INCEPTION:  # its 2048 features need more images than a class has
-        distance_of = floor_of = {}
+        distance_of: dict[int, float] = {}
+        floor_of: dict[int, float] = {}
     else:
         distance_of, floor_of = class_distances(evaluated.real, evaluated.generated, evaluated.reference, rows_of)
     manifold_of = {
