@@ -20,7 +20,8 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs, open_session, run_in_batches
 
-GATE_SEEDS = range(5000)  # that int8 and fp16 are compared with fp32 on
+GATE_SEEDS = range(5000)  # that int8 is compared with fp32 on
+FP16_SEEDS = range(1000)  # the same for fp16, which CPUs emulate slowly; it has no ranges that latents could exceed
 BATCH_SEEDS = range(256)  # that are sampled in batches of several sizes
 CALIBRATION_SEEDS = range(2**31, 2**31 + 128)  # that the ranges of int8 are measured on; none of GATE_SEEDS
 LARGE_SEEDS = range(2**31 + 128, 2**31 + 160)  # the same, with latents enlarged by with_large_latents
@@ -114,7 +115,8 @@ def _low_precisions(
         return to_int8(fused, calibration, inputs, reference)
 
     def fp16() -> LowPrecision | None:
-        return to_fp16(plain, inputs, reference)
+        some = {name: values[: len(FP16_SEEDS)] for name, values in inputs.items()}
+        return to_fp16(plain, some, reference[: len(FP16_SEEDS)])
 
     few = {name: values[: len(BATCH_SEEDS)] for name, values in inputs.items()}
     converters: dict[Precision, Callable[[], LowPrecision | None]] = {"int8": int8, "fp16": fp16}

@@ -71,7 +71,11 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
     available = recipes()
     if recipe not in available:
         raise InvalidOption.unknown("recipe", recipe, available)
-    return check_config(dict(available[recipe].config) | dict(settings) | {"recipe": recipe})
+    values = dict(available[recipe].config)
+    for chosen, other in (("decay_kimg", "decay_share"), ("decay_share", "decay_kimg")):
+        if chosen in settings:
+            values.pop(other, None)  # two ways to say when the learning rates fall: the user's holds
+    return check_config(values | dict(settings) | {"recipe": recipe})
 
 
 def check_config(values: Mapping[str, Any]) -> TrainConfig:
