@@ -172,13 +172,13 @@ def test_the_update_that_broke_off_leaves_the_older_commit_usable(hub, tiny, mon
 @pytest.mark.parametrize(
     ("model", "token", "error", "says"),
     [
-        ("somebody/else", None, RepositoryNotFound, "no directory somebody/else here, and no model .* without a token"),
-        ("somebody/else", READER, RepositoryNotFound, "that this token may see"),
-        ("somebody/private", None, RepositoryNotFound, "can be seen without a token"),
+        ("somebody/else", None, RepositoryNotFound, "no directory somebody/else, and no model .* without a token"),
+        ("somebody/else", READER, RepositoryNotFound, "visible to this token"),
+        ("somebody/private", None, RepositoryNotFound, "visible without a token"),
         ("somebody/gated", None, AccessDenied, "somebody/gated on the Hub is gated"),
         ("somebody/gated", READER, AccessDenied, "somebody/gated on the Hub is gated"),
         (REPO, "hf_expired", AccessDenied, "does not accept the token"),
-        (REPO, "hf_with\na line", AccessDenied, "no token has"),
+        (REPO, "hf_with\na line", AccessDenied, "invalid characters"),
         (f"{REPO}@v9", None, RevisionNotFound, f"{REPO} on the Hub has no revision v9"),
         (f"{REPO}@{'0' * 40}", None, RevisionNotFound, "has no revision 000"),
         (f"{REPO}@../../x", None, RevisionNotFound, "is not a valid revision"),
@@ -188,7 +188,7 @@ def test_the_update_that_broke_off_leaves_the_older_commit_usable(hub, tiny, mon
         ("somebody/empty", None, InvalidCheckpoint, "it has no config.json"),
         ("somebody/half", None, InvalidCheckpoint, "it has no generator.onnx"),
         ("somebody/newer", None, FormatTooNew, "config.json of somebody/newer@.* has format version 7"),
-        ("some--body/x", None, UnknownModel, "no name of a model"),
+        ("some--body/x", None, UnknownModel, "not a valid name of a model"),
     ],
 )
 def test_what_the_hub_does_not_give_is_one_clear_error(hub, tiny, model, token, error, says):
