@@ -175,8 +175,8 @@ def _metadata(name: str, license: str, trained: Trained, metrics: Mapping[str, f
     metrics = of_the_generator(metrics)
     card = ModelCardData(
         license=license,
-        license_name=_license_name(info.data.name) if license == "other" else None,
-        datasets=[info.data.name] if _DATASET.fullmatch(info.data.name) else None,
+        license_name=_license_name(data.name) if license == "other" else None,
+        datasets=[data.name] if _DATASET.fullmatch(data.name) else None,
         library_name="gan-serve",
         pipeline_tag=None if conditional else task,  # the Hub has no tag for class-conditional images
         tags=["gan", trained.config.recipe, "onnx", "image-generation"],

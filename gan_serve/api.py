@@ -14,9 +14,9 @@ from gan_serve.generator import Generator
 from gan_serve.hub.file_sets import network_files
 from gan_serve.hub.resolve import find_local, resolve
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.images.receipt import GeneratedImage
 from gan_serve.keywords import suggest_keywords
 from gan_serve.sampling.device import AUTO, check_device
+from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.seeds import Seeds

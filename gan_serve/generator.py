@@ -14,9 +14,9 @@ from gan_serve.hub.push import push
 from gan_serve.hub.repository import HubRepository
 from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.images.receipt import GeneratedImage
 from gan_serve.keywords import suggest_keywords
 from gan_serve.sampling.device import AUTO, choose_precision
+from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import (
     ConditionOptions,
     Label,

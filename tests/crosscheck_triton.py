@@ -23,7 +23,7 @@ import numpy as np
 from servers import free_port
 
 from gan_serve import Generator
-from gan_serve.checkpoint.triton import export_triton
+from gan_serve.triton import export_triton
 
 MODEL = """
 import numpy as np, onnxruntime

@@ -26,8 +26,8 @@ from servers import running
 import gan_serve
 from gan_serve import AsyncClient, Client, GanServeError, Generator, UnknownModel
 from gan_serve.errors import InvalidOption, TooManyImages, Unauthorized
-from gan_serve.images.verify import verify_image
 from gan_serve.sampling.formats import encode
+from gan_serve.verify import verify_image
 
 NAME = "fashion-dcgan"
 KEY = "open sesame"

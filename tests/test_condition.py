@@ -17,8 +17,8 @@ from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, InvalidTruncation, TooManyImages
 from gan_serve.images.grid import cut_grid
 from gan_serve.images.pixels import from_pil
-from gan_serve.images.verify import verify_image
 from gan_serve.sampling.formats import encode, folder_names
+from gan_serve.verify import verify_image
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from servers import running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
-from gan_serve.images.verify import verify_image
+from gan_serve.verify import verify_image
 
 NAME = "fashion-dcgan"
 CLASSES = ("Bag", "Ankle boot/shoe")  # a name that file names, shells and addresses must quote

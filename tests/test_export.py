@@ -26,7 +26,6 @@ from gan_serve.exports.card import Measurements, Publication, model_card
 from gan_serve.exports.export import export_run
 from gan_serve.exports.parity import measure_parity
 from gan_serve.exports.to_onnx import PixelGenerator, to_onnx
-from gan_serve.images.verify import verify_image
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import make_config
 from gan_serve.training.evaluation.pixel_metrics import mean_gradient
@@ -34,6 +33,7 @@ from gan_serve.training.load_run import load_trained
 from gan_serve.training.loop import train
 from gan_serve.training.networks import FAMILIES, build_generator
 from gan_serve.training.snapshots import load_snapshot, snapshots
+from gan_serve.verify import verify_image
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import from_pil
 from gan_serve.images.png import encode_png
-from gan_serve.images.receipt import RECEIPT_KEY, read_receipt
-from gan_serve.images.verify import verify_image
 from gan_serve.sampling.formats import FORMATS, encode
+from gan_serve.sampling.receipt import RECEIPT_KEY, read_receipt
 from gan_serve.sampling.walks import Walk
+from gan_serve.verify import verify_image
 
 rng = np.random.default_rng(0)
 
@@ -260,7 +260,7 @@ def test_a_receipt_names_the_version_of_onnx_runtime(generator, tmp_path, monkey
     path = write_atomically(tmp_path / "a.png", samples.png(0))
     assert samples.receipt(0).runtime == onnxruntime.__version__
     assert not verify_image(path).other_runtime
-    monkeypatch.setattr("gan_serve.images.verify.runtime_version", lambda: "9.9.9")
+    monkeypatch.setattr("gan_serve.verify.runtime_version", lambda: "9.9.9")
     assert f"ONNX Runtime {onnxruntime.__version__}, and this is 9.9.9" in verify_image(path).other_runtime
 
 

@@ -14,11 +14,11 @@ from gan_serve.atomic_files import write_atomically
 from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import InvalidOption
 from gan_serve.images.pixels import from_pil
-from gan_serve.images.verify import verify_image
 from gan_serve.sampling.formats import encode
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.request import RequestBuilder
 from gan_serve.sampling.walks import make_walk, walk, walk_between_seeds
+from gan_serve.verify import verify_image
 
 PLANS = {
     "seeds": lambda g: g.sample_request(9, seed=3, truncation=0.7),

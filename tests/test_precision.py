@@ -20,8 +20,8 @@ from gan_serve.images.compare import psnr
 from gan_serve.images.grid import cut_grid, grid
 from gan_serve.images.pixels import from_pil
 from gan_serve.images.png import encode_png
-from gan_serve.images.receipt import read_receipt
-from gan_serve.images.verify import verify_image
+from gan_serve.sampling.receipt import read_receipt
+from gan_serve.verify import verify_image
 
 MODEL = "mnist-cgan"  # has a file for each
 SEEDS = "0-63"

@@ -18,7 +18,7 @@ from PIL import Image
 
 from gan_serve import Generator
 from gan_serve.images.pixels import from_pil
-from gan_serve.images.receipt import read_receipt
+from gan_serve.sampling.receipt import read_receipt
 from gan_serve.sampling.seeds import format_seeds, parse_seeds
 
 

@@ -17,9 +17,9 @@ from google.protobuf import text_format
 
 from gan_serve import Generator
 from gan_serve.checkpoint.files import read_config
-from gan_serve.checkpoint.triton import export_triton, triton_config
 from gan_serve.errors import CannotWrite, InvalidOption, UnknownModel
 from gan_serve.sampling.request import RequestBuilder
+from gan_serve.triton import export_triton, triton_config
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from gan_serve.errors import shorten
 from gan_serve.images.pixels import UInt8Array, from_pil
 from gan_serve.images.png import encode_png
-from gan_serve.sampling.seeds import Seed
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -83,7 +82,7 @@ class GoldenSample(_Strict):
     ``png`` is for fp32, ``reduced`` for the other precisions that the checkpoint has.
     """
 
-    seed: Seed
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     label: Annotated[int, Field(ge=0)] | None = None
     png: str
     reduced: dict[Precision, str] = {}

@@ -18,7 +18,7 @@ from gan_serve.errors import GanServeError
 @click.option("--model", help="The checkpoint, if it is not in the package.")
 def verify(image: Path, model: str | None) -> None:
     """Sample a PNG again from its receipt and compare."""
-    from gan_serve.images.verify import verify_image
+    from gan_serve.verify import verify_image
 
     verification = verify_image(image, model)
     receipt = verification.receipt

@@ -107,7 +107,7 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
 @click.option("--instances", type=int, default=1, show_default=True, help="Copies that run in parallel.")
 def export_triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
     """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
-    from gan_serve.checkpoint import triton
+    from gan_serve import triton
 
     click.echo(
         triton.export_triton(

@@ -16,8 +16,8 @@ from gan_serve.client.responses import Frame, LineSplitter, raise_for_error
 from gan_serve.client.transport import MAX_REQUESTS, TIMEOUT, ClientSettings, is_transient, translate_errors
 from gan_serve.errors import TooManyImages
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.images.receipt import GeneratedImage
 from gan_serve.keywords import suggest_keywords
+from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds

@@ -30,8 +30,8 @@ from gan_serve.errors import (
     TooManyImages,
 )
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage
 from gan_serve.keywords import check_keywords
+from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.walks import make_walk

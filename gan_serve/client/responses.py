@@ -29,7 +29,7 @@ from gan_serve.errors import (
     error_class,
 )
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage
+from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 
 if TYPE_CHECKING:
     import httpx

@@ -1,1 +1,1 @@
-"""Encode images, write receipts into them, and verify them."""
+"""Arrays of pixels, grids, PNG, animations, and comparing images."""

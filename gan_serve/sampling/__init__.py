@@ -1,1 +1,1 @@
-"""Seeds, latents, requests, results and the ONNX Runtime session that samples them."""
+"""Seeds, latents, checked requests, results with receipts, and the ONNX Runtime session."""

@@ -14,8 +14,8 @@ from gan_serve.errors import InvalidOption
 from gan_serve.images.grid import grid, grid_columns
 from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.images.png import encode_png
-from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage, Receipt
 from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, Receipt
 from gan_serve.sampling.walks import Walk
 
 Output = Literal["pil", "numpy"]

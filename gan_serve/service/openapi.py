@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gan_serve.images.receipt import Receipt
+from gan_serve.sampling.receipt import Receipt
 from gan_serve.service.models import ModelInfo, Models
 from gan_serve.service.schemas import STREAM
 

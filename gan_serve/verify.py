@@ -15,8 +15,8 @@ from gan_serve.generator import Generator
 from gan_serve.images.compare import describe_mismatch
 from gan_serve.images.grid import cut_grid, grid
 from gan_serve.images.pixels import UInt8Array, from_pil
-from gan_serve.images.receipt import Receipt, read_receipt
 from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.receipt import Receipt, read_receipt
 from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
 
