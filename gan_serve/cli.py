@@ -363,6 +363,15 @@ def serve(
     )
 
 
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where it listens.")
+def reload(port: int) -> None:
+    """Let a running server load its models and keys anew, without dropping a request."""
+    from gan_serve.service.reload import reload as run
+
+    click.echo(f"Process {run(port)} replaces its workers.")
+
+
 def _label(text: str, labels: tuple[str, ...]) -> str | int:
     """A label as typed: a class name before an index, since classes may be called by numbers."""
     return int(text) if text.isdecimal() and text not in labels else text

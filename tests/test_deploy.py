@@ -46,8 +46,10 @@ def test_every_variable_is_a_setting(file):
     assert variables((ROOT / "docs" / file).read_text()) <= known
 
 
-def test_the_config_map_is_understood(objects):
-    settings = Settings.from_environment(objects["ConfigMap"]["data"])
+def test_the_config_map_is_understood(objects, monkeypatch):
+    for name, value in objects["ConfigMap"]["data"].items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.read()
     assert settings.models == ("fashion-dcgan",)
     grace = objects["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace > settings.drain + settings.timeout

@@ -1,0 +1,39 @@
+"""Tell a running server to load all its models anew."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+
+from gan_serve.errors import ServiceError
+
+_WORKER = "multiprocessing.spawn"  # in the command line of a worker of gan-serve serve
+
+
+def reload(port: int) -> int:
+    """Send SIGUSR1 to the ``gan-serve serve`` that listens on ``port``, and return its process id.
+
+    It replaces its workers one by one: each loads its models anew before the one that it replaces ends, so that no
+    request is dropped.
+
+    Raises:
+        ServiceError: no such server runs here, or this user may not signal it.
+    """
+    try:
+        listening = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
+        }
+        for process in map(psutil.Process, listening):
+            children = [child for child in process.children() if child.pid in listening]
+            if any(_WORKER in part for child in children for part in child.cmdline()):
+                os.kill(process.pid, signal.SIGUSR1)
+                return process.pid
+    except (psutil.Error, PermissionError):
+        pass
+    raise ServiceError(
+        f"No gan-serve serve of this user listens on port {port}.", "Name its port with --port, or send it SIGUSR1."
+    )
