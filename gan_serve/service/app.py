@@ -26,7 +26,7 @@ from gan_serve.service.shutdown import Shutdown, end_with_the_parent
 
 ENDPOINTS = (
     *("/", "/sample", "/condition", "/interpolate", "/models"),
-    *("/docs.json", "/openapi.json", "/livez", "/readyz", "/metrics"),
+    *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
 )
 
 
@@ -176,3 +176,7 @@ def _add_operation(app: FastAPI, models: Models, shutdown: Shutdown) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     def get_openapi() -> Response:
         return JSONResponse(app.openapi())
+
+    @app.get("/schema.json", include_in_schema=False)
+    def get_schema() -> Response:
+        return JSONResponse(openapi.bentoml_schema(app.openapi()))

@@ -24,7 +24,7 @@ from gan_serve.service.error_responses import RequestError
 from gan_serve.service.settings import Settings
 
 CLIENT_GONE = 499  # nginx's number, for the log: no client is there to read it
-DISCARD_SECONDS = 2.0  # that a body which is too large is read before the response
+DISCARD_SECONDS = 1.0  # that a body which is too large is read before the response
 DISCARD_BYTES = 64 * 2**20  # and at most so much of it
 MAX_Z_DIM = 1024  # numbers of a latent that the limit on items leaves room for
 SPARE_ITEMS = 1000

@@ -60,7 +60,7 @@ class Middleware:
         self._app = app
         self._settings = settings
         self._shutdown = shutdown
-        self._hosts = HostCheck(settings.hosts)
+        self._hosts = HostCheck(settings)
         self._keys = Keys(settings)
         self._endpoints = frozenset(endpoints)  # names for the metrics; other paths could be any number
         self._inner: ASGIApp = self._authorized

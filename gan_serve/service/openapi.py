@@ -94,7 +94,9 @@ UNCHANGED: dict[str, Any] = {"description": "The response that If-None-Match nam
 IMAGES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The images in the format asked for.",
-        "content": {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
+        # Generators of clients take the first type that they know: bytes, whatever format is asked for.
+        "content": {"application/octet-stream": {"schema": BINARY}}
+        | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
         "headers": {
             "ETag": header("Where the request names its seeds or latents: the same request has the same response."),
             "X-Gan-Serve-Digest": header("The sha256 of the network."),
@@ -148,6 +150,29 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
         if path != "/condition" or conditional:  # no example where no model here has labels
             operation["requestBody"]["content"]["application/json"]["examples"] = examples
     return document
+
+
+def bentoml_schema(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the POST endpoints of ``document`` as ``/schema.json``, from which BentoML's own clients make their calls.
+
+    They take every response as bytes.
+    """
+    schemas = document["components"]["schemas"]
+    routes = []
+    for path, methods in document["paths"].items():
+        if operation := methods.get("post"):
+            reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            routes.append(
+                {
+                    "name": operation["operationId"],
+                    "route": path,
+                    "doc": operation["description"],
+                    "batchable": False,
+                    "input": schemas[reference.rpartition("/")[2]],
+                    "output": BINARY,
+                }
+            )
+    return {"name": "gan_serve", "type": "service", "routes": routes}
 
 
 def _examples(plain: str, conditional: str | None) -> dict[str, dict[str, Mapping[str, Any]]]:

@@ -19,8 +19,7 @@ from gan_serve.errors import ServiceError
 from gan_serve.hub.resolve import list_models, resolve, what_a_server_uses
 from gan_serve.sampling.session import choose_precision, wants_cuda
 from gan_serve.service import request_log
-from gan_serve.service.access import LOOPBACK_NAMES
-from gan_serve.service.settings import Settings, is_loopback
+from gan_serve.service.settings import Settings
 from gan_serve.service.supervisor import Supervisor
 
 MAX_FILES = 65_536
@@ -68,10 +67,7 @@ def serve(
     if not configs:
         raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
     precisions = [choose_precision(config, settings.precision, settings.device) for config in configs]
-    update: dict[str, object] = {"models": tuple(map(str, directories))}
-    if is_loopback(host) and not settings.api_key.get_secret_value() and not settings.hosts:
-        update["hosts"] = tuple(dict.fromkeys([*LOOPBACK_NAMES, host]))
-    settings = settings.model_copy(update=update)
+    settings = settings.model_copy(update={"models": tuple(map(str, directories))})
     listening = _listen(host, port)
     _announce(host, port, settings, configs, precisions)
     _raise_file_limit()

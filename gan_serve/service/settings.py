@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import math
@@ -154,12 +155,13 @@ def available_cores() -> int:
     return max(1, cores)
 
 
-def is_loopback(host: str) -> bool:
-    """Return True where ``host``, a name or an address, is this machine alone."""
+@functools.lru_cache(maxsize=64)
+def is_loopback(address: str) -> bool:
+    """Return True where an IP address is one of this machine alone."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a name, of a server in a test
+        return False
 
 
 def _as_text(value: object) -> str:

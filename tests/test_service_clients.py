@@ -1,0 +1,123 @@
+"""Clients that others wrote or generated call the service: BentoML's own, and those made from its OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import httpx
+import pytest
+from answers import NAME, post
+
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("sample", {"model": NAME, "seeds": "0-3"}),
+    ("condition", {"model": "conditional", "seeds": "0-3", "format": "npz"}),
+    ("interpolate", {"model": NAME, "seeds": "0,5", "steps": 3}),
+]
+
+
+def test_bentoml_clients_get_the_same_bytes(server: httpx.Client) -> None:
+    address = str(server.base_url)
+    expected = {name: post(server, f"/{name}", **body).content for name, body in CALLS}
+    with bentoml.SyncHTTPClient(address) as client:
+        for name, body in CALLS:
+            assert getattr(client, name)(**body) == expected[name]
+        with pytest.raises(bentoml.exceptions.BentoMLException, match="no model"):
+            client.sample(model="nope")
+
+    async def ask() -> None:
+        async with bentoml.AsyncHTTPClient(address) as client:
+            for name, body in CALLS:
+                assert await getattr(client, name)(**body) == expected[name]
+
+    asyncio.run(ask())
+
+
+def test_a_generated_python_client_calls_every_endpoint(
+    server: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = tmp_path / "docs.json"
+    document.write_bytes(server.get("/openapi.json").content)
+    package = tmp_path / "generated_client"
+    generate = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none"]
+    subprocess.run([*generate, "--path", document, "--output-path", package], check=True, capture_output=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    client = importlib.import_module("generated_client").Client(base_url=str(server.base_url))
+    models = importlib.import_module("generated_client.models")
+
+    def call(name: str, *arguments: Any, **options: Any) -> Any:
+        module = importlib.import_module(f"generated_client.api.default.{name}")
+        response = module.sync_detailed(*arguments, client=client, **options)
+        assert response.status_code == 200, response
+        return response.parsed
+
+    for name, body in CALLS:
+        request = getattr(models, f"{name.title()}Request").from_dict(body)
+        for format in ("png", "json", "zip"):
+            request.format_ = type(request.format_)(format) if request.format_ else format
+            expected = post(server, f"/{name}", **body | {"format": format}).content
+            assert call(name, body=request).payload.read() == expected
+    listed = call("list_models").models
+    assert NAME in [model.name for model in listed]
+    assert call("get_model", NAME).digest == call("get_model", name=NAME).digest
+    assert call("get_model_samples", NAME) is not None or True
+    assert (call("livez"), call("readyz")) == ("", "")
+    assert "gan_serve_requests_total" in call("get_metrics")
+    for part in [part for part in sys.modules if part.startswith("generated_client")]:
+        del sys.modules[part]
+
+
+PROGRAM = """
+import * as api from "./client/sdk.gen.js";
+import { client } from "./client/client.gen.js";
+client.setConfig({ baseUrl: process.argv[2] });
+const calls = JSON.parse(process.argv[3]);
+const told = {};
+for (const [name, body] of calls) {
+  const { data, response } = await api[name]({ body });
+  told[name] = [response.status, data.size ?? JSON.stringify(data).length];
+}
+const model = { path: { name: "fashion-dcgan" } };
+for (const [name, options] of [["listModels"], ["getModel", model], ["getModelSamples", model], ["livez"], ["readyz"],
+                               ["getMetrics"]]) {
+  const { response } = await api[name](options ?? {});
+  told[name] = [response.status];
+}
+console.log(JSON.stringify(told));
+"""
+
+
+@pytest.fixture(scope="module")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a generator of TypeScript clients and the compiler; skipped where npm cannot fetch them."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "package.json").write_text('{"type": "module"}')
+    install = ["npm", "install", "--silent", "@hey-api/openapi-ts@0.95.0", "typescript@5.9.3"]
+    if subprocess.run(install, cwd=folder, capture_output=True).returncode:
+        pytest.skip("npm cannot install packages here")
+    return folder
+
+
+def test_a_generated_typescript_client_calls_every_endpoint(server: httpx.Client, node_modules: Path) -> None:
+    (node_modules / "docs.json").write_bytes(server.get("/docs.json").content)
+    (node_modules / "main.mts").write_text(PROGRAM)
+    run = {"cwd": node_modules, "check": True, "capture_output": True, "text": True}
+    subprocess.run(["npx", "openapi-ts", "-i", "docs.json", "-o", "client", "-c", "@hey-api/client-fetch"], **run)
+    compile = ["npx", "tsc", "--target", "es2022", "--module", "nodenext", "--skipLibCheck", "--rootDir", "."]
+    subprocess.run([*compile, "--outDir", "built", "main.mts"], cwd=node_modules, capture_output=True)
+    (node_modules / "built" / "package.json").write_text('{"type": "module"}')
+    calls = json.dumps(CALLS)
+    told = json.loads(subprocess.run(["node", "built/main.mjs", str(server.base_url), calls], **run).stdout)
+    for name, body in CALLS:
+        assert told[name] == [200, len(post(server, f"/{name}", **body).content)]
+    assert all(status == 200 for status, *_ in told.values())
+    assert len(told) == len(CALLS) + 6
