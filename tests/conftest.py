@@ -36,7 +36,7 @@ def generator() -> Generator:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of the service against ``gan-serve serve`` and against ``bentoml serve``."""
-    name = metafunc.module.__name__
+    name = metafunc.module.__name__.rpartition(".")[2]
     if "server" in metafunc.fixturenames and name.startswith("test_service") and name not in OWN_SERVERS:
         metafunc.parametrize("server", KINDS, indirect=True, scope="session")
 

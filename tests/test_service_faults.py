@@ -216,12 +216,12 @@ def test_a_killed_worker_is_logged_with_its_signal(tmp_path: Path) -> None:
 
 def test_workers_that_cannot_start_end_the_server_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif any('spawn_main' in part for part in sys.orig_argv):\n    raise SystemExit(7)\n"
+        "import os, sys\nif any('spawn_main' in part for part in sys.orig_argv):\n    os._exit(7)\n"
     )
     with serving(tmp_path, PYTHONPATH=str(tmp_path)) as server:
         assert server.process.wait(PATIENCE) == 1
         assert "workers in a row ended before they were ready" in server.text()
-        assert "with exit code 7" in server.text()
+        assert "ended with exit code 7." in server.text()
         assert "Traceback" not in server.text()
 
 

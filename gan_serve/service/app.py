@@ -25,7 +25,7 @@ from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown, end_with_the_parent
 
 ENDPOINTS = (
-    *("/", "/sample", "/condition", "/interpolate", "/models"),
+    *("/", "/docs", "/sample", "/condition", "/interpolate", "/models"),
     *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
 )
 

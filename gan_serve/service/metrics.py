@@ -56,6 +56,7 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 requests = Counter("gan_serve_requests", "Requests by endpoint and status.", ["endpoint", "status"])
 request_seconds = Histogram("gan_serve_request_seconds", "Seconds of a request.", ["endpoint"], buckets=_SECONDS)
 rejected = Counter("gan_serve_rejected", "Requests refused, by the code of the error.", ["reason"])
+key_requests = Counter("gan_serve_key_requests", "Requests by the name of their API key.", ["key", "status"])
 images = Counter("gan_serve_images", "Images sampled and encoded.", ["model", "format"])
 batch_images = Histogram(
     "gan_serve_batch_images", "Images in a run of the network.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)

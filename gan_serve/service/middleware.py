@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan_serve.errors import Unauthorized
+from gan_serve.errors import TooManyRequests, Unauthorized
 from gan_serve.service import metrics, request_log
 from gan_serve.service.access import HostCheck, Keys
 from gan_serve.service.error_responses import (
@@ -33,8 +33,10 @@ from gan_serve.service.shutdown import Shutdown
 PROBES = ("/livez", "/readyz")
 MODEL = "/models/{name}"
 LOG_FIELDS = "gan_serve.log_fields"  # where a request's scope keeps what else its line in the log has
+KEY_NAME = "gan_serve.key"  # where it keeps the name of its API key
+TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")  # W3C Trace Context
 REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "X-Request-Id"]
+REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "Traceparent", "X-Request-Id"]
 RESPONSE_HEADERS = [
     "ETag",
     "Retry-After",
@@ -135,11 +137,16 @@ class Middleware:
             await self._inner(scope, receive, send)
 
     async def _authorized(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._keys.allow(scope["path"], _header(scope, b"authorization")):
-            await self._app(scope, receive, send)
+        try:
+            key = self._keys.check(scope["path"], _header(scope, b"authorization"))
+        except Unauthorized as error:
+            await error_envelope(error, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+        except TooManyRequests as error:
+            await error_envelope(error)(scope, receive, send)
         else:
-            refusal = Unauthorized("This server needs a key.", "Send the header Authorization: Bearer and the key.")
-            await error_envelope(refusal, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+            if key:
+                scope[KEY_NAME] = key
+            await self._app(scope, receive, send)
 
     def _record(self, scope: Scope, method: str, request_id: bytes, outcome: tuple[int, str], seconds: float) -> None:
         path: str = scope["path"]
@@ -149,6 +156,9 @@ class Middleware:
         metrics.request_seconds.labels(endpoint).observe(seconds)
         if reason:
             metrics.rejected.labels(reason).inc()
+        key: str = scope.get(KEY_NAME, "")
+        if key:
+            metrics.key_requests.labels(key, str(status)).inc()
         if path in PROBES and status == 200:
             return
         fields: dict[str, Any] = {
@@ -160,6 +170,10 @@ class Middleware:
             "client": (scope.get("client") or ("",))[0],
             **scope.get(LOG_FIELDS, {}),
         }
+        if key:
+            fields["key"] = key
+        if trace := TRACE_PARENT.fullmatch(_header(scope, b"traceparent")):
+            fields |= {"trace_id": trace[1].decode(), "span_id": trace[2].decode()}
         if reason:
             fields["error"] = reason
         request_log.access.info("request", extra={"fields": fields})

@@ -97,6 +97,7 @@ class ServedModel:
     config: CheckpointConfig | None = None
     generator: Generator | None = None
     error: GanServeError | None = None
+    alias: str = ""  # the name that the operator gave it
     failed: float = 0.0  # when it failed last, of a monotonic clock
     used: float = 0.0  # when it was requested last
 
@@ -183,8 +184,10 @@ class Models:
         One that fails is kept with its error; the others are served.
         """
         self._bound = settings.memory * MEGABYTE
-        for model in dict.fromkeys(settings.models or list_models()):
-            served = self._find(model, settings)
+        aliases = [alias.partition("=")[::2] for alias in settings.aliases]
+        plain = settings.models or (() if aliases else list_models())
+        for alias, model in [*aliases, *(("", model) for model in dict.fromkeys(plain))]:
+            served = self._find(model, settings, alias)
             if served.name in self._served:
                 first = self._served[served.name].directory
                 logger.error("%s is not served: %s has the same name.", served.directory, first)
@@ -235,8 +238,8 @@ class Models:
             raise UnknownModel(f"{name} has no picture of samples.", "POST /sample makes one.")
         return read_verified(served.directory, served.config, SAMPLES_FILE), served.config.files[SAMPLES_FILE].sha256
 
-    def _find(self, model: str, settings: Settings) -> ServedModel:
-        served = ServedModel(model, _name(model), _directory(model), settings)
+    def _find(self, model: str, settings: Settings, alias: str = "") -> ServedModel:
+        served = ServedModel(model, alias or _name(model), _directory(model), settings, alias=alias)
         self._read(served, model)
         return served
 
@@ -246,7 +249,7 @@ class Models:
         try:
             served.directory = resolve(model, files=what_a_server_uses(settings.precision, settings.device))
             served.config = read_config(served.directory)
-            served.name = served.config.name
+            served.name = served.alias or served.config.name
             if self._bound and served.size > self._bound:
                 takes = f"{served.name} takes {served.size / MEGABYTE:.0f} MB"
                 hint = "Its operator can set GAN_SERVE_MEMORY higher."

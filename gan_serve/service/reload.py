@@ -22,18 +22,21 @@ def reload(port: int) -> int:
         ServiceError: no such server runs here, or this user may not signal it.
     """
     try:
-        listening = {
-            connection.pid
-            for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
-        }
-        for process in map(psutil.Process, listening):
-            children = [child for child in process.children() if child.pid in listening]
-            if any(_WORKER in part for child in children for part in child.cmdline()):
-                os.kill(process.pid, signal.SIGUSR1)
-                return process.pid
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                # All processes of a server share the socket, and any of them may be named here.
+                for candidate in (process, process.parent()):
+                    if candidate is not None and _has_workers(candidate):
+                        number = int(candidate.pid)
+                        os.kill(number, signal.SIGUSR1)
+                        return number
     except (psutil.Error, PermissionError):
         pass
     raise ServiceError(
         f"No gan-serve serve of this user listens on port {port}.", "Name its port with --port, or send it SIGUSR1."
     )
+
+
+def _has_workers(process: psutil.Process) -> bool:
+    return any(_WORKER in part for child in process.children() for part in child.cmdline())

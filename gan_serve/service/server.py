@@ -19,9 +19,11 @@ from gan_serve.errors import ServiceError
 from gan_serve.hub.resolve import list_models, resolve, what_a_server_uses
 from gan_serve.sampling.session import choose_precision, wants_cuda
 from gan_serve.service import request_log
+from gan_serve.service.access import read_keys
 from gan_serve.service.settings import Settings
 from gan_serve.service.supervisor import Supervisor
 
+FILES = ("api_keys", "uds", "tls_cert", "tls_key")  # settings that are paths
 MAX_FILES = 65_536
 BACKLOG = 2048
 HEALTH_SECONDS = 30  # in which a thread of a worker must respond, or it is killed
@@ -63,12 +65,20 @@ def serve(
     # Absolute, since workers have another folder. What lies on the Hub is fetched now, and by no request.
     wanted = dict.fromkeys([*models] or settings.models)
     directories = [resolve(model, files=files).resolve() for model in wanted]
-    configs = [read_config(directory) for directory in directories or map(resolve, list_models())]
+    aliases = {name: resolve(model, files=files).resolve() for name, model in map(_pair, settings.aliases)}
+    shown = [*directories, *aliases.values()] or list(map(resolve, list_models()))
+    configs = [read_config(directory) for directory in shown]
     if not configs:
         raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
     precisions = [choose_precision(config, settings.precision, settings.device) for config in configs]
-    settings = settings.model_copy(update={"models": tuple(map(str, directories))})
-    listening = _listen(host, port)
+    read_keys(settings)
+    update: dict[str, object] = {
+        "models": tuple(map(str, directories)),
+        "aliases": tuple(f"{name}={directory}" for name, directory in aliases.items()),
+        **{name: str(Path(given).resolve()) for name in FILES if (given := getattr(settings, name))},
+    }
+    settings = settings.model_copy(update=update)
+    listening = _listen_on_path(settings.uds) if settings.uds else _listen(host, port)
     _announce(host, port, settings, configs, precisions)
     _raise_file_limit()
     os.environ |= settings.as_environment()
@@ -86,6 +96,8 @@ def serve(
             forwarded_allow_ips=list(settings.proxies),
             timeout_keep_alive=settings.keep_alive,
             timeout_worker_healthcheck=HEALTH_SECONDS,
+            ssl_certfile=settings.tls_cert or None,
+            ssl_keyfile=settings.tls_key or None,
         )
         supervisor = Supervisor(config, [listening], settings.drain)
         supervisor.run()
@@ -139,11 +151,31 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _listen_on_path(path: str) -> socket.socket:
+    """Return a listening Unix socket; one that a server left behind is replaced."""
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+            raise ServiceError(f"{path} is in use.", "Take another path, or stop what listens there.")
+        Path(path).unlink(missing_ok=True)
+        listening.bind(path)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise ServiceError(f"Cannot listen on {path}: {error.strerror}.", "Name a path that may be written.") from error
+    return listening
+
+
+def _pair(alias: str) -> tuple[str, str]:
+    name, _, model = alias.partition("=")
+    return name, model
+
+
 def _announce(
     host: str, port: int, settings: Settings, configs: list[CheckpointConfig], precisions: list[Precision]
 ) -> None:
     host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{port}"
+    url = f"unix:{settings.uds}" if settings.uds else f"http{'s' * bool(settings.tls_cert)}://{host}:{port}"
     device = "cuda" if wants_cuda(settings.device) else "cpu"
     if request_log.uses_json(settings):
         served = {config.name: precision for config, precision in zip(configs, precisions, strict=True)}

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     models: Texts = Field(
         default=(), description="names, directories or org/name on the Hub, commas between; all of the package if empty"
     )
+    aliases: Texts = Field(
+        default=(), description="further names of models, NAME=MODEL, commas between: a directory or org/name@revision"
+    )
     precision: str = Field(default="fp32", description="fp32, another that every model has a file for, or auto")
     device: str = Field(default="auto", description="auto, cpu or cuda")
     lazy: bool = Field(default=False, description="true or false: load a model at its first request, not at the start")
@@ -91,11 +94,17 @@ class Settings(BaseSettings):
     api_key: SecretStr = Field(
         default=SecretStr(""), description="a secret that requests must carry as Authorization: Bearer; none if empty"
     )
+    api_keys: str = Field(
+        default="", description="a TOML file of keys: a table for each name, with key and maybe requests_per_minute"
+    )
+    uds: str = Field(default="", description="the path of a Unix socket to listen on in place of host and port")
+    tls_cert: str = Field(default="", description="a file with the certificate chain (PEM); with it, HTTPS is spoken")
+    tls_key: str = Field(default="", description="a file with the private key of the certificate (PEM)")
     log: Literal["auto", "json", "text", "off"] = Field(
         default="auto", description="json, text, off (no line for a request), or auto: text on a terminal, else json"
     )
 
-    @field_validator("models", "cors_origins", "hosts", "proxies", mode="before")
+    @field_validator("models", "aliases", "cors_origins", "hosts", "proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -111,6 +120,15 @@ class Settings(BaseSettings):
         if not (text.isascii() and text.isprintable()) or text != text.strip():
             raise ValueError("not printable ASCII")
         return key
+
+    @field_validator("aliases")
+    @classmethod
+    def _are_pairs(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        for alias in aliases:
+            name, _, model = alias.partition("=")
+            if not (name and model):
+                raise ValueError("not NAME=MODEL")
+        return aliases
 
     @property
     def processes(self) -> int:
