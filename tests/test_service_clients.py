@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import httpx
 import pytest
 from answers import NAME, post
@@ -23,9 +22,12 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # BentoML's own
 def test_bentoml_clients_get_the_same_bytes(server: httpx.Client) -> None:
     address = str(server.base_url)
     expected = {name: post(server, f"/{name}", **body).content for name, body in CALLS}
+    import bentoml
+
     with bentoml.SyncHTTPClient(address) as client:
         for name, body in CALLS:
             assert getattr(client, name)(**body) == expected[name]
@@ -59,15 +61,14 @@ def test_a_generated_python_client_calls_every_endpoint(
         return response.parsed
 
     for name, body in CALLS:
-        request = getattr(models, f"{name.title()}Request").from_dict(body)
         for format in ("png", "json", "zip"):
-            request.format_ = type(request.format_)(format) if request.format_ else format
+            request = getattr(models, f"{name.title()}Request").from_dict(body | {"format": format})
             expected = post(server, f"/{name}", **body | {"format": format}).content
             assert call(name, body=request).payload.read() == expected
     listed = call("list_models").models
     assert NAME in [model.name for model in listed]
     assert call("get_model", NAME).digest == call("get_model", name=NAME).digest
-    assert call("get_model_samples", NAME) is not None or True
+    call("get_model_samples", NAME)
     assert (call("livez"), call("readyz")) == ("", "")
     assert "gan_serve_requests_total" in call("get_metrics")
     for part in [part for part in sys.modules if part.startswith("generated_client")]:
@@ -75,8 +76,8 @@ def test_a_generated_python_client_calls_every_endpoint(
 
 
 PROGRAM = """
-import * as api from "./client/sdk.gen.js";
-import { client } from "./client/client.gen.js";
+import * as api from "./client/sdk.gen";
+import { client } from "./client/client.gen";
 client.setConfig({ baseUrl: process.argv[2] });
 const calls = JSON.parse(process.argv[3]);
 const told = {};
@@ -96,12 +97,12 @@ console.log(JSON.stringify(told));
 
 @pytest.fixture(scope="module")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a generator of TypeScript clients and the compiler; skipped where npm cannot fetch them."""
+    """A folder with a generator of TypeScript clients and a bundler; skipped where npm cannot fetch them."""
     if not shutil.which("npm"):
         pytest.skip("npm is not installed")
     folder = tmp_path_factory.mktemp("node")
     (folder / "package.json").write_text('{"type": "module"}')
-    install = ["npm", "install", "--silent", "@hey-api/openapi-ts@0.95.0", "typescript@5.9.3"]
+    install = ["npm", "install", "--silent", "@hey-api/openapi-ts@0.95.0", "esbuild@0.28.2"]
     if subprocess.run(install, cwd=folder, capture_output=True).returncode:
         pytest.skip("npm cannot install packages here")
     return folder
@@ -109,14 +110,13 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_generated_typescript_client_calls_every_endpoint(server: httpx.Client, node_modules: Path) -> None:
     (node_modules / "docs.json").write_bytes(server.get("/docs.json").content)
-    (node_modules / "main.mts").write_text(PROGRAM)
+    (node_modules / "main.ts").write_text(PROGRAM)
     run = {"cwd": node_modules, "check": True, "capture_output": True, "text": True}
     subprocess.run(["npx", "openapi-ts", "-i", "docs.json", "-o", "client", "-c", "@hey-api/client-fetch"], **run)
-    compile = ["npx", "tsc", "--target", "es2022", "--module", "nodenext", "--skipLibCheck", "--rootDir", "."]
-    subprocess.run([*compile, "--outDir", "built", "main.mts"], cwd=node_modules, capture_output=True)
-    (node_modules / "built" / "package.json").write_text('{"type": "module"}')
+    bundle = ["npx", "esbuild", "main.ts", "--bundle", "--platform=node", "--format=esm", "--outfile=main.mjs"]
+    subprocess.run(bundle, **run)
     calls = json.dumps(CALLS)
-    told = json.loads(subprocess.run(["node", "built/main.mjs", str(server.base_url), calls], **run).stdout)
+    told = json.loads(subprocess.run(["node", "main.mjs", str(server.base_url), calls], **run).stdout)
     for name, body in CALLS:
         assert told[name] == [200, len(post(server, f"/{name}", **body).content)]
     assert all(status == 200 for status, *_ in told.values())
