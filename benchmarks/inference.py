@@ -33,7 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import gan_serve
 from gan_serve import Generator
-from gan_serve.checkpoint.config import PRECISION_FILES, WEIGHTS_FILE, read_config, read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES, WEIGHTS_FILE
+from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import GanServeError
 from gan_serve.exports.quantize import GATE, psnr
 from gan_serve.exports.to_onnx import PixelGenerator, to_onnx

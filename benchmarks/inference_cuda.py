@@ -15,7 +15,8 @@ import onnxruntime
 import torch
 from timing import median_ratio, taking_turns
 
-from gan_serve.checkpoint.config import PRECISION_FILES, read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES
+from gan_serve.checkpoint.files import read_verified
 from gan_serve.errors import DeviceUnavailable
 from gan_serve.sampling.session import open_session
 

@@ -23,7 +23,8 @@ from timing import ROUNDS, interleaved
 
 from gan_serve import Generator
 from gan_serve.checkpoint.config import WEIGHTS_FILE
-from gan_serve.images.encoding import encode_png, to_pil
+from gan_serve.images.pixels import to_pil
+from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.networks import build_generator
 

@@ -44,7 +44,7 @@ from serving_peers.turns import (
 from timing import describe_cpu
 
 from gan_serve import Generator
-from gan_serve.checkpoint.config import read_config
+from gan_serve.checkpoint.files import read_config
 
 ROUNDS = 5
 SECONDS = 5  # of a turn

@@ -24,17 +24,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gan_serve import Generator
 from gan_serve.atomic_files import check_new_directory, write_atomically
-from gan_serve.checkpoint.config import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    WEIGHTS_FILE,
-    describe,
-    read_config,
-    verify_checkpoint,
-)
+from gan_serve.checkpoint.bundled import manifest
+from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, describe
+from gan_serve.checkpoint.files import read_config, verify_checkpoint
 from gan_serve.errors import GanServeError
 from gan_serve.exports.report import CARD_FILE, NEIGHBOURS_PICTURE, Name, table, without_dial
-from gan_serve.images.encoding import UInt8Array, grid, to_pil
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.sampling.latents import latents_from_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +121,7 @@ class Must(BaseModel):
 
 
 class Entry(BaseModel):
-    """A table of ``zoo.toml``; its head explains the keys."""
+    """A table of ``zoo.toml``, whose head explains the keys, with the facts of the manifest of checkpoints."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -159,8 +155,16 @@ class Entry(BaseModel):
 
 
 def read_zoo(path: Path) -> dict[str, Entry]:
-    """The entries of a ``zoo.toml`` by name."""
-    return TypeAdapter(dict[str, Entry]).validate_python(tomllib.loads(path.read_text()))
+    """Return the entries of a ``zoo.toml`` by name. What an entry leaves out is taken from the manifest."""
+    entries = {name: _manifest_facts(name) | table for name, table in tomllib.loads(path.read_text()).items()}
+    return TypeAdapter(dict[str, Entry]).validate_python(entries)
+
+
+def _manifest_facts(name: str) -> dict[str, Any]:
+    if name not in manifest():
+        return {}
+    entry = manifest()[name]
+    return {"licence": entry.licence, "in_wheel": entry.in_wheel, "note": entry.description}
 
 
 def _options(options: Mapping[str, Any]) -> list[str]:
@@ -406,7 +410,7 @@ def page(checkpoints: Path, docs: Path, zoo: Path) -> None:
     try:
         click.echo(f"Wrote {write_page(read_zoo(zoo), checkpoints, docs)}")
     except GanServeError as error:
-        raise click.ClickException(f"{error} {error.hint}") from error
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -28,9 +28,8 @@ from gan_serve.checkpoint.config import (
     GoldenSample,
     Precision,
     TrainingData,
-    digest_files,
-    write_config,
 )
+from gan_serve.checkpoint.files import digest_files, write_config
 from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import model_card
 from gan_serve.exports.graph import copy_of
@@ -38,9 +37,11 @@ from gan_serve.exports.parity import Parity, is_batch_invariant, measure_parity,
 from gan_serve.exports.quantize import GATE, Reduced, to_fp16, to_int8
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import PixelGenerator, finished, torch_export
-from gan_serve.images.encoding import UInt8Array, encode_png, grid
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
-from gan_serve.sampling.session import Session, draw, network_inputs, open_session
+from gan_serve.sampling.session import Session, network_inputs, open_session, run_in_batches
 from gan_serve.training.evaluation.pixel_metrics import SAMPLE, pixel_metrics
 from gan_serve.training.load_run import load_trained
 from gan_serve.training.monitoring.monitor import GRID_SEEDS
@@ -224,7 +225,7 @@ def _reduced(
 
 def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
     session, _ = open_session(model, "cpu")
-    return is_batch_invariant(session, inputs, draw(session, inputs))
+    return is_batch_invariant(session, inputs, run_in_batches(session, inputs))
 
 
 def _labels_of(seeds: Iterable[int], c_dim: int) -> list[int] | None:
@@ -245,7 +246,7 @@ def _sample_sheet(model: bytes, network: PixelGenerator) -> UInt8Array:
 def _draw(model: bytes, network: PixelGenerator, seeds: Iterable[int], labels: list[int] | None) -> UInt8Array:
     """Draw seeds, each under its label, with the exported file; ``network`` tells what it takes."""
     session, _ = open_session(model, "cpu")
-    return draw(session, _inputs(network, seeds, labels))
+    return run_in_batches(session, _inputs(network, seeds, labels))
 
 
 def _inputs(network: PixelGenerator, seeds: Iterable[int], labels: list[int] | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from gan_serve.atomic_files import check_new_directory, directory_atomically
 from gan_serve.errors import DataError, GanServeError, InvalidOption
 from gan_serve.exports.to_onnx import OPSET, quiet_export, strip_metadata
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.labels import read_attributes

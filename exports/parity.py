@@ -19,9 +19,9 @@ from gan_serve.checkpoint.config import Precision
 from gan_serve.errors import ExportRefused
 from gan_serve.exports.quantize import Fidelity
 from gan_serve.exports.to_onnx import PixelGenerator
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
-from gan_serve.sampling.session import draw, network_inputs, open_session
+from gan_serve.sampling.session import network_inputs, open_session, run_in_batches
 
 IMAGES = 256  # for each truncation
 MAX_LABELS = 16
@@ -54,7 +54,7 @@ class Parity(BaseModel):
 
 def is_batch_invariant(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], whole: UInt8Array) -> bool:
     """Whether images drawn in batches of other sizes are bit-equal to those drawn in one, uint8 [N, H, W, C]."""
-    return all(np.array_equal(draw(session, inputs, batch=size), whole) for size in BATCH_SIZES)
+    return all(np.array_equal(run_in_batches(session, inputs, batch=size), whole) for size in BATCH_SIZES)
 
 
 def spread(count: int, limit: int = MAX_LABELS) -> list[int]:
@@ -86,7 +86,7 @@ def measure_parity(model: bytes, generator: nn.Module) -> Parity:
         inputs = network_inputs(latents, classes, truncation, reference.truncation_space)
         with torch.no_grad():
             expected = reference(**{name: torch.from_numpy(values) for name, values in inputs.items()}).numpy()
-        whole = draw(session, inputs, batch=len(latents))
+        whole = run_in_batches(session, inputs, batch=len(latents))
         differences.append(np.abs(whole.astype(np.int16) - expected))
         invariant = invariant and is_batch_invariant(session, inputs, whole)
     difference = np.stack(differences)

@@ -24,8 +24,9 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from pydantic import BaseModel
 
 from gan_serve.exports.graph import Array, Graph, attribute, copy_of
-from gan_serve.images.encoding import UInt8Array, psnr
-from gan_serve.sampling.session import draw, open_session
+from gan_serve.images.compare import psnr
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.session import open_session, run_in_batches
 
 GATE = 40.0  # decibels, the mean over images
 FLOOR = 20.0  # decibels, each image: a mean over many that are identical would hide one that is lost
@@ -132,7 +133,7 @@ def to_fp16(model: onnx.ModelProto, inputs: Inputs, reference: UInt8Array) -> Re
 def measure(model: bytes, inputs: Inputs, reference: UInt8Array) -> Fidelity:
     """Draw on the CPU and compare with ``reference``, uint8 [N, H, W, C]."""
     session, _ = open_session(model, "cpu")
-    images = draw(session, inputs)
+    images = run_in_batches(session, inputs)
     decibels = psnr(images, reference)
     return Fidelity(
         psnr_mean=math.floor(decibels.mean() * 100) / 100,

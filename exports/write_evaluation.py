@@ -14,17 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from gan_serve.atomic_files import cannot_write, check_folder, remove_leftovers, write_atomically
-from gan_serve.checkpoint.config import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    CheckpointConfig,
-    FileDigest,
-    config_json,
-    digest_files,
-    read_config,
-    read_verified,
-    verify_checkpoint,
-)
+from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, CheckpointConfig, FileDigest
+from gan_serve.checkpoint.files import config_json, digest_files, read_config, read_verified, verify_checkpoint
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.exports.report import (
     CARD_FILE,

@@ -1,9 +1,10 @@
-"""Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` gives pictures; no GPU, no torch."""
+"""Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` returns images; no GPU, no torch."""
 
 from typing import TYPE_CHECKING
 
 from gan_serve._version import __version__
 from gan_serve.api import condition, generate, interpolate
+from gan_serve.checkpoint.bundled import list_models
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -17,11 +18,11 @@ from gan_serve.errors import (
     UnknownModel,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub.resolve import list_models
 from gan_serve.sampling.result import Samples
 
 if TYPE_CHECKING:
-    from gan_serve.client.clients import AsyncClient, Client
+    from gan_serve.client.async_client import AsyncClient
+    from gan_serve.client.sync_client import Client
 
 __all__ = [
     "AsyncClient",
@@ -47,9 +48,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # The clients need asyncio, which drawing does not.
-    if name in ("AsyncClient", "Client"):
-        from gan_serve.client import clients as client
+    # Sampling needs no client, and a client needs asyncio, which takes time to import.
+    if name == "AsyncClient":
+        from gan_serve.client.async_client import AsyncClient
 
-        return getattr(client, name)
+        return AsyncClient
+    if name == "Client":
+        from gan_serve.client.sync_client import Client
+
+        return Client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""The functions of the package: a model by its name, directory or repository on the Hub, loaded once and kept."""
+"""The functions of the package. A model is loaded at its first use and kept for the next calls."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import functools
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
+import numpy.typing as npt
+
 from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES
 from gan_serve.errors import InvalidOption
-from gan_serve.generator import Generator, Output, by_label, check_output, in_form
-from gan_serve.hub.resolve import find_local, network, resolve
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.generator import Generator
+from gan_serve.hub.file_sets import network_files
+from gan_serve.hub.resolve import find_local, resolve
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.receipt import GeneratedImage
-from gan_serve.sampling.latents import Seeds
-from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
-from gan_serve.sampling.session import AUTO, check_device
+from gan_serve.keywords import suggest_keywords
+from gan_serve.sampling.device import AUTO, check_device
+from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
+from gan_serve.sampling.result import Output, check_output
+from gan_serve.sampling.seeds import Seeds
 
 
 class _LoadOptions(TypedDict, total=False):
@@ -22,84 +27,86 @@ class _LoadOptions(TypedDict, total=False):
     precision: str
 
 
-class GenerateOptions(SampleOptions, _LoadOptions, total=False):
-    """What ``generate`` takes beside the model and ``n``."""
+class _GenerateOptions(SampleOptions, _LoadOptions, total=False):
+    pass
 
 
 class _ConditionOptions(ConditionOptions, _LoadOptions, total=False):
     pass
 
 
-class InterpolateOptions(WalkOptions, _LoadOptions, total=False):
-    """What ``interpolate`` takes beside the model and ``seeds``."""
+class _InterpolateOptions(WalkOptions, _LoadOptions, total=False):
+    pass
 
 
 @overload
 def generate(
-    model: str | Path, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[GenerateOptions]
+    model: str | Path, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[_GenerateOptions]
 ) -> list[GeneratedImage]: ...
 
 
 @overload
 def generate(
-    model: str | Path, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[GenerateOptions]
+    model: str | Path, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[_GenerateOptions]
 ) -> UInt8Array: ...
 
 
+@suggest_keywords
 def generate(
     model: str | Path,
     n: int | None = None,
     *,
+    seed: int | None = None,
+    seeds: Seeds | None = None,
+    latents: npt.ArrayLike | None = None,
+    label: Labels | None = None,
+    truncation: float = 1.0,
     output: Output = "pil",
     device: str = "auto",
     precision: str = "fp32",
-    **options: Unpack[SampleOptions],
 ) -> list[GeneratedImage] | UInt8Array:
-    """Draw images with a model by its name, directory or repository; it stays loaded for the next call.
+    """Sample images from a model. The image of a seed does not depend on the other images of the call.
 
     Args:
-        model, device, precision: as for ``Generator.from_pretrained``.
-        n, output, options: as for ``Generator.generate``.
+        model: a name of ``list_models()``, a directory that contains a checkpoint, or a repository on the Hugging Face
+            Hub, ``org/name`` or ``org/name@revision``. The last four models stay loaded.
+        n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
+        seed: the first of n consecutive seeds; random if None.
+        seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a whole
+            number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
+        latents: float32 [N, z_dim] instead of seeds, finite.
+        label: a class name or index for all images, or a list of one for each image. If None, the class of a seed is
+            seed modulo c_dim, and that of latent number i is i modulo c_dim.
+        truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
+            variety, more typical images.
+        output: ``pil`` or ``numpy``.
+        device: ``cpu``, ``cuda`` (CUDA or an error), or ``auto`` (CUDA if there is a driver and it works).
+        precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) if the checkpoint has a file for it, or
+            ``auto``: the fastest one that it has for the device.
 
-    >>> generate("fashion-dcgan", n=2, seed=7)[0].size
-    (28, 28)
+    Returns:
+        For ``pil``, a list of Pillow images (mode L or RGB), each with its receipt in ``info["gan_serve"]``; for
+        ``numpy``, uint8 [N, H, W, C], C of 1 or 3.
+
+    Raises:
+        UnknownModel: no checkpoint in the package, no directory and no repository has this name.
+        InvalidSeeds, InvalidLatents, InvalidTruncation: a value is malformed or out of range.
+        UnknownLabel: the model does not have the label; the message lists those that it has.
+        InvalidOption: unknown output, device or precision, or both latents and seeds.
+        CheckpointError, HubError, DeviceUnavailable: the model cannot be loaded, as for ``Generator.from_pretrained``.
+        TypeError: unknown keyword; the message names the nearest one.
+
+    >>> [image] = generate("fashion-cgan", seed=7, label="Sneaker", truncation=0.8)
+    >>> image.size, image.info["gan_serve"]["seed"]
+    ((28, 28), 7)
+    >>> generate("fashion-cgan", seeds="0-3,10", label=["Bag", "Coat", 0, 1, 2], output="numpy").shape
+    (5, 28, 28, 1)
     """
     check_output(output)
-    return in_form(output, _loaded(model, device, precision).sample(n, **options))
-
-
-@overload
-def interpolate(
-    model: str | Path, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[InterpolateOptions]
-) -> list[GeneratedImage]: ...
-
-
-@overload
-def interpolate(
-    model: str | Path, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[InterpolateOptions]
-) -> UInt8Array: ...
-
-
-def interpolate(
-    model: str | Path,
-    seeds: Seeds,
-    *,
-    output: Output = "pil",
-    device: str = "auto",
-    precision: str = "fp32",
-    **options: Unpack[WalkOptions],
-) -> list[GeneratedImage] | UInt8Array:
-    """Draw the frames of a walk through key seeds with a model by its name, directory or repository.
-
-    Args:
-        model, device, precision: as for ``Generator.from_pretrained``.
-        seeds, output, options: as for ``Generator.interpolate``.
-
-    >>> len(interpolate("fashion-dcgan", [0, 5], steps=8))
-    9
-    """
-    check_output(output)
-    return in_form(output, _loaded(model, device, precision).sample_walk(seeds, **options))
+    samples = _load(model, device, precision).sample(
+        n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation
+    )
+    return samples.to_output(output)
 
 
 @overload
@@ -114,45 +121,137 @@ def condition(
 ) -> dict[str, UInt8Array]: ...
 
 
+@suggest_keywords
 def condition(
     model: str | Path,
     n: int | None = None,
     *,
+    seed: int | None = None,
+    seeds: Seeds | None = None,
+    latents: npt.ArrayLike | None = None,
+    labels: Labels | None = None,
+    truncation: float = 1.0,
     output: Output = "pil",
     device: str = "auto",
     precision: str = "fp32",
-    **options: Unpack[ConditionOptions],
 ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
-    """Draw the same latents under each label with a model by its name, directory or repository.
+    """Sample the same latents under each label of a conditional model.
 
     Args:
-        model, device, precision: as for ``Generator.from_pretrained``.
-        n, output, options: as for ``Generator.condition``.
+        model, device, precision: as for ``generate``.
+        n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
+        labels: class names or indices, each once; all classes if None.
+        output: ``pil`` or ``numpy``.
+
+    Returns:
+        The images of each label by class name, in the order of the labels: for ``pil``, lists of N Pillow images, each
+        with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
+
+    Raises:
+        UnknownLabel: the model does not have a label, has no labels at all, or a label is given twice.
+        TooManyImages: more than 100,000 images in all.
+        Other errors: as for ``generate``.
+
+    >>> sheet = condition("fashion-cgan", seeds="0-7", labels=["Bag", "Coat"])
+    >>> [(name, len(images)) for name, images in sheet.items()]
+    [('Bag', 8), ('Coat', 8)]
     """
     check_output(output)
-    return by_label(output, _loaded(model, device, precision).sample_condition(n, **options))
+    samples = _load(model, device, precision).sample_condition(
+        n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+    )
+    return samples.to_output_by_label(output)
 
 
-def _loaded(model: str | Path, device: str, precision: str) -> Generator:
+@overload
+def interpolate(
+    model: str | Path, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[_InterpolateOptions]
+) -> list[GeneratedImage]: ...
+
+
+@overload
+def interpolate(
+    model: str | Path, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[_InterpolateOptions]
+) -> UInt8Array: ...
+
+
+@suggest_keywords
+def interpolate(
+    model: str | Path,
+    seeds: Seeds,
+    *,
+    steps: int = 16,
+    method: str = "slerp",
+    loop: bool = False,
+    label: Label | None = None,
+    truncation: float = 1.0,
+    start: int = 0,
+    stop: int | None = None,
+    output: Output = "pil",
+    device: str = "auto",
+    precision: str = "fp32",
+) -> list[GeneratedImage] | UInt8Array:
+    """Sample the frames of a walk through the latents of key seeds.
+
+    Args:
+        model, device, precision: as for ``generate``.
+        seeds: k key seeds, 2 or more: a list of ints, or text such as ``"0,5,9"``. Their images are frames of the walk,
+            bit-equal to those of ``generate``.
+        steps: frames from one key seed to the next, 1 or more.
+        method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
+        loop: return to the first key seed.
+        label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
+        truncation: ψ from 0 to 1, as for ``generate``.
+        start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop is
+            None.
+        output: ``pil`` or ``numpy``.
+
+    Returns:
+        (k-1)·steps + 1 frames, or k·steps if looped: for ``pil``, a list of Pillow images, each with its receipt in
+        ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
+
+    Raises:
+        InvalidOption: steps, method, loop, start, stop or output is out of range, or there are fewer than two seeds or
+            more than 100,000 frames in one call.
+        Other errors: as for ``generate``.
+
+    >>> len(interpolate("fashion-dcgan", [0, 5], steps=8))
+    9
+    """
+    check_output(output)
+    samples = _load(model, device, precision).sample_walk(
+        seeds,
+        steps=steps,
+        method=method,
+        loop=loop,
+        label=label,
+        truncation=truncation,
+        start=start,
+        stop=stop,
+    )
+    return samples.to_output(output)
+
+
+def _load(model: str | Path, device: str, precision: str) -> Generator:
     check_device(device)
     if not isinstance(precision, str):
         raise InvalidOption.unknown("precision", precision, [*PRECISION_FILES, AUTO])
     local = find_local(model)
-    directory = local or _fetched(model, device, precision)
-    if local is None and not (directory / CONFIG_FILE).exists():  # somebody emptied the cache
-        _fetched.cache_clear()
-        directory = _fetched(model, device, precision)
+    directory = local or _fetch(model, device, precision)
+    if local is None and not (directory / CONFIG_FILE).exists():  # the cache was emptied
+        _fetch.cache_clear()
+        directory = _fetch(model, device, precision)
     config = directory / CONFIG_FILE
     changed = config.stat().st_mtime_ns if config.exists() else 0
-    return _load(directory.resolve(), device, precision, changed)
+    return _load_directory(directory.resolve(), device, precision, changed)
 
 
 @functools.lru_cache(maxsize=64)
-def _fetched(model: str | Path, device: str, precision: str) -> Path:
-    """A repository's directory; the Hub is asked once in a process where a branch stands."""
-    return resolve(model, files=network(precision, device))
+def _fetch(model: str | Path, device: str, precision: str) -> Path:
+    """Return the directory of a repository. A process asks the Hub once which commit a branch is at."""
+    return resolve(model, files=network_files(precision, device))
 
 
 @functools.lru_cache(maxsize=4)
-def _load(directory: Path, device: str, precision: str, _changed: int) -> Generator:
+def _load_directory(directory: Path, device: str, precision: str, _changed: int) -> Generator:
     return Generator(directory, device=device, precision=precision)

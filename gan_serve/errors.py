@@ -1,7 +1,7 @@
-"""Every error that gan-serve raises on purpose.
+"""The errors of gan-serve.
 
     GanServeError
-    ├── InvalidRequest            422  what was asked for makes no sense
+    ├── InvalidRequest            422  the request is invalid
     │   ├── InvalidSeeds
     │   ├── InvalidTruncation
     │   ├── InvalidLatents
@@ -9,32 +9,32 @@
     │   ├── TooManyImages
     │   └── UnknownLabel
     ├── UnknownModel              404  no checkpoint has that name
-    ├── CheckpointError           503  a checkpoint cannot be trusted or read
+    ├── CheckpointError           503  a checkpoint cannot be used
     │   ├── InvalidCheckpoint
     │   ├── DigestMismatch
     │   ├── GoldenSampleMismatch
     │   └── FormatTooNew
-    ├── HubError                  502  the Hugging Face Hub refuses, or answers what is not understood
-    │   ├── RepositoryNotFound    404  it has no such repository, or shows none to this token
+    ├── HubError                  502  the Hugging Face Hub refuses a request, or its response is invalid
+    │   ├── RepositoryNotFound    404  no such repository, or it is not visible to this token
     │   ├── RevisionNotFound      404  the repository has no such branch, tag or commit
-    │   ├── AccessDenied          403  the repository is private or gated, or the token is not accepted
-    │   └── HubUnreachable        503  no answer in time, and nothing in the cache
-    ├── DeviceUnavailable         503  the device asked for is not there
+    │   ├── AccessDenied          403  a private or gated repository, or a token without access
+    │   └── HubUnreachable        503  no response in time, and nothing in the cache
+    ├── DeviceUnavailable         503  the requested device cannot be used
     ├── ReceiptError              422  an image does not match its receipt, or has none
     ├── CannotWrite               500  a file could not be written
     ├── ServiceError              500  the HTTP service could not start
-    ├── ServerError               500  a server answers with what no other error here means
-    │   ├── Unauthorized          401  it wants another key, or one at all
-    │   ├── BodyTooLarge          413  the request is larger than it reads
-    │   ├── TooManyRequests       429  as many requests wait as it keeps waiting
-    │   ├── ServerNotReady        503  it starts, drains or has no memory left for the model
-    │   ├── RequestTimeout        504  drawing took longer than it allows
-    │   └── ServerUnreachable     503  no answer at all, or not that of a gan-serve server
-    ├── ExportRefused             422  an export would not be what was trained
+    ├── ServerError               500  any other error of a server
+    │   ├── Unauthorized          401  the API key is missing or wrong
+    │   ├── BodyTooLarge          413  the request body is larger than the server's limit
+    │   ├── TooManyRequests       429  the server's queue is full
+    │   ├── ServerNotReady        503  the server is starting, shutting down, or out of memory for the model
+    │   ├── RequestTimeout        504  the request took longer than the server's limit
+    │   └── ServerUnreachable     503  no response, or not from a gan-serve server
+    ├── ExportRefused             422  an exported network differs from the trained one
     ├── DataError                 422  training images cannot be used
-    └── RunError                  422  a training run cannot start, go on or be exported
+    └── RunError                  422  a training run cannot be started, resumed or exported
 
-Each carries a ``code`` for programs, an HTTP ``status``, and a ``hint``: what to do about it.
+Each has a ``code`` for programs, an HTTP ``status``, a ``message`` (what is wrong) and a ``hint`` (what is right).
 """
 
 from __future__ import annotations
@@ -45,13 +45,25 @@ from typing import Self
 
 
 class GanServeError(Exception):
-    """Base of all errors. ``str(error)`` says what was wrong; ``error.hint`` what would be right (may be empty)."""
+    """Base of all errors of gan-serve.
+
+    Args:
+        message: what is wrong.
+        hint: what would be right; may be empty.
+
+    ``str(error)``, and so a traceback, shows both.
+
+    >>> raise InvalidOption("There is no method 'slurp'.", "Did you mean 'slerp'?")
+    Traceback (most recent call last):
+        ...
+    gan_serve.errors.InvalidOption: There is no method 'slurp'. Did you mean 'slerp'?
+    """
 
     code = "error"
     status = 500
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(f"{message} {hint}" if hint else message)
         self.message = message
         self.hint = hint
 
@@ -60,14 +72,14 @@ class GanServeError(Exception):
 
 
 class InvalidRequest(GanServeError):
-    """The request itself is at fault; sending it again will not help."""
+    """The request is invalid; sending it again will not help."""
 
     code = "invalid_request"
     status = 422
 
 
 class InvalidSeeds(InvalidRequest):
-    """Seeds are not whole numbers from 0 to 2**32-1, too many, none, or given twice."""
+    """Seeds are not whole numbers from 0 to 2**32-1, too many, none, or given in two ways."""
 
     code = "invalid_seeds"
 
@@ -85,32 +97,32 @@ class InvalidLatents(InvalidRequest):
 
 
 class InvalidOption(InvalidRequest):
-    """An option has a value that does not exist or is out of range."""
+    """The value of an option is unknown or out of range."""
 
     code = "invalid_option"
 
     @classmethod
     def unknown(cls, kind: str, value: object, choices: Iterable[str]) -> Self:
-        """The error for a ``value`` that is none of the ``choices``: it lists them and names the nearest."""
+        """Return the error for a ``value`` that is none of the ``choices``: it lists them and names the nearest."""
         names = list(choices)
         shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
         return cls(f"There is no {kind} {shown}; there are: {', '.join(names)}.", nearest(value, names))
 
 
 class TooManyImages(InvalidRequest):
-    """More images or frames than a server draws for one request."""
+    """More images or frames than one request may have."""
 
     code = "too_many_images"
 
 
 class UnknownLabel(InvalidRequest):
-    """A label that the model does not have."""
+    """The model does not have this label."""
 
     code = "unknown_label"
 
 
 class UnknownModel(GanServeError):
-    """No checkpoint in the package, no directory and no repository can have this name."""
+    """No checkpoint in the package, no directory and no repository has this name."""
 
     code = "unknown_model"
     status = 404
@@ -130,13 +142,13 @@ class InvalidCheckpoint(CheckpointError):
 
 
 class DigestMismatch(CheckpointError):
-    """A file is not the one that config.json describes."""
+    """The digest of a file is not the one in config.json."""
 
     code = "digest_mismatch"
 
 
 class GoldenSampleMismatch(CheckpointError):
-    """The model does not draw the sample that it was published with."""
+    """The network does not compute the golden sample of its checkpoint."""
 
     code = "golden_sample_mismatch"
 
@@ -148,14 +160,14 @@ class FormatTooNew(CheckpointError):
 
 
 class HubError(GanServeError):
-    """Something between here and the Hugging Face Hub does not work."""
+    """A request to the Hugging Face Hub failed."""
 
     code = "hub_error"
     status = 502
 
 
 class RepositoryNotFound(HubError):
-    """The Hub has no such repository, or shows none to this token: it answers alike, so as not to tell."""
+    """The Hub has no such repository, or it is not visible to this token; the Hub does not say which."""
 
     code = "repository_not_found"
     status = 404
@@ -176,14 +188,14 @@ class AccessDenied(HubError):
 
 
 class HubUnreachable(HubError):
-    """The Hub does not answer, and what is asked for is not in the cache."""
+    """The Hub does not respond, and the files are not in the cache."""
 
     code = "hub_unreachable"
     status = 503
 
 
 class DeviceUnavailable(GanServeError):
-    """The device asked for cannot be used; nothing falls back to another in silence."""
+    """The requested device cannot be used. There is no fallback to another one."""
 
     code = "device_unavailable"
     status = 503
@@ -197,7 +209,7 @@ class ReceiptError(GanServeError):
 
 
 class CannotWrite(GanServeError):
-    """A file could not be written; nothing half-written is left under its name."""
+    """A file could not be written; no incomplete file is left under its name."""
 
     code = "cannot_write"
     status = 500
@@ -210,9 +222,9 @@ class ServiceError(GanServeError):
 
 
 class ServerError(GanServeError):
-    """A server refuses, or cannot answer.
+    """A server refused a request or failed.
 
-    ``retry_after``: seconds after which it expects to take the same request, where it says so.
+    ``retry_after``: the seconds of the header Retry-After, or None.
     """
 
     code = "internal_error"
@@ -220,56 +232,56 @@ class ServerError(GanServeError):
 
 
 class Unauthorized(ServerError):
-    """The server wants a key, and got none or another."""
+    """The API key is missing or wrong."""
 
     code = "unauthorized"
     status = 401
 
 
 class BodyTooLarge(ServerError):
-    """The body is larger than the server reads."""
+    """The request body is larger than the server's limit."""
 
     code = "body_too_large"
     status = 413
 
 
 class TooManyRequests(ServerError):
-    """As many requests wait as the server keeps waiting; the same one may succeed later."""
+    """The server's queue is full; the same request may succeed later."""
 
     code = "too_many_requests"
     status = 429
 
 
 class ServerNotReady(ServerError):
-    """The server starts, drains, or has no memory left for the model; the same request may succeed later."""
+    """The server is starting, shutting down, or out of memory for the model; the same request may succeed later."""
 
     code = "not_ready"
     status = 503
 
 
 class RequestTimeout(ServerError):
-    """The request took longer than the server allows."""
+    """The request took longer than the server's limit."""
 
     code = "timeout"
     status = 504
 
 
 class ServerUnreachable(ServerError):
-    """Nobody answers at the address, or it is no gan-serve server."""
+    """There is no response from the address, or not from a gan-serve server."""
 
     code = "server_unreachable"
     status = 503
 
 
 class ExportRefused(GanServeError):
-    """The exported network is not valid, or does not draw what torch draws."""
+    """The exported network is invalid, or its output differs from that of torch."""
 
     code = "export_refused"
     status = 422
 
 
 class DataError(GanServeError):
-    """Training images are missing, broken or of no use."""
+    """Training images are missing, damaged or not usable."""
 
     code = "invalid_data"
     status = 422
@@ -283,7 +295,7 @@ class RunError(GanServeError):
 
 
 def error_class(code: str) -> type[GanServeError]:
-    """The class of the errors with that ``code``; ``ServerError`` where it is none of ours, as of a later version.
+    """Return the error class with this ``code``; ``ServerError`` for an unknown one, as from a later version.
 
     >>> error_class("unknown_label").__name__
     'UnknownLabel'
@@ -297,7 +309,7 @@ _BY_CODE = {
 
 
 def nearest(wrong: object, valid: Iterable[str]) -> str:
-    """Name the valid choice that is most like ``wrong``, as a sentence for a hint; empty if none comes near.
+    """Return the sentence that names the valid choice nearest to ``wrong``; empty if none is similar.
 
     >>> nearest("fashion-dcgam", ["fashion-dcgan", "mnist-cgan"])
     "Did you mean 'fashion-dcgan'?"
@@ -305,3 +317,14 @@ def nearest(wrong: object, valid: Iterable[str]) -> str:
     by_folded_name = {name.casefold(): name for name in valid}
     matches = difflib.get_close_matches(str(wrong).casefold(), by_folded_name, n=1, cutoff=0.5)
     return f"Did you mean {by_folded_name[matches[0]]!r}?" if matches else ""
+
+
+def shorten(value: object) -> str:
+    """Return a value as text for an error message, at most 40 characters."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not convert ints of more than 4300 digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 40 else text[:37] + "..."

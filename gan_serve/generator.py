@@ -5,24 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
-import numpy as np
+import numpy.typing as npt
 
-from gan_serve.checkpoint.config import PRECISION_FILES, copy_checkpoint, read_config, read_verified
-from gan_serve.errors import InvalidOption
+from gan_serve.checkpoint.config import PRECISION_FILES
+from gan_serve.checkpoint.files import copy_checkpoint, read_config, read_verified
+from gan_serve.hub.file_sets import every_file, network_files
 from gan_serve.hub.push import push
-from gan_serve.hub.resolve import HubModel, every_file, locate, network
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.hub.repository import HubRepository
+from gan_serve.hub.resolve import locate
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.receipt import GeneratedImage
-from gan_serve.sampling.latents import Seeds
-from gan_serve.sampling.request import ConditionOptions, Plan, Planner, SampleOptions, WalkOptions, join_inputs
-from gan_serve.sampling.result import Samples
-from gan_serve.sampling.session import AUTO, Session, choose_precision
+from gan_serve.keywords import suggest_keywords
+from gan_serve.sampling.device import AUTO, choose_precision
+from gan_serve.sampling.request import (
+    ConditionOptions,
+    Label,
+    Labels,
+    RequestBuilder,
+    SampleOptions,
+    SamplingRequest,
+    WalkOptions,
+    join_inputs,
+)
+from gan_serve.sampling.result import Output, Samples, check_output
+from gan_serve.sampling.seeds import Seeds
+from gan_serve.sampling.session import Session
+from gan_serve.sampling.walks import make_walk
 
-Output = Literal["pil", "numpy"]
 
-
-class Generator(Planner):
-    """A checkpoint that is loaded, verified and ready to draw.
+class Generator(RequestBuilder):
+    """A checkpoint that is loaded, verified and ready to sample.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
     >>> g.generate(seeds="0-3", output="numpy").shape
@@ -33,11 +45,11 @@ class Generator(Planner):
         self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
     ) -> None:
         self.directory = directory = Path(directory)
-        self._repository: HubModel | None = None  # where the rest of the files is, if it came from the Hub
+        self._repository: HubRepository | None = None  # of a checkpoint from the Hub: its other files can be fetched
         self.config = read_config(directory)
         self._session = self._open(precision, device, threads)
         if precision == AUTO and self._session.precision != choose_precision(self.config, AUTO, self.device):
-            self._session = self._open(AUTO, self.device, threads)  # there is a driver, and yet no CUDA
+            self._session = self._open(AUTO, self.device, threads)  # a driver was found, but CUDA did not work
         super().__init__(self.config, self._session.precision)
 
     @classmethod
@@ -51,23 +63,30 @@ class Generator(Planner):
         precision: str = "fp32",
         threads: int = 1,
     ) -> Self:
-        """Load a checkpoint: its digest is checked, then it draws its golden sample.
+        """Load a checkpoint: check the digest of its network, then compute its golden sample and compare.
 
         Args:
-            model: a name of ``list_models()``, a directory that holds a checkpoint, or a repository on the Hugging Face
-                Hub, ``org/name`` or ``org/name@revision``, whose config and network are fetched into the Hub's cache.
+            model: a name of ``list_models()``, a directory that contains a checkpoint, or a repository on the Hugging
+                Face Hub, ``org/name`` or ``org/name@revision``. Of a repository, the config and the network are
+                downloaded to the Hub's cache.
             revision: a branch, tag or commit of a repository; its main branch if None.
             token: for a private or gated repository; HF_TOKEN or that of ``hf auth login`` if None.
-            device: ``cpu``, ``cuda`` (CUDA or an error), or ``auto`` (CUDA where there is a driver and it works).
-            precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) where the checkpoint has a file for it,
-                or ``auto``: the fastest that it has for the device. Each draws slightly other pixels.
-            threads: CPU threads of the session.
+            device: ``cpu``, ``cuda`` (CUDA or an error), or ``auto`` (CUDA if there is a driver and it works).
+            precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) if the checkpoint has a file for it, or
+                ``auto``: the fastest one that it has for the device. Pixels differ slightly between precisions.
+            threads: CPU threads of the session, 1 to 256.
 
         Raises:
-            UnknownModel, InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch, FormatTooNew, DeviceUnavailable,
-            InvalidOption: see ``gan_serve.errors``. HubError: the Hub does not give it.
+            UnknownModel: no checkpoint in the package, no directory and no repository has this name.
+            InvalidOption: an argument is out of range, or the checkpoint does not have the precision.
+            InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch, FormatTooNew: the checkpoint cannot be used.
+            DeviceUnavailable: ``device="cuda"``, and ONNX Runtime cannot use CUDA.
+            HubError: the download failed; ``gan_serve.errors`` lists its kinds.
+
+        >>> Generator.from_pretrained("fashion-cgan", device="cpu", precision="int8").class_names[:2]
+        ('T-shirt/top', 'Trouser')
         """
-        directory, repository = locate(model, revision=revision, token=token, files=network(precision, device))
+        directory, repository = locate(model, revision=revision, token=token, files=network_files(precision, device))
         generator = cls(directory, device=device, precision=precision, threads=threads)
         generator._repository = repository
         return generator
@@ -79,7 +98,7 @@ class Generator(Planner):
 
     @property
     def device(self) -> str:
-        """Where it runs: ``cpu`` or ``cuda``."""
+        """The device that it runs on: ``cpu`` or ``cuda``."""
         return self._session.device
 
     def __repr__(self) -> str:
@@ -97,29 +116,68 @@ class Generator(Planner):
         self, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[SampleOptions]
     ) -> UInt8Array: ...
 
+    @suggest_keywords
     def generate(
-        self, n: int | None = None, *, output: Output = "pil", **options: Unpack[SampleOptions]
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        seeds: Seeds | None = None,
+        latents: npt.ArrayLike | None = None,
+        label: Labels | None = None,
+        truncation: float = 1.0,
+        output: Output = "pil",
     ) -> list[GeneratedImage] | UInt8Array:
-        """Draw images.
+        """Sample images. The image of a seed does not depend on the other images of the call.
 
         Args:
-            n: how many images.
-            output: ``pil`` for a list of Pillow images with their receipts, ``numpy`` for uint8 [N, H, W, C].
-            options: ``seed``, ``seeds``, ``latents``, ``label`` and ``truncation``, as ``plan`` explains them.
+            n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
+            seed: the first of n consecutive seeds; random if None.
+            seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
+                whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
+            latents: float32 [N, z_dim] instead of seeds, finite.
+            label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
+                is seed modulo c_dim, and that of latent number i is i modulo c_dim.
+            truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
+                variety, more typical images. Applied in w if the network has that space, otherwise in z.
+            output: ``pil`` or ``numpy``.
 
-        >>> [image] = Generator.from_pretrained("fashion-dcgan").generate(seed=7)
-        >>> image.info["gan_serve"]["seed"]
-        7
+        Returns:
+            For ``pil``, a list of Pillow images (mode L or RGB), each with its receipt in ``info["gan_serve"]``; for
+            ``numpy``, uint8 [N, H, W, C], C of 1 or 3.
+
+        Raises:
+            InvalidSeeds, InvalidLatents, InvalidTruncation: a value is malformed or out of range.
+            UnknownLabel: the model does not have the label; the message lists those that it has.
+            InvalidOption: unknown output, or both latents and seeds.
+            TypeError: unknown keyword; the message names the nearest one.
+
+        >>> g = Generator.from_pretrained("fashion-cgan")
+        >>> [image] = g.generate(seed=7, label="Sneaker", truncation=0.8)
+        >>> image.size, image.info["gan_serve"]["seed"]
+        ((28, 28), 7)
+        >>> g.generate(seeds="0-2,9", label=["Bag", "Coat", 0, 1], output="numpy").shape
+        (4, 28, 28, 1)
         """
         check_output(output)
-        return in_form(output, self.sample(n, **options))
+        samples = self.sample(n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation)
+        return samples.to_output(output)
 
-    def sample(self, n: int | None = None, **options: Unpack[SampleOptions]) -> Samples:
-        """Draw images and keep what made them; the arguments and errors are those of ``plan``.
-
-        The image of a seed does not depend on what else is drawn with it.
-        """
-        return self._draw(self.plan(n, **options))
+    @suggest_keywords
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        seeds: Seeds | None = None,
+        latents: npt.ArrayLike | None = None,
+        label: Labels | None = None,
+        truncation: float = 1.0,
+    ) -> Samples:
+        """Return what ``generate`` returns as ``Samples``, which keep seeds and labels and can be encoded as files."""
+        return self._run(
+            self.sample_request(n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation)
+        )
 
     @overload
     def condition(
@@ -131,30 +189,61 @@ class Generator(Planner):
         self, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[ConditionOptions]
     ) -> dict[str, UInt8Array]: ...
 
+    @suggest_keywords
     def condition(
-        self, n: int | None = None, *, output: Output = "pil", **options: Unpack[ConditionOptions]
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        seeds: Seeds | None = None,
+        latents: npt.ArrayLike | None = None,
+        labels: Labels | None = None,
+        truncation: float = 1.0,
+        output: Output = "pil",
     ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
-        """Draw the same latents under each label.
+        """Sample the same latents under each label.
 
         Args:
-            n: how many latents.
-            output: ``pil`` for lists of Pillow images with their receipts, ``numpy`` for uint8 [N, H, W, C].
-            options: ``seed``, ``seeds``, ``latents``, ``labels`` and ``truncation``, as ``plan_condition`` explains
-                them.
+            n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
+            labels: class names or indices, each once; all classes if None.
+            output: ``pil`` or ``numpy``.
 
         Returns:
-            The images of each label, in the order of the labels.
+            The images of each label by class name, in the order of the labels: for ``pil``, lists of N Pillow images,
+            each with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
+
+        Raises:
+            UnknownLabel: the model does not have a label, has no labels at all, or a label is given twice.
+            TooManyImages: more than 100,000 images in all.
+            InvalidSeeds, InvalidLatents, InvalidTruncation, InvalidOption, TypeError: as for ``generate``.
+
+        >>> sheet = Generator.from_pretrained("fashion-cgan").condition(seeds="0-7", labels=["Bag", "Coat"])
+        >>> [(name, len(images)) for name, images in sheet.items()]
+        [('Bag', 8), ('Coat', 8)]
         """
         check_output(output)
-        return by_label(output, self.sample_condition(n, **options))
+        return self.sample_condition(
+            n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+        ).to_output_by_label(output)
 
-    def sample_condition(self, n: int | None = None, **options: Unpack[ConditionOptions]) -> Samples:
-        """Draw the same latents under each label and keep what made them, all of the first label first.
+    @suggest_keywords
+    def sample_condition(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        seeds: Seeds | None = None,
+        latents: npt.ArrayLike | None = None,
+        labels: Labels | None = None,
+        truncation: float = 1.0,
+    ) -> Samples:
+        """Return what ``condition`` returns as ``Samples``, first all images of the first label, and so on.
 
-        Their PNG is a sheet with a row for each label and a column for each latent. The arguments and errors are those
-        of ``plan_condition``.
+        Their PNG has a row for each label and a column for each latent.
         """
-        return self._draw(self.plan_condition(n, **options))
+        return self._run(
+            self.condition_request(n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation)
+        )
 
     @overload
     def interpolate(
@@ -164,43 +253,93 @@ class Generator(Planner):
     @overload
     def interpolate(self, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[WalkOptions]) -> UInt8Array: ...
 
+    @suggest_keywords
     def interpolate(
-        self, seeds: Seeds, *, output: Output = "pil", **options: Unpack[WalkOptions]
+        self,
+        seeds: Seeds,
+        *,
+        steps: int = 16,
+        method: str = "slerp",
+        loop: bool = False,
+        label: Label | None = None,
+        truncation: float = 1.0,
+        start: int = 0,
+        stop: int | None = None,
+        output: Output = "pil",
     ) -> list[GeneratedImage] | UInt8Array:
-        """Draw the frames of a walk through key seeds.
+        """Sample the frames of a walk through the latents of key seeds.
 
         Args:
-            seeds: two or more key seeds.
-            output: ``pil`` for a list of Pillow images with their receipts, ``numpy`` for uint8 [N, H, W, C].
-            options: ``steps``, ``method``, ``loop``, ``label``, ``truncation``, ``start`` and ``stop``, as
-                ``plan_walk`` explains them.
+            seeds: k key seeds, 2 or more: a list of ints, or text such as ``"0,5,9"``. Their images are frames of the
+                walk, bit-equal to those of ``generate``.
+            steps: frames from one key seed to the next, 1 or more.
+            method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
+            loop: return to the first key seed.
+            label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
+            truncation: ψ from 0 to 1, as for ``generate``.
+            start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop
+                is None.
+            output: ``pil`` or ``numpy``.
+
+        Returns:
+            (k-1)·steps + 1 frames, or k·steps if looped: for ``pil``, a list of Pillow images, each with its receipt in
+            ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
+
+        Raises:
+            InvalidOption: steps, method, loop, start, stop or output is out of range, or there are fewer than two seeds
+                or more than 100,000 frames in one call.
+            InvalidSeeds, InvalidTruncation, UnknownLabel, TypeError: as for ``generate``.
 
         >>> len(Generator.from_pretrained("fashion-dcgan").interpolate([0, 5, 9], steps=4, loop=True))
         12
         """
         check_output(output)
-        return in_form(output, self.sample_walk(seeds, **options))
+        return self.sample_walk(
+            seeds,
+            steps=steps,
+            method=method,
+            loop=loop,
+            label=label,
+            truncation=truncation,
+            start=start,
+            stop=stop,
+        ).to_output(output)
 
-    def sample_walk(self, seeds: Seeds, **options: Unpack[WalkOptions]) -> Samples:
-        """Draw the frames of a walk and keep what made them; the arguments and errors are those of ``plan_walk``."""
-        return self._draw(self.plan_walk(seeds, **options))
+    @suggest_keywords
+    def sample_walk(
+        self,
+        seeds: Seeds,
+        *,
+        steps: int = 16,
+        method: str = "slerp",
+        loop: bool = False,
+        label: Label | None = None,
+        truncation: float = 1.0,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Samples:
+        """Return what ``interpolate`` returns as ``Samples``, which can be encoded as an animation or a strip."""
+        walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
+        return self._run(self.walk_request(walk, label=label, truncation=truncation))
 
-    def draw(self, *plans: Plan) -> UInt8Array:
-        """The images of plans, uint8 [N, H, W, C], one plan after the other, drawn in one batch.
+    def run(self, *requests: SamplingRequest) -> UInt8Array:
+        """Return the pixels of requests to this generator, computed in one batch: uint8 [N, H, W, C].
 
-        The plans are of this checkpoint and precision. ``Plan.finish`` makes samples of the pixels.
+        An image does not depend on the other images of its batch.
         """
-        return self._session.run_inputs(join_inputs(plans))
+        return self._session.run_inputs(join_inputs(requests))
 
     def save_pretrained(self, directory: str | Path) -> Path:
-        """Copy the checkpoint to a new directory, each file verified, byte for byte.
+        """Copy the checkpoint to a new directory, byte for byte, each file verified; return the directory.
 
-        The weights for fine-tuning, which a wheel leaves out, are copied where they are there.
+        The files of a checkpoint from the Hub that sampling did not need are downloaded first.
 
         Raises:
-            CannotWrite: the directory exists or the disk refuses. DigestMismatch: a file is not what it should be.
+            CannotWrite: the directory exists and is not empty, or the disk refuses.
+            InvalidCheckpoint, DigestMismatch: a file is missing or damaged.
+            HubError: a file of a checkpoint from the Hub cannot be downloaded.
         """
-        return copy_checkpoint(self._whole(), directory)
+        return copy_checkpoint(self._complete_directory(), directory)
 
     def push_to_hub(
         self,
@@ -211,35 +350,26 @@ class Generator(Planner):
         revision: str | None = None,
         message: str | None = None,
     ) -> str:
-        """Publish the checkpoint on the Hugging Face Hub as ``org/name``, in one commit; its address is returned.
+        """Publish the checkpoint on the Hugging Face Hub in one commit; return the address of the commit.
 
-        ``gan_serve.hub_push.push`` explains the arguments and the errors.
+        Args:
+            repo: ``org/name``; created if it does not exist.
+            private: create it as a private repository; an error if it exists and is public.
+            token: a token with write access; HF_TOKEN or that of ``hf auth login`` if None.
+            revision: a branch, created if it does not exist; the main branch if None.
+            message: the commit message.
+
+        Raises:
+            InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch: a file is damaged, or a network does not compute
+                the golden sample; nothing is sent.
+            InvalidOption: not a repository name, or the repository contains another kind of model, or is public.
+            AccessDenied, HubUnreachable, HubError: the Hub refuses the push or cannot be reached.
         """
-        return push(self._whole(), repo, private=private, token=token, revision=revision, message=message)
+        directory = self._complete_directory()
+        return push(directory, repo, private=private, token=token, revision=revision, message=message)
 
-    def _whole(self) -> Path:
-        """The checkpoint's directory with every file; what drawing did not need is fetched now."""
+    def _complete_directory(self) -> Path:
         return self._repository.fetch(every_file) if self._repository else self.directory
 
-    def _draw(self, plan: Plan) -> Samples:
-        return plan.finish(self.draw(plan))
-
-
-def check_output(output: str) -> None:
-    """Raise ``InvalidOption`` where ``output`` is neither ``pil`` nor ``numpy``."""
-    if output not in ("pil", "numpy"):
-        raise InvalidOption.unknown("output", output, ("pil", "numpy"))
-
-
-def in_form(output: Output, samples: Samples) -> list[GeneratedImage] | UInt8Array:
-    """Samples as Pillow images with receipts, or as uint8 [N, H, W, C]."""
-    return samples.images() if output == "pil" else samples.pixels
-
-
-def by_label(output: Output, samples: Samples) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
-    """The samples of ``sample_condition`` as images by their label, in the form of ``in_form``."""
-    names = list(dict.fromkeys(samples.labels or []))
-    if output == "pil":
-        images, per_label = samples.images(), len(samples) // len(names)
-        return {name: images[row * per_label : (row + 1) * per_label] for row, name in enumerate(names)}
-    return dict(zip(names, np.split(samples.pixels, len(names)), strict=True))
+    def _run(self, request: SamplingRequest) -> Samples:
+        return request.samples(self.run(request))

@@ -9,14 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_serve import __version__
-from gan_serve.checkpoint.config import (
-    FORMAT_VERSION,
-    Architecture,
-    CheckpointConfig,
-    GoldenSample,
-    digest_files,
-    write_config,
-)
+from gan_serve.checkpoint.config import FORMAT_VERSION, Architecture, CheckpointConfig, GoldenSample
+from gan_serve.checkpoint.files import digest_files, write_config
 
 CLASSES = ("Bag", "Ankle boot")
 SIZE = 4

@@ -15,8 +15,8 @@ from servers import GAN_SERVE, KINDS, running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
+from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.cli import main
-from gan_serve.hub.resolve import BUNDLED
 from gan_serve.training.data.load import NAMED_SOURCES
 
 NAME = "fashion-dcgan"

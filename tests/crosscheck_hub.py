@@ -89,7 +89,8 @@ def main() -> None:
             os.environ["HF_ENDPOINT"] = address
             from gan_serve import Generator
             from gan_serve.errors import RepositoryNotFound
-            from gan_serve.hub.resolve import every_file, resolve
+            from gan_serve.hub.file_sets import every_file
+            from gan_serve.hub.resolve import resolve
 
             drawn = Generator.from_pretrained(REPO).generate(seed=7, output="numpy")
             fetched = sorted(path.name for path in folder.glob("home/hub/models--*/snapshots/*/*"))

@@ -88,7 +88,7 @@ def wait(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:
 
 
 def compare(client: httpx.Client, generator: Generator) -> None:
-    plan = generator.plan(8, seed=0, truncation=0.7)
+    plan = generator.sample_request(8, seed=0, truncation=0.7)
     address = f"/v2/models/{generator.name}"
     sent = []
     for name, values in plan.inputs().items():
@@ -97,7 +97,7 @@ def compare(client: httpx.Client, generator: Generator) -> None:
         sent.append({"name": name, "shape": shape, "datatype": kind, "data": values.ravel().tolist()})
     answer = client.post(f"{address}/infer", json={"inputs": sent}).raise_for_status().json()["outputs"][0]
     drawn = np.array(answer["data"], np.uint8).reshape(answer["shape"])
-    np.testing.assert_array_equal(drawn, generator.draw(plan))
+    np.testing.assert_array_equal(drawn, generator.run(plan))
     config = client.get(f"{address}/config").raise_for_status().json()
     facts = {key: value["string_value"] for key, value in config["parameters"].items()}
     assert facts["gan_serve_digest"] == generator.digest

@@ -10,9 +10,10 @@ import pytest
 from tiny_checkpoint import contents
 
 from gan_serve import DigestMismatch, Generator, GoldenSampleMismatch, InvalidCheckpoint
-from gan_serve.checkpoint.config import GoldenSample, read_config, verify_checkpoint
+from gan_serve.checkpoint.bundled import BUNDLED, list_models
+from gan_serve.checkpoint.config import GoldenSample
+from gan_serve.checkpoint.files import read_config, verify_checkpoint
 from gan_serve.errors import FormatTooNew
-from gan_serve.hub.resolve import BUNDLED, list_models
 
 
 @pytest.fixture

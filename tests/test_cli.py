@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_serve.images.encoding import from_pil
-from gan_serve.sampling.latents import parse_seeds
+from gan_serve.images.pixels import from_pil
+from gan_serve.sampling.seeds import parse_seeds
 
 
 def test_generate_writes_a_grid_that_verifies(cli, tmp_path, generator):
@@ -56,7 +56,7 @@ def test_verify_refuses_an_altered_pixel(cli, tmp_path):
         text = image.text
         pixels = np.array(image)
     pixels[0, 0] ^= 1
-    from gan_serve.images.encoding import encode_png
+    from gan_serve.images.png import encode_png
 
     out.write_bytes(encode_png(pixels[..., None], text))
     outcome = cli("verify", out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
+import inspect
 import io
 import re
 import subprocess
@@ -13,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import generate_sync_client
 import numpy as np
 import pytest
 from clients import BOTH, AwaitedClient
@@ -24,7 +27,7 @@ import gan_serve
 from gan_serve import AsyncClient, Client, GanServeError, Generator, UnknownModel
 from gan_serve.errors import InvalidOption, TooManyImages, Unauthorized
 from gan_serve.images.verify import verify_image
-from gan_serve.sampling.result import encode
+from gan_serve.sampling.formats import encode
 
 NAME = "fashion-dcgan"
 KEY = "open sesame"
@@ -379,3 +382,38 @@ def test_the_code_of_the_documentation_runs(number, address, monkeypatch, tmp_pa
         assert files == {"grid.png", "walk.gif"} | {f"{frame:04d}-of-201.png" for frame in range(201)}
     else:
         assert len(names["pixels"]) == 100
+
+
+def test_the_sync_client_is_generated_from_the_async_one():
+    assert (generate_sync_client.CLIENT / "sync_client.py").read_text() == generate_sync_client.generate()
+
+
+@pytest.mark.parametrize("call", [Client.generate, Client.condition, Client.interpolate, Client.download])
+def test_the_examples_of_the_client_run(address, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Client(address, api_key=KEY) as client:
+        [examples] = doctest.DocTestFinder(recurse=False).find(call, globs={"client": client})
+        for example in examples.examples:
+            example.options.clear()  # elsewhere they are skipped, for want of a server
+            example.source = example.source.replace("fashion-cgan", "conditional").replace("0-7", "0-2")
+            example.want = example.want.replace("8)", "3)")
+        assert examples.examples
+        assert doctest.DocTestRunner().run(examples).failed == 0
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("call", ["generate", "condition", "interpolate"])
+def test_the_clients_have_the_arguments_of_the_generator(kind, call):
+    ours, local = inspect.signature(getattr(kind, call)), inspect.signature(getattr(Generator, call))
+    arguments = dict(ours.parameters)
+    assert list(arguments)[:2] == ["self", "model"]
+    del arguments["model"]
+    assert [str(each) for each in arguments.values()] == [str(each) for each in local.parameters.values()]
+
+
+@BOTH
+def test_a_wrong_keyword_names_the_nearest_one(kind):
+    with kind("http://127.0.0.1:9") as client, pytest.raises(TypeError, match="Did you mean 'truncation'"):
+        client.generate(NAME, truncaton=0.5)
+    with kind("http://127.0.0.1:9") as client, pytest.raises(TypeError, match="Did you mean 'labels'"):
+        client.download("condition", NAME, lables=["Bag"])

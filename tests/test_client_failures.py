@@ -37,7 +37,8 @@ from gan_serve.errors import (
     Unauthorized,
     error_class,
 )
-from gan_serve.sampling.result import FORMATS, Samples, encode
+from gan_serve.sampling.formats import FORMATS, encode
+from gan_serve.sampling.result import Samples
 
 NAME = "fashion-dcgan"
 Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
@@ -199,10 +200,10 @@ def test_what_may_pass_is_tried_again(kind, failure, output, drawn, generator):
 LASTING: list[tuple[Answer, type[ServerError], str]] = [
     (BUSY, TooManyRequests, "Busy."),
     (NOT_READY, ServerNotReady, "It starts."),
-    (answer(502, HTML, "text/html"), ServerNotReady, "answers 502 Bad Gateway, and not in the way of gan-serve"),
+    (answer(502, HTML, "text/html"), ServerNotReady, "responded with 502 Bad Gateway, but not as gan-serve does"),
     (hang_up, ServerUnreachable, "The connection to ADDRESS broke"),
     (drawing(half), ServerUnreachable, "The connection to ADDRESS broke"),
-    (drawing(half, length=False), ServerError, "An answer from ADDRESS is damaged: it cannot be read"),
+    (drawing(half, length=False), ServerError, "A response from ADDRESS is damaged: it cannot be read"),
     (answer(200, b"[]"), ServerError, "is damaged"),
     (answer(200, b'{"images": []}'), ServerError, "is damaged"),
     (answer(200, b'{"images": [{"png": "AAAA", "receipt": {}}]}'), ServerError, "is damaged"),
@@ -230,14 +231,14 @@ FINAL: list[tuple[Answer, type[Exception], str]] = [
     (refusal(504, "timeout", "Too long."), RequestTimeout, "Too long."),
     (refusal(503, "golden_sample_mismatch", "Another sample."), GoldenSampleMismatch, "Another sample."),
     (refusal(500, "internal_error", "A mistake."), ServerError, "A mistake."),
-    (answer(504, HTML, "text/html"), RequestTimeout, "answers 504"),
-    (answer(404, HTML, "text/html"), ServerUnreachable, "is not of a gan-serve server: it answers 404"),
-    (answer(200, HTML, "text/html"), ServerUnreachable, "is not of a gan-serve server: it answers 200"),
-    (answer(404, b'{"detail": "Not Found"}'), ServerUnreachable, "is not of a gan-serve server"),
-    (answer(400, b'{"error": "x"}'), ServerUnreachable, "is not of a gan-serve server"),
-    (answer(400, b'{"error": {"code": 1}}'), ServerUnreachable, "is not of a gan-serve server"),
-    (answer(400, b"[" * 100_000), ServerUnreachable, "is not of a gan-serve server"),
-    (answer(204, b""), ServerUnreachable, "is not of a gan-serve server"),
+    (answer(504, HTML, "text/html"), RequestTimeout, "responded with 504"),
+    (answer(404, HTML, "text/html"), ServerUnreachable, "is not a gan-serve server: it responded with 404"),
+    (answer(200, HTML, "text/html"), ServerUnreachable, "is not a gan-serve server: it responded with 200"),
+    (answer(404, b'{"detail": "Not Found"}'), ServerUnreachable, "is not a gan-serve server"),
+    (answer(400, b'{"error": "x"}'), ServerUnreachable, "is not a gan-serve server"),
+    (answer(400, b'{"error": {"code": 1}}'), ServerUnreachable, "is not a gan-serve server"),
+    (answer(400, b"[" * 100_000), ServerUnreachable, "is not a gan-serve server"),
+    (answer(204, b""), ServerUnreachable, "is not a gan-serve server"),
     (answer(308, b"", Location="https://example.org/sample"), ServerUnreachable, "https://example.org/sample"),
 ]
 
@@ -484,7 +485,7 @@ def test_a_server_that_begins_anew_is_not_believed(kind):
     with scripted(stream(2), anew) as asked, kind(asked.address, retries=1) as client:
         frames = client.iter_frames(NAME, [0, 5], steps=8)
         assert [next(frames).number for _ in range(2)] == [0, 1]
-        with pytest.raises(ServerError, match="frame 0 came in place of 2"):
+        with pytest.raises(ServerError, match="it has frame 0 in place of 2"):
             next(frames)
 
 

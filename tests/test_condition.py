@@ -15,9 +15,10 @@ import gan_serve
 from gan_serve import Generator, UnknownLabel
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, InvalidTruncation, TooManyImages
-from gan_serve.images.encoding import cut_grid, from_pil
+from gan_serve.images.grid import cut_grid
+from gan_serve.images.pixels import from_pil
 from gan_serve.images.verify import verify_image
-from gan_serve.sampling.result import encode, folder_names
+from gan_serve.sampling.formats import encode, folder_names
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_labels_are_drawn_in_the_order_given(conditional):
     [
         (["Bag", "Bag"], "'Bag' is given twice"),
         (["Bag", 0], "'Bag' is given twice"),
-        ([], "no labels"),
+        ([], "list of labels is empty"),
         (["Boot"], "Bag, Ankle boot"),
         ("bag", "Bag, Ankle boot"),
         (2, "Bag, Ankle boot"),

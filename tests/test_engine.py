@@ -14,8 +14,8 @@ import pytest
 
 from gan_serve import Generator
 from gan_serve.errors import TooManyRequests
-from gan_serve.images.encoding import UInt8Array
-from gan_serve.sampling.request import Plan
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.service.batching import Batcher
 
@@ -31,14 +31,14 @@ class Watched:
         self.leave = threading.Event()
         self.runs: list[int] = []
 
-    def draw(self, *plans: Plan) -> UInt8Array:
+    def run(self, *plans: SamplingRequest) -> UInt8Array:
         self.leave.wait(20)
         self.runs.append(sum(map(len, plans)))
-        return self.generator.draw(*plans)
+        return self.generator.run(*plans)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Broken(Plan):
+class Broken(SamplingRequest):
     """A plan that cannot be drawn."""
 
     def inputs(self) -> dict[str, Any]:
@@ -65,14 +65,14 @@ def test_what_waits_is_drawn_in_one_run_and_each_gets_its_own(generator: Generat
     watched: Any = Watched(generator)
 
     async def act(batcher: Batcher) -> None:
-        plans = [generator.plan(seed=seed, truncation=1 - seed / 20) for seed in range(9)]
+        plans = [generator.sample_request(seed=seed, truncation=1 - seed / 20) for seed in range(9)]
         drawings = [batcher.submit(watched, plans[0], _pixels, format="png")]
         await asyncio.sleep(0.2)  # the thread has the first, and waits
         drawings += [batcher.submit(watched, plan, _pixels, format="png") for plan in plans[1:]]
         await asyncio.sleep(0.2)
         watched.leave.set()
         for plan, drawn in zip(plans, await asyncio.gather(*drawings), strict=True):
-            np.testing.assert_array_equal(drawn, generator.draw(plan))
+            np.testing.assert_array_equal(drawn, generator.run(plan))
 
     _run(act)
     assert watched.runs == [1, 8]
@@ -82,7 +82,7 @@ def test_one_that_cannot_be_drawn_fails_alone(generator: Generator) -> None:
     watched: Any = Watched(generator)
 
     async def act(batcher: Batcher) -> None:
-        plans = [generator.plan(seed=seed) for seed in range(5)]
+        plans = [generator.sample_request(seed=seed) for seed in range(5)]
         plans[2] = Broken(**{field.name: getattr(plans[2], field.name) for field in dataclasses.fields(plans[2])})
         drawings = [batcher.submit(watched, plan, _pixels, format="png") for plan in plans]
         await asyncio.sleep(0.2)
@@ -90,14 +90,14 @@ def test_one_that_cannot_be_drawn_fails_alone(generator: Generator) -> None:
         outcomes = await asyncio.gather(*drawings, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes].count(ArithmeticError) == 1
         for number in (0, 1, 3, 4):
-            np.testing.assert_array_equal(outcomes[number], generator.draw(plans[number]))
+            np.testing.assert_array_equal(outcomes[number], generator.run(plans[number]))
 
     _run(act)
 
 
 def test_a_large_one_that_fails_is_not_drawn_to_its_end(generator: Generator) -> None:
     class Failing(Watched):
-        def draw(self, *plans: Plan) -> UInt8Array:
+        def run(self, *plans: SamplingRequest) -> UInt8Array:
             self.runs.append(sum(map(len, plans)))
             raise MemoryError
 
@@ -105,7 +105,7 @@ def test_a_large_one_that_fails_is_not_drawn_to_its_end(generator: Generator) ->
 
     async def act(batcher: Batcher) -> None:
         with pytest.raises(MemoryError):
-            await batcher.submit(failing, generator.plan(n=200, seed=0), _pixels, format="png")
+            await batcher.submit(failing, generator.sample_request(n=200, seed=0), _pixels, format="png")
 
     _run(act)
     assert failing.runs == [16]
@@ -117,7 +117,9 @@ def test_one_that_cannot_be_encoded_fails_alone(generator: Generator) -> None:
         return samples.pixels
 
     async def act(batcher: Batcher) -> None:
-        drawings = [batcher.submit(generator, generator.plan(seed=seed), encode, format="png") for seed in range(3)]
+        drawings = [
+            batcher.submit(generator, generator.sample_request(seed=seed), encode, format="png") for seed in range(3)
+        ]
         outcomes = await asyncio.gather(*drawings, return_exceptions=True)
         assert [isinstance(outcome, AssertionError) for outcome in outcomes] == [False, True, False]
 
@@ -130,10 +132,10 @@ def test_a_large_request_is_drawn_in_pieces_and_small_ones_go_between(generator:
 
     async def act(batcher: Batcher) -> None:
         async def draw(n: int) -> None:
-            plan = generator.plan(n=n, seed=0)
+            plan = generator.sample_request(n=n, seed=0)
             drawn = await batcher.submit(generator, plan, _pixels, format="png")
             done.append(n)
-            np.testing.assert_array_equal(drawn, generator.draw(plan))
+            np.testing.assert_array_equal(drawn, generator.run(plan))
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(draw(400))
@@ -149,14 +151,14 @@ def test_who_leaves_is_not_drawn(generator: Generator) -> None:
     watched: Any = Watched(generator)
 
     async def act(batcher: Batcher) -> None:
-        first = batcher.submit(watched, generator.plan(seed=0), _pixels, format="png")
+        first = batcher.submit(watched, generator.sample_request(seed=0), _pixels, format="png")
         await asyncio.sleep(0.2)
-        left = batcher.submit(watched, generator.plan(n=50, seed=0), _pixels, format="png")
+        left = batcher.submit(watched, generator.sample_request(n=50, seed=0), _pixels, format="png")
         await asyncio.sleep(0.1)
         left.cancel()
         watched.leave.set()
         await first
-        await batcher.submit(watched, generator.plan(n=3, seed=0), _pixels, format="png")
+        await batcher.submit(watched, generator.sample_request(n=3, seed=0), _pixels, format="png")
 
     _run(act)
     assert watched.runs == [1, 3]
@@ -167,12 +169,14 @@ def test_a_full_queue_admits_nobody_until_there_is_room(generator: Generator) ->
 
     async def act(batcher: Batcher) -> None:
         batcher.check_room(5000)  # what alone exceeds the bound may come when nothing waits
-        waiting = [batcher.submit(watched, generator.plan(n=n, seed=0), _pixels, format="png") for n in (1, 90)]
+        waiting = [
+            batcher.submit(watched, generator.sample_request(n=n, seed=0), _pixels, format="png") for n in (1, 90)
+        ]
         await asyncio.sleep(0.1)
         batcher.check_room(9)
         with pytest.raises(TooManyRequests):
             batcher.check_room(10)
-        waiting.append(batcher.submit(watched, generator.plan(seed=0), _pixels, format="png"))
+        waiting.append(batcher.submit(watched, generator.sample_request(seed=0), _pixels, format="png"))
         await asyncio.sleep(0.1)
         with pytest.raises(TooManyRequests):
             batcher.check_room(1)

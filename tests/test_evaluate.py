@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.evaluation.cache import cached_features

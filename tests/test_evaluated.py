@@ -16,11 +16,11 @@ from tiny_checkpoint import contents, seal, write_checkpoint
 import gan_serve
 from gan_serve import Generator
 from gan_serve import atomic_files as files
-from gan_serve.checkpoint.config import verify_checkpoint
+from gan_serve.checkpoint.files import verify_checkpoint
 from gan_serve.errors import CannotWrite, DigestMismatch, InvalidCheckpoint, InvalidOption
 from gan_serve.exports.report import END, START
 from gan_serve.exports.write_evaluation import check_writable, write_evaluation
-from gan_serve.images.encoding import encode_png
+from gan_serve.images.png import encode_png
 from gan_serve.training.evaluation.evaluate import Evaluation
 
 PICTURE = encode_png(np.arange(64, dtype=np.uint8).reshape(8, 8, 1))

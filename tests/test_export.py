@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gan_serve import Generator
-from gan_serve.checkpoint.config import precisions, verify_checkpoint
+from gan_serve.checkpoint.config import precisions
+from gan_serve.checkpoint.files import verify_checkpoint
 from gan_serve.errors import CannotWrite, ExportRefused, InvalidCheckpoint, InvalidOption, RunError
 from gan_serve.exports import export
 from gan_serve.exports.export import export_run

@@ -17,6 +17,7 @@ from tiny_checkpoint import contents, pixels, seal, write_checkpoint
 
 import gan_serve
 from gan_serve import DigestMismatch, Generator, InvalidCheckpoint, UnknownModel
+from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.errors import (
     AccessDenied,
     CannotWrite,
@@ -26,8 +27,9 @@ from gan_serve.errors import (
     RepositoryNotFound,
     RevisionNotFound,
 )
-from gan_serve.hub import resolve as hub_module
-from gan_serve.hub.resolve import every_file, resolve
+from gan_serve.hub import repository
+from gan_serve.hub.file_sets import every_file
+from gan_serve.hub.resolve import resolve
 
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard": nothing listens there
 
@@ -86,7 +88,7 @@ def test_names_and_directories_come_before_the_hub(hub, tiny, monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny, tmp_path / REPO)
     assert resolve(REPO) == Path(REPO)
-    assert resolve("fashion-dcgan") == hub_module.BUNDLED / "fashion-dcgan"
+    assert resolve("fashion-dcgan") == BUNDLED / "fashion-dcgan"
     assert not hub.log
     with pytest.raises(InvalidOption, match="has no revisions"):
         Generator.from_pretrained("fashion-dcgan", revision="main")
@@ -131,7 +133,7 @@ def test_no_answer_and_nothing_cached_is_told_without_delay(hub, monkeypatch, ho
     """The client alone would try for 23 seconds, or for minutes where a server is silent."""
     from huggingface_hub import constants
 
-    monkeypatch.setattr(hub_module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(repository, "TIMEOUT", 0.2)
     hub.silent = how == "silent"
     hub.status = {"status": 500, "no Hub": 204}.get(how)
     if how in ("closed port", "no such host"):
@@ -330,7 +332,7 @@ def test_a_hub_that_goes_silent_half_way_is_left(hub, monkeypatch):
 
 @pytest.mark.usefixtures("published")
 def test_a_hub_that_goes_silent_between_two_files_is_left(hub, monkeypatch):
-    monkeypatch.setattr(hub_module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(repository, "TIMEOUT", 0.2)
     hub.hold.add("HEAD generator.onnx")
     with pytest.raises(HubUnreachable, match=REPO):
         Generator.from_pretrained(REPO)

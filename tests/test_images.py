@@ -9,10 +9,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from gan_serve.atomic_files import directory_atomically, write_atomically
 from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
-from gan_serve.images.encoding import encode_png, from_pil, grid
-from gan_serve.images.receipt import Walk, read_receipt
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import from_pil
+from gan_serve.images.png import encode_png
+from gan_serve.images.receipt import read_receipt
 from gan_serve.images.verify import verify_image
-from gan_serve.sampling.result import FORMATS, encode
+from gan_serve.sampling.formats import FORMATS, encode
+from gan_serve.sampling.walks import Walk
 
 rng = np.random.default_rng(0)
 

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from training_runs import SMALL, end, same, start_two
 
 from gan_serve import Generator
-from gan_serve.checkpoint.config import read_config
+from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import DigestMismatch, InvalidCheckpoint, InvalidOption, RunError, UnknownModel
 from gan_serve.exports.export import export_run
-from gan_serve.images.encoding import from_pil, grid
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import from_pil
 from gan_serve.training.config import command_line, make_config
 from gan_serve.training.initial_weights import compare_classes
 from gan_serve.training.loop import train

@@ -15,7 +15,7 @@ from training_runs import SMALL
 from zoo_lists import CHECKPOINTS, ZOO
 
 from gan_serve import Client, Generator
-from gan_serve.checkpoint.config import verify_checkpoint
+from gan_serve.checkpoint.files import verify_checkpoint
 from gan_serve.errors import DataError, InvalidOption, RunError
 from gan_serve.training.config import make_config
 from gan_serve.training.data.load import load_images

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_serve.errors import CannotWrite
-from gan_serve.images.encoding import encode_png
+from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig, make_config
 from gan_serve.training.monitoring.monitor import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import cut_grid
+from gan_serve.images.grid import cut_grid
 from gan_serve.training.evaluation.metrics import feature_statistics, frechet_distance, manifold_metrics
 from gan_serve.training.evaluation.neighbours import nearest, neighbour_test, pairs_picture
 

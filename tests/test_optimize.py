@@ -361,7 +361,7 @@ def draw(model: bytes, batch: int = 48) -> npt.NDArray[np.uint8]:
     inputs = {"z": latents_from_seeds(range(48), 12), "c": np.arange(48) % 4, "psi": np.full(48, 0.7, np.float32)}
     session, _ = runtime.open_session(model, "cpu")
     taken = [value.name for value in session.get_inputs()]
-    return runtime.draw(session, {name: inputs[name] for name in taken}, batch=batch)
+    return runtime.run_in_batches(session, {name: inputs[name] for name in taken}, batch=batch)
 
 
 def test_a_fused_generator_draws_what_the_plain_one_draws(exported):

@@ -13,11 +13,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from zoo_lists import IN_WHEEL, NOT_IN_WHEEL, PACKED, ROOT, packed_files
+import yaml
+from zoo_lists import CHECKPOINTS, IN_WHEEL, NOT_IN_WHEEL, PACKED, ROOT, ZOO, packed_files
 
 import gan_serve
+from gan_serve.checkpoint.bundled import manifest
 from gan_serve.checkpoint.config import WEIGHTS_FILE
-from gan_serve.hub.resolve import LEFT_OUT
+from gan_serve.checkpoint.files import read_config
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
@@ -59,7 +61,8 @@ def run_installed(unpacked: Path, *words: object) -> subprocess.CompletedProcess
 
 def names_in(folder: str, files: set[str]) -> set[str]:
     """The names of the folders in ``folder`` that have files."""
-    return {file.removeprefix(f"{folder}/").split("/")[0] for file in files if file.startswith(f"{folder}/")}
+    inside = [file.removeprefix(f"{folder}/").split("/") for file in files if file.startswith(f"{folder}/")]
+    return {parts[0] for parts in inside if len(parts) > 1}
 
 
 @pytest.mark.parametrize(
@@ -67,13 +70,29 @@ def names_in(folder: str, files: set[str]) -> set[str]:
     [
         (" ".join(PACKAGE_DATA["gan_serve"]), IN_WHEEL),
         ((ROOT / "bentofile.yaml").read_text(), IN_WHEEL),
-        (" ".join(f"checkpoints/{name}/*" for name in LEFT_OUT), NOT_IN_WHEEL),
     ],
-    ids=["pyproject.toml", "bentofile.yaml", "hub.LEFT_OUT"],
+    ids=["pyproject.toml", "bentofile.yaml"],
 )
-def test_each_list_of_checkpoints_is_that_of_the_zoo(listed, expected):
-    """docs/zoo.toml says which the wheel holds; the other lists must follow."""
+def test_each_list_of_checkpoints_is_that_of_the_manifest(listed, expected):
     assert set(re.findall(r"checkpoints/([\w-]+)/\*", listed)) == expected
+
+
+def test_the_manifest_lists_every_checkpoint_and_the_zoo_says_how_each_is_made():
+    there = {path.parent.name for path in CHECKPOINTS.glob("*/config.json")}
+    assert there <= set(manifest())
+    assert set(ZOO) == set(manifest())
+    assert not [name for name, entry in manifest().items() if entry.in_wheel == bool(entry.left_out_because)]
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json")))
+def test_the_licence_of_the_manifest_is_that_of_the_checkpoint(name):
+    licence = read_config(CHECKPOINTS / name).license
+    assert re.sub("[ `-]", "", manifest()[name].licence.lower()).startswith(re.sub("[ -]", "", licence))
+
+
+def test_the_bento_has_the_dependencies_of_the_package():
+    packages = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
+    assert packages == PROJECT["project"]["dependencies"]
 
 
 def test_every_package_folder_is_listed():
@@ -111,7 +130,7 @@ def test_the_wheel_holds_every_module_and_recipe_and_what_it_should_of_the_zoo(w
         for path in (ROOT / top).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 expected.add(f"{prefix}/{path.relative_to(ROOT / top).as_posix()}")
-    checkpoints = {path.as_posix() for path in packed_files()}
+    checkpoints = {path.as_posix() for path in packed_files()} | {"gan_serve/checkpoints/manifest.toml"}
     in_repository_only = {
         name
         for name in expected
@@ -148,7 +167,7 @@ def test_the_wheel_tells_how_to_get_what_it_leaves_out(unpacked):
     script = """
 import json, gan_serve
 told = {}
-for name in gan_serve.hub.resolve.LEFT_OUT:
+for name in gan_serve.checkpoint.bundled.left_out():
     try:
         gan_serve.generate(name)
     except gan_serve.UnknownModel as error:
@@ -162,7 +181,7 @@ print(json.dumps([gan_serve.__file__, gan_serve.list_models(), told]))
     assert set(names) == PACKED
     assert set(told) == NOT_IN_WHEEL
     for name, (message, hint) in told.items():
-        assert message.startswith(f"{name} is one of the project's checkpoints, and the package leaves it out: ")
+        assert message.startswith(f"{name} is a checkpoint of the project, but it is not in the package: ")
         assert hint == (
             f"Clone the project's repository and give its directory gan_serve/checkpoints/{name}, "
             "or train it as docs/zoo.md says."

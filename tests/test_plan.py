@@ -11,21 +11,23 @@ from PIL import Image
 
 from gan_serve import Generator, UnknownLabel
 from gan_serve.atomic_files import write_atomically
-from gan_serve.checkpoint.config import read_config
+from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import encode_png, from_pil
+from gan_serve.images.pixels import from_pil
+from gan_serve.images.png import encode_png
 from gan_serve.images.receipt import RECEIPT_KEY
 from gan_serve.images.verify import verify_image
-from gan_serve.sampling.latents import latents_from_seeds, walk, walk_between_seeds
-from gan_serve.sampling.request import Planner
-from gan_serve.sampling.result import encode
+from gan_serve.sampling.formats import encode
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.request import RequestBuilder
+from gan_serve.sampling.walks import make_walk, walk, walk_between_seeds
 
 PLANS = {
-    "seeds": lambda g: g.plan(9, seed=3, truncation=0.7),
-    "latents": lambda g: g.plan(latents=latents_from_seeds(range(9), g.z_dim)),
-    "slerp": lambda g: g.plan_walk([0, 5, 9], steps=4),
-    "loop": lambda g: g.plan_walk([0, 5, 9], steps=3, loop=True, method="lerp"),
-    "part of a walk": lambda g: g.plan_walk([0, 5, 9], steps=6, start=2, stop=11),
+    "seeds": lambda g: g.sample_request(9, seed=3, truncation=0.7),
+    "latents": lambda g: g.sample_request(latents=latents_from_seeds(range(9), g.z_dim)),
+    "slerp": lambda g: g.walk_request(make_walk([0, 5, 9], steps=4)),
+    "loop": lambda g: g.walk_request(make_walk([0, 5, 9], steps=3, loop=True, method="lerp")),
+    "part of a walk": lambda g: g.walk_request(make_walk([0, 5, 9], steps=6, start=2, stop=11)),
 }
 
 
@@ -33,8 +35,8 @@ PLANS = {
 def test_parts_are_the_same_images_and_receipts_as_the_whole(generator, what):
     plan = PLANS[what](generator)
     assert len(plan) == 9
-    whole = plan.finish(generator.draw(plan))
-    parts = [part.finish(generator.draw(part)) for part in plan.parts(4)]
+    whole = plan.samples(generator.run(plan))
+    parts = [part.samples(generator.run(part)) for part in plan.parts(4)]
     assert [len(part) for part in parts] == [4, 4, 1]
     np.testing.assert_array_equal(np.concatenate([part.pixels for part in parts]), whole.pixels)
     receipts = [part.receipt(index) for part in parts for index in range(len(part))]
@@ -42,17 +44,21 @@ def test_parts_are_the_same_images_and_receipts_as_the_whole(generator, what):
 
 
 def test_plans_of_several_requests_are_drawn_in_one_batch(generator):
-    plans = [generator.plan(2, seed=1, truncation=0.5), generator.plan(seeds=9), generator.plan_walk([3, 4], steps=2)]
-    pixels = np.split(generator.draw(*plans), np.cumsum([len(plan) for plan in plans])[:-1])
+    plans = [
+        generator.sample_request(2, seed=1, truncation=0.5),
+        generator.sample_request(seeds=9),
+        generator.walk_request(make_walk([3, 4], steps=2)),
+    ]
+    pixels = np.split(generator.run(*plans), np.cumsum([len(plan) for plan in plans])[:-1])
     for plan, drawn in zip(plans, pixels, strict=True):
-        np.testing.assert_array_equal(drawn, generator.draw(plan))
+        np.testing.assert_array_equal(drawn, generator.run(plan))
 
 
 def test_parts_of_a_sheet_keep_their_labels(tmp_path):
     conditional = Generator.from_pretrained(write_conditional(tmp_path))
-    plan = conditional.plan_condition(3, seed=5)
+    plan = conditional.condition_request(3, seed=5)
     part = plan.part(2, 5)
-    samples = part.finish(conditional.draw(part))
+    samples = part.samples(conditional.run(part))
     assert (samples.seeds, samples.labels) == ([7, 5, 6], ["Bag", "Ankle boot", "Ankle boot"])
     assert samples.pixels[:, 0, 0, 0].tolist() == [level(7, 0), level(5, 1), level(6, 1)]
 
@@ -110,16 +116,16 @@ def test_every_part_of_a_walk_has_the_latents_of_the_whole(method, loop):
 )
 def test_frames_that_a_walk_does_not_have_are_refused(generator, start, stop):
     with pytest.raises(InvalidOption) as error:
-        generator.plan_walk([0, 5], steps=3, start=start, stop=stop)
+        generator.walk_request(make_walk([0, 5], steps=3, start=start, stop=stop))
     assert error.value.hint
 
 
 def test_a_very_long_walk_is_drawn_in_parts(generator):
-    plan = generator.plan_walk([0, 5], steps=5_000_000)
+    plan = generator.walk_request(make_walk([0, 5], steps=5_000_000))
     assert len(plan) == 5_000_001
     last = plan.part(5_000_000, 5_000_001)
-    np.testing.assert_array_equal(generator.draw(last), generator.generate(seeds=5, output="numpy"))
-    with pytest.raises(InvalidOption, match="more than are drawn at once"):
+    np.testing.assert_array_equal(generator.run(last), generator.generate(seeds=5, output="numpy"))
+    with pytest.raises(InvalidOption, match="too many for one call"):
         generator.sample_walk([0, 5], steps=5_000_000)
 
 
@@ -132,9 +138,9 @@ def test_a_walk_is_a_strip_unless_columns_are_given(generator):
 
 
 def test_a_planner_needs_no_network(checkpoint, generator):
-    planner = Planner(read_config(checkpoint))
-    plan = planner.plan(3, seed=1)
-    samples = plan.finish(generator.draw(plan))
+    planner = RequestBuilder(read_config(checkpoint))
+    plan = planner.sample_request(3, seed=1)
+    samples = plan.samples(generator.run(plan))
     assert samples.grid_png() == generator.sample(3, seed=1).grid_png()
     with pytest.raises(UnknownLabel, match="has no labels"):
-        planner.plan_condition()
+        planner.condition_request()

@@ -15,7 +15,9 @@ from loopback import serving
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from gan_serve.images.encoding import encode_png, from_pil, grid, to_pil
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import from_pil, to_pil
+from gan_serve.images.png import encode_png
 
 rng = np.random.default_rng(0)
 NOISE = rng.integers(0, 256, (64, 64, 3), np.uint8)
@@ -56,7 +58,7 @@ def test_files_are_about_as_large_as_pillows(generator):
 def test_without_isal_the_standard_library_compresses():
     code = (
         "import sys; sys.modules['isal'] = None\n"
-        "import numpy as np; from gan_serve.images.encoding import encode_png, zlib\n"
+        "import numpy as np; from gan_serve.images.png import encode_png, zlib\n"
         "assert zlib.__name__ == 'zlib'\n"
         "sys.stdout.buffer.write(encode_png(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), {'key': 'value'}))"
     )

@@ -12,10 +12,14 @@ from PIL import Image
 
 import gan_serve
 from gan_serve import Generator
-from gan_serve.checkpoint.config import GoldenSample, read_config
+from gan_serve.checkpoint.bundled import BUNDLED
+from gan_serve.checkpoint.config import GoldenSample
+from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import GoldenSampleMismatch, InvalidCheckpoint, InvalidOption, ReceiptError
-from gan_serve.hub.resolve import BUNDLED
-from gan_serve.images.encoding import cut_grid, encode_png, from_pil, grid, psnr
+from gan_serve.images.compare import psnr
+from gan_serve.images.grid import cut_grid, grid
+from gan_serve.images.pixels import from_pil
+from gan_serve.images.png import encode_png
 from gan_serve.images.receipt import read_receipt
 from gan_serve.images.verify import verify_image
 
@@ -76,7 +80,7 @@ def test_auto_takes_the_fastest_that_there_is(copy):
 
 
 def test_auto_falls_to_int8_where_there_is_a_driver_and_no_cuda(monkeypatch):
-    monkeypatch.setattr("gan_serve.sampling.session._has_cuda_driver", lambda: True)
+    monkeypatch.setattr("gan_serve.sampling.device._has_cuda_driver", lambda: True)
     generator = Generator.from_pretrained(MODEL, precision="auto")
     expected = {"cpu": "int8", "cuda": "fp16"}
     assert generator.precision == expected[generator.device]

@@ -26,9 +26,10 @@ from gan_serve.exports.quantize import (
 )
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import finished, torch_export
-from gan_serve.images.encoding import UInt8Array, psnr
+from gan_serve.images.compare import psnr
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
-from gan_serve.sampling.session import draw, open_session
+from gan_serve.sampling.session import open_session, run_in_batches
 from gan_serve.training.config import make_config
 from gan_serve.training.loop import train
 from gan_serve.training.networks import build_generator
@@ -61,7 +62,7 @@ def models(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 def drawn(model: bytes, inputs: dict[str, Any], batch: int = 64) -> UInt8Array:
     session, _ = open_session(model, "cpu")
-    return draw(session, inputs, batch=batch)
+    return run_in_batches(session, inputs, batch=batch)
 
 
 def int8_of(model: onnx.ModelProto) -> Reduced | None:

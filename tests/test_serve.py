@@ -88,7 +88,8 @@ def test_a_bento_holds_the_runtime_and_nothing_else(bento: Path) -> None:
     packed = {path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()}
     runtime = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve").rglob("*.py")]
     page = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve" / "service" / "web").iterdir()]
-    assert packed == {*runtime, *packed_files(), *page, Path("LICENSE"), Path("bentofile.yaml")}
+    manifest = Path("gan_serve/checkpoints/manifest.toml")
+    assert packed == {*runtime, *packed_files(), *page, Path("LICENSE"), Path("bentofile.yaml"), manifest}
 
 
 def test_a_bento_installs_what_the_package_needs(bento: Path) -> None:

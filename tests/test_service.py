@@ -17,9 +17,9 @@ from conditional_checkpoint import CLASSES, level
 from PIL import Image
 
 from gan_serve import Generator
-from gan_serve.images.encoding import from_pil
+from gan_serve.images.pixels import from_pil
 from gan_serve.images.receipt import read_receipt
-from gan_serve.sampling.latents import parse_seeds, seeds_as_text
+from gan_serve.sampling.seeds import format_seeds, parse_seeds
 
 
 def test_a_seed_is_the_same_image_alone_among_7_among_64_and_in_python(
@@ -55,7 +55,7 @@ def test_seeds_that_the_server_drew_make_the_same_images_again(server: httpx.Cli
 
 @pytest.mark.parametrize("seeds", [[0], [7, 8, 9], [3, 2, 1], [5, 5, 6, 4294967295], [0, 1, 1, 2]])
 def test_the_seeds_header_reads_back_as_the_seeds(seeds: list[int]) -> None:
-    assert parse_seeds(seeds_as_text(seeds)) == seeds
+    assert parse_seeds(format_seeds(seeds)) == seeds
 
 
 def test_headers_stay_short_whatever_is_asked_for(server: httpx.Client) -> None:

@@ -54,7 +54,7 @@ def test_a_generated_python_client_calls_every_endpoint(
     client = importlib.import_module("generated_client").Client(base_url=str(server.base_url))
     models = importlib.import_module("generated_client.models")
 
-    def call(name: str, *arguments: Any, **options: Any) -> Any:
+    def call(name: str, /, *arguments: Any, **options: Any) -> Any:
         module = importlib.import_module(f"generated_client.api.default.{name}")
         response = module.sync_detailed(*arguments, client=client, **options)
         assert response.status_code == 200, response

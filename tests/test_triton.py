@@ -16,10 +16,10 @@ from conditional_checkpoint import write_conditional
 from google.protobuf import text_format
 
 from gan_serve import Generator
-from gan_serve.checkpoint.config import read_config
+from gan_serve.checkpoint.files import read_config
 from gan_serve.checkpoint.triton import export_triton, triton_config
 from gan_serve.errors import CannotWrite, InvalidOption, UnknownModel
-from gan_serve.sampling.request import Planner
+from gan_serve.sampling.request import RequestBuilder
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_the_network_is_the_checkpoints_and_draws_its_images(tmp_path, condition
     directory = export_triton(conditional, tmp_path)
     session = onnxruntime.InferenceSession(directory / "1" / "model.onnx", providers=["CPUExecutionProvider"])
     generator = Generator.from_pretrained(conditional)
-    plan = generator.plan(5, seed=3, truncation=0.5)
-    np.testing.assert_array_equal(session.run(["img"], plan.inputs())[0], generator.draw(plan))
+    plan = generator.sample_request(5, seed=3, truncation=0.5)
+    np.testing.assert_array_equal(session.run(["img"], plan.inputs())[0], generator.run(plan))
 
 
 def test_clients_are_told_what_the_model_is(schema, tmp_path, conditional):
@@ -90,7 +90,7 @@ def test_clients_are_told_what_the_model_is(schema, tmp_path, conditional):
 
 def test_a_network_that_truncates_in_w_is_given_psi(schema, checkpoint):
     in_w = read_config(checkpoint).model_copy(update={"truncation_space": "w"})
-    config = parse(schema, triton_config(Planner(in_w), 'na"me', 1, 1))
+    config = parse(schema, triton_config(RequestBuilder(in_w), 'na"me', 1, 1))
     assert config.name == 'na"me'
     assert [(tensor.name, list(tensor.dims), shape(tensor)) for tensor in config.input] == [
         ("z", [100], [100]),

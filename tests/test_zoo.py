@@ -23,7 +23,8 @@ from training_runs import SMALL
 from gan_serve import Generator
 from gan_serve.cli import cli as gan_serve_command
 from gan_serve.exports.export import export_run
-from gan_serve.images.encoding import cut_grid, encode_png
+from gan_serve.images.grid import cut_grid
+from gan_serve.images.png import encode_png
 from gan_serve.training.config import make_config, parse_settings
 from gan_serve.training.loop import train
 

@@ -18,7 +18,7 @@ def main() -> None:
     assert len(gan_serve.interpolate("fashion-dcgan", [0, 5], steps=3)) == 4
     package = Path(gan_serve.__file__).parent
     assert not list(package.rglob("*.safetensors")), "the weights for fine-tuning are in the wheel"
-    assert not set(gan_serve.list_models()) & set(gan_serve.hub.resolve.LEFT_OUT), (
+    assert not set(gan_serve.list_models()) & set(gan_serve.checkpoint.bundled.left_out()), (
         "a checkpoint that may not be in the wheel"
     )
     assert "torch" not in sys.modules

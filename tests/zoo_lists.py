@@ -1,17 +1,18 @@
-"""Which checkpoints the project has, and which of them the wheel and the bento hold: docs/zoo.toml says it."""
+"""Which checkpoints the project has, and which of them the wheel and the bento hold: their manifest says it."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
 
+from gan_serve.checkpoint.bundled import manifest
 from gan_serve.checkpoint.config import WEIGHTS_FILE
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"
 ZOO = tomllib.loads((ROOT / "docs" / "zoo.toml").read_text())
-IN_WHEEL = {name for name, entry in ZOO.items() if entry["in_wheel"]}
-NOT_IN_WHEEL = set(ZOO) - IN_WHEEL
+IN_WHEEL = {name for name, entry in manifest().items() if entry.in_wheel}
+NOT_IN_WHEEL = set(manifest()) - IN_WHEEL
 PACKED = {name for name in IN_WHEEL if (CHECKPOINTS / name).is_dir()}  # of those, what lies in the checkout
 
 

@@ -11,9 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig, read_config, read_verified
+from gan_serve.checkpoint.bundled import BUNDLED, how_to_clone
+from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig
+from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
-from gan_serve.hub.resolve import BUNDLED, how_to_clone, resolve
+from gan_serve.hub.resolve import resolve
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
 from gan_serve.training.networks import find_family
 from gan_serve.training.recipes import recipes

@@ -13,7 +13,8 @@ import sys
 import time
 
 from gan_serve import Generator
-from gan_serve.sampling.result import Samples, encode
+from gan_serve.sampling.formats import encode
+from gan_serve.sampling.result import Samples
 
 
 def main(directory: str) -> None:

@@ -13,7 +13,7 @@ import base64
 import bentoml
 from network import draw, open_session
 
-from gan_serve.images.encoding import encode_png
+from gan_serve.images.png import encode_png
 
 
 @bentoml.service(

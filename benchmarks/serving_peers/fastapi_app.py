@@ -9,7 +9,7 @@ from fastapi import FastAPI, Response
 from network import draw, open_session
 from pydantic import BaseModel
 
-from gan_serve.images.encoding import encode_png
+from gan_serve.images.png import encode_png
 
 app = FastAPI()
 session = open_session()

@@ -12,7 +12,7 @@ import numpy as np
 from network import draw, open_session
 from starlette.responses import Response
 
-from gan_serve.images.encoding import encode_png
+from gan_serve.images.png import encode_png
 
 
 class Images(litserve.LitAPI):

@@ -11,32 +11,26 @@ README.md, samples.png  the model card
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-import json
-import os
 import re
-import shutil
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from PIL import Image
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from gan_serve._version import __version__
-from gan_serve.atomic_files import directory_atomically
-from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint
-from gan_serve.images.encoding import UInt8Array, encode_png, from_pil
-from gan_serve.sampling.latents import shorten
+from gan_serve.errors import shorten
+from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.png import encode_png
+from gan_serve.sampling.seeds import Seed
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 PARITY_FILE = "parity.json"
-FIGURES = (METRICS_FILE, PARITY_FILE)
+REPORT_FILES = (METRICS_FILE, PARITY_FILE)
 SAMPLES_FILE = "samples.png"
 WEIGHTS_FILE = "generator.safetensors"
 
@@ -53,7 +47,6 @@ def _printable(text: str) -> str:
 
 Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]  # what others wrote, and terminals show
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
 Precision = Literal["fp32", "int8", "fp16"]
 PRECISION_FILES: dict[Precision, str] = {
@@ -190,86 +183,6 @@ class CheckpointConfig(_Strict):
         return files
 
 
-def read_config(directory: Path) -> CheckpointConfig:
-    """Read a checkpoint's ``config.json``.
-
-    Raises:
-        InvalidCheckpoint: it is missing or not of the schema. FormatTooNew: a later gan-serve wrote it.
-    """
-    path = directory / CONFIG_FILE
-    try:
-        content = path.read_bytes()
-        raw = json.loads(content)
-        version = raw["format_version"]
-    except FileNotFoundError as error:
-        raise InvalidCheckpoint(
-            f"{directory} is not a gan-serve checkpoint: it has no {CONFIG_FILE}.", "gan-serve export writes one."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidCheckpoint(
-            f"{path} is not the config of a gan-serve checkpoint.", "Fetch the checkpoint again."
-        ) from error
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        writer = str(raw.get("gan_serve_version") or "")
-        raise FormatTooNew(
-            f"{path} has format version {shorten(version)}; this gan-serve {__version__} reads up to {FORMAT_VERSION}.",
-            f"Install gan-serve {writer} or later." if VERSION.fullmatch(writer) else "Install a later gan-serve.",
-        )
-    try:
-        return CheckpointConfig.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
-        raise InvalidCheckpoint(
-            f"{path} does not fit the schema: {where}: {first['msg']}.",
-            "Fetch or export the checkpoint again.",
-        ) from error
-
-
-def write_config(directory: Path, config: CheckpointConfig) -> None:
-    """Write ``config.json``, the last file of a checkpoint, since it holds the digests of the others."""
-    (directory / CONFIG_FILE).write_bytes(config_json(config))
-
-
-def config_json(config: CheckpointConfig) -> bytes:
-    """The content of ``config.json``."""
-    return f"{config.model_dump_json(indent=2)}\n".encode()
-
-
-def digest_files(directory: Path) -> dict[str, FileDigest]:
-    """The digests of all files of a checkpoint but ``config.json``."""
-    files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != CONFIG_FILE)
-    return {
-        path.name: FileDigest(sha256=hashlib.sha256(data := path.read_bytes()).hexdigest(), size=len(data))
-        for path in files
-    }
-
-
-def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes:
-    """The content of a checkpoint's file, checked against its digest: what was checked is what is used.
-
-    Raises:
-        InvalidCheckpoint: the file is missing or not listed. DigestMismatch: it is another one.
-    """
-    if name not in config.files:
-        raise InvalidCheckpoint(f"{directory / CONFIG_FILE} does not list {name}.", "Export the checkpoint again.")
-    try:
-        content = (directory / name).read_bytes()
-    except OSError as error:
-        raise InvalidCheckpoint(
-            f"{directory / name} cannot be read: {error.strerror}.", "Fetch the checkpoint again."
-        ) from error
-    expected, found = config.files[name], hashlib.sha256(content).hexdigest()
-    if found != expected.sha256:
-        cut = f" It has {len(content)} bytes of {expected.size}." if len(content) != expected.size else ""
-        raise DigestMismatch(
-            f"{directory / name} is not the file that its config describes "
-            f"(sha256 {found[:12]}..., not {expected.sha256[:12]}...).{cut}",
-            "Fetch or export the checkpoint again.",
-        )
-    return content
-
-
 def describe(config: CheckpointConfig) -> str:
     """The images of a checkpoint in a few words, such as ``28x28 gray, 10 classes``."""
     colour = "gray" if config.img_channels == 1 else "RGB"
@@ -280,40 +193,3 @@ def describe(config: CheckpointConfig) -> str:
 def precisions(config: CheckpointConfig) -> list[Precision]:
     """The precisions that a checkpoint has a file for."""
     return [precision for precision, file in PRECISION_FILES.items() if file in config.files]
-
-
-def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
-    """A verified JSON file of a checkpoint, such as ``metrics.json``; see ``read_verified`` for the errors."""
-    try:
-        return json.loads(read_verified(directory, config, name))
-    except (ValueError, RecursionError) as error:
-        raise InvalidCheckpoint(f"{directory / name} is not JSON.", "Export the checkpoint again.") from error
-
-
-def files_to_have(directory: Path, config: CheckpointConfig) -> list[str]:
-    """The files that a checkpoint's directory must have: all that its config lists.
-
-    But for ``generator.safetensors`` where it is not there: drawing needs none, and the wheel leaves it out.
-    """
-    # A link to nowhere is damage; it counts as there.
-    return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
-
-
-def verify_checkpoint(directory: Path) -> CheckpointConfig:
-    """Check every file of ``files_to_have`` against its digest; see ``read_verified`` for the errors."""
-    config = read_config(directory)
-    for name in files_to_have(directory, config):
-        read_verified(directory, config, name)
-    return config
-
-
-def copy_checkpoint(source: Path, directory: str | Path) -> Path:
-    """Copy a checkpoint to a new directory, each file of ``files_to_have`` verified, byte for byte.
-
-    Raises:
-        CannotWrite: the directory exists or the disk refuses. InvalidCheckpoint, DigestMismatch: see ``read_verified``.
-    """
-    with directory_atomically(directory) as target:
-        for name in (CONFIG_FILE, *files_to_have(source, verify_checkpoint(source))):
-            shutil.copyfile(source / name, target / name)
-    return Path(directory)

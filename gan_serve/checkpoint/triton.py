@@ -13,10 +13,11 @@ import re
 from pathlib import Path
 
 from gan_serve.atomic_files import directory_atomically
-from gan_serve.checkpoint.config import PRECISION_FILES, read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES
+from gan_serve.checkpoint.files import read_verified
 from gan_serve.errors import InvalidOption
 from gan_serve.generator import Generator
-from gan_serve.sampling.request import Planner
+from gan_serve.sampling.request import RequestBuilder
 
 VERSION = "1"
 MAX_BATCH_SIZE = 64
@@ -65,7 +66,7 @@ def export_triton(
     return Path(repository) / name
 
 
-def triton_config(checkpoint: Planner, name: str, max_batch_size: int, instances: int) -> str:
+def triton_config(checkpoint: RequestBuilder, name: str, max_batch_size: int, instances: int) -> str:
     """The text of config.pbtxt, which follows Triton's model_config.proto.
 
     Triton admits no tensor without a dimension behind that of the batch, so that c and psi are [N, 1] outside and

@@ -1,4 +1,4 @@
-"""What a server's answers mean: images, arrays, descriptions, or one of our errors. No network in here."""
+"""Read the responses of a server: images, arrays, descriptions and errors. Nothing here uses the network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gan_serve.errors import (
     Unauthorized,
     error_class,
 )
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 JSON, NDJSON, NPZ = "application/json", "application/x-ndjson", "application/x-npz"
 
-# What a proxy before the server means, which has no envelope.
+# The errors of proxies, which do not send our error envelope.
 _BY_STATUS: dict[int, type[ServerError]] = {
     401: Unauthorized,
     413: BodyTooLarge,
@@ -45,7 +45,7 @@ _BY_STATUS: dict[int, type[ServerError]] = {
     503: ServerNotReady,
     504: RequestTimeout,
 }
-_UNREADABLE = (
+_DECODING_ERRORS = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -61,36 +61,36 @@ _UNREADABLE = (
 )
 
 
-class Damaged(Exception):
-    """An answer that is cut short, or not what was asked for. The same request may be answered well a moment later."""
+class DamagedResponse(Exception):
+    """A response is truncated or does not fit its request. The same request may succeed later."""
 
 
-class Drawn(NamedTuple):
-    """Images of one answer or of several: a list of Pillow images or uint8 [N, H, W, C]; the label of each, if any."""
+class ReceivedImages(NamedTuple):
+    """The images of one response or several: Pillow images or uint8 [N, H, W, C], and the label of each, if any."""
 
     images: list[GeneratedImage] | UInt8Array
     labels: list[str] | None
     digest: str
 
     @classmethod
-    def joined(cls, parts: Iterable[Drawn]) -> Drawn:
-        """The images of several answers, one after the other.
+    def joined(cls, parts: Iterable[ReceivedImages]) -> ReceivedImages:
+        """Return the images of several responses as one.
 
         Raises:
-            ServerError: they are not of one checkpoint.
+            ServerError: they are from different checkpoints.
         """
         first, *rest = parts = list(parts)
         if not rest:
             return first
         for part in rest:
-            same_checkpoint(first.digest, part.digest)
+            check_same_checkpoint(first.digest, part.digest)
         labels = None if first.labels is None else [label for part in parts for label in part.labels or ()]
         if isinstance(first.images, list):
             return cls([image for part in parts for image in part.images], labels, first.digest)
         return cls(np.concatenate([part.images for part in parts]), labels, first.digest)
 
     def by_label(self) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
-        """The images of each label, in the order of the labels."""
+        """Return the images of each label, in the order of the labels."""
         labels = self.labels or []
         names = dict.fromkeys(labels)
         if isinstance(self.images, list):
@@ -100,104 +100,102 @@ class Drawn(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A frame of a walk: which of how many, counted in the whole walk from 0, and its image with its receipt."""
+    """A frame of a walk: its number in the whole walk (from 0), the number of frames of the walk, and its image."""
 
     number: int
     total: int
     image: GeneratedImage
 
 
-def check(response: httpx.Response) -> None:
-    """Raise the error that an answer holds, if it is one; its body must have been read."""
+def raise_for_error(response: httpx.Response) -> None:
+    """Raise the error that a response contains, if its status is not 200. Its body must have been read."""
     if response.status_code != 200:
-        raise _envelope(response) or _foreign(response)
+        raise _own_error(response) or _other_error(response)
 
 
 def check_type(media_type: str, response: httpx.Response) -> None:
-    """Raise ``ServerUnreachable`` where a 200 is of another media type than a gan-serve server's answer would be."""
+    """Raise ``ServerUnreachable`` where a response with status 200 is not of the media type of a gan-serve server."""
     if _media_type(response) != media_type:
-        raise _foreign(response)
+        raise _other_error(response)
 
 
 def read_object(needed: Collection[str], response: httpx.Response) -> dict[str, Any]:
-    """A JSON object that has at least the fields that are ``needed``."""
+    """Return a JSON object that has at least the fields ``needed``."""
     check_type(JSON, response)
-    with _reading():
+    with _damage_as_error():
         content = response.json()
         if not isinstance(content, dict) or not content.keys() >= set(needed):
             raise ValueError(f"no JSON object with {', '.join(needed)}")
         return content
 
 
-def read_images(count: int | None, response: httpx.Response) -> Drawn:
-    """The answer to ``format: json``: ``count`` Pillow images with their receipts, or any number if None."""
+def read_images(count: int | None, response: httpx.Response) -> ReceivedImages:
+    """Return the images of ``format: json``: ``count`` Pillow images with their receipts, or any number if None."""
     items = read_object(["images"], response)["images"]
-    with _reading():
+    with _damage_as_error():
         images = [_image(item) for item in _counted(items, count)]
         receipts = [image.info[RECEIPT_KEY] for image in images]
         labels = [receipt["label"] for receipt in receipts] if "label" in receipts[0] else None
-        return Drawn(images, labels, receipts[0]["digest"])
+        return ReceivedImages(images, labels, receipts[0]["digest"])
 
 
-def read_arrays(count: int | None, response: httpx.Response) -> Drawn:
-    """The answer to ``format: npz``: ``count`` images as uint8 [N, H, W, C], or any number if None."""
+def read_arrays(count: int | None, response: httpx.Response) -> ReceivedImages:
+    """Return the images of ``format: npz``: ``count`` images as uint8 [N, H, W, C], or any number if None."""
     check_type(NPZ, response)
-    with _reading(), np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
+    with _damage_as_error(), np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
         images = _counted(arrays["images"], count)
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(f"{images.dtype} {images.shape}")
         labels = [str(label) for label in arrays["labels"]] if "labels" in arrays else None
-        return Drawn(images, labels, response.headers["x-gan-serve-digest"])
+        return ReceivedImages(images, labels, response.headers["x-gan-serve-digest"])
 
 
 def read_bytes(response: httpx.Response) -> bytes:
-    """A file as it is; only what is no gan-serve server's is refused."""
+    """Return the bytes of a file, if a gan-serve server sent it."""
     if "x-gan-serve-digest" not in response.headers:
-        raise _foreign(response)
+        raise _other_error(response)
     return response.content
 
 
 def read_frame(line: bytes) -> Frame:
-    """A line of ``format: ndjson``.
+    """Return the frame in a line of ``format: ndjson``.
 
     Raises:
-        GanServeError: the line says what went wrong. Damaged: it is neither a frame nor an error.
+        GanServeError: the line contains this error. DamagedResponse: it contains neither a frame nor an error.
     """
-    with _reading():
+    with _damage_as_error():
         content = json.loads(line)
         if error := _error_in(content):
             raise error
         return Frame(int(content["frame"]), int(content["frames"]), _image(content))
 
 
-def same_checkpoint(first: str, second: str) -> None:
-    """Raise ``ServerError`` where images that belong together are of two checkpoints, by their digests."""
+def check_same_checkpoint(first: str, second: str) -> None:
+    """Raise ``ServerError`` where two digests differ: parts of a result come from different checkpoints."""
     if first != second:
-        raise ServerError(
-            "The server changed its checkpoint between the parts of an answer.", "Ask for all of it again."
-        )
+        raise ServerError("The server changed its checkpoint between two requests of this call.", "Repeat the call.")
 
 
-class Lines:
-    """Cuts the bytes of a stream into lines; what follows the last line break is kept for the next bytes."""
+class LineSplitter:
+    """Split a stream of bytes into lines."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, content: bytes) -> list[bytes]:
-        """The lines that ``content`` completes."""
+        """Return the lines that ``content`` completes; what follows the last line break is kept."""
         *lines, self._rest = (self._rest + content).split(b"\n")
         return lines
 
 
 @contextlib.contextmanager
-def _reading() -> Iterator[None]:
+def _damage_as_error() -> Iterator[None]:
     try:
         yield
     except binascii.Error as error:
-        raise Damaged("its base64 cannot be read") from error
-    except _UNREADABLE as error:
-        raise Damaged(f"it cannot be read ({type(error).__name__}: {error})"[:200]) from error
+        raise DamagedResponse("its base64 cannot be read") from error
+    except _DECODING_ERRORS as error:
+        raise DamagedResponse(f"it cannot be read ({type(error).__name__}: {error})"[:200]) from error
 
 
 def _counted(items: Any, count: int | None) -> Any:
@@ -207,11 +205,11 @@ def _counted(items: Any, count: int | None) -> Any:
 
 
 def _image(item: Any) -> GeneratedImage:
-    """An image of JSON, the same as ``Samples.images`` makes it."""
+    """Return an image of JSON as ``Samples.images`` returns it."""
     with Image.open(io.BytesIO(base64.b64decode(item["png"], validate=True)), formats=["PNG"]) as file:
         image = file.copy()
     receipt = item["receipt"]
-    # Not read as a Receipt: that of a later server may say more.
+    # Not validated as a Receipt: a later server may send more fields.
     if not isinstance(receipt, dict) or "digest" not in receipt:
         raise TypeError("no receipt")
     image.info = {RECEIPT_KEY: receipt}
@@ -223,8 +221,8 @@ def _media_type(response: httpx.Response) -> str:
     return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
-def _envelope(response: httpx.Response) -> GanServeError | None:
-    """The error of our envelope, or None where the answer has none."""
+def _own_error(response: httpx.Response) -> GanServeError | None:
+    """Return the error in the envelope of gan-serve; None if the response has no such envelope."""
     try:
         error = _error_in(response.json())
     except (ValueError, RecursionError):
@@ -248,30 +246,30 @@ def _error_in(content: Any) -> GanServeError | None:
     return error
 
 
-def _foreign(response: httpx.Response) -> ServerError:
-    """The error of an answer that no gan-serve server gave."""
+def _other_error(response: httpx.Response) -> ServerError:
+    """Return the error for a response that is not from a gan-serve server."""
     url = str(response.url.copy_with(userinfo=b""))
     status = f"{response.status_code} {response.reason_phrase}".strip()
     if "location" in response.headers and response.is_redirect:
         return ServerUnreachable(
-            f"{url} answers {status}: go to {response.headers['location'][:200]!r}.",
-            "Give the client the address that the server itself has.",
+            f"{url} redirects ({status}) to {response.headers['location'][:200]!r}.",
+            "Give the client the address of the server itself.",
         )
     if kind := _BY_STATUS.get(response.status_code):
         error = kind(
-            f"{url} answers {status}, and not in the way of gan-serve.", "Something stands between, such as a proxy."
+            f"{url} responded with {status}, but not as gan-serve does.", "Look for a proxy in front of the server."
         )
         error.retry_after = _retry_after(response)
         return error
-    sent = _media_type(response) or "no type of content"
+    sent = _media_type(response) or "no content type"
     return ServerUnreachable(
-        f"{url} is not of a gan-serve server: it answers {status} with {sent}.",
+        f"{url} is not a gan-serve server: it responded with {status} and {sent}.",
         "Check the address; `gan-serve serve` prints it.",
     )
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """The seconds of the header Retry-After, which is a number or a date."""
+    """Return the seconds of the header Retry-After, which is a number or a date."""
     value = str(response.headers.get("retry-after", ""))
     if value.isascii() and value.isdigit():
         return float(value[:9])

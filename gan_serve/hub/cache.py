@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 
 
-def is_as_named(file: Path) -> bool | None:
+def matches_digest(file: Path) -> bool | None:
     """Whether a file of the cache is what the Hub announced: the digest that its blob has as a name.
 
     None where that cannot be told: the blob has another name, or the file is not there.
@@ -29,10 +29,10 @@ def is_as_named(file: Path) -> bool | None:
     return None
 
 
-def forget(file: Path) -> None:
+def remove(file: Path) -> None:
     """Remove a file of a snapshot, and its blob where that is damaged: other commits may share one that is whole."""
     with contextlib.suppress(OSError, RuntimeError):
-        blob, good = file.resolve(), is_as_named(file)
+        blob, good = file.resolve(), matches_digest(file)
         file.unlink()
         if not good and blob.parent == (file.parents[2] / "blobs").resolve():  # never what a link elsewhere points to
             blob.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ LOGIN = "Use a token that may: set HF_TOKEN, or run hf auth login."
 
 
 @contextlib.contextmanager
-def told_clearly(repo: str, revision: str, *, file: str | None = None) -> Iterator[None]:
+def translate_errors(repo: str, revision: str, *, file: str | None = None) -> Iterator[None]:
     """Raise one of ``gan_serve.errors`` in place of what the client raises.
 
     Args:
@@ -39,12 +39,12 @@ def told_clearly(repo: str, revision: str, *, file: str | None = None) -> Iterat
         # where a card is refused (400) the cause says less.
         cause = error.__cause__ if type(error) in (ValueError, RuntimeError) else None
         wrapped = isinstance(cause, HTTPError | OSError) and not isinstance(cause, BadRequestError)
-        raise _explained(cause if wrapped else error, repo, revision, file) from error
+        raise _translate(cause if wrapped else error, repo, revision, file) from error
     except (LookupError, TypeError, AttributeError) as error:
         raise HubError(f"What answers for {repo} is not understood; it may be no Hub.", PROXIES) from error
 
 
-def _explained(error: Any, repo: str, revision: str, file: str | None) -> GanServeError:
+def _translate(error: Any, repo: str, revision: str, file: str | None) -> GanServeError:
     from huggingface_hub import errors as hf
 
     status = error.response.status_code if isinstance(error, hf.HfHubHTTPError) else None

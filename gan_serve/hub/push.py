@@ -10,18 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_serve.checkpoint.config import (
-    CONFIG_FILE,
-    CheckpointConfig,
-    config_json,
-    files_to_have,
-    precisions,
-    read_verified,
-    verify_checkpoint,
-)
+from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, CheckpointConfig, precisions
+from gan_serve.checkpoint.files import config_json, read_verified, required_files, verify_checkpoint
 from gan_serve.errors import DeviceUnavailable, HubError, InvalidCheckpoint, InvalidOption
-from gan_serve.hub.error_messages import told_clearly
-from gan_serve.hub.resolve import MAIN, TIMEOUT, HubModel, endpoint
+from gan_serve.hub.error_messages import translate_errors
+from gan_serve.hub.repository import MAIN, TIMEOUT, HubRepository, endpoint
+from gan_serve.sampling.session import Session
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -64,21 +58,21 @@ def push(
         InvalidOption: no name of a repository, one of another kind of model, or a public one that is to be private.
         AccessDenied, HubUnreachable, HubError: the Hub does not take it.
     """
-    target = HubModel.parse(repo, revision, token)
+    target = HubRepository.parse(repo, revision, token)
     if target is None or target.repo != repo:
         raise InvalidOption(f"{repo!r} is no name of a repository on the Hub.", "Write org/name.")
     if target.is_pinned:
         raise InvalidOption("A commit cannot be written to.", "Give a branch, or leave the revision out.")
     directory = Path(directory)
     config = _proven(directory)
-    content = {name: read_verified(directory, config, name) for name in files_to_have(directory, config)}
+    content = {name: read_verified(directory, config, name) for name in required_files(directory, config)}
     content[CONFIG_FILE] = _config_for(content, directory, config)
 
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     target.check_token()
     api = HfApi(endpoint=endpoint(), token=target.token)
-    with told_clearly(repo, target.revision), _no_endless_wait():
+    with translate_errors(repo, target.revision), _no_endless_wait():
         there, parent = _repository(api, target, private=private, card=content.get(CARD))
         replaced = _files_of(replace(target, revision=parent), there)
         operations: list[Any] = [CommitOperationAdd(name, data) for name, data in sorted(content.items())]
@@ -103,7 +97,7 @@ def _config_for(content: dict[str, bytes], directory: Path, config: CheckpointCo
     return config_json(config.model_copy(update={"files": files}))
 
 
-def _repository(api: HfApi, target: HubModel, *, private: bool, card: bytes | None) -> tuple[set[str], str]:
+def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes | None) -> tuple[set[str], str]:
     """The files and the commit of the branch that is written to; it and the repository are made if there is none."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -131,12 +125,10 @@ def _repository(api: HfApi, target: HubModel, *, private: bool, card: bytes | No
 
 def _proven(directory: Path) -> CheckpointConfig:
     """A checkpoint's config, once every file is verified and every network has drawn its golden sample."""
-    from gan_serve.generator import Generator
-
     config = verify_checkpoint(directory)
     for precision in precisions(config):
         with contextlib.suppress(DeviceUnavailable):  # one that only runs elsewhere
-            Generator(directory, precision=precision)
+            Session(read_verified(directory, config, PRECISION_FILES[precision]), config, precision=precision)
     return config
 
 
@@ -173,7 +165,7 @@ def _names(info: Any) -> set[str]:
     return {sibling.rfilename for sibling in info.siblings or ()}
 
 
-def _files_of(target: HubModel, there: set[str]) -> set[str]:
+def _files_of(target: HubRepository, there: set[str]) -> set[str]:
     """The files of the checkpoint that a repository holds, of whatever format version."""
     try:
         if CONFIG_FILE not in there:

@@ -8,66 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gan_serve.checkpoint.config import Seed
 from gan_serve.errors import ReceiptError
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.seeds import Seed
+from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
 _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would make one a receipt
-
-
-class Walk(BaseModel):
-    """Which frame of which walk between seeds; without ``frame``, the frames that lie in a grid.
-
-    Those are all of the walk, or the part from ``start`` to before ``stop`` where these are set.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seeds: list[Seed]
-    steps: int
-    method: Literal["slerp", "lerp"]
-    loop: bool
-    frame: int | None = None
-    start: int | None = None
-    stop: int | None = None
-
-    @model_validator(mode="after")
-    def _is_a_frame_or_a_part(self) -> Self:
-        if (self.start is None) != (self.stop is None) or (self.frame is not None and self.start is not None):
-            raise ValueError("a walk is told whole, by one frame, or by start and stop")
-        return self
-
-    def frame_at(self, index: int) -> Self:
-        """Return the frame at a place of this walk or part, as a place between the two keys that it lies between.
-
-        A receipt of each frame would repeat all keys: a thousand frames of a hundred thousand keys are a gigabyte.
-        """
-        frame = (self.start or 0) + index
-        between = self._between(frame, frame + 1)
-        return between.model_copy(update={"frame": between.start, "start": None, "stop": None})
-
-    def trimmed(self) -> Self:
-        """Return this part of a walk with the keys alone that its frames lie between; a whole walk stays as it is."""
-        if self.start is None or self.stop is None:
-            return self
-        return self._between(self.start, self.stop)
-
-    def _between(self, start: int, stop: int) -> Self:
-        last = len(self.seeds) if self.loop else len(self.seeds) - 1  # in a loop the key after the last is the first
-        first = min(start // self.steps, last - 1)
-        end = min((stop - 1) // self.steps + 1, last)
-        keys = [self.seeds[key % len(self.seeds)] for key in range(first, end + 1)]
-        before = first * self.steps
-        return self.model_copy(
-            update={"seeds": keys, "loop": False, "start": start - before, "stop": stop - before, "frame": None}
-        )
 
 
 class Receipt(BaseModel):

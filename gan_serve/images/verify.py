@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gan_serve.checkpoint.bundled import list_models
 from gan_serve.errors import InvalidOption, ReceiptError, UnknownModel
 from gan_serve.generator import Generator
-from gan_serve.hub.resolve import list_models
-from gan_serve.images.encoding import UInt8Array, cut_grid, from_pil, grid
-from gan_serve.images.receipt import Receipt, Walk, read_receipt
-from gan_serve.sampling.latents import FloatArray, walk_between_seeds
-from gan_serve.sampling.session import beyond_rounding
+from gan_serve.images.compare import describe_mismatch
+from gan_serve.images.grid import cut_grid, grid
+from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.receipt import Receipt, read_receipt
+from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.walks import Walk, walk_latents
 
 # Pillow's names for what a PNG may hold beside pixels and text; a text of the same name may not hide one.
 CHANGES_WHAT_IS_SEEN = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
@@ -58,7 +60,7 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
     images = pixels[None] if columns is None else cut_grid(pixels, len(again), columns)
     if columns is not None and not np.array_equal(grid(images, columns), pixels):
         raise ReceiptError(f"{path} was altered: there is something between the images of its grid.")
-    if error := beyond_rounding(images, again, receipt.precision):
+    if error := describe_mismatch(images, again, receipt.precision):
         raise ReceiptError(f"{path} is not what its receipt describes: {error}.")
     difference = int(np.abs(again.astype(np.int16) - images).max())
     return Verification(receipt, difference)
@@ -104,11 +106,8 @@ def _draw_again(generator: Generator, receipt: Receipt) -> UInt8Array:
 
 def _walk_latents(generator: Generator, path: Walk) -> FloatArray:
     """The latents of the frame that a receipt names, or of the frames of a grid."""
-    start, stop = (path.start or 0, path.stop) if path.frame is None else (path.frame, path.frame + 1)
     try:
-        return walk_between_seeds(
-            path.seeds, generator.z_dim, path.steps, path.method, path.loop, start=start, stop=stop
-        )
+        return walk_latents(path, generator.z_dim)
     except InvalidOption as error:
         raise ReceiptError(f"The receipt describes no walk: {error.message}") from error
 

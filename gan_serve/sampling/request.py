@@ -1,10 +1,11 @@
-"""Plans: what is asked of a checkpoint, checked before any of it is drawn.
+"""Requests for samples, checked before anything is computed.
 
-A ``Planner`` makes them from a checkpoint's config alone. Latents are made only when a plan is drawn, so that a server
-can refuse a request at once, draw a large one in parts, and several small ones in one batch:
+A ``RequestBuilder`` needs only the config of a checkpoint. It makes a ``SamplingRequest``, which computes its latents
+when it is run. So a server can refuse a bad request at once, run a large one in parts, and several small ones in one
+batch:
 
-    pixels = generator.draw(plan.part(16, 32), other)    # uint8 [16 + len(other), H, W, C]
-    samples = plan.finish(pixels_of_all_its_parts)
+    pixels = generator.run(request.part(16, 32), other)    # uint8 [16 + len(other), H, W, C]
+    samples = request.samples(pixels_of_all_parts)
 """
 
 from __future__ import annotations
@@ -18,32 +19,20 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Precision
-from gan_serve.errors import InvalidOption, TooManyImages, UnknownLabel, nearest
-from gan_serve.images.encoding import UInt8Array
-from gan_serve.images.receipt import Walk
-from gan_serve.sampling.latents import (
-    MAX_SEEDS,
-    FloatArray,
-    Seeds,
-    check_latents,
-    check_part,
-    check_truncation,
-    check_walk,
-    choose_seeds,
-    latents_from_seeds,
-    parse_seeds,
-    shorten,
-    walk_between_seeds,
-    walk_length,
-)
+from gan_serve.errors import InvalidOption, TooManyImages, UnknownLabel, nearest, shorten
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.latents import FloatArray, check_latents, check_truncation, latents_from_seeds
 from gan_serve.sampling.result import Samples
+from gan_serve.sampling.seeds import MAX_SEEDS, Seeds, choose_seeds
 from gan_serve.sampling.session import Int64Array, network_inputs
+from gan_serve.sampling.walks import Walk, walk_latents
 
 Label = str | int
+Labels = Label | Sequence[Label]
 
 
 class LatentOptions(TypedDict, total=False):
-    """What says which latents are meant, beside ``n``, and how far they are truncated."""
+    """The keywords that choose latents, beside ``n``, and their truncation."""
 
     seed: int | None
     seeds: Seeds | None
@@ -52,19 +41,19 @@ class LatentOptions(TypedDict, total=False):
 
 
 class SampleOptions(LatentOptions, total=False):
-    """What ``Planner.plan`` takes beside ``n``."""
+    """The keywords of ``Generator.generate`` beside ``n`` and ``output``."""
 
-    label: Label | Sequence[Label] | None
+    label: Labels | None
 
 
 class ConditionOptions(LatentOptions, total=False):
-    """What ``Planner.plan_condition`` takes beside ``n``."""
+    """The keywords of ``Generator.condition`` beside ``n`` and ``output``."""
 
-    labels: Label | Sequence[Label] | None
+    labels: Labels | None
 
 
 class WalkOptions(TypedDict, total=False):
-    """What ``Planner.plan_walk`` takes beside ``seeds``."""
+    """The keywords of ``Generator.interpolate`` beside ``seeds`` and ``output``."""
 
     steps: int
     method: str
@@ -76,11 +65,11 @@ class WalkOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """N images that can be drawn.
+class SamplingRequest:
+    """A checked request for N images.
 
-    One is set of ``seeds``, ``latents`` (float32 [N, z_dim]) and ``walk``. classes: int64 [N], or None where the model
-    has none. columns, by_label: as ``Samples`` has them.
+    Exactly one of ``seeds``, ``latents`` (float32 [N, z_dim]) and ``walk`` is set. ``classes`` is int64 [N], or None
+    for a model without classes. ``columns`` and ``by_label`` are those of ``Samples``.
     """
 
     config: CheckpointConfig
@@ -96,45 +85,38 @@ class Plan:
 
     def __len__(self) -> int:
         if self.walk is not None:
-            return len(_frames(self.walk))
+            return len(self.walk.frames)
         return len(self.seeds if self.latents is None else self.latents)  # type: ignore[arg-type]  # one of them is set
 
-    def part(self, start: int, stop: int) -> Plan:
-        """The images start .. stop-1 as a plan of their own: the same pixels, the same receipts."""
-        walk = self.walk
-        if walk is not None:
-            frames = _frames(walk)[start:stop]
-            walk = walk.model_copy(update={"start": frames.start, "stop": frames.stop})
+    def part(self, start: int, stop: int) -> SamplingRequest:
+        """Return the images start .. stop-1 as a request of their own: with equal pixels and receipts."""
         return dataclasses.replace(
             self,
             seeds=None if self.seeds is None else self.seeds[start:stop],
             latents=None if self.latents is None else self.latents[start:stop],
-            walk=walk,
+            walk=None if self.walk is None else self.walk.part(start, stop),
             classes=None if self.classes is None else self.classes[start:stop],
             columns=None if self.by_label else self.columns,
             by_label=False,
         )
 
-    def parts(self, size: int) -> Iterator[Plan]:
-        """All of it in parts of ``size`` images; the last may be smaller."""
+    def parts(self, size: int) -> Iterator[SamplingRequest]:
+        """Yield the whole request in parts of ``size`` images; the last may be smaller."""
         for start in range(0, len(self), size):
             yield self.part(start, min(start + size, len(self)))
 
     def z(self) -> FloatArray:
-        """The latents, float32 [N, z_dim], not truncated; made now, or those that were given."""
-        z_dim, walk = self.config.z_dim, self.walk
-        if walk is not None:
-            return walk_between_seeds(
-                walk.seeds, z_dim, walk.steps, walk.method, walk.loop, start=walk.start or 0, stop=walk.stop
-            )
-        return latents_from_seeds(self.seeds or [], z_dim) if self.latents is None else self.latents
+        """Return the latents before truncation, float32 [N, z_dim]: computed now, or those that were given."""
+        if self.walk is not None:
+            return walk_latents(self.walk, self.config.z_dim)
+        return latents_from_seeds(self.seeds or [], self.config.z_dim) if self.latents is None else self.latents
 
     def inputs(self) -> dict[str, Any]:
-        """What the network is fed, arrays [N, ...] by input; see ``gan_serve.runtime.network_inputs``."""
+        """Return the inputs of the network by name, arrays [N, ...]; see ``network_inputs``."""
         return network_inputs(self.z(), self.classes, self.truncation, self.config.truncation_space)
 
-    def finish(self, pixels: UInt8Array) -> Samples:
-        """The samples whose pixels, uint8 [N, H, W, C], the network drew from ``inputs``."""
+    def samples(self, pixels: UInt8Array) -> Samples:
+        """Return the result, given the pixels, uint8 [N, H, W, C], that the network computed from ``inputs``."""
         names = self.config.class_names
         return Samples(
             pixels=pixels,
@@ -151,43 +133,43 @@ class Plan:
         )
 
 
-def join_inputs(plans: Iterable[Plan]) -> dict[str, Any]:
-    """The inputs of several plans of one checkpoint and precision, one after the other, to be drawn in one batch."""
-    inputs = [plan.inputs() for plan in plans]
+def join_inputs(requests: Iterable[SamplingRequest]) -> dict[str, Any]:
+    """Return the inputs of several requests for one checkpoint and precision, concatenated to one batch."""
+    inputs = [request.inputs() for request in requests]
     return {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
 
 
-class Planner:
-    """A checkpoint's facts, and what can be asked of it. It draws nothing and needs no network."""
+class RequestBuilder:
+    """The properties of a checkpoint, and checked requests for its samples. It needs no network."""
 
     def __init__(self, config: CheckpointConfig, precision: Precision = "fp32") -> None:
         self.config = config
-        self.precision: Precision = precision  # what it draws in
+        self.precision: Precision = precision  # of the network that runs the requests
         self.digest = f"sha256:{config.files[PRECISION_FILES[precision]].sha256}"
 
     @property
     def name(self) -> str:
-        """The checkpoint's name."""
+        """The name of the checkpoint."""
         return self.config.name
 
     @property
     def z_dim(self) -> int:
-        """Numbers in a latent."""
+        """The length of a latent."""
         return self.config.z_dim
 
     @property
     def c_dim(self) -> int:
-        """Number of classes; 0 where the model is not conditional."""
+        """The number of classes; 0 for a model that is not conditional."""
         return self.config.c_dim
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes by index; empty where the model is not conditional."""
+        """The classes by index; empty for a model that is not conditional."""
         return self.config.class_names
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What ``label`` may be: the class names."""
+        """The values that ``label`` may have: the class names."""
         return self.config.class_names
 
     @property
@@ -200,130 +182,83 @@ class Planner:
         """1 for gray, 3 for RGB."""
         return self.config.img_channels
 
-    def plan(
+    def sample_request(
         self,
         n: int | None = None,
         *,
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
-        label: Label | Sequence[Label] | None = None,
+        label: Labels | None = None,
         truncation: float = 1.0,
-    ) -> Plan:
-        """Plan images of seeds or latents.
+    ) -> SamplingRequest:
+        """Return a request for the images of seeds or latents; ``Generator.generate`` explains arguments and errors."""
+        request = self._without_labels(n, seed, seeds, latents, truncation)
+        keys = range(len(request)) if request.seeds is None else request.seeds
+        return dataclasses.replace(request, classes=self._classes(label, keys))
 
-        Args:
-            n: how many images; 1 if neither n nor seeds are given.
-            seed: the first of n seeds, which follow each other; drawn at random if None.
-            seeds: a list of ints, an int, or text such as ``"0-3,10"``; from 0 to 2**32-1.
-            latents: float32 [N, z_dim] in place of seeds.
-            label: a class name or index for all images, or one for each; without one, a seed takes seed mod c_dim.
-            truncation: from 0 to 1; 1 leaves the latents as they are, smaller draws them towards their mean, in w where
-                the network has that space (StyleGAN's psi), else in z.
-
-        Raises:
-            InvalidSeeds, InvalidLatents, InvalidTruncation, UnknownLabel, InvalidOption: what was wrong, and what would
-            be right.
-        """
-        plan = self._unlabelled(n, seed, seeds, latents, truncation)
-        keys = range(len(plan)) if plan.seeds is None else plan.seeds
-        return dataclasses.replace(plan, classes=self._classes(label, keys))
-
-    def plan_condition(
+    def condition_request(
         self,
         n: int | None = None,
         *,
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
-        labels: Label | Sequence[Label] | None = None,
+        labels: Labels | None = None,
         truncation: float = 1.0,
-    ) -> Plan:
-        """Plan the same latents under each label: all of the first label, then all of the second, and so on.
+    ) -> SamplingRequest:
+        """Return a request for the same latents under each label: first all images of the first label, and so on.
 
-        Args:
-            n, seed, seeds, latents, truncation: as for ``plan``.
-            labels: class names or indices, none of them twice; all classes if None.
-
-        Raises:
-            UnknownLabel: also where the model has no labels, or where one is given twice. Else as ``plan``.
+        ``Generator.condition`` explains arguments and errors.
         """
-        plan = self._unlabelled(n, seed, seeds, latents, truncation)
+        request = self._without_labels(n, seed, seeds, latents, truncation)
         classes = self._each_class(labels)
-        columns, rows = len(plan), len(classes)
+        columns, rows = len(request), len(classes)
         if columns * rows > MAX_SEEDS:
             raise TooManyImages(
                 f"{columns:,} latents under {rows} labels are {columns * rows:,} images.",
-                f"At most {MAX_SEEDS:,} are drawn at a time.",
+                f"Ask for at most {MAX_SEEDS:,} at a time.",
             )
         return dataclasses.replace(
-            plan,
-            seeds=None if plan.seeds is None else plan.seeds * rows,
-            latents=None if plan.latents is None else np.tile(plan.latents, (rows, 1)),
+            request,
+            seeds=None if request.seeds is None else request.seeds * rows,
+            latents=None if request.latents is None else np.tile(request.latents, (rows, 1)),
             classes=np.repeat(np.array(classes, np.int64), columns),
             columns=columns,
             by_label=True,
         )
 
-    def plan_walk(
-        self,
-        seeds: Seeds,
-        *,
-        steps: int = 16,
-        method: str = "slerp",
-        loop: bool = False,
-        label: Label | None = None,
-        truncation: float = 1.0,
-        start: int = 0,
-        stop: int | None = None,
-    ) -> Plan:
-        """Plan the frames of a walk.
+    def walk_request(self, walk: Walk, *, label: Label | None = None, truncation: float = 1.0) -> SamplingRequest:
+        """Return a request for the frames of a walk that ``make_walk`` made.
 
-        Args:
-            seeds: two or more key seeds; the walk passes exactly through their images.
-            steps: frames from one key to the next; (k-1)·steps+1 in all, k·steps when looped.
-            method: ``slerp`` (keeps the norm) or ``lerp``.
-            loop: return to the first key.
-            label: one class for the whole walk; that of the first seed if None.
-            truncation: as for ``plan``.
-            start, stop: the frames start .. stop-1 alone, the same as in the whole walk; to its end if stop is None.
-
-        Raises:
-            InvalidSeeds, InvalidTruncation, UnknownLabel, InvalidOption.
+        ``Generator.interpolate`` explains arguments and errors.
         """
         truncation = check_truncation(truncation)
-        keys = parse_seeds(seeds)
-        check_walk(len(keys), steps, method, loop)
         if label is not None and not isinstance(label, str | int | np.integer):
             raise UnknownLabel("A walk has one label.", "Give one class name or index.")
-        length = walk_length(len(keys), steps, loop)
-        start, stop = check_part(start, stop, length)
-        classes = self._classes(label, keys[:1])
-        path = Walk(seeds=keys, steps=int(steps), method="slerp" if method == "slerp" else "lerp", loop=bool(loop))
-        if (start, stop) != (0, length):
-            path = path.model_copy(update={"start": start, "stop": stop})
-        return Plan(
+        classes, length = self._classes(label, walk.seeds[:1]), len(walk.frames)
+        return SamplingRequest(
             config=self.config,
             digest=self.digest,
             precision=self.precision,
             truncation=truncation,
-            walk=path,
-            classes=None if classes is None else np.broadcast_to(classes, stop - start),
-            columns=stop - start,
+            walk=walk,
+            classes=None if classes is None else np.broadcast_to(classes, length),
+            columns=length,
         )
 
-    def _unlabelled(
+    def _without_labels(
         self,
         n: int | None,
         seed: int | None,
         seeds: Seeds | None,
         latents: npt.ArrayLike | None,
         truncation: float,
-    ) -> Plan:
+    ) -> SamplingRequest:
         truncation = check_truncation(truncation)
         if latents is not None and not (n is None and seed is None and seeds is None):
             raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
-        return Plan(
+        return SamplingRequest(
             config=self.config,
             digest=self.digest,
             precision=self.precision,
@@ -333,10 +268,10 @@ class Planner:
         )
 
     def _classes(self, label: Label | Iterable[Label] | None, keys: Sequence[int]) -> Int64Array | None:
-        """The class of each image, int64 [N], or None where the model has none."""
+        """Return the class of each image, int64 [N], or None for a model without classes."""
         if label is None:
             return np.array([key % self.c_dim for key in keys], np.int64) if self.c_dim else None
-        one_each = listed(label)
+        one_each = as_list(label)
         if one_each is None or not self.c_dim:
             return np.full(len(keys), self._class(label), np.int64)
         classes = [self._class(each) for each in one_each]
@@ -347,15 +282,15 @@ class Planner:
         return np.array(classes, np.int64)
 
     def _each_class(self, labels: Label | Iterable[Label] | None) -> list[int]:
-        """The classes that ``labels`` name, none of them twice."""
+        """Return the classes that ``labels`` name, none of them twice."""
         if not self.c_dim:
-            raise UnknownLabel(f"{self.name} has no labels; it is not conditional.", "Draw plain samples of it.")
+            raise UnknownLabel(f"{self.name} has no labels; it is not conditional.", "Use generate instead.")
         if labels is None:
             return list(range(self.c_dim))
-        several = listed(labels)
+        several = as_list(labels)
         classes = [self._class(each) for each in ([labels] if several is None else several)]
         if not classes:
-            raise UnknownLabel("There are no labels.", "Name one or more, or leave them out: all are meant.")
+            raise UnknownLabel("The list of labels is empty.", "Name one or more, or leave labels out for all of them.")
         for place, number in enumerate(classes):
             if number in classes[:place]:
                 raise UnknownLabel(f"The label {self.class_names[number]!r} is given twice.", "Give each label once.")
@@ -375,14 +310,8 @@ class Planner:
         )
 
 
-def _frames(walk: Walk) -> range:
-    """The frames that are meant, counted in the whole walk."""
-    whole = range(walk_length(len(walk.seeds), walk.steps, walk.loop))
-    return whole[walk.start : walk.stop]
-
-
-def listed(label: Any) -> list[Any] | None:
-    """The labels where there are several, None where it is one; an array of no dimensions is one."""
+def as_list(label: Any) -> list[Any] | None:
+    """Return several labels as a list, or None for a single one (an array without dimensions is a single one)."""
     try:
         return None if isinstance(label, str | bytes) else list(label)
     except TypeError:

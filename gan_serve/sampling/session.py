@@ -6,7 +6,6 @@ The pixels of an image do not depend on the batch that it was in; on a GPU they 
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -15,25 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import CheckpointConfig, Precision, TruncationSpace, precisions
+from gan_serve.checkpoint.config import CheckpointConfig, Precision, TruncationSpace
 from gan_serve.checkpoint.self_contained import check_self_contained
 from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
-from gan_serve.images.encoding import UInt8Array, psnr
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray, latents_from_seeds, truncate
 
 if TYPE_CHECKING:
     import onnxruntime
 
+from gan_serve.images.compare import describe_mismatch
+from gan_serve.sampling.device import check_device, wants_cuda
+
 # Since 1.31 ONNX Runtime tells Microsoft what it runs, unless this is set before it is imported. We use no network.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-DEVICES = ("auto", "cpu", "cuda")
-AUTO = "auto"  # the fastest precision that a checkpoint has for the device
-FASTEST: dict[str, tuple[Precision, ...]] = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
-PIECE = {"cpu": 16, "cuda": 256}  # images at a time; what does not fit a CPU's cache is up to a fifth slower
+BATCH_SIZE = {"cpu": 16, "cuda": 256}  # images at a time; what does not fit a CPU's cache is up to a fifth slower
 MAX_THREADS = 256
-GREY_LEVELS = 1  # how far another CPU or a GPU may round in fp32
-DECIBELS = 40.0  # PSNR that another CPU or a GPU keeps in int8 and fp16, where rounding differs by whole steps
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -78,7 +74,7 @@ class Session:
 
     def run_inputs(self, inputs: Mapping[str, Any]) -> UInt8Array:
         """Draw what ``network_inputs`` made, perhaps of several requests: arrays [N, ...] -> uint8 [N, H, W, C]."""
-        return draw(self._session, inputs, batch=PIECE[self.device])
+        return run_in_batches(self._session, inputs, batch=BATCH_SIZE[self.device])
 
     def _check_signature(self) -> None:
         inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
@@ -100,37 +96,11 @@ class Session:
         golden = self.config.golden_sample
         labels = None if golden.label is None else np.array([golden.label])
         drawn = self.run(latents_from_seeds([golden.seed], self.config.z_dim), labels)
-        if error := beyond_rounding(drawn, golden.pixels(self.precision)[None], self.precision):
+        if error := describe_mismatch(drawn, golden.pixels(self.precision)[None], self.precision):
             raise GoldenSampleMismatch(
                 f"{self.config.name} does not draw its golden sample in {self.precision}: {error}.",
                 "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
             )
-
-
-def beyond_rounding(drawn: UInt8Array, expected: UInt8Array, precision: str) -> str:
-    """What makes two drawings of images, uint8 [N, H, W, C], differ more than by rounding; empty where nothing does."""
-    difference = int(np.abs(drawn.astype(np.int16) - expected).max())
-    if precision == "fp32":
-        told = f"a pixel is off by {difference} grey levels (at most {GREY_LEVELS} may come from rounding)"
-        return told if difference > GREY_LEVELS else ""
-    decibels = float(psnr(drawn, expected).min())
-    told = f"the PSNR is {decibels:.1f} dB (at least {DECIBELS:.0f} remain after rounding)"
-    return told if decibels < DECIBELS else ""
-
-
-def choose_precision(config: CheckpointConfig, precision: str, device: str) -> Precision:
-    """The precision that is meant: one that the checkpoint has a file for, or ``auto``, the fastest for the device.
-
-    Raises:
-        InvalidOption: the checkpoint does not have it; those that it has are listed.
-    """
-    check_device(device)
-    there = precisions(config)
-    wanted = FASTEST["cuda" if wants_cuda(device) else "cpu"] if precision == AUTO else [precision]
-    for choice in wanted:
-        if choice in there:
-            return choice
-    raise InvalidOption.unknown("precision", precision, [*there, AUTO])
 
 
 def network_inputs(
@@ -149,19 +119,15 @@ def network_inputs(
     return inputs
 
 
-def draw(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], *, batch: int = PIECE["cpu"]) -> UInt8Array:
+def run_in_batches(
+    session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], *, batch: int = BATCH_SIZE["cpu"]
+) -> UInt8Array:
     """Run a session over N images, at most ``batch`` at a time: arrays [N, ...] by input -> uint8 [N, H, W, C]."""
     pieces = [
         session.run(["img"], {name: values[start : start + batch] for name, values in inputs.items()})[0]
         for start in range(0, len(inputs["z"]), batch)
     ]
     return np.concatenate(pieces)
-
-
-def check_device(device: str) -> None:
-    """Raise ``InvalidOption`` where ``device`` is none of ``DEVICES``."""
-    if device not in DEVICES:
-        raise InvalidOption.unknown("device", device, DEVICES)
 
 
 def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxruntime.InferenceSession, str]:
@@ -205,18 +171,3 @@ def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxrunti
                 'It needs an NVIDIA driver and: pip install "gan-serve[cuda]". Or take device="cpu".',
             )
     return open_on("CPUExecutionProvider"), "cpu"
-
-
-def wants_cuda(device: str) -> bool:
-    """Whether CUDA is to be tried: it is asked for, or there is a driver."""
-    return device == "cuda" or (device == "auto" and _has_cuda_driver())
-
-
-def _has_cuda_driver() -> bool:
-    for library in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            continue
-        return True
-    return False

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from gan_serve._version import __version__
+from gan_serve.sampling.walks import make_walk
 from gan_serve.service import metrics, openapi, request_log
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import add_error_handlers, status_envelope
@@ -101,30 +102,24 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
     async def sample(body: SampleRequest, request: Request) -> Response:
         """Sample images from seeds or latents."""
         generator = await models.get(body.model)
-        plan = generator.plan(body.n, label=body.label, **body.latent_options())
+        plan = generator.sample_request(body.n, label=body.label, **body.latent_options())
         return await responses.whole(request, body, generator, plan)
 
     @app.post("/condition", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
     async def condition(body: ConditionRequest, request: Request) -> Response:
         """Sample the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
         generator = await models.get(body.model)
-        plan = generator.plan_condition(body.n, labels=body.labels, **body.latent_options())
+        plan = generator.condition_request(body.n, labels=body.labels, **body.latent_options())
         return await responses.whole(request, body, generator, plan)
 
     @app.post("/interpolate", response_class=Response, responses=openapi.FRAMES, openapi_extra=openapi.REQUEST_HEADERS)
     async def interpolate(body: InterpolateRequest, request: Request) -> Response:
         """Sample the frames of a walk between seeds, all in one response or as a stream."""
         generator = await models.get(body.model)
-        plan = generator.plan_walk(
-            body.seeds,
-            steps=body.steps,
-            method=body.method,
-            loop=body.loop,
-            label=body.label,
-            truncation=body.truncation,
-            start=body.start,
-            stop=body.stop,
+        walk = make_walk(
+            body.seeds, steps=body.steps, method=body.method, loop=body.loop, start=body.start, stop=body.stop
         )
+        plan = generator.walk_request(walk, label=body.label, truncation=body.truncation)
         respond = responses.stream if body.format == STREAM else responses.whole
         return await respond(request, body, generator, plan)
 

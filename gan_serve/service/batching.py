@@ -22,10 +22,10 @@ import numpy as np
 
 from gan_serve.errors import TooManyRequests
 from gan_serve.generator import Generator
-from gan_serve.images.encoding import UInt8Array
-from gan_serve.sampling.request import Plan
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
-from gan_serve.sampling.session import PIECE
+from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ ENCODED_AT_ONCE = 16  # images that a sampling thread encodes itself; more would
 class Job:
     """The images of one request: waiting, being sampled, sampled."""
 
-    def __init__(self, generator: Generator, plan: Plan, encode: Callable[[Samples], object], format: str) -> None:
+    def __init__(
+        self, generator: Generator, plan: SamplingRequest, encode: Callable[[Samples], object], format: str
+    ) -> None:
         self.generator = generator
         self.plan = plan
         self.encode = encode
@@ -58,7 +60,7 @@ class Job:
     def samples(self) -> Samples:
         """Return what was sampled; to encode it stops between images once nobody waits for them."""
         assert self.pixels is not None
-        samples = self.plan.finish(self.pixels)
+        samples = self.plan.samples(self.pixels)
         fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
         return _StoppableSamples(**fields, over=lambda: self.over)
 
@@ -85,7 +87,7 @@ class Piece(NamedTuple):
     stop: int
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> SamplingRequest:
         """The plan of these images."""
         whole = self.job.plan
         return whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
@@ -140,7 +142,7 @@ class Batcher:
             raise _full()
 
     def submit(
-        self, generator: Generator, plan: Plan, encode: Callable[[Samples], Result], *, format: str
+        self, generator: Generator, plan: SamplingRequest, encode: Callable[[Samples], Result], *, format: str
     ) -> asyncio.Future[Result]:
         """Sample a plan, together with whatever else waits for the same model, and encode it in a thread.
 
@@ -184,7 +186,7 @@ class Batcher:
                 _settle([(piece.job, None, error) for piece in batch])
 
     def _take(self) -> list[Piece]:
-        """Return a fair share of what waits for the model whose turn it is, at most ``PIECE`` images together."""
+        """Return a fair share of what waits for the model whose turn it is, at most ``BATCH_SIZE`` images together."""
         batch: list[Piece] = []
         others: list[Job] = []  # of other models: they keep their place
         unfinished: list[Job] = []  # they gave a piece, and go to the end
@@ -198,7 +200,7 @@ class Batcher:
                 others.append(job)
             else:
                 if not batch:
-                    room = min(PIECE[job.generator.device], math.ceil(self._untaken / self.threads))
+                    room = min(BATCH_SIZE[job.generator.device], math.ceil(self._untaken / self.threads))
                 taken = min(room, left)
                 batch.append(Piece(job, job.started, job.started + taken))
                 job.started += taken
@@ -219,7 +221,7 @@ class Batcher:
             if piece.start == 0:
                 metrics.queue_seconds.observe(started - piece.job.submitted)
         try:
-            pixels = generator.draw(*(piece.plan for piece in batch))
+            pixels = generator.run(*(piece.plan for piece in batch))
         except Exception as error:
             if len(batch) > 1:  # each alone, so that none fails by the fault of another
                 for piece in batch:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
+from gan_serve.checkpoint.bundled import left_out, list_models, not_in_package
 from gan_serve.checkpoint.config import (
     METRICS_FILE,
     PARITY_FILE,
@@ -24,10 +25,8 @@ from gan_serve.checkpoint.config import (
     Precision,
     TruncationSpace,
     precisions,
-    read_config,
-    read_json,
-    read_verified,
 )
+from gan_serve.checkpoint.files import read_config, read_json, read_verified
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -36,11 +35,12 @@ from gan_serve.errors import (
     InvalidOption,
     UnknownModel,
     nearest,
+    shorten,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub.resolve import LEFT_OUT, find_local, left_out, list_models, resolve, what_a_server_uses
-from gan_serve.sampling.latents import shorten
-from gan_serve.sampling.session import choose_precision
+from gan_serve.hub.file_sets import service_files
+from gan_serve.hub.resolve import find_local, resolve
+from gan_serve.sampling.device import choose_precision
 from gan_serve.service import metrics
 from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.settings import Settings
@@ -217,8 +217,8 @@ class Models:
     def find(self, name: str) -> ServedModel:
         """Return the model of that name, loaded or not; raise ``UnknownModel`` where this server has none."""
         if name not in self._served:
-            if name in LEFT_OUT and name not in list_models():
-                raise left_out(name)
+            if name in left_out() and name not in list_models():
+                raise not_in_package(name)
             hint = nearest(name[:MAX_NAME], self.names()) or f"There are: {', '.join(self.names())}."
             raise UnknownModel(f"This server has no model {shorten(name)}.", hint)
         return self._served[name]
@@ -247,7 +247,7 @@ class Models:
         """Find the checkpoint and read its config; what is wrong with it is kept."""
         settings = served.settings
         try:
-            served.directory = resolve(model, files=what_a_server_uses(settings.precision, settings.device))
+            served.directory = resolve(model, files=service_files(settings.precision, settings.device))
             served.config = read_config(served.directory)
             served.name = served.alias or served.config.name
             if self._bound and served.size > self._bound:

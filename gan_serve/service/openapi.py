@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gan_serve.images.receipt import Receipt
-from gan_serve.sampling.result import FORMATS
+from gan_serve.sampling.formats import FORMATS
 from gan_serve.service.error_responses import ErrorBody
 from gan_serve.service.models import ModelInfo, Models
 from gan_serve.service.schemas import STREAM

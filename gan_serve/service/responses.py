@@ -18,11 +18,12 @@ from starlette.types import Receive, Scope, Send
 from gan_serve._version import __version__
 from gan_serve.errors import GanServeError, RequestTimeout, ServerError, TooManyImages
 from gan_serve.generator import Generator
-from gan_serve.images.encoding import GRID_GAP, grid_columns
-from gan_serve.sampling.latents import seeds_as_text, walk_length
-from gan_serve.sampling.request import Plan
-from gan_serve.sampling.result import FORMATS, Samples, check_encoding, encode
-from gan_serve.sampling.session import PIECE
+from gan_serve.images.grid import GRID_GAP, grid_columns
+from gan_serve.sampling.formats import FORMATS, check_encoding, encode
+from gan_serve.sampling.request import SamplingRequest
+from gan_serve.sampling.result import Samples
+from gan_serve.sampling.seeds import format_seeds
+from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.json_body import CLIENT_GONE
@@ -82,7 +83,9 @@ class Responses:
         self.batcher = batcher
         self.settings = settings
 
-    async def whole(self, request: Request, body: ImageRequest, generator: Generator, plan: Plan) -> Response:
+    async def whole(
+        self, request: Request, body: ImageRequest, generator: Generator, plan: SamplingRequest
+    ) -> Response:
         """Return all images in the format asked for; 304 where the client has that very response.
 
         Raises:
@@ -103,7 +106,7 @@ class Responses:
             encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
             sampling = self.batcher.submit(generator, plan, encoding, format=body.format)
             # A small one is sampled before a look at the connection would pay.
-            watched = len(plan) > PIECE[generator.device]
+            watched = len(plan) > BATCH_SIZE[generator.device]
             encoded = await (_while_connected(request, sampling) if watched else sampling)
             if encoded is None:
                 release()
@@ -116,11 +119,13 @@ class Responses:
         response.release = release
         return response
 
-    async def stream(self, request: Request, body: InterpolateRequest, generator: Generator, plan: Plan) -> Response:
+    async def stream(
+        self, request: Request, body: InterpolateRequest, generator: Generator, plan: SamplingRequest
+    ) -> Response:
         """Return the frames of a walk, a line of JSON each, as they are sampled; see ``whole`` for the errors."""
         _log(request, body, len(plan))
         self._check_images(plan, self.settings.max_frames)
-        first, *rest = plan.parts(PIECE[generator.device])
+        first, *rest = plan.parts(BATCH_SIZE[generator.device])
         release = self.batcher.reserve(len(first), 2 * self._check_size(estimated_size(first, STREAM)))
         sampling = self.batcher.submit(generator, first, _frames, format=STREAM)
         response = FramesResponse(
@@ -132,7 +137,7 @@ class Responses:
         return response
 
     async def _lines(
-        self, generator: Generator, sampling: asyncio.Future[bytes], rest: list[Plan]
+        self, generator: Generator, sampling: asyncio.Future[bytes], rest: list[SamplingRequest]
     ) -> AsyncIterator[bytes]:
         try:
             for part in [*rest, None]:
@@ -150,7 +155,7 @@ class Responses:
         finally:
             sampling.cancel()
 
-    def _check_images(self, plan: Plan, most: int) -> None:
+    def _check_images(self, plan: SamplingRequest, most: int) -> None:
         pixels = len(plan) * plan.config.img_resolution**2
         if len(plan) > most:
             raise TooManyImages(
@@ -173,7 +178,7 @@ class Responses:
         return size
 
 
-def estimated_size(plan: Plan, format: str, columns: int | None = None) -> int:
+def estimated_size(plan: SamplingRequest, format: str, columns: int | None = None) -> int:
     """Return the bytes that a response may have at most, before anything of it is sampled.
 
     Pixels are counted as if they could not be compressed.
@@ -223,7 +228,7 @@ def _headers(samples: Samples, format: str) -> dict[str, str]:
     headers = {"X-Gan-Serve-Digest": samples.digest}
     seeds = samples.walk.seeds if samples.walk else samples.seeds
     if seeds is not None:
-        headers["X-Gan-Serve-Seeds"] = seeds_as_text(seeds)
+        headers["X-Gan-Serve-Seeds"] = format_seeds(seeds)
     if len(samples) == 1 or samples.walk or format in ANIMATIONS:  # where it is not an image, that of the strip
         receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]
         as_json = receipt.as_json()
@@ -236,7 +241,7 @@ def _frames(samples: Samples) -> bytes:
     """Return the lines of a stream."""
     walk = samples.walk
     assert walk is not None
-    total = walk_length(len(walk.seeds), walk.steps, walk.loop)
+    total = walk.total
     lines = []
     for index in range(len(samples)):
         frame: dict[str, Any] = {

@@ -9,9 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from gan_serve.errors import InvalidRequest, nearest
-from gan_serve.sampling.latents import MAX_SEEDS, SEED_END, WALK_METHODS
+from gan_serve.sampling.formats import FORMATS
 from gan_serve.sampling.request import LatentOptions
-from gan_serve.sampling.result import FORMATS
+from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
+from gan_serve.sampling.walks import WALK_METHODS
 
 # Long enough for any name, too short to slow down the search for the nearest one.
 Name = Annotated[str, Field(max_length=200)]

@@ -14,10 +14,13 @@ from pathlib import Path
 import click
 import uvicorn
 
-from gan_serve.checkpoint.config import CheckpointConfig, Precision, describe, read_config
+from gan_serve.checkpoint.bundled import list_models
+from gan_serve.checkpoint.config import CheckpointConfig, Precision, describe
+from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import ServiceError
-from gan_serve.hub.resolve import list_models, resolve, what_a_server_uses
-from gan_serve.sampling.session import choose_precision, wants_cuda
+from gan_serve.hub.file_sets import service_files
+from gan_serve.hub.resolve import resolve
+from gan_serve.sampling.device import choose_precision, wants_cuda
 from gan_serve.service import request_log
 from gan_serve.service.access import read_keys
 from gan_serve.service.settings import Settings
@@ -61,7 +64,7 @@ def serve(
     """
     settings = Settings.read(precision=precision, device=device, workers=workers, lazy=lazy, memory=memory)
     request_log.configure(settings)
-    files = what_a_server_uses(settings.precision, settings.device)
+    files = service_files(settings.precision, settings.device)
     # Absolute, since workers have another folder. What lies on the Hub is fetched now, and by no request.
     wanted = dict.fromkeys([*models] or settings.models)
     directories = [resolve(model, files=files).resolve() for model in wanted]

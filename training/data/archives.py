@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_serve.errors import DataError
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.image_files import (
     BROKEN,
     SUFFIXES,

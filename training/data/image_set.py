@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.image_files import resize
 
 Int64Array = npt.NDArray[np.int64]

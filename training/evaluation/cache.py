@@ -12,7 +12,7 @@ import pooch  # type: ignore[import-untyped]
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import CannotWrite
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.arrays import NPZ_ERRORS
 from gan_serve.training.evaluation.features import Extractor, Features, extract
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 
 BATCH = 128
 PEAK_LEARNING_RATE = 4e-3

@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import UInt8Array, encode_png
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.png import encode_png
 from gan_serve.training.data.image_set import ImageSet, Int64Array, examples
 from gan_serve.training.evaluation import metrics as formulas
 from gan_serve.training.evaluation.cache import cached_features

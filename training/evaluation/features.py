@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session
 from gan_serve.training.data.image_set import ImageSet, fit
 from gan_serve.training.data.named import NAMED_SOURCES

@@ -19,7 +19,7 @@ import pooch  # type: ignore[import-untyped]
 import torch
 
 from gan_serve.errors import DataError, InvalidOption
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.named import TIMEOUT, data_home
 from gan_serve.training.evaluation.features import Features, Floats
 

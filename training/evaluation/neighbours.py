@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import UInt8Array, grid
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array
 
 CHUNK = 2**18  # bytes of images compared at a time, so that they stay in the cache
 TRIED_FIRST = 16  # images with the lowest bounds: the nearest of them is nearly always the nearest of all

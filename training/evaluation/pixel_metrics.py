@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 
 SAMPLE = 1000
 

@@ -11,7 +11,7 @@ from torch import nn
 from gan_serve.checkpoint.config import TrainingData
 from gan_serve.errors import RunError
 from gan_serve.generator import Generator
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs
 from gan_serve.training.data.image_set import Int64Array

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.errors import InvalidOption
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 
 PATCH = 7  # pixels, as in the paper
 COARSEST = 8  # pixels; the paper stops at 16, but its images begin at 128

@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_serve.atomic_files import write_atomically
-from gan_serve.images.encoding import UInt8Array, encode_animation, encode_png, from_pil, grid
+from gan_serve.images.animation import encode_animation
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.networks import to_pixels

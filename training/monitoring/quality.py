@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_serve.images.encoding import UInt8Array
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.load import ImageSet

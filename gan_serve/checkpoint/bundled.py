@@ -1,0 +1,60 @@
+"""The project's own checkpoints, as their manifest lists them: in the package, or in the repository only."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+from gan_serve.checkpoint.config import CONFIG_FILE
+from gan_serve.errors import UnknownModel
+
+BUNDLED = Path(__file__).parents[1] / "checkpoints"
+MANIFEST = BUNDLED / "manifest.toml"
+
+
+class ManifestEntry(NamedTuple):
+    """A checkpoint of the project; the head of ``manifest.toml`` explains the fields."""
+
+    in_wheel: bool
+    licence: str
+    description: str
+    left_out_because: str = ""
+
+
+@functools.cache
+def manifest() -> dict[str, ManifestEntry]:
+    """Return the checkpoints of the project by name.
+
+    >>> manifest()["fashion-dcgan"].in_wheel
+    True
+    """
+    return {name: ManifestEntry(**entry) for name, entry in tomllib.loads(MANIFEST.read_text("utf-8")).items()}
+
+
+def left_out() -> dict[str, str]:
+    """Return the names of the checkpoints that the wheel leaves out, and why."""
+    return {name: entry.left_out_because for name, entry in manifest().items() if not entry.in_wheel}
+
+
+def list_models() -> list[str]:
+    """Return the names of the checkpoints that are in the package.
+
+    >>> "fashion-dcgan" in list_models()
+    True
+    """
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
+
+
+def not_in_package(name: str) -> UnknownModel:
+    """Return the error for a checkpoint of ``left_out`` that is not in the package."""
+    return UnknownModel(
+        f"{name} is a checkpoint of the project, but it is not in the package: {left_out()[name]}.",
+        f"{how_to_clone(name)}, or train it as docs/zoo.md describes.",
+    )
+
+
+def how_to_clone(name: str) -> str:
+    """Return the beginning of a hint: how to get the complete directory of a checkpoint of the project."""
+    return f"Clone the project's repository and give its directory gan_serve/checkpoints/{name}"

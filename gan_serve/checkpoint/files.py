@@ -1,0 +1,141 @@
+"""Read, verify, write and copy the files of a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gan_serve._version import __version__
+from gan_serve.atomic_files import directory_atomically
+from gan_serve.checkpoint.config import (
+    CONFIG_FILE,
+    FORMAT_VERSION,
+    VERSION,
+    WEIGHTS_FILE,
+    CheckpointConfig,
+    FileDigest,
+)
+from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, shorten
+
+
+def read_config(directory: Path) -> CheckpointConfig:
+    """Read a checkpoint's ``config.json``.
+
+    Raises:
+        InvalidCheckpoint: it is missing or not of the schema. FormatTooNew: a later gan-serve wrote it.
+    """
+    path = directory / CONFIG_FILE
+    try:
+        content = path.read_bytes()
+        raw = json.loads(content)
+        version = raw["format_version"]
+    except FileNotFoundError as error:
+        raise InvalidCheckpoint(
+            f"{directory} is not a gan-serve checkpoint: it has no {CONFIG_FILE}.", "gan-serve export writes one."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidCheckpoint(
+            f"{path} is not the config of a gan-serve checkpoint.", "Fetch the checkpoint again."
+        ) from error
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        writer = str(raw.get("gan_serve_version") or "")
+        raise FormatTooNew(
+            f"{path} has format version {shorten(version)}; this gan-serve {__version__} reads up to {FORMAT_VERSION}.",
+            f"Install gan-serve {writer} or later." if VERSION.fullmatch(writer) else "Install a later gan-serve.",
+        )
+    try:
+        return CheckpointConfig.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
+        raise InvalidCheckpoint(
+            f"{path} does not fit the schema: {where}: {first['msg']}.",
+            "Fetch or export the checkpoint again.",
+        ) from error
+
+
+def write_config(directory: Path, config: CheckpointConfig) -> None:
+    """Write ``config.json``, the last file of a checkpoint, since it holds the digests of the others."""
+    (directory / CONFIG_FILE).write_bytes(config_json(config))
+
+
+def config_json(config: CheckpointConfig) -> bytes:
+    """The content of ``config.json``."""
+    return f"{config.model_dump_json(indent=2)}\n".encode()
+
+
+def digest_files(directory: Path) -> dict[str, FileDigest]:
+    """The digests of all files of a checkpoint but ``config.json``."""
+    files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != CONFIG_FILE)
+    return {
+        path.name: FileDigest(sha256=hashlib.sha256(data := path.read_bytes()).hexdigest(), size=len(data))
+        for path in files
+    }
+
+
+def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes:
+    """The content of a checkpoint's file, checked against its digest: what was checked is what is used.
+
+    Raises:
+        InvalidCheckpoint: the file is missing or not listed. DigestMismatch: it is another one.
+    """
+    if name not in config.files:
+        raise InvalidCheckpoint(f"{directory / CONFIG_FILE} does not list {name}.", "Export the checkpoint again.")
+    try:
+        content = (directory / name).read_bytes()
+    except OSError as error:
+        raise InvalidCheckpoint(
+            f"{directory / name} cannot be read: {error.strerror}.", "Fetch the checkpoint again."
+        ) from error
+    expected, found = config.files[name], hashlib.sha256(content).hexdigest()
+    if found != expected.sha256:
+        cut = f" It has {len(content)} bytes of {expected.size}." if len(content) != expected.size else ""
+        raise DigestMismatch(
+            f"{directory / name} is not the file that its config describes "
+            f"(sha256 {found[:12]}..., not {expected.sha256[:12]}...).{cut}",
+            "Fetch or export the checkpoint again.",
+        )
+    return content
+
+
+def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
+    """A verified JSON file of a checkpoint, such as ``metrics.json``; see ``read_verified`` for the errors."""
+    try:
+        return json.loads(read_verified(directory, config, name))
+    except (ValueError, RecursionError) as error:
+        raise InvalidCheckpoint(f"{directory / name} is not JSON.", "Export the checkpoint again.") from error
+
+
+def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
+    """The files that a checkpoint's directory must have: all that its config lists.
+
+    But for ``generator.safetensors`` where it is not there: drawing needs none, and the wheel leaves it out.
+    """
+    # A link to nowhere is damage; it counts as there.
+    return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
+
+
+def verify_checkpoint(directory: Path) -> CheckpointConfig:
+    """Check every file of ``required_files`` against its digest; see ``read_verified`` for the errors."""
+    config = read_config(directory)
+    for name in required_files(directory, config):
+        read_verified(directory, config, name)
+    return config
+
+
+def copy_checkpoint(source: Path, directory: str | Path) -> Path:
+    """Copy a checkpoint to a new directory, each file of ``required_files`` verified, byte for byte.
+
+    Raises:
+        CannotWrite: the directory exists or the disk refuses. InvalidCheckpoint, DigestMismatch: see ``read_verified``.
+    """
+    with directory_atomically(directory) as target:
+        for name in (CONFIG_FILE, *required_files(source, verify_checkpoint(source))):
+            shutil.copyfile(source / name, target / name)
+    return Path(directory)

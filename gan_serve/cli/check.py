@@ -1,0 +1,57 @@
+"""``gan-serve verify`` and ``doctor``."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from gan_serve._version import __version__
+from gan_serve.errors import GanServeError
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--model", help="Where the checkpoint lies, if not in the package.")
+def verify(image: Path, model: str | None) -> None:
+    """Make a PNG again from its receipt and compare."""
+    from gan_serve.images.verify import verify_image
+
+    verification = verify_image(image, model)
+    receipt = verification.receipt
+    off = verification.max_difference
+    how = f"off by at most {off} grey level(s), as another machine rounds" if off else "bit-equal"
+    click.echo(f"{image}: verified, {how}")
+    click.echo(f"{receipt.model} {receipt.digest[:19]}... {receipt.as_json()}")
+
+
+@click.command()
+def doctor() -> None:
+    """Check this installation: versions, devices, and every checkpoint's golden sample."""
+    import onnxruntime
+
+    from gan_serve.checkpoint.bundled import list_models
+    from gan_serve.generator import Generator
+
+    click.echo(f"gan-serve {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package in ("numpy", "pillow", "bentoml", "huggingface-hub", "pydantic"):
+        click.echo(f"{package} {version(package)}")
+    click.echo(f"onnxruntime {onnxruntime.__version__}")
+    failures = 0
+    for name in list_models():
+        for device in ("cpu", "cuda"):
+            try:
+                Generator.from_pretrained(name, device=device)
+                click.echo(f"ok    {name} on {device}: digest and golden sample match")
+            except GanServeError as error:
+                needed = device == "cpu"
+                failures += needed
+                click.echo(f"{'FAIL' if needed else 'no':<5} {name} on {device}: {error.message} {error.hint}")
+    if not list_models():
+        failures += 1
+        click.echo("FAIL  the package holds no checkpoint; install it again.")
+    if failures:
+        sys.exit(1)

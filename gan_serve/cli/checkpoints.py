@@ -1,0 +1,118 @@
+"""``gan-serve models``, ``info``, ``pull``, ``push`` and ``export-triton``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+def models() -> None:
+    """List the checkpoints in the package."""
+    from gan_serve.checkpoint.bundled import list_models
+    from gan_serve.checkpoint.config import describe
+    from gan_serve.checkpoint.files import read_config
+    from gan_serve.hub.resolve import resolve
+
+    for name in list_models():
+        config = read_config(resolve(name))
+        click.echo(f"{name}  {describe(config)}, licence {config.license}")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(model: str, as_json: bool) -> None:
+    """Tell what MODEL is, what it takes, and how good it was measured to be."""
+    from gan_serve.checkpoint.config import REPORT_FILES
+    from gan_serve.checkpoint.files import read_config, read_json
+    from gan_serve.hub.resolve import resolve
+
+    directory = resolve(model, files=lambda config: set(REPORT_FILES) & set(config.files))
+    config = read_config(directory)
+    facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
+        "directory": str(directory),
+        **{
+            name.removesuffix(".json"): read_json(directory, config, name)
+            for name in sorted(set(REPORT_FILES) & set(config.files))
+        },
+        "files": {name: file.model_dump() for name, file in config.files.items()},
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    lines = list(_flat(facts))
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:
+        text = f"{key:<{width}}  {value}"
+        click.echo(text if text.isprintable() else repr(text)[1:-1])  # what others wrote cannot steer the terminal
+
+
+@click.command()
+@click.argument("model")
+@click.option("--revision", help="A branch, tag or commit; org/name@revision says the same.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also copy it into this new directory.")
+def pull(model: str, revision: str | None, out: Path | None) -> None:
+    """Fetch every file of MODEL (org/name on the Hugging Face Hub) into the Hub's cache, verified.
+
+    A private or gated one needs a token: HF_TOKEN, or hf auth login. Its directory is printed; what is in the cache is
+    not fetched again, and works without a network.
+    """
+    from gan_serve.atomic_files import check_new_directory
+    from gan_serve.checkpoint.files import copy_checkpoint
+    from gan_serve.hub.file_sets import every_file
+    from gan_serve.hub.resolve import resolve
+
+    if out:
+        check_new_directory(out)  # before anything is fetched
+    directory = resolve(model, revision=revision, files=every_file)
+    click.echo(copy_checkpoint(directory, out) if out else directory)
+
+
+@click.command()
+@click.argument("directory")
+@click.argument("repository", metavar="ORG/NAME")
+@click.option("--private", is_flag=True, help="Make it private.")
+@click.option("--revision", help="A branch; main if not given.")
+@click.option("--message", help="What the commit says.")
+def push(directory: str, repository: str, private: bool, revision: str | None, message: str | None) -> None:
+    """Publish the checkpoint in DIRECTORY on the Hugging Face Hub, in one commit.
+
+    Every file is verified and the golden sample drawn before anything is sent. It needs a token that may write:
+    HF_TOKEN, or hf auth login. The commit's address is printed.
+    """
+    from gan_serve.hub import push as hub_push
+    from gan_serve.hub.resolve import find_local
+
+    source = find_local(directory) or Path(directory)
+    click.echo(hub_push.push(source, repository, private=private, revision=revision, message=message))
+
+
+@click.command("export-triton")
+@click.argument("model")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A Triton model repository, or a new one.")
+@click.option("--name", help="What Triton calls the model; the checkpoint's name if not given.")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, int8, fp16 or auto.")
+@click.option("--max-batch-size", type=int, default=64, show_default=True, help="Images at a time.")
+@click.option("--instances", type=int, default=1, show_default=True, help="Copies that draw side by side.")
+def export_triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
+    """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
+    from gan_serve.checkpoint import triton
+
+    click.echo(
+        triton.export_triton(
+            model, out, name=name, precision=precision, max_batch_size=max_batch_size, instances=instances
+        )
+    )
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -1,0 +1,171 @@
+"""``gan-serve generate``, ``condition`` and ``interpolate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gan_serve.atomic_files import write_atomically
+from gan_serve.cli.options import sampling_options, seed_options
+from gan_serve.errors import InvalidOption
+
+
+@click.command()
+@click.argument("model")
+@seed_options
+@click.option("--label", "labels", multiple=True, help="A class name or index; once for all images, or once for each.")
+@click.option("--columns", type=int, help="Images in a row of the grid.")
+@click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder: one PNG an image.")
+@sampling_options
+def generate(
+    model: str,
+    seeds: str | None,
+    seed: int | None,
+    n: int | None,
+    labels: tuple[str, ...],
+    columns: int | None,
+    out: Path | None,
+    out_dir: Path | None,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Draw images with MODEL (a name, a directory, or org/name on the Hub)."""
+    from gan_serve.generator import Generator
+
+    format = _format_of_either(out, out_dir)
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    chosen = [_label(label, generator.labels) for label in labels]
+    label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
+    samples = generator.sample(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
+    _write_either(out, out_dir, samples, format, columns=columns)
+    if seeds is None and seed is None:
+        _tell_seeds(samples.seeds)
+
+
+@click.command()
+@click.argument("model")
+@seed_options
+@click.option("--label", "labels", multiple=True, help="A class name or index; may be given often. All if not given.")
+@click.option("--columns", type=int, help="Images in a row of the sheet, if not a row for each label.")
+@click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder: one folder a label, one PNG an image.")
+@sampling_options
+def condition(
+    model: str,
+    seeds: str | None,
+    seed: int | None,
+    n: int | None,
+    labels: tuple[str, ...],
+    columns: int | None,
+    out: Path | None,
+    out_dir: Path | None,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Draw the same latents under each label with MODEL (a name, a directory, or org/name on the Hub).
+
+    A PNG is a sheet: a row for each label, a column for each latent.
+    """
+    from gan_serve.generator import Generator
+
+    format = _format_of_either(out, out_dir)
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    chosen = [_label(label, generator.labels) for label in labels] or None
+    samples = generator.sample_condition(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
+    _write_either(out, out_dir, samples, format, columns=columns)
+    if seeds is None and seed is None:
+        _tell_seeds(samples.seeds[: samples.columns] if samples.seeds else None)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--seeds", required=True, help='Two or more key seeds, such as "0,5,9".')
+@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key to the next.")
+@click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
+@click.option("--loop", is_flag=True, help="Return to the first key.")
+@click.option("--label", help="A class name or index for the whole walk.")
+@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
+@click.option("--columns", type=int, help="Frames in a row, where the file is a PNG; all if not given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip."
+)
+@sampling_options
+def interpolate(
+    model: str,
+    seeds: str,
+    steps: int,
+    method: str,
+    loop: bool,
+    label: str | None,
+    fps: float,
+    columns: int | None,
+    out: Path,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Draw a walk between seeds with MODEL (a name, a directory, or org/name on the Hub)."""
+    from gan_serve.generator import Generator
+
+    format = _format(out)
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    samples = generator.sample_walk(
+        seeds,
+        steps=steps,
+        method=method,
+        loop=loop,
+        label=None if label is None else _label(label, generator.labels),
+        truncation=truncation,
+    )
+    _write(out, samples, format, columns=columns, fps=fps)
+
+
+def _label(text: str, labels: tuple[str, ...]) -> str | int:
+    """A label as typed: a class name before an index, since classes may be called by numbers."""
+    return int(text) if text.isdecimal() and text not in labels else text
+
+
+def _format(out: Path) -> str:
+    from gan_serve.sampling.formats import FORMATS
+
+    format = out.suffix.lower().removeprefix(".")
+    if format not in FORMATS:
+        raise InvalidOption(
+            f"{out} does not end in a format that can be written.", f"Use one of: .{', .'.join(FORMATS)}."
+        )
+    return format
+
+
+def _format_of_either(out: Path | None, out_dir: Path | None) -> str:
+    if (out is None) == (out_dir is None):
+        raise InvalidOption("Give either --out or --out-dir.", "For example: --out grid.png")
+    return _format(out) if out else "png"
+
+
+def _write_either(out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None) -> None:
+    """Write one file, or a folder of them."""
+    from gan_serve.sampling.formats import image_names
+
+    if out:
+        _write(out, samples, format, columns=columns)
+    elif out_dir:
+        for index, name in enumerate(image_names(samples)):
+            write_atomically(out_dir / name, samples.png(index))
+        click.echo(out_dir)
+
+
+def _tell_seeds(seeds: list[int] | None) -> None:
+    from gan_serve.sampling.seeds import format_seeds
+
+    click.echo(f"seeds drawn: {format_seeds(seeds or [])}", err=True)
+
+
+def _write(out: Path, samples: Any, format: str, **options: Any) -> None:
+    from gan_serve.sampling.formats import encode
+
+    click.echo(write_atomically(out, encode(samples, format, **options)))

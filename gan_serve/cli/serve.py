@@ -1,0 +1,57 @@
+"""``gan-serve serve`` and ``reload``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="A name, a directory or org/name on the Hub; may be given often. All names if not given.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes; one a core, up to 8, if not given.")
+@click.option("--lazy", is_flag=True, help="Load a model at its first request.")
+@click.option("--memory", type=click.IntRange(0), help="Megabytes for the models of a worker; no bound if not given.")
+@click.option("--precision", help="fp32 if not given, int8, fp16 or auto.")
+@click.option("--device", help="auto if not given, cpu or cuda.")
+def serve(
+    host: str,
+    port: int,
+    models: tuple[str, ...],
+    workers: int | None,
+    lazy: bool,
+    memory: int | None,
+    precision: str | None,
+    device: str | None,
+) -> None:
+    """Serve models over HTTP, with a page to explore them.
+
+    Environment variables set what is not given, and limits, a key and the rest: GAN_SERVE_PRECISION, GAN_SERVE_API_KEY,
+    GAN_SERVE_MAX_IMAGES and others, see docs/serving.md.
+    """
+    from gan_serve.service.server import serve as run
+
+    run(
+        host=host,
+        port=port,
+        models=models,
+        precision=precision,
+        device=device,
+        workers=workers,
+        lazy=lazy or None,
+        memory=memory,
+    )
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where it listens.")
+def reload(port: int) -> None:
+    """Let a running server load its models and keys anew, without dropping a request."""
+    from gan_serve.service.reload import reload as run
+
+    click.echo(f"Process {run(port)} replaces its workers.")

@@ -1,0 +1,367 @@
+"""The client for asyncio. ``sync_client.py`` is generated from this file; tests/generate_sync_client.py says how."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+
+import numpy.typing as npt
+
+from gan_serve.atomic_files import write_atomically
+from gan_serve.client import exchanges, requests
+from gan_serve.client.responses import Frame, LineSplitter, raise_for_error
+from gan_serve.client.transport import MAX_REQUESTS, TIMEOUT, ClientSettings, is_transient, translate_errors
+from gan_serve.errors import TooManyImages
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.receipt import GeneratedImage
+from gan_serve.keywords import suggest_keywords
+from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
+from gan_serve.sampling.result import Output
+from gan_serve.sampling.seeds import Seeds
+from gan_serve.sampling.walks import make_walk
+
+if TYPE_CHECKING:
+    import httpx
+
+Result = TypeVar("Result")
+
+
+class AsyncClient(ClientSettings):
+    """A client of a gan-serve server, with the calls of a local ``Generator``.
+
+    Calls may run at the same time; at most 32 requests of a client are sent at once, and the others wait.
+
+    >>> async with AsyncClient("http://localhost:3000") as client:  # doctest: +SKIP
+    ...     images = await client.generate("fashion-dcgan", seeds="0-3")
+
+    Args:
+        address: the address of the server, such as ``http://localhost:3000`` or ``https://example.org/gan``.
+        api_key: the API key of the server; GAN_SERVE_API_KEY if None.
+        timeout: seconds without a byte from the server after which a request fails; no limit if None.
+        retries: how often a request is repeated if the server's queue was full (429), the server was not ready (503),
+            or the connection broke. All requests are safe to repeat: the client chooses random seeds itself. Before a
+            repetition it waits as long as the server asks for, up to 30 s.
+
+    Raises:
+        InvalidOption: an argument is out of range.
+
+    Every call raises the errors of ``Generator`` for its arguments, and:
+        UnknownModel: the server does not have the model.
+        TooManyRequests, ServerNotReady: all retries failed; ``retry_after`` has the seconds of the header Retry-After.
+        Unauthorized, RequestTimeout, ServerUnreachable, ServerError: as ``gan_serve.errors`` explains.
+    """
+
+    def __init__(
+        self, address: str, *, api_key: str | None = None, timeout: float | None = TIMEOUT, retries: int = 3
+    ) -> None:
+        super().__init__(address, api_key=api_key, timeout=timeout, retries=retries)
+        self._http = self._open_async_http()
+        self._slots = asyncio.Semaphore(MAX_REQUESTS)  # more requests wait here and not in the server's queue
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    @overload
+    async def generate(
+        self, model: str, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[SampleOptions]
+    ) -> list[GeneratedImage]: ...
+
+    @overload
+    async def generate(
+        self, model: str, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[SampleOptions]
+    ) -> UInt8Array: ...
+
+    @suggest_keywords
+    async def generate(
+        self,
+        model: str,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        seeds: Seeds | None = None,
+        latents: npt.ArrayLike | None = None,
+        label: Labels | None = None,
+        truncation: float = 1.0,
+        output: Output = "pil",
+    ) -> list[GeneratedImage] | UInt8Array:
+        """Sample images. More images than the server accepts in one request are asked for in several.
+
+        Args:
+            model: a name of ``models()``.
+            n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
+            seed: the first of n consecutive seeds; random if None.
+            seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
+                whole number from 0 to 2**32-1.
+            latents: float32 [N, z_dim] instead of seeds, finite.
+            label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
+                is seed modulo c_dim, and that of latent number i is i modulo c_dim.
+            truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
+                variety, more typical images.
+            output: ``pil`` or ``numpy``.
+
+        Returns:
+            For ``pil``, a list of Pillow images (mode L or RGB), each with its receipt in ``info["gan_serve"]``; for
+            ``numpy``, uint8 [N, H, W, C], C of 1 or 3.
+
+        Raises:
+            InvalidSeeds, InvalidLatents, InvalidTruncation: a value is malformed or out of range.
+            UnknownLabel: the model does not have the label; the message lists those that it has.
+            InvalidOption: unknown output, or both latents and seeds.
+            TypeError: unknown keyword; the message names the nearest one.
+            UnknownModel, ServerError: see the class.
+
+        >>> images = await client.generate("fashion-dcgan", seeds="0-3", truncation=0.8)  # doctest: +SKIP
+        >>> [image.info["gan_serve"]["seed"] for image in images]  # doctest: +SKIP
+        [0, 1, 2, 3]
+        """
+        request = requests.sample_images(
+            model, n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation
+        )
+        return await self._run(exchanges.fetch_images(self._limits, request, output))
+
+    @overload
+    async def condition(
+        self, model: str, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[ConditionOptions]
+    ) -> dict[str, list[GeneratedImage]]: ...
+
+    @overload
+    async def condition(
+        self, model: str, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[ConditionOptions]
+    ) -> dict[str, UInt8Array]: ...
+
+    @suggest_keywords
+    async def condition(
+        self,
+        model: str,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        seeds: Seeds | None = None,
+        latents: npt.ArrayLike | None = None,
+        labels: Labels | None = None,
+        truncation: float = 1.0,
+        output: Output = "pil",
+    ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
+        """Sample the same latents under each label of a conditional model.
+
+        Args:
+            model: a name of ``models()``.
+            n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
+            labels: class names or indices, each once; all classes if None.
+            output: ``pil`` or ``numpy``.
+
+        Returns:
+            The images of each label by class name, in the order of the labels: for ``pil``, lists of N Pillow images,
+            each with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
+
+        Raises:
+            UnknownLabel: the model does not have a label, has no labels at all, or a label is given twice.
+            Other errors: as for ``generate``.
+
+        >>> sheet = await client.condition("fashion-cgan", seeds="0-7", labels=["Bag", "Coat"])  # doctest: +SKIP
+        >>> [(name, len(images)) for name, images in sheet.items()]  # doctest: +SKIP
+        [('Bag', 8), ('Coat', 8)]
+        """
+        request = requests.condition_images(
+            model, n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+        )
+        return await self._run(exchanges.fetch_by_label(self._limits, request, output))
+
+    @overload
+    async def interpolate(
+        self, model: str, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[WalkOptions]
+    ) -> list[GeneratedImage]: ...
+
+    @overload
+    async def interpolate(
+        self, model: str, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[WalkOptions]
+    ) -> UInt8Array: ...
+
+    @suggest_keywords
+    async def interpolate(
+        self,
+        model: str,
+        seeds: Seeds,
+        *,
+        steps: int = 16,
+        method: str = "slerp",
+        loop: bool = False,
+        label: Label | None = None,
+        truncation: float = 1.0,
+        start: int = 0,
+        stop: int | None = None,
+        output: Output = "pil",
+    ) -> list[GeneratedImage] | UInt8Array:
+        """Sample the frames of a walk through the latents of key seeds.
+
+        Args:
+            model: a name of ``models()``.
+            seeds: k key seeds, 2 or more: a list of ints, or text such as ``"0,5,9"``.
+            steps: frames from one key seed to the next, 1 or more.
+            method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
+            loop: return to the first key seed.
+            label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
+            truncation: ψ from 0 to 1, as for ``generate``.
+            start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop
+                is None.
+            output: ``pil`` or ``numpy``.
+
+        Returns:
+            (k-1)·steps + 1 frames, or k·steps if looped: for ``pil``, a list of Pillow images, each with its receipt in
+            ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
+
+        Raises:
+            InvalidOption: steps, method, loop, start, stop or output is out of range, or there is only one seed.
+            Other errors: as for ``generate``.
+
+        >>> len(await client.interpolate("fashion-dcgan", [0, 5], steps=8))  # doctest: +SKIP
+        9
+        """
+        walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
+        request = requests.walk_frames(model, walk, label=label, truncation=truncation)
+        return await self._run(exchanges.fetch_images(self._limits, request, output))
+
+    @suggest_keywords
+    def iter_frames(
+        self,
+        model: str,
+        seeds: Seeds,
+        *,
+        steps: int = 16,
+        method: str = "slerp",
+        loop: bool = False,
+        label: Label | None = None,
+        truncation: float = 1.0,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> AsyncGenerator[Frame, None]:
+        """Return an iterator over the frames of ``interpolate``, one at a time, as the server computes them.
+
+        After a disconnect it continues with the next frame; no frame is returned twice. Arguments are those of
+        ``interpolate``, and are checked before the iterator is returned.
+
+        Returns:
+            An iterator of ``Frame(number, total, image)``.
+
+        >>> async for frame in client.iter_frames("fashion-dcgan", [0, 5, 9], steps=64):  # doctest: +SKIP
+        ...     frame.image.save(f"{frame.number:04d}.png")
+        """
+        walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
+        return self._iter(exchanges.FrameStream(requests.walk_frames(model, walk, label=label, truncation=truncation)))
+
+    async def download(self, kind: exchanges.Kind, model: str, path: str | Path | None = None, **options: Any) -> bytes:
+        """Return a file as the server encodes it: a grid, an animation, an npz, ...
+
+        Args:
+            kind: ``sample``, ``condition`` or ``interpolate``.
+            model: a name of ``models()``.
+            path: also write the file there; its suffix is the default of ``format``.
+            options: the arguments of ``generate`` (``sample``), ``condition`` or ``interpolate``, and ``format`` (png,
+                webp, gif, npz, zip, json), ``columns`` (images in a row of a grid) and ``fps`` (of an animation).
+
+        Raises:
+            InvalidOption: an unknown kind or format. CannotWrite: the file cannot be written. Others: as for that call.
+
+        >>> await client.download("interpolate", "fashion-dcgan", "walk.gif", seeds=[0, 5], steps=5)[:3]  # doctest: +SKIP
+        b'GIF'
+        """
+        content = await self._run(exchanges.fetch_file(kind, model, path, options))
+        if path is not None:
+            await asyncio.to_thread(write_atomically, path, content)
+        return content
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Return the models of the server, each with ``name``, ``ready``, ``class_names``, ``digest``, and so on."""
+        return await self._run(exchanges.fetch_models())
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """Return all that the server knows about a model, also its ``metrics`` and the digests of its ``files``."""
+        return await self._run(exchanges.fetch_model(name))
+
+    async def _run(self, exchange: exchanges.Exchange[Result]) -> Result:
+        """Send the requests of an exchange and return its result."""
+        with translate_errors(self.address):
+            try:
+                call = next(exchange)
+                while True:
+                    try:
+                        content = await self._retry(self._send, call)
+                    except Exception as error:
+                        call = exchange.throw(error)
+                    else:
+                        call = exchange.send(content)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+
+    async def _send(self, call: requests.Call) -> Any:
+        async with self._slots:
+            response = await self._http.request(**call.options())
+        raise_for_error(response)
+        return await self._async_read(call, response)
+
+    async def _iter(self, stream: exchanges.FrameStream) -> AsyncGenerator[Frame, None]:
+        while not stream.done:
+            try:
+                with translate_errors(self.address):
+                    response, lines, frame = await self._retry(self._open_stream, stream)
+            except TooManyImages:
+                if not stream.halve():
+                    raise
+                continue
+            async with contextlib.aclosing(response), contextlib.aclosing(lines):
+                while frame is not None:
+                    yield frame
+                    with translate_errors(self.address):
+                        frame = await self._next_frame(stream, lines)
+
+    async def _open_stream(
+        self, stream: exchanges.FrameStream
+    ) -> tuple[httpx.Response, AsyncGenerator[bytes, None], Frame | None]:
+        """Return a streamed response, its lines that are not read yet, and its first frame."""
+        call = stream.call()
+        response = await self._http.send(self._http.build_request(**call.options()), stream=True)
+        try:
+            if response.status_code != 200:
+                await response.aread()
+            raise_for_error(response)
+            call.read(response)
+            lines = _iter_lines(response)
+            return response, lines, stream.read(await anext(lines, b""))
+        except BaseException:
+            await response.aclose()
+            raise
+
+    async def _next_frame(self, stream: exchanges.FrameStream, lines: AsyncGenerator[bytes, None]) -> Frame | None:
+        """Return the next frame of a response, or None at its end, also where that comes too early."""
+        try:
+            if not stream.done:
+                return stream.read(await anext(lines, b""))
+            async for _ in lines:  # a connection can be used again once its response is read to the end
+                pass
+        except Exception as error:
+            if not is_transient(error):
+                raise
+        return None
+
+    async def _retry(self, send: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
+        import tenacity
+
+        return await tenacity.AsyncRetrying(**self._retries)(send, *arguments)
+
+
+async def _iter_lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    splitter = LineSplitter()
+    async for content in response.aiter_bytes():
+        for line in splitter.feed(content):
+            yield line

@@ -1,0 +1,220 @@
+"""The exchanges of a client with its server, for ``Client`` and ``AsyncClient`` alike. Nothing here uses the network.
+
+An ``Exchange`` is a Python generator: it yields a ``Call``, is sent what was read from the response (or has its error
+thrown in), and returns the result. The client that drives it does the network.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
+
+from gan_serve.client.responses import (
+    NDJSON,
+    DamagedResponse,
+    Frame,
+    ReceivedImages,
+    check_same_checkpoint,
+    check_type,
+    read_bytes,
+    read_frame,
+    read_object,
+)
+from gan_serve.errors import (
+    BodyTooLarge,
+    InvalidOption,
+    ServerError,
+    TooManyImages,
+)
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.receipt import RECEIPT_KEY, GeneratedImage
+from gan_serve.keywords import check_keywords
+from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
+from gan_serve.sampling.result import Output, check_output
+from gan_serve.sampling.walks import make_walk
+
+if TYPE_CHECKING:
+    pass
+
+from gan_serve.client.requests import (
+    Call,
+    Fields,
+    ImageRequest,
+    condition_images,
+    describe,
+    no_such_model,
+    sample_images,
+    walk_frames,
+)
+
+Kind = Literal["sample", "condition", "interpolate"]
+Result = TypeVar("Result")
+
+Exchange = Generator[Call, Any, Result]
+
+_KEYWORDS = {
+    "sample": ["n", *get_type_hints(SampleOptions)],
+    "condition": ["n", *get_type_hints(ConditionOptions)],
+    "interpolate": ["seeds", *get_type_hints(WalkOptions)],
+}
+_FILE_OPTIONS = ("format", "columns", "fps")
+
+
+class Limits(dict[str, int]):
+    """The number of images of each model that the server accepts in one request, once it has refused more."""
+
+
+def fetch_images(limits: Limits, request: ImageRequest, output: Output) -> Exchange[list[GeneratedImage] | UInt8Array]:
+    """Fetch the images of ``sample_images`` or ``walk_frames``."""
+    check_output(output)
+    return (yield from _fetch_in_parts(limits, request, output)).images
+
+
+def fetch_by_label(
+    limits: Limits, request: ImageRequest, output: Output
+) -> Exchange[dict[str, list[GeneratedImage]] | dict[str, UInt8Array]]:
+    """Fetch the images of ``condition_images``: in one request or, if it is too large, in several for each label."""
+    check_output(output)
+    try:
+        images: ReceivedImages = yield request.call(output, request.whole)
+    except (TooManyImages, BodyTooLarge):
+        labels = request.shared["labels"] or (yield describe(request.shared["model"], "class_names"))["class_names"]
+        rows = []
+        for label in labels:
+            row = replace(request, shared=request.shared | {"labels": [label]}, rows=1)
+            rows.append((yield from _fetch_in_parts(limits, row, output)))
+        images = ReceivedImages.joined(rows)
+    if images.labels is None:
+        raise DamagedResponse("its images have no labels")
+    return images.by_label()
+
+
+def fetch_file(kind: Kind, model: str, path: str | Path | None, options: Fields) -> Exchange[bytes]:
+    """Fetch the file of ``Client.download``."""
+    if kind not in _KEYWORDS:
+        raise InvalidOption.unknown("kind of download", kind, _KEYWORDS)
+    check_keywords("download", options, [*_KEYWORDS[kind], *_FILE_OPTIONS])
+    options = dict(options)
+    encoding = {name: options.pop(name) for name in _FILE_OPTIONS if name in options}
+    if path is not None:
+        encoding.setdefault("format", Path(path).suffix.removeprefix(".").lower() or None)
+    if encoding.get("format") == "ndjson":
+        raise InvalidOption("ndjson is a stream, not a file.", "Use iter_frames.")
+    if kind == "interpolate":
+        own = {name: options.pop(name) for name in ("label", "truncation") if name in options}
+        request = walk_frames(model, make_walk(**options), **own)
+    else:
+        request = (sample_images if kind == "sample" else condition_images)(model, **options)
+    content: bytes = yield Call("POST", request.path, read_bytes, request.fields(request.whole, **encoding))
+    return content
+
+
+def fetch_models() -> Exchange[list[Fields]]:
+    """Fetch the list of ``Client.models``."""
+    content = yield Call("GET", "/models", functools.partial(read_object, ["models"]))
+    models: list[Fields] = content["models"]
+    return models
+
+
+def fetch_model(name: str) -> Exchange[Fields]:
+    """Fetch the description of ``Client.model``."""
+    try:
+        description: Fields = yield describe(name, "name")
+    except ServerError as error:
+        if error.code == "not_found":  # a name with a slash is another path
+            raise no_such_model(name) from None
+        raise
+    return description
+
+
+class FrameStream:
+    """The state of a streamed walk. After a disconnect, ``call`` returns the request for the remaining frames."""
+
+    def __init__(self, request: ImageRequest) -> None:
+        self._request = request
+        self._received = 0
+        self._batch = request.count  # frames to ask for in one request
+        self._digest = ""
+
+    @property
+    def done(self) -> bool:
+        """True once every frame was read."""
+        return self._received == self._request.count
+
+    def call(self) -> Call:
+        """Return the request for the next frames."""
+        part = slice(self._received, min(self._received + self._batch, self._request.count))
+        fields = self._request.fields(part, format="ndjson")
+        return Call("POST", self._request.path, functools.partial(check_type, NDJSON), fields)
+
+    def read(self, line: bytes) -> Frame:
+        """Return the next frame, given the next line of a response; an empty line stands for the end of the response.
+
+        Raises:
+            DamagedResponse: the line is not the next frame. GanServeError: the error in the line, or the digest of the
+            checkpoint changed.
+        """
+        if not line:
+            raise DamagedResponse("it ends before its last frame")
+        frame = read_frame(line)
+        if frame.number != self._request.first + self._received:
+            raise DamagedResponse(f"it has frame {frame.number} in place of {self._request.first + self._received}")
+        digest = frame.image.info[RECEIPT_KEY]["digest"]
+        check_same_checkpoint(self._digest or digest, digest)
+        self._digest = digest
+        self._received += 1
+        return frame
+
+    def halve(self) -> bool:
+        """Ask for half as many frames in the next requests; return False if the last one asked for a single frame."""
+        asked = min(self._batch, self._request.count - self._received)
+        self._batch = max(1, asked // 2)
+        return asked > 1
+
+
+def _fetch_in_parts(limits: Limits, request: ImageRequest, output: Output) -> Exchange[ReceivedImages]:
+    """Fetch all images, in as many requests as the limits of the server require."""
+    model, count = request.shared["model"], request.count
+    size = min(count, limits.get(model, count))
+    parts: list[ReceivedImages] = []
+    start = 0
+    while start < count:
+        if request.class_by_index and size < count:
+            request = yield from _with_labels(request)
+        stop = min(start + size, count)
+        try:
+            parts.append((yield request.call(output, slice(start, stop))))
+            start = stop
+        except TooManyImages:
+            if size == 1:
+                raise
+            size = limits[model] = yield from _smaller_size(size)
+        except BodyTooLarge:  # many latents, or seeds that are not consecutive
+            if size == 1:
+                raise
+            size //= 2
+    return ReceivedImages.joined(parts)
+
+
+def _smaller_size(images: int) -> Exchange[int]:
+    """Return the number of images for the next request: the limit that the server states, or half of ``images``."""
+    content = yield Call("GET", "/models", functools.partial(read_object, []))
+    limits = content.get("limits")
+    most = limits.get("max_images") if isinstance(limits, dict) else None
+    return most if isinstance(most, int) and 1 <= most < images else images // 2
+
+
+def _with_labels(request: ImageRequest) -> Exchange[ImageRequest]:
+    """Return a request for latents with the labels that they have by their index in the whole request."""
+    c_dim = (yield describe(request.shared["model"], "c_dim"))["c_dim"]
+    if not c_dim:
+        return replace(request, class_by_index=False)
+    own = request.own
+
+    def with_labels(part: slice) -> Fields:
+        return own(part) | {"label": [index % c_dim for index in range(part.start, part.stop)]}
+
+    return replace(request, own=with_labels, class_by_index=False)

@@ -1,0 +1,32 @@
+"""The files of a checkpoint that are needed for a purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gan_serve.checkpoint.config import PRECISION_FILES, REPORT_FILES, SAMPLES_FILE, CheckpointConfig
+from gan_serve.sampling.device import choose_precision
+
+FileSet = Callable[[CheckpointConfig], Iterable[str]]  # the files of a checkpoint that are needed beside config.json
+
+
+def config_only(_: CheckpointConfig) -> Iterable[str]:
+    """Nothing beside ``config.json``."""
+    return ()
+
+
+def every_file(config: CheckpointConfig) -> Iterable[str]:
+    """All that ``config.json`` lists."""
+    return config.files
+
+
+def network_files(precision: str, device: str) -> FileSet:
+    """What drawing in ``precision`` on ``device`` takes; on ``auto`` also what a CPU takes, should CUDA not work."""
+    devices = (device, "cpu") if device == "auto" else (device,)
+    return lambda config: {PRECISION_FILES[choose_precision(config, precision, name)]: None for name in devices}
+
+
+def service_files(precision: str, device: str) -> FileSet:
+    """The network as ``network_files`` has it, the figures and the picture of samples."""
+    drawing = network_files(precision, device)
+    return lambda config: {*drawing(config), *({*REPORT_FILES, SAMPLES_FILE} & set(config.files))}

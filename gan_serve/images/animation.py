@@ -1,0 +1,17 @@
+"""Encode animations: GIF and WebP."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from gan_serve.images.pixels import UInt8Array, to_pil
+
+
+def encode_animation(frames: UInt8Array, format: str, *, fps: float) -> bytes:
+    """An endless animation of uint8 [N, H, W, C]: ``gif`` (gray exact, colour in 256 shades) or ``webp`` (lossless)."""
+    options: dict[str, Any] = {"lossless": True} if format == "webp" else {}
+    first, *rest = (to_pil(frame) for frame in frames)
+    out = io.BytesIO()
+    first.save(out, format, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)
+    return out.getvalue()

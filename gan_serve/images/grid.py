@@ -1,0 +1,59 @@
+"""Lay images out in a grid, and cut a grid into its images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gan_serve.errors import InvalidOption, shorten
+from gan_serve.images.pixels import UInt8Array
+
+GRID_GAP = 2
+
+
+def grid(images: UInt8Array, columns: int | None = None) -> UInt8Array:
+    """Lay images out in rows on white, two pixels apart.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        columns: images in a row; as square as it gets if None.
+
+    Returns:
+        uint8 [rows·(H+2)+2, columns·(W+2)+2, C].
+
+    Raises:
+        InvalidOption: columns below 1.
+    """
+    n, height, width, channels = images.shape
+    columns = grid_columns(n, columns)
+    rows = math.ceil(n / columns)
+    cells = np.full((rows * columns, height + GRID_GAP, width + GRID_GAP, channels), 255, np.uint8)
+    cells[:n, GRID_GAP:, GRID_GAP:] = images
+    sheet = cells.reshape(rows, columns, height + GRID_GAP, width + GRID_GAP, channels).transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(rows * (height + GRID_GAP), columns * (width + GRID_GAP), channels)
+    return np.pad(sheet, ((0, GRID_GAP), (0, GRID_GAP), (0, 0)), constant_values=255)
+
+
+def cut_grid(sheet: UInt8Array, n: int, columns: int) -> UInt8Array:
+    """The n images of a ``grid``, uint8 [N, H, W, C].
+
+    >>> images = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5, 1)
+    >>> np.array_equal(cut_grid(grid(images, 2), 3, 2), images)
+    True
+    """
+    rows = math.ceil(n / columns)
+    cells = sheet[:-GRID_GAP, :-GRID_GAP].reshape(
+        rows, (sheet.shape[0] - GRID_GAP) // rows, columns, (sheet.shape[1] - GRID_GAP) // columns, -1
+    )
+    cells = cells.transpose(0, 2, 1, 3, 4)[:, :, GRID_GAP:, GRID_GAP:]
+    return cells.reshape(rows * columns, *cells.shape[2:])[:n]
+
+
+def grid_columns(n: int, columns: int | None = None) -> int:
+    """How many of n images a row of ``grid`` holds; see there."""
+    if columns is None:
+        return math.ceil(math.sqrt(n))
+    if columns < 1:
+        raise InvalidOption(f"A grid needs at least one column, not {shorten(columns)}.", "Ask for 1 column or more.")
+    return min(columns, n)

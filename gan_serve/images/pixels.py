@@ -1,0 +1,25 @@
+"""Arrays of pixels, uint8 [H, W, C] or [N, H, W, C] with C 1 (gray) or 3 (RGB), and Pillow images."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+UInt8Array = npt.NDArray[np.uint8]
+
+
+def to_pil(pixels: UInt8Array) -> Image.Image:
+    """A Pillow image of uint8 [H, W, C], mode L or RGB."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def from_pil(image: Image.Image) -> UInt8Array:
+    """The pixels of a gray or RGB Pillow image, uint8 [H, W, C].
+
+    Raises:
+        ValueError: the image is of another mode, whose numbers are not what is seen (a palette, say).
+    """
+    if image.mode not in ("L", "RGB"):
+        raise ValueError(f"the image is of mode {image.mode}, not L or RGB")
+    return np.asarray(image).reshape(image.height, image.width, -1)

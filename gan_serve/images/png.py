@@ -1,0 +1,54 @@
+"""Encode PNG."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from gan_serve.images.pixels import UInt8Array
+
+try:
+    from isal import isal_zlib as zlib  # the same functions, several times faster
+except ImportError:  # no wheel for this platform, see pyproject.toml
+    import zlib  # type: ignore[no-redef]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOUR_TYPES = {1: 0, 3: 2}  # channels -> colour type: gray, RGB
+PNG_FILTER_UP = 2
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_ANYTHING = np.zeros(256, np.uint8)
+
+
+def encode_png(pixels: UInt8Array, text: dict[str, str] | None = None) -> bytes:
+    """A PNG of uint8 [H, W, C] with ``text`` as text chunks (iTXt). The same input gives the same bytes on one machine.
+
+    Every row is stored as its difference from the row above (the filter Up), which NumPy takes of all rows at once, and
+    compressed at level 1: several times faster than Pillow, at about its size (benchmarks/sampling.md).
+
+    >>> encode_png(np.zeros((28, 28, 1), np.uint8))[1:4]
+    b'PNG'
+    """
+    height, width, channels = pixels.shape
+    levels = pixels.reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = PNG_FILTER_UP
+    rows[0, 1:] = levels[0]
+    np.subtract(levels[1:], levels[:-1], out=rows[1:, 1:])
+    texts = [
+        # Neither compressed nor of any language: as Pillow's add_itxt writes it.
+        _png_chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + value.encode())
+        for key, value in (text or {}).items()
+    ]
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    data = _png_chunk(b"IDAT", zlib.compress(rows, 1))
+    png = b"".join([PNG_SIGNATURE, _png_chunk(b"IHDR", header), *texts, data, PNG_END])
+    # isal 1.9 leaves the upper halves of AVX registers set. Until they are cleared, as NumPy's vectorised functions do
+    # when they return, scalar code runs several times slower on Intel: 128 random numbers in 14 µs instead of 3.
+    np.add(_ANYTHING, _ANYTHING)
+    return png
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))

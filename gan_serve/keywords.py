@@ -1,0 +1,49 @@
+"""Name the nearest right keyword where a call has a wrong one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from gan_serve.errors import nearest
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def check_keywords(function: str, given: Iterable[str], keywords: Iterable[str]) -> None:
+    """Raise ``TypeError`` for the first keyword of ``given`` that is not in ``keywords``, and name the nearest one."""
+    for name in given:
+        if name not in keywords:
+            hint = nearest(name, keywords) or f"It takes: {', '.join(keywords)}."
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}. {hint}")
+
+
+def suggest_keywords(function: Function) -> Function:
+    """Make ``function`` raise a ``TypeError`` that names the nearest keyword. Python 3.11 and 3.12 do not.
+
+    >>> suggest_keywords(sorted)([2, 1], revers=True)
+    Traceback (most recent call last):
+        ...
+    TypeError: sorted() got an unexpected keyword argument 'revers'. Did you mean 'reverse'?
+    """
+    keywords = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self"
+    ]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        check_keywords(function.__name__, kwargs, keywords)
+        return function(*args, **kwargs)
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            return await call(*args, **kwargs)
+
+        return call_async  # type: ignore[return-value]
+    return call  # type: ignore[return-value]
