@@ -118,6 +118,7 @@ print(generate_latest().decode())
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     metrics = {name for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", told, re.MULTILINE)}
     asked = set(re.findall(r"gan_serve_\w+", (DEPLOY / "alerts.yml").read_text()))
+    asked |= set(re.findall(r"gan_serve_\w+", (DEPLOY / "grafana.json").read_text()))
     assert asked
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked} <= metrics
     [scrape] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]

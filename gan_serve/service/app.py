@@ -102,15 +102,15 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
     async def sample(body: SampleRequest, request: Request) -> Response:
         """Sample images from seeds or latents."""
         generator = await models.get(body.model)
-        plan = generator.sample_request(body.n, label=body.label, **body.latent_options())
-        return await responses.whole(request, body, generator, plan)
+        wanted = generator.sample_request(body.n, label=body.label, **body.latent_options())
+        return await responses.whole(request, body, generator, wanted)
 
     @app.post("/condition", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
     async def condition(body: ConditionRequest, request: Request) -> Response:
         """Sample the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
         generator = await models.get(body.model)
-        plan = generator.condition_request(body.n, labels=body.labels, **body.latent_options())
-        return await responses.whole(request, body, generator, plan)
+        wanted = generator.condition_request(body.n, labels=body.labels, **body.latent_options())
+        return await responses.whole(request, body, generator, wanted)
 
     @app.post("/interpolate", response_class=Response, responses=openapi.FRAMES, openapi_extra=openapi.REQUEST_HEADERS)
     async def interpolate(body: InterpolateRequest, request: Request) -> Response:
@@ -119,9 +119,9 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
         walk = make_walk(
             body.seeds, steps=body.steps, method=body.method, loop=body.loop, start=body.start, stop=body.stop
         )
-        plan = generator.walk_request(walk, label=body.label, truncation=body.truncation)
+        wanted = generator.walk_request(walk, label=body.label, truncation=body.truncation)
         respond = responses.stream if body.format == STREAM else responses.whole
-        return await respond(request, body, generator, plan)
+        return await respond(request, body, generator, wanted)
 
 
 def _add_models(app: FastAPI, models: Models, settings: Settings) -> None:

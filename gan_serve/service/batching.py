@@ -38,17 +38,17 @@ class Job:
     """The images of one request: waiting, being sampled, sampled."""
 
     def __init__(
-        self, generator: Generator, plan: SamplingRequest, encode: Callable[[Samples], object], format: str
+        self, generator: Generator, wanted: SamplingRequest, encode: Callable[[Samples], object], format: str
     ) -> None:
         self.generator = generator
-        self.plan = plan
+        self.wanted = wanted
         self.encode = encode
         self.format = format
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.submitted = time.perf_counter()
         self.started = 0  # images that sampling threads have taken
-        self.to_sample = len(plan)  # images that are not sampled yet
+        self.to_sample = len(wanted)  # images that are not sampled yet
         self.pixels: UInt8Array | None = None
         self.failed = False  # known before the event loop knows it: the rest is not sampled
 
@@ -60,7 +60,7 @@ class Job:
     def samples(self) -> Samples:
         """Return what was sampled; to encode it stops between images once nobody waits for them."""
         assert self.pixels is not None
-        samples = self.plan.samples(self.pixels)
+        samples = self.wanted.samples(self.pixels)
         fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
         return _StoppableSamples(**fields, over=lambda: self.over)
 
@@ -87,9 +87,9 @@ class Piece(NamedTuple):
     stop: int
 
     @property
-    def plan(self) -> SamplingRequest:
-        """The plan of these images."""
-        whole = self.job.plan
+    def wanted(self) -> SamplingRequest:
+        """The request for these images alone."""
+        whole = self.job.wanted
         return whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
 
 
@@ -142,21 +142,21 @@ class Batcher:
             raise _full()
 
     def submit(
-        self, generator: Generator, plan: SamplingRequest, encode: Callable[[Samples], Result], *, format: str
+        self, generator: Generator, wanted: SamplingRequest, encode: Callable[[Samples], Result], *, format: str
     ) -> asyncio.Future[Result]:
-        """Sample a plan, together with whatever else waits for the same model, and encode it in a thread.
+        """Sample what is wanted, together with whatever else waits for the same model, and encode it in a thread.
 
         A future that is cancelled (a timeout, a client that is gone) leaves the queue.
         """
         if not self._samplers[0].is_alive():  # not before: the app may be made where nothing is served
             for thread in self._samplers:
                 thread.start()
-        job = Job(generator, plan, encode, format)
-        job.future.add_done_callback(lambda _: self._count(-1, -len(plan)))
-        self._count(1, len(plan))
+        job = Job(generator, wanted, encode, format)
+        job.future.add_done_callback(lambda _: self._count(-1, -len(wanted)))
+        self._count(1, len(wanted))
         with self._changed:
             self._jobs.append(job)
-            self._untaken += len(plan)
+            self._untaken += len(wanted)
             self._changed.notify()
         return job.future
 
@@ -193,7 +193,7 @@ class Batcher:
         room = 1
         while self._jobs and room:
             job = self._jobs.popleft()
-            left = len(job.plan) - job.started
+            left = len(job.wanted) - job.started
             if job.over:
                 self._untaken -= left
             elif batch and job.generator is not batch[0].job.generator:
@@ -221,7 +221,7 @@ class Batcher:
             if piece.start == 0:
                 metrics.queue_seconds.observe(started - piece.job.submitted)
         try:
-            pixels = generator.run(*(piece.plan for piece in batch))
+            pixels = generator.run(*(piece.wanted for piece in batch))
         except Exception as error:
             if len(batch) > 1:  # each alone, so that none fails by the fault of another
                 for piece in batch:
@@ -241,16 +241,16 @@ class Batcher:
     def _keep(self, piece: Piece, pixels: UInt8Array) -> None:
         job = piece.job
         with self._changed:  # two threads may have pieces of one job
-            if len(pixels) == len(job.plan):
+            if len(pixels) == len(job.wanted):
                 job.pixels = pixels
             else:
                 if job.pixels is None:
-                    job.pixels = np.empty((len(job.plan), *pixels.shape[1:]), np.uint8)
+                    job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), np.uint8)
                 job.pixels[piece.start : piece.stop] = pixels
             job.to_sample -= len(pixels)
             if job.to_sample:
                 return
-        if len(job.plan) <= ENCODED_AT_ONCE:
+        if len(job.wanted) <= ENCODED_AT_ONCE:
             _encode(job)
         else:
             self._encoders.submit(_encode, job)
@@ -268,7 +268,7 @@ def _encode(job: Job) -> None:
         _settle([(job, None, error)])
         return
     metrics.encoding_seconds.labels(job.format).observe(time.perf_counter() - started)
-    metrics.images.labels(job.generator.name, job.format).inc(len(job.plan))
+    metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
     _settle([(job, result, None)])
 
 

@@ -84,7 +84,7 @@ class Responses:
         self.settings = settings
 
     async def whole(
-        self, request: Request, body: ImageRequest, generator: Generator, plan: SamplingRequest
+        self, request: Request, body: ImageRequest, generator: Generator, wanted: SamplingRequest
     ) -> Response:
         """Return all images in the format asked for; 304 where the client has that very response.
 
@@ -92,21 +92,21 @@ class Responses:
             InvalidOption, TooManyImages: the request cannot be answered so. TooManyRequests: the queue is full.
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
-        _log(request, body, len(plan))
-        check_encoding(len(plan), body.format, columns=body.columns, fps=fps)
-        self._check_images(plan, self.settings.max_images)
-        size = self._check_size(estimated_size(plan, body.format, body.columns))
+        _log(request, body, len(wanted))
+        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps)
+        self._check_images(wanted, self.settings.max_images)
+        size = self._check_size(estimated_size(wanted, body.format, body.columns))
         headers = {}
         if body.names_latents:
             headers["ETag"] = tag = _etag(request, body, generator)
             if not_modified(request, tag):
                 return Response(status_code=304, headers=headers)
-        release = self.batcher.reserve(len(plan), size)
+        release = self.batcher.reserve(len(wanted), size)
         try:
             encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
-            sampling = self.batcher.submit(generator, plan, encoding, format=body.format)
+            sampling = self.batcher.submit(generator, wanted, encoding, format=body.format)
             # A small one is sampled before a look at the connection would pay.
-            watched = len(plan) > BATCH_SIZE[generator.device]
+            watched = len(wanted) > BATCH_SIZE[generator.device]
             encoded = await (_while_connected(request, sampling) if watched else sampling)
             if encoded is None:
                 release()
@@ -120,18 +120,18 @@ class Responses:
         return response
 
     async def stream(
-        self, request: Request, body: InterpolateRequest, generator: Generator, plan: SamplingRequest
+        self, request: Request, body: InterpolateRequest, generator: Generator, wanted: SamplingRequest
     ) -> Response:
         """Return the frames of a walk, a line of JSON each, as they are sampled; see ``whole`` for the errors."""
-        _log(request, body, len(plan))
-        self._check_images(plan, self.settings.max_frames)
-        first, *rest = plan.parts(BATCH_SIZE[generator.device])
+        _log(request, body, len(wanted))
+        self._check_images(wanted, self.settings.max_frames)
+        first, *rest = wanted.parts(BATCH_SIZE[generator.device])
         release = self.batcher.reserve(len(first), 2 * self._check_size(estimated_size(first, STREAM)))
         sampling = self.batcher.submit(generator, first, _frames, format=STREAM)
         response = FramesResponse(
             self._lines(generator, sampling, rest),
             media_type=STREAM_TYPE,
-            headers={"X-Gan-Serve-Digest": plan.digest, "X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+            headers={"X-Gan-Serve-Digest": wanted.digest, "X-Accel-Buffering": "no", "Cache-Control": "no-store"},
         )
         response.release = release
         return response
@@ -155,16 +155,16 @@ class Responses:
         finally:
             sampling.cancel()
 
-    def _check_images(self, plan: SamplingRequest, most: int) -> None:
-        pixels = len(plan) * plan.config.img_resolution**2
-        if len(plan) > most:
+    def _check_images(self, wanted: SamplingRequest, most: int) -> None:
+        pixels = len(wanted) * wanted.config.img_resolution**2
+        if len(wanted) > most:
             raise TooManyImages(
-                f"{len(plan)} images are more than the {most} that this server samples for one request.",
+                f"{len(wanted)} images are more than the {most} that this server samples for one request.",
                 "Split them over several requests.",
             )
-        if pixels > self.settings.max_pixels and len(plan) > 1:
+        if pixels > self.settings.max_pixels and len(wanted) > 1:
             raise TooManyImages(
-                f"{len(plan)} images are {pixels:,} pixels; this server samples up to {self.settings.max_pixels:,}.",
+                f"{len(wanted)} images are {pixels:,} pixels; this server samples up to {self.settings.max_pixels:,}.",
                 "Split them over several requests.",
             )
 
@@ -178,14 +178,14 @@ class Responses:
         return size
 
 
-def estimated_size(plan: SamplingRequest, format: str, columns: int | None = None) -> int:
+def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = None) -> int:
     """Return the bytes that a response may have at most, before anything of it is sampled.
 
     Pixels are counted as if they could not be compressed.
     """
-    n, config = len(plan), plan.config
+    n, config = len(wanted), wanted.config
     longest = max(map(len, config.class_names), default=0)
-    latent = config.z_dim * 6 if plan.latents is not None else 0  # base64 of four bytes
+    latent = config.z_dim * 6 if wanted.latents is not None else 0  # base64 of four bytes
     receipt = RECEIPT_SIZE + len(config.name) + 6 * longest + latent  # a label may be escaped in JSON
     image = config.img_resolution**2 * config.img_channels + config.img_resolution + 100
     if format in ("json", STREAM):
@@ -196,9 +196,9 @@ def estimated_size(plan: SamplingRequest, format: str, columns: int | None = Non
         return n * (image + config.z_dim * 4 + 4 * longest + 8)
     if format in ANIMATIONS:
         return n * (image + 1000)
-    per_row = grid_columns(n, plan.columns if columns is None else columns)
+    per_row = grid_columns(n, wanted.columns if columns is None else columns)
     cells = per_row * math.ceil(n / per_row) if n > 1 else 1
-    keys = len(plan.walk.seeds) if plan.walk else 0
+    keys = len(wanted.walk.seeds) if wanted.walk else 0
     sheet = cells * (config.img_resolution + GRID_GAP) ** 2 * config.img_channels
     return sheet + RECEIPT_SIZE + keys * SEED_SIZE + n * (SEED_SIZE + 6 * longest + latent)
 

@@ -104,6 +104,8 @@ def serve(
         )
         supervisor = Supervisor(config, [listening], settings.drain)
         supervisor.run()
+        if settings.uds:
+            Path(settings.uds).unlink(missing_ok=True)
     if supervisor.failure:
         raise ServiceError(supervisor.failure, "The lines above say why.")
 
