@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
 from answers import NAME, error
+from loopback import serving
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from servers import KINDS, free_port, running, serve_command
 
 from gan_serve.errors import ServiceError, TooManyRequests
@@ -166,3 +172,35 @@ def test_swagger_ui_is_made_of_installed_files(server: httpx.Client) -> None:
     for part in ("web/swagger/swagger-ui.css", "web/swagger/swagger-ui-bundle.js", "web/docs.js"):
         assert part in page.text
         assert server.get(f"/{part}").status_code == 200
+
+
+class _Collector(BaseHTTPRequestHandler):
+    spans: ClassVar[list[Span]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_spans_of_a_request_go_to_a_collector(tmp_path: Path) -> None:
+    with (
+        serving(_Collector) as address,
+        running([NAME], tmp_path, GAN_SERVE_WORKERS="1", OTEL_EXPORTER_OTLP_ENDPOINT=address) as client,
+    ):
+        headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+        assert client.post("/sample", json={"model": NAME, "seed": 1}, headers=headers).status_code == 200
+    by_name = {span.name: span for span in _Collector.spans if span.trace_id.hex() == TRACE}  # sent at the end
+    assert set(by_name) == {"POST /sample", "queue", "inference", "encoding"}
+    whole = by_name["POST /sample"]
+    assert whole.parent_span_id.hex() == "00f067aa0ba902b7"
+    for name in ("queue", "inference", "encoding"):
+        assert by_name[name].parent_span_id == whole.span_id
+        assert whole.start_time_unix_nano <= by_name[name].start_time_unix_nano <= whole.end_time_unix_nano

@@ -84,6 +84,7 @@ def test_a_generated_python_client_calls_every_endpoint(
     call("get_model_samples", NAME)
     assert (call("livez"), call("readyz")) == ("", "")
     assert "gan_serve_requests_total" in call("get_metrics")
+    client.get_httpx_client().close()
     for part in [part for part in sys.modules if part.startswith("generated_client")]:
         del sys.modules[part]
 

@@ -27,6 +27,7 @@ from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
+from gan_serve.service.tracing import Stages
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,18 @@ class Job:
     """The images of one request: waiting, being sampled, sampled."""
 
     def __init__(
-        self, generator: Generator, wanted: SamplingRequest, encode: Callable[[Samples], object], format: str
+        self,
+        generator: Generator,
+        wanted: SamplingRequest,
+        encode: Callable[[Samples], object],
+        format: str,
+        stages: Stages | None = None,
     ) -> None:
         self.generator = generator
         self.wanted = wanted
         self.encode = encode
         self.format = format
+        self.stages = {} if stages is None else stages
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.submitted = time.perf_counter()
@@ -142,7 +149,13 @@ class Batcher:
             raise _full()
 
     def submit(
-        self, generator: Generator, wanted: SamplingRequest, encode: Callable[[Samples], Result], *, format: str
+        self,
+        generator: Generator,
+        wanted: SamplingRequest,
+        encode: Callable[[Samples], Result],
+        *,
+        format: str,
+        stages: Stages | None = None,
     ) -> asyncio.Future[Result]:
         """Sample what is wanted, together with whatever else waits for the same model, and encode it in a thread.
 
@@ -151,7 +164,7 @@ class Batcher:
         if not self._samplers[0].is_alive():  # not before: the app may be made where nothing is served
             for thread in self._samplers:
                 thread.start()
-        job = Job(generator, wanted, encode, format)
+        job = Job(generator, wanted, encode, format, stages)
         job.future.add_done_callback(lambda _: self._count(-1, -len(wanted)))
         self._count(1, len(wanted))
         with self._changed:
@@ -220,6 +233,7 @@ class Batcher:
         for piece in batch:
             if piece.start == 0:
                 metrics.queue_seconds.observe(started - piece.job.submitted)
+                piece.job.stages["queue"] = (piece.job.submitted, started)
         try:
             pixels = generator.run(*(piece.wanted for piece in batch))
         except Exception as error:
@@ -230,7 +244,10 @@ class Batcher:
             logger.exception("A batch could not be sampled.")
             _settle([(batch[0].job, None, error)])
             return
-        metrics.inference_seconds.labels(generator.name).observe(time.perf_counter() - started)
+        ended = time.perf_counter()
+        metrics.inference_seconds.labels(generator.name).observe(ended - started)
+        for piece in batch:
+            piece.job.stages["inference"] = (piece.job.stages.get("inference", (started,))[0], ended)
         metrics.batch_images.labels(generator.name).observe(len(pixels))
         offset = 0
         for piece in batch:
@@ -267,7 +284,9 @@ def _encode(job: Job) -> None:
     except Exception as error:
         _settle([(job, None, error)])
         return
-    metrics.encoding_seconds.labels(job.format).observe(time.perf_counter() - started)
+    ended = time.perf_counter()
+    metrics.encoding_seconds.labels(job.format).observe(ended - started)
+    job.stages["encoding"] = (started, ended)
     metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
     _settle([(job, result, None)])
 

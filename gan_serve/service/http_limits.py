@@ -17,6 +17,7 @@ from gan_serve.service.error_responses import ERROR_HEADER, ErrorDetail
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers, beyond the first packet
 HEAD_SECONDS = 10.0  # from the connection, or a request's first byte, to the end of its headers
+DISCARD_BYTES = 4 * 2**20  # of what is still sent after a refusal
 DISCARD_SECONDS = 2.0  # for what is still sent after a refusal: closing at once would reset the connection
 HALF_CLOSED_SECONDS = 1.0  # in which a client that has closed its side still gets its response
 
@@ -55,6 +56,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and count the bytes of a head that does not end."""
         if self._refused:
+            self._head += len(data)
+            if self._head > DISCARD_BYTES:
+                self.transport.close()
             return
         self._begun = False
         if self._waiting is None and (self.cycle is None or self.cycle.response_complete):

@@ -29,6 +29,7 @@ from gan_serve.service.error_responses import (
 )
 from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown
+from gan_serve.service.tracing import STAGES, Tracing
 
 PROBES = ("/livez", "/readyz")
 MODEL = "/models/{name}"
@@ -62,6 +63,7 @@ class Middleware:
         self._app = app
         self._settings = settings
         self._shutdown = shutdown
+        self._tracing = Tracing()
         self._hosts = HostCheck(settings)
         self._keys = Keys(settings)
         self._endpoints = frozenset(endpoints)  # names for the metrics; other paths could be any number
@@ -83,6 +85,7 @@ class Middleware:
             await send({"type": "websocket.close", "code": 1000})
         else:
             await self._app(scope, receive, send)  # the start and the end of the server
+            await asyncio.to_thread(self._tracing.close)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -91,6 +94,8 @@ class Middleware:
         request_id = _request_id(scope)
         status, reason = 0, ""
         timeout: asyncio.Timeout | None = None
+        if self._tracing.enabled:
+            scope[STAGES] = {}
         if method == "HEAD":  # the server sends no body
             scope = {**scope, "method": "GET"}
 
@@ -101,7 +106,7 @@ class Middleware:
                 if status >= 400:
                     reason = Headers(raw=message["headers"]).get(ERROR_HEADER, "")
                 headers = [*message["headers"], (b"x-request-id", request_id), *_SECURITY_HEADERS]
-                if self._shutdown.draining or status == 413:  # what else the client sends is not read
+                if self._shutdown.draining or status in (413, 504):  # the rest of a body is not read
                     headers.append(_CLOSE)
                 message = {**message, "headers": headers}
             await send(message)
@@ -124,7 +129,9 @@ class Middleware:
             timeout = None
             await status_envelope(500)(scope, receive, send_on)
         finally:
-            self._record(scope, method, request_id, (status, reason), time.perf_counter() - began)
+            ended = time.perf_counter()
+            self._record(scope, method, request_id, (status, reason), ended - began)
+            self._tracing.record(scope, f"{method} {self._endpoint(path)}", status, (began, ended))
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -151,7 +158,7 @@ class Middleware:
     def _record(self, scope: Scope, method: str, request_id: bytes, outcome: tuple[int, str], seconds: float) -> None:
         path: str = scope["path"]
         status, reason = outcome
-        endpoint = path if path in self._endpoints else MODEL if path.startswith("/models/") else "other"
+        endpoint = self._endpoint(path)
         metrics.requests.labels(endpoint, str(status)).inc()
         metrics.request_seconds.labels(endpoint).observe(seconds)
         if reason:
@@ -177,6 +184,10 @@ class Middleware:
         if reason:
             fields["error"] = reason
         request_log.access.info("request", extra={"fields": fields})
+
+    def _endpoint(self, path: str) -> str:
+        """Return a name for the metrics and the traces."""
+        return path if path in self._endpoints else MODEL if path.startswith("/models/") else "other"
 
 
 class _CORS(CORSMiddleware):

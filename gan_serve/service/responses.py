@@ -31,6 +31,7 @@ from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
 from gan_serve.service.schemas import STREAM, ImageRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
+from gan_serve.service.tracing import STAGES
 
 ANIMATIONS = ("gif", "webp")
 MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
@@ -104,7 +105,8 @@ class Responses:
         release = self.batcher.reserve(len(wanted), size)
         try:
             encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
-            sampling = self.batcher.submit(generator, wanted, encoding, format=body.format)
+            stages = request.scope.get(STAGES)
+            sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
             # A small one is sampled before a look at the connection would pay.
             watched = len(wanted) > BATCH_SIZE[generator.device]
             encoded = await (_while_connected(request, sampling) if watched else sampling)
