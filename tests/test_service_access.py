@@ -137,6 +137,9 @@ def test_a_unix_socket_takes_the_place_of_a_port(tmp_path: Path) -> None:
     path = tmp_path / "gan-serve.sock"
     process, _ = _start(tmp_path, GAN_SERVE_UDS="gan-serve.sock")
     try:
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://example.org") as client:
             _wait_for(client, process)
             assert client.post("/sample", json={"model": NAME, "seed": 1}).content.startswith(b"\x89PNG")

@@ -12,13 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from answers import NAME, error, post
 from servers import KINDS, all_ready, free_port, running, serve_command, workers
+from tiny_checkpoint import seal, write_checkpoint
+
+from gan_serve.checkpoint.config import GoldenSample
+from gan_serve.sampling.latents import latents_from_seeds
 
 PATIENCE = 60  # seconds for anything to happen
 
@@ -333,3 +339,65 @@ def test_head_is_answered_where_get_is(server: httpx.Client) -> None:
 def test_an_upgrade_to_websocket_gets_the_envelope(server: httpx.Client) -> None:
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "x" * 22 + "=="}
     error(server.get("/models", headers=headers | {"Sec-WebSocket-Version": "13"}), 400, "no_websockets")
+
+
+NOISE = 256  # width and height of images that cannot be compressed
+
+
+def _noise_checkpoint(directory: Path) -> Path:
+    """A checkpoint of large images: img = clip(128 + 60 z W), one linear layer of random weights."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    z_dim, size = 4, NOISE * NOISE * 3
+    weight = np.random.RandomState(0).standard_normal((z_dim, size)).astype(np.float32) * 60
+    constants = {"weight": weight, "grey": np.float32(128), "low": np.float32(0), "high": np.float32(255)}
+    constants["shape"] = np.array([-1, NOISE, NOISE, 3], np.int64)
+    nodes = [
+        helper.make_node("MatMul", ["z", "weight"], ["product"]),
+        helper.make_node("Add", ["product", "grey"], ["level"]),
+        helper.make_node("Clip", ["level", "low", "high"], ["clipped"]),
+        helper.make_node("Reshape", ["clipped", "shape"], ["image"]),
+        helper.make_node("Cast", ["image"], ["img"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "noise",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", z_dim])],
+        [helper.make_tensor_value_info("img", TensorProto.UINT8, ["N", NOISE, NOISE, 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    write_checkpoint(directory)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        directory / "generator.onnx",
+    )
+    image = np.clip(latents_from_seeds([0], z_dim) @ weight + 128, 0, 255).astype(np.uint8).reshape(NOISE, NOISE, 3)
+    golden = GoldenSample.of(image, 0).model_dump()
+    return seal(directory, name="noise", z_dim=z_dim, img_resolution=NOISE, img_channels=3, golden_sample=golden)
+
+
+def test_the_largest_requests_that_the_limits_allow_take_bounded_memory(tmp_path: Path) -> None:
+    checkpoint = _noise_checkpoint(tmp_path / "noise")
+    counts = {"json": 250, "npz": 330, "png": 330, "zip": 330, "gif": 330, "webp": 330, "ndjson": 1000}
+    with serving(tmp_path / "server", GAN_SERVE_MODELS=str(checkpoint), GAN_SERVE_TIMEOUT="120") as server:
+        until(server.is_live)
+        [worker] = workers(server.process.pid).values()
+        most, statuses = 0, set()
+
+        def ask(format: str) -> int:
+            body = {"model": "noise", "format": format} | {"seeds": "0,1", "steps": counts[format] - 1}
+            with server.client.stream("POST", "/interpolate", json=body, timeout=300) as response:
+                for number, _ in enumerate(response.iter_bytes()):
+                    if format == "ndjson" and number > 100:
+                        break
+                return response.status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask, format) for _ in range(3) for format in counts]
+            while not all(future.done() for future in asked):
+                most = max(most, worker.memory_info().rss)
+                time.sleep(0.05)
+            statuses = {future.result() for future in asked}
+        assert 200 in statuses <= {200, 429}
+        assert most < 600 * 2**20
