@@ -24,6 +24,7 @@ from gan_serve.service.responses import Responses, not_modified
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown, end_with_the_parent
+from gan_serve.service.tracing import Tracing
 
 ENDPOINTS = (
     *("/", "/docs", "/sample", "/condition", "/interpolate", "/models"),
@@ -53,6 +54,7 @@ def create() -> ASGIApp:
     shutdown = Shutdown(settings.drain)
     models = Models()
     app = create_app(models, settings, shutdown)
+    tracing = Tracing.from_environment()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,9 +64,11 @@ def create() -> ASGIApp:
         watch = asyncio.create_task(end_with_the_parent())
         yield
         watch.cancel()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
     app.router.lifespan_context = lifespan
-    return Middleware(app, settings, shutdown, endpoints=ENDPOINTS)
+    return Middleware(app, settings, shutdown, endpoints=ENDPOINTS, tracing=tracing)
 
 
 def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = None) -> FastAPI:

@@ -138,6 +138,9 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._refused = True
         self._stop_waiting()
+        if self.cycle is not None and not self.cycle.response_complete:  # a request before it: it gets no response
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         request_id = secrets.token_hex(8)
         body = json.dumps({"error": detail.model_dump()}).encode()
         head = [

@@ -59,11 +59,19 @@ _CLOSE = (b"connection", b"close")
 class Middleware:
     """Stands around the app."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, shutdown: Shutdown, *, endpoints: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        shutdown: Shutdown,
+        *,
+        endpoints: Iterable[str] = (),
+        tracing: Tracing | None = None,
+    ) -> None:
         self._app = app
         self._settings = settings
         self._shutdown = shutdown
-        self._tracing = Tracing()
+        self._tracing = tracing
         self._hosts = HostCheck(settings)
         self._keys = Keys(settings)
         self._endpoints = frozenset(endpoints)  # names for the metrics; other paths could be any number
@@ -85,7 +93,6 @@ class Middleware:
             await send({"type": "websocket.close", "code": 1000})
         else:
             await self._app(scope, receive, send)  # the start and the end of the server
-            await asyncio.to_thread(self._tracing.close)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -94,7 +101,7 @@ class Middleware:
         request_id = _request_id(scope)
         status, reason = 0, ""
         timeout: asyncio.Timeout | None = None
-        if self._tracing.enabled:
+        if self._tracing:
             scope[STAGES] = {}
         if method == "HEAD":  # the server sends no body
             scope = {**scope, "method": "GET"}
@@ -131,7 +138,8 @@ class Middleware:
         finally:
             ended = time.perf_counter()
             self._record(scope, method, request_id, (status, reason), ended - began)
-            self._tracing.record(scope, f"{method} {self._endpoint(path)}", status, (began, ended))
+            if self._tracing:
+                self._tracing.record(scope, f"{method} {self._endpoint(path)}", status, (began, ended))
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

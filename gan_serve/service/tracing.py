@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from starlette.types import Scope
 
@@ -23,20 +23,19 @@ Stages = dict[str, tuple[float, float]]  # start and end of a stage, of time.per
 
 
 class Tracing:
-    """Exports the spans of requests, where an endpoint is set."""
+    """Exports the spans of requests."""
 
-    def __init__(self) -> None:
-        self._provider = _provider() if any(map(os.environ.get, ENDPOINTS)) else None
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
 
-    @property
-    def enabled(self) -> bool:
-        """True where spans are exported."""
-        return self._provider is not None
+    @classmethod
+    def from_environment(cls) -> Self | None:
+        """Return what the environment asks for; None where it names no endpoint, or the extra is missing."""
+        provider = _provider() if any(map(os.environ.get, ENDPOINTS)) else None
+        return cls(provider) if provider else None
 
     def record(self, scope: Scope, name: str, status: int, span: tuple[float, float]) -> None:
         """Export the span of a request, start and end of ``time.perf_counter``, and those of its stages."""
-        if self._provider is None:
-            return
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -57,8 +56,7 @@ class Tracing:
 
     def close(self) -> None:
         """Export what is left."""
-        if self._provider is not None:
-            self._provider.shutdown()
+        self._provider.shutdown()
 
 
 def _nanoseconds(counter: float, offset: int) -> int:
