@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -401,3 +402,36 @@ def test_the_largest_requests_that_the_limits_allow_take_bounded_memory(tmp_path
             statuses = {future.result() for future in asked}
         assert 200 in statuses <= {200, 429}
         assert most < 600 * 2**20
+
+
+def test_every_line_of_the_log_is_json_and_invalid_http_has_an_id(tmp_path: Path) -> None:
+    with serving(tmp_path, GAN_SERVE_LOG="json") as server:
+        until(server.is_live)
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+            connection.sendall(b"what?\r\n\r\n")
+            with connection.makefile("rb") as stream:
+                response = stream.read().decode()
+        [request_id] = re.findall(r"X-Request-Id: (\w+)", response)
+        server.client.get("/models", headers={"X-Forwarded-For": "203.0.113.7"})
+        until(lambda: "203.0.113.7" in server.text())
+        server.process.terminate()
+        server.process.wait(PATIENCE)
+        lines = [json.loads(line) for line in server.text().splitlines()]
+    assert lines[0]["url"] == f"http://127.0.0.1:{server.port}"
+    [refused] = [line for line in lines if line.get("request_id") == request_id]
+    assert (refused["status"], refused["error"], refused["client"]) == (400, "invalid_http", "127.0.0.1")
+
+
+def test_who_may_set_x_forwarded_for_is_a_setting(tmp_path: Path) -> None:
+    with serving(tmp_path, GAN_SERVE_PROXIES="192.0.2.1", GAN_SERVE_LOG="json") as server:
+        until(server.is_live)
+        server.client.get("/models", headers={"X-Forwarded-For": "203.0.113.7"})
+        until(lambda: '"/models"' in server.text())
+        assert "203.0.113.7" not in server.text()
+
+
+def test_a_refused_preflight_gets_the_envelope(tmp_path: Path) -> None:
+    with serving(tmp_path, GAN_SERVE_CORS_ORIGINS="https://example.org") as server:
+        until(server.is_live)
+        headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
+        error(server.client.options("/sample", headers=headers), 400, "cors_refused")
