@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
@@ -14,6 +15,8 @@ from gan_serve.exports.report import figures_block, of_the_generator
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import RunInfo
+
+_DATASET = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)  # a name that the Hub accepts
 
 TEMPLATE = """\
 ---
@@ -143,6 +146,8 @@ def _metadata(
     metrics = of_the_generator(metrics)
     data = ModelCardData(
         license=license,
+        license_name=_license_name(info.data.name) if license == "other" else None,
+        datasets=[info.data.name] if _DATASET.fullmatch(info.data.name) else None,
         library_name="gan-serve",
         pipeline_tag=None if conditional else task,  # the Hub has no tag for class-conditional images
         tags=["gan", config.recipe, "onnx", "image-generation"],
@@ -160,6 +165,15 @@ def _metadata(
         ],
     )
     return data.to_yaml()
+
+
+def _license_name(data: str) -> str:
+    """Return the name that the Hub requires for a license that is "other": the terms of the training data.
+
+    >>> _license_name("lego-brick-images (12 kinds)")
+    'lego-brick-images-12-kinds-terms'
+    """
+    return "-".join([*re.findall(r"[a-z0-9]+", data.lower()), "terms"])
 
 
 def _precision_row(precision: Precision, size: int, parity: Parity) -> str:

@@ -1,4 +1,4 @@
-"""Write files so that a name never shows a half-written one: beside the target, flushed to disk, then renamed."""
+"""Write files and directories atomically: under a temporary name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gan_serve.errors import CannotWrite
 
 
 def write_atomically(path: str | Path, write: bytes | str | Callable[[IO[bytes]], object]) -> Path:
-    """Write ``path`` whole or not at all; missing parent folders are made.
+    """Write ``path`` completely or not at all; missing parent folders are created.
 
-    ``write`` is the content, or a function that is given the open binary file.
+    ``write`` is the content, or a function that receives the open binary file.
 
     Raises:
-        CannotWrite: the disk is full, the folder is not writable, ...; whatever was at ``path`` before is untouched.
+        CannotWrite: the disk is full, the folder is not writable, ...; ``path`` is unchanged.
     """
     path = Path(os.path.realpath(path))
     with cannot_write(path):
@@ -41,7 +41,7 @@ def write_atomically(path: str | Path, write: bytes | str | Callable[[IO[bytes]]
 
 @contextlib.contextmanager
 def directory_atomically(path: str | Path) -> Iterator[Path]:
-    """Yield an empty directory beside ``path`` that takes its name when the block ends well, and vanishes when not.
+    """Yield a new directory that is renamed to ``path`` when the block succeeds, and removed when it fails.
 
     Raises:
         CannotWrite: ``path`` exists and is not an empty directory, or the disk refuses.
@@ -66,10 +66,10 @@ def check_new_directory(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that files cannot be written to, or that cannot be made, without making it.
+    """Raise ``CannotWrite`` for a folder that cannot be written or created. It is not created.
 
     Raises:
-        CannotWrite: it, or the nearest one above that exists, is no folder or not writable.
+        CannotWrite: it, or its nearest existing parent, is not a folder or not writable.
     """
     place = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
     if not place.is_dir():
@@ -79,7 +79,7 @@ def check_folder(folder: Path) -> None:
 
 
 def remove_leftovers(*directories: Path) -> None:
-    """Remove what a killed process left half-written in directories that nothing else writes to."""
+    """Remove the temporary files of killed processes from directories that no other process writes to."""
     for directory in directories:
         for leftover in directory.glob(".*.part"):
             if leftover.is_dir():
@@ -90,7 +90,7 @@ def remove_leftovers(*directories: Path) -> None:
 
 @contextlib.contextmanager
 def cannot_write(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about writing ``path`` into one clear error."""
+    """Raise ``CannotWrite`` in place of an ``OSError``."""
     try:
         yield
     except OSError as error:

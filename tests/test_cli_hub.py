@@ -14,7 +14,7 @@ from hub_server import DEPRECATED, READER, REPO, WRITER, Repository
 from PIL import Image
 from tiny_checkpoint import SIDE, contents, pixels, seal
 
-from gan_serve import InvalidCheckpoint, UnknownModel, errors
+from gan_serve import Generator, InvalidCheckpoint, UnknownModel, errors
 from gan_serve.service.models import Models
 from gan_serve.service.settings import Settings
 
@@ -74,7 +74,7 @@ def test_a_receipt_never_makes_the_hub_be_asked(cli, hub, tiny, tmp_path):
         (["pull", "somebody/else"], "no model somebody/else on the Hub"),
         (["pull", REPO, "--revision", "v9"], f"{REPO} on the Hub has no revision v9."),
         (["pull", f"{REPO}@v1", "--revision", "v2"], "two revisions"),
-        (["pull", "tiny"], "written org/name"),
+        (["pull", "tiny"], "Write org/name"),
         (["pull", "somebody/elsewhere", "--out", "{tiny}"], "already exists"),
         (["generate", "somebody/else", "--seeds", "1", "--out", "{tiny}/a.png"], "no model somebody/else on the Hub"),
         (["generate", REPO, "--seeds", "1", "--precision", "int4", "--out", "{tiny}/a.png"], "there are: fp32"),
@@ -132,3 +132,17 @@ def test_the_document_does_what_it_says(cli, hub, tiny, tmp_path, monkeypatch):
     assert contents(tmp_path / "copy") == contents(tmp_path / "my-copy") == contents(tiny)
     for name, code in re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE):
         assert getattr(errors, name).code == code
+
+
+def test_info_does_without_the_reports(cli, published, tiny, monkeypatch):
+    """Of a directory that lacks one, and offline of a model whose network alone is in the cache."""
+    (tiny / "metrics.json").unlink()
+    outcome = cli("info", tiny)
+    assert outcome.code == 0, outcome.err
+    assert "img_resolution" in outcome.out
+    Generator.from_pretrained(REPO)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    outcome = cli("info", REPO)
+    assert outcome.code == 0, outcome.err
+    assert "img_resolution" in outcome.out
+    assert "\nmetrics." not in outcome.out

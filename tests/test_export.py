@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -90,7 +91,11 @@ def test_the_network_is_one_file_of_standard_operators_without_paths(exported):
 
 def test_the_card_tells_how_it_was_trained(exported):
     card = (exported / "README.md").read_text()
-    assert "license: other" in card
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert head["license"] == "other"
+    assert head["license_name"] == f"{head['model-index'][0]['results'][0]['dataset']['name']}-terms"
+    assert head["datasets"] == [head["model-index"][0]["results"][0]["dataset"]["name"]]
+    assert head["pipeline_tag"] == "unconditional-image-generation"
     assert "--recipe dcgan-28" in card
     assert "1 thousand images shown" in card
     assert json.loads((exported / "parity.json").read_text())["max_difference"] <= 1

@@ -1,5 +1,10 @@
+import doctest
+import importlib
 import inspect
 import io
+import pkgutil
+import pydoc
+import traceback
 
 import numpy as np
 import pytest
@@ -203,3 +208,52 @@ def test_samples_hold_what_made_them(generator):
     samples = generator.sample(2, seed=4, truncation=0.8)
     assert isinstance(samples, Samples)
     assert (samples.seeds, samples.truncation, samples.labels, len(samples)) == ([4, 5], 0.8, None, 2)
+
+
+def test_the_package_shows_its_public_names_alone():
+    assert sorted(dir(gan_serve)) == sorted(gan_serve.__all__)
+    assert "Client" in dir(gan_serve)
+
+
+@pytest.mark.parametrize("call", ["generate", "condition", "interpolate"])
+def test_help_shows_every_argument_and_functions_have_those_of_the_generator(call):
+    function, method = getattr(gan_serve, call), getattr(Generator, call)
+    arguments = dict(inspect.signature(function).parameters)
+    assert not [each for each in arguments.values() if each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    own = {"model", "device", "precision"}
+    assert own < set(arguments)
+    expected = [str(each) for name, each in inspect.signature(method).parameters.items() if name != "self"]
+    assert [str(each) for name, each in arguments.items() if name not in own] == expected
+    page = pydoc.render_doc(function)
+    for name in arguments:
+        assert name in page
+    for part in ("Args:", "Returns:", "Raises:", ">>>"):
+        assert part in page
+
+
+def test_a_wrong_keyword_names_the_nearest_one(generator):
+    with pytest.raises(TypeError, match=r"generate\(\) got an unexpected .* Did you mean 'truncation'\?"):
+        gan_serve.generate("fashion-dcgan", truncaton=0.5)
+    with pytest.raises(TypeError, match="Did you mean 'label'"):
+        generator.generate(lable="Bag")
+    with pytest.raises(TypeError, match="Did you mean 'method'"):
+        gan_serve.interpolate("fashion-dcgan", [0, 5], metod="slerp")
+
+
+def test_an_error_shows_its_hint():
+    with pytest.raises(UnknownModel) as error:
+        gan_serve.generate("fashion-dcgam")
+    assert "Did you mean 'fashion-dcgan'?" in str(error.value)
+    assert "Did you mean 'fashion-dcgan'?" in traceback.format_exception(error.value)[-1]
+
+
+MODULES = [
+    name
+    for _, name, _ in pkgutil.walk_packages(gan_serve.__path__, "gan_serve.")
+    if not name.startswith(("gan_serve.service", "gan_serve.training", "gan_serve.exports", "gan_serve.cli.__main__"))
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_the_runtime_run(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,23 +172,23 @@ def test_the_update_that_broke_off_leaves_the_older_commit_usable(hub, tiny, mon
 @pytest.mark.parametrize(
     ("model", "token", "error", "says"),
     [
-        ("somebody/else", None, RepositoryNotFound, "no directory somebody/else here, and no model .* without a token"),
-        ("somebody/else", READER, RepositoryNotFound, "that this token may see"),
-        ("somebody/private", None, RepositoryNotFound, "can be seen without a token"),
+        ("somebody/else", None, RepositoryNotFound, "no directory somebody/else, and no model .* without a token"),
+        ("somebody/else", READER, RepositoryNotFound, "visible to this token"),
+        ("somebody/private", None, RepositoryNotFound, "visible without a token"),
         ("somebody/gated", None, AccessDenied, "somebody/gated on the Hub is gated"),
         ("somebody/gated", READER, AccessDenied, "somebody/gated on the Hub is gated"),
         (REPO, "hf_expired", AccessDenied, "does not accept the token"),
-        (REPO, "hf_with\na line", AccessDenied, "no token has"),
+        (REPO, "hf_with\na line", AccessDenied, "invalid characters"),
         (f"{REPO}@v9", None, RevisionNotFound, f"{REPO} on the Hub has no revision v9"),
         (f"{REPO}@{'0' * 40}", None, RevisionNotFound, "has no revision 000"),
-        (f"{REPO}@../../x", None, RevisionNotFound, "is no name of a revision"),
-        (f"{REPO}@a..b", None, RevisionNotFound, "is no name of a revision"),
-        (f"{REPO}@a//b", None, RevisionNotFound, "is no name of a revision"),
+        (f"{REPO}@../../x", None, RevisionNotFound, "is not a valid revision"),
+        (f"{REPO}@a..b", None, RevisionNotFound, "is not a valid revision"),
+        (f"{REPO}@a//b", None, RevisionNotFound, "is not a valid revision"),
         ("somebody/bert", None, InvalidCheckpoint, "config.json of somebody/bert@.* is not the config of a gan-serve"),
         ("somebody/empty", None, InvalidCheckpoint, "it has no config.json"),
         ("somebody/half", None, InvalidCheckpoint, "it has no generator.onnx"),
         ("somebody/newer", None, FormatTooNew, "config.json of somebody/newer@.* has format version 7"),
-        ("some--body/x", None, UnknownModel, "no name of a model"),
+        ("some--body/x", None, UnknownModel, "not a valid name of a model"),
     ],
 )
 def test_what_the_hub_does_not_give_is_one_clear_error(hub, tiny, model, token, error, says):
@@ -220,7 +222,7 @@ def test_an_empty_token_is_none_and_one_of_the_environment_is_checked(monkeypatc
     assert draws(Generator.from_pretrained(REPO, token=""))
     for token in ("hf_\u00e9", "hf_a b"):
         monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(AccessDenied, match="no token has") as error:
+        with pytest.raises(AccessDenied, match="invalid characters") as error:
             Generator.from_pretrained(REPO)
         assert token not in str(error.value)
 
@@ -392,3 +394,22 @@ print([name for name in ("huggingface_hub", "httpx", "requests") if name in sys.
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == []
+
+
+@pytest.mark.usefixtures("published")
+def test_a_cache_that_is_read_only_serves_the_commit_it_has(hub, tmp_path, monkeypatch, caplog):
+    """The branch moved on; the newer commit cannot be downloaded."""
+    import huggingface_hub
+
+    older = Generator.from_pretrained(REPO).directory.name
+    newer = hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))
+
+    def refuse(repo: str, name: str, **_: Any) -> str:
+        raise OSError(errno.EROFS, "Read-only file system", name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    assert draws(Generator.from_pretrained(REPO), weights=0)
+    assert f"Commit {older[:12]} of the cache is used, although {REPO}@main is at {newer[:12]}" in caplog.text
+    assert f"{REPO}@{older}" in caplog.text
+    with pytest.raises(CannotWrite, match="Read-only"):
+        Generator.from_pretrained(f"{REPO}@{newer}")

@@ -212,3 +212,13 @@ def test_a_config_nested_too_deeply_is_another_kind_of_model(writing, tiny):
     writing.repositories[REPO].commit({"config.json": b"[" * 200_000})
     with pytest.raises(InvalidOption, match="another kind of model"):
         push(tiny, REPO)
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_the_card_is_validated_where_the_checkpoint_goes(writing, tiny, monkeypatch):
+    """Also where HF_ENDPOINT was set after huggingface_hub was imported, which reads it once."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    push(tiny, "somebody/new")
+    assert "POST /api/validate-yaml" in writing.log

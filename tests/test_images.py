@@ -3,6 +3,7 @@ import json
 import zipfile
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -12,7 +13,7 @@ from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import from_pil
 from gan_serve.images.png import encode_png
-from gan_serve.images.receipt import read_receipt
+from gan_serve.images.receipt import RECEIPT_KEY, read_receipt
 from gan_serve.images.verify import verify_image
 from gan_serve.sampling.formats import FORMATS, encode
 from gan_serve.sampling.walks import Walk
@@ -252,3 +253,30 @@ def _frames(content):
 def _from_zip(content):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return np.stack([from_pil(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()])
+
+
+def test_a_receipt_names_the_version_of_onnx_runtime(generator, tmp_path, monkeypatch):
+    samples = generator.sample(seed=7)
+    path = write_atomically(tmp_path / "a.png", samples.png(0))
+    assert samples.receipt(0).runtime == onnxruntime.__version__
+    assert not verify_image(path).other_runtime
+    monkeypatch.setattr("gan_serve.images.verify.runtime_version", lambda: "9.9.9")
+    assert f"ONNX Runtime {onnxruntime.__version__}, and this is 9.9.9" in verify_image(path).other_runtime
+
+
+def test_other_pixels_of_another_onnx_runtime_are_explained(generator, tmp_path):
+    samples = generator.sample(seed=7)
+    receipt = samples.receipt(0).model_copy(update={"runtime": "1.21.1"}).seal(255 - samples.pixels[0])
+    path = write_atomically(tmp_path / "a.png", encode_png(255 - samples.pixels[0], {RECEIPT_KEY: receipt.as_json()}))
+    with pytest.raises(ReceiptError, match="grey levels") as error:
+        verify_image(path)
+    assert f"ONNX Runtime 1.21.1, and this is {onnxruntime.__version__}" in error.value.hint
+
+
+def test_a_receipt_without_the_runtime_still_verifies(generator, tmp_path):
+    """As gan-serve 0.1.0 wrote them."""
+    samples = generator.sample(seed=7)
+    receipt = samples.receipt(0).model_copy(update={"runtime": None}).seal(samples.pixels[0])
+    assert "runtime" not in receipt.as_json()
+    path = write_atomically(tmp_path / "a.png", encode_png(samples.pixels[0], {RECEIPT_KEY: receipt.as_json()}))
+    assert verify_image(path).max_difference == 0

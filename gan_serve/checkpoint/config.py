@@ -1,10 +1,10 @@
-"""A checkpoint: a directory with config.json, generator.onnx and what describes them. Equally a Hub repository.
+"""The schema of a checkpoint's config.json. A checkpoint is a directory, or a repository on the Hub, with these files:
 
 config.json             this module's schema
 generator.onnx          z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> img uint8 [N, H, W, C]
-generator.safetensors   the averaged weights, for fine-tuning; the only file that may be missing: the wheel has none
-metrics.json            quality, the protocol in each metric's name
-parity.json             how far ONNX is from torch
+generator.safetensors   the averaged weights, for fine-tuning; may be missing, as it is in the wheel
+metrics.json            quality metrics; each name states its protocol
+parity.json             the difference between ONNX and torch
 README.md, samples.png  the model card
 """
 
@@ -34,18 +34,20 @@ REPORT_FILES = (METRICS_FILE, PARITY_FILE)
 SAMPLES_FILE = "samples.png"
 WEIGHTS_FILE = "generator.safetensors"
 
-# Names that Windows keeps for devices, whatever ending they have.
+# Names that Windows reserves for devices, with any extension.
 DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 VERSION = re.compile(r"[\w.+-]{1,40}", re.ASCII)
 
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("it holds characters that cannot be shown")
+        raise ValueError("it contains characters that are not printable")
     return text
 
 
-Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]  # what others wrote, and terminals show
+Text = Annotated[
+    str, Field(max_length=200), AfterValidator(_printable)
+]  # text of other people that is shown in terminals
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
 Precision = Literal["fp32", "int8", "fp16"]
@@ -54,7 +56,7 @@ PRECISION_FILES: dict[Precision, str] = {
     "int8": "generator.int8.onnx",
     "fp16": "generator.fp16.onnx",
 }
-TruncationSpace = Literal["z", "w"]  # where latents are drawn towards their mean; w: by the network's input psi
+TruncationSpace = Literal["z", "w"]  # the space of truncation; in w, the network truncates by its input psi
 
 
 class _Strict(BaseModel):
@@ -62,23 +64,23 @@ class _Strict(BaseModel):
 
 
 class Architecture(_Strict):
-    """Which network the weights belong to: its family and the arguments that build it."""
+    """The network of the weights: its family and the arguments of its constructor."""
 
     family: str
     arguments: dict[str, Any]
 
 
 class FileDigest(_Strict):
-    """What a file must be."""
+    """The digest and size of a file."""
 
     sha256: Sha256
     size: Annotated[int, Field(ge=0)]
 
 
 class GoldenSample(_Strict):
-    """One image that the checkpoint must draw before it is used: PNGs in base64, and what asks for them.
+    """The image that a network must compute before it is used, as PNG in base64, with its seed and label.
 
-    ``png`` is drawn in fp32, ``reduced`` in the other precisions that there are files for.
+    ``png`` is for fp32, ``reduced`` for the other precisions that the checkpoint has.
     """
 
     seed: Seed
@@ -94,21 +96,21 @@ class GoldenSample(_Strict):
         label: int | None = None,
         reduced: Mapping[Precision, UInt8Array] = MappingProxyType({}),
     ) -> Self:
-        """Keep ``pixels`` uint8 [H, W, C], and what the other precisions drew, as the golden sample."""
+        """Return the golden sample with ``pixels``, uint8 [H, W, C], and those of the other precisions."""
         others = {precision: _as_png(drawn) for precision, drawn in reduced.items()}
         return cls(seed=seed, label=label, png=_as_png(pixels), reduced=others)
 
     def pngs(self) -> dict[Precision, str]:
-        """The PNG of each precision, in base64."""
+        """Return the PNG of each precision, in base64."""
         return {"fp32": self.png, **self.reduced}
 
     def pixels(self, precision: Precision = "fp32") -> UInt8Array:
-        """The image, uint8 [H, W, C]."""
+        """Return the image, uint8 [H, W, C]."""
         with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True))) as image:
             return from_pil(image)
 
     def size(self, precision: Precision = "fp32") -> tuple[int, int]:
-        """Width and height, as the PNG's header states them: to be checked before it is decoded."""
+        """Return width and height from the header of the PNG, to be checked before it is decoded."""
         header = base64.b64decode(self.pngs()[precision], validate=True)[:24]
         if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
             raise ValueError("the golden sample is not a PNG")
@@ -117,12 +119,12 @@ class GoldenSample(_Strict):
 
 
 class TrainingData(_Strict):
-    """The images that a checkpoint was trained on, so that an evaluation knows which ones it has not seen."""
+    """The images that a checkpoint was trained on. An evaluation uses it to find images that were held out."""
 
     name: Text
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]  # of the pixels
-    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share that was left out
-    labels: Text | None = None  # where labels came from, if not from the images' own source
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share that was held out
+    labels: Text | None = None  # the source of the labels, if not that of the images
 
 
 def _as_png(pixels: UInt8Array) -> str:
@@ -160,7 +162,7 @@ class CheckpointConfig(_Strict):
             raise ValueError(f"the golden sample has the label {golden.label}, of {self.c_dim} classes")
         for precision in golden.pngs():
             if golden.size(precision) != (side, side):
-                raise ValueError(f"the golden sample is of another size than {side}x{side}")
+                raise ValueError(f"the size of the golden sample is not {side}x{side}")
             try:
                 shape = golden.pixels(precision).shape
             except (OSError, SyntaxError, ValueError) as error:
@@ -176,20 +178,20 @@ class CheckpointConfig(_Strict):
     @classmethod
     def _files_stay_inside(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
         for name in files:
-            plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')  # also where this is read on Windows
-            hidden = name.startswith(".") or name.rstrip(". ") != name  # Windows drops such an end
+            plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')  # also valid on Windows
+            hidden = name.startswith(".") or name.rstrip(". ") != name  # Windows removes such an ending
             if not plain or not name or hidden or DEVICE_NAMES.fullmatch(name) or name.casefold() == CONFIG_FILE:
                 raise ValueError(f"file names must be plain, not {shorten(name)}")
         return files
 
 
 def describe(config: CheckpointConfig) -> str:
-    """The images of a checkpoint in a few words, such as ``28x28 gray, 10 classes``."""
+    """Return a description of a checkpoint's images, such as ``28x28 gray, 10 classes``."""
     colour = "gray" if config.img_channels == 1 else "RGB"
     classes = f", {config.c_dim} classes" if config.c_dim else ""
     return f"{config.img_resolution}x{config.img_resolution} {colour}{classes}"
 
 
 def precisions(config: CheckpointConfig) -> list[Precision]:
-    """The precisions that a checkpoint has a file for."""
+    """Return the precisions that a checkpoint has a file for."""
     return [precision for precision, file in PRECISION_FILES.items() if file in config.files]

@@ -25,10 +25,10 @@ from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, sh
 
 
 def read_config(directory: Path) -> CheckpointConfig:
-    """Read a checkpoint's ``config.json``.
+    """Return the config of a checkpoint.
 
     Raises:
-        InvalidCheckpoint: it is missing or not of the schema. FormatTooNew: a later gan-serve wrote it.
+        InvalidCheckpoint: it is missing or does not fit the schema. FormatTooNew: a later gan-serve wrote it.
     """
     path = directory / CONFIG_FILE
     try:
@@ -41,7 +41,7 @@ def read_config(directory: Path) -> CheckpointConfig:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidCheckpoint(
-            f"{path} is not the config of a gan-serve checkpoint.", "Fetch the checkpoint again."
+            f"{path} is not the config of a gan-serve checkpoint.", "Download the checkpoint again."
         ) from error
     if isinstance(version, int) and version > FORMAT_VERSION:
         writer = str(raw.get("gan_serve_version") or "")
@@ -56,22 +56,22 @@ def read_config(directory: Path) -> CheckpointConfig:
         where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
         raise InvalidCheckpoint(
             f"{path} does not fit the schema: {where}: {first['msg']}.",
-            "Fetch or export the checkpoint again.",
+            "Download or export the checkpoint again.",
         ) from error
 
 
 def write_config(directory: Path, config: CheckpointConfig) -> None:
-    """Write ``config.json``, the last file of a checkpoint, since it holds the digests of the others."""
+    """Write ``config.json``. It contains the digests of the other files, so it is written last."""
     (directory / CONFIG_FILE).write_bytes(config_json(config))
 
 
 def config_json(config: CheckpointConfig) -> bytes:
-    """The content of ``config.json``."""
+    """Return the content of ``config.json``."""
     return f"{config.model_dump_json(indent=2)}\n".encode()
 
 
 def digest_files(directory: Path) -> dict[str, FileDigest]:
-    """The digests of all files of a checkpoint but ``config.json``."""
+    """Return the digests of all files of a checkpoint except ``config.json``."""
     files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != CONFIG_FILE)
     return {
         path.name: FileDigest(sha256=hashlib.sha256(data := path.read_bytes()).hexdigest(), size=len(data))
@@ -80,10 +80,10 @@ def digest_files(directory: Path) -> dict[str, FileDigest]:
 
 
 def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes:
-    """The content of a checkpoint's file, checked against its digest: what was checked is what is used.
+    """Return the content of a file of a checkpoint, checked against its digest.
 
     Raises:
-        InvalidCheckpoint: the file is missing or not listed. DigestMismatch: it is another one.
+        InvalidCheckpoint: the file is missing or not listed. DigestMismatch: its digest is another one.
     """
     if name not in config.files:
         raise InvalidCheckpoint(f"{directory / CONFIG_FILE} does not list {name}.", "Export the checkpoint again.")
@@ -91,7 +91,7 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
         content = (directory / name).read_bytes()
     except OSError as error:
         raise InvalidCheckpoint(
-            f"{directory / name} cannot be read: {error.strerror}.", "Fetch the checkpoint again."
+            f"{directory / name} cannot be read: {error.strerror}.", "Download the checkpoint again."
         ) from error
     expected, found = config.files[name], hashlib.sha256(content).hexdigest()
     if found != expected.sha256:
@@ -99,13 +99,13 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
         raise DigestMismatch(
             f"{directory / name} is not the file that its config describes "
             f"(sha256 {found[:12]}..., not {expected.sha256[:12]}...).{cut}",
-            "Fetch or export the checkpoint again.",
+            "Download or export the checkpoint again.",
         )
     return content
 
 
 def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
-    """A verified JSON file of a checkpoint, such as ``metrics.json``; see ``read_verified`` for the errors."""
+    """Return the content of a JSON file, such as ``metrics.json``, verified; see ``read_verified`` for the errors."""
     try:
         return json.loads(read_verified(directory, config, name))
     except (ValueError, RecursionError) as error:
@@ -113,11 +113,11 @@ def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
 
 
 def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
-    """The files that a checkpoint's directory must have: all that its config lists.
+    """Return the files that the directory of a checkpoint must have: all that its config lists.
 
-    But for ``generator.safetensors`` where it is not there: drawing needs none, and the wheel leaves it out.
+    ``generator.safetensors`` may be missing: sampling does not need it, and the wheel does not have it.
     """
-    # A link to nowhere is damage; it counts as there.
+    # A broken link counts as present: it is damage and must be reported.
     return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
 
 
@@ -133,7 +133,7 @@ def copy_checkpoint(source: Path, directory: str | Path) -> Path:
     """Copy a checkpoint to a new directory, each file of ``required_files`` verified, byte for byte.
 
     Raises:
-        CannotWrite: the directory exists or the disk refuses. InvalidCheckpoint, DigestMismatch: see ``read_verified``.
+        CannotWrite: the directory exists, or the disk refuses. Others: see ``read_verified``.
     """
     with directory_atomically(directory) as target:
         for name in (CONFIG_FILE, *required_files(source, verify_checkpoint(source))):

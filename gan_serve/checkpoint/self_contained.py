@@ -1,8 +1,8 @@
-"""Whether an ONNX file stands for itself: nothing outside it is read, and every operator is one of ONNX's own.
+"""Check that an ONNX file is self-contained: it reads no other file and uses only the operators of ONNX.
 
-ONNX Runtime does not settle this: given a file's content, it may look for external data in the current folder, and
-operators such as com.microsoft's EPContext name files of their own. The package ``onnx`` is no part of the runtime, so
-the file's protobuf messages are walked here: their tags and lengths only, never their tensors.
+ONNX Runtime does not check this: given the content of a file, it may look for external data in the current folder, and
+operators such as EPContext of com.microsoft name files. The package ``onnx`` is not a dependency of the runtime, so the
+protobuf messages are parsed here: their tags and lengths only, not their tensors.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from gan_serve.errors import InvalidCheckpoint
 
 STANDARD_DOMAINS = (b"", b"ai.onnx")
-MAX_FIELDS = 1_000_000  # a second or two; the networks of this package have some thousand
+MAX_FIELDS = 1_000_000  # takes a second or two; the networks of this package have some thousand
 
-# By message, the fields that hold messages which matter (onnx.proto3), by their numbers.
+# For each message of onnx.proto3, the fields to look into, by their numbers.
 _INSIDE: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -28,22 +28,22 @@ _INSIDE: dict[str, dict[int, str]] = {
     "tensor": {},
 }  # fmt: skip
 _NODE_DOMAIN, _EXTERNAL_DATA, _DATA_LOCATION = 7, 13, 14
-_VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5  # protobuf's wire types; groups, which ONNX never had, are refused
+_VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5  # wire types of protobuf; groups, which ONNX does not use, are refused
 
 
 def check_self_contained(model: bytes) -> None:
-    """Refuse the content of an ONNX file that reads other files or needs operators of its own.
+    """Raise ``InvalidCheckpoint`` for an ONNX file that reads other files or needs operators of another domain.
 
     Raises:
-        InvalidCheckpoint: it does, or it is no ONNX file.
+        InvalidCheckpoint: it does, or it is not an ONNX file.
     """
-    if model[4:8] == b"ORTM":  # ONNX Runtime would load its own format in place of ONNX
+    if model[4:8] == b"ORTM":  # ONNX Runtime would load its own format
         raise InvalidCheckpoint("The network is in ONNX Runtime's own format, not ONNX.", "Export it again.")
     try:
         _check(memoryview(model))
     except (ValueError, IndexError) as error:
         raise InvalidCheckpoint(
-            "ONNX Runtime cannot load the network: it is no ONNX file.", "Fetch the checkpoint again."
+            "ONNX Runtime cannot load the network: it is no ONNX file.", "Download the checkpoint again."
         ) from error
 
 
@@ -54,7 +54,7 @@ def _check(model: memoryview) -> None:
         for number, value in _fields(message):
             seen += 1
             if seen > MAX_FIELDS:
-                raise InvalidCheckpoint("The network has too many parts to be looked through.", "Export it again.")
+                raise InvalidCheckpoint("The network has too many parts to be checked.", "Export it again.")
             if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
                 raise InvalidCheckpoint(
                     "The network keeps tensors in other files (external data).", "Export it as one file."
@@ -72,13 +72,13 @@ def _check(model: memoryview) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message: their numbers, and their bytes or, where they are numbers, their values."""
+    """Yield the fields of a message: the number of each, and its bytes or its value if it is a varint."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number < 2**29:
-            raise ValueError("a field has an impossible number")
+            raise ValueError("a field has an invalid number")
         if wire_type == _VARINT:
             value, at = _varint(message, at)
             yield number, value
@@ -88,15 +88,15 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif wire_type in (_64_BIT, _32_BIT):
             length = 8 if wire_type == _64_BIT else 4
         else:
-            raise ValueError("a field has an unknown form")
+            raise ValueError("a field has an unknown wire type")
         if length > len(message) - at:
-            raise ValueError("a field is longer than what holds it")
+            raise ValueError("a field is longer than its message")
         yield number, message[at : at + length]
         at += length
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where the next field begins."""
+    """Return a varint (seven bits a byte, lowest first) and the position after it."""
     number = 0
     for shift in range(0, 70, 7):
         byte = message[at]

@@ -1,9 +1,9 @@
-"""A checkpoint as a model of NVIDIA Triton Inference Server: config.pbtxt and the network, for its ONNX Runtime.
+"""Export a checkpoint for NVIDIA Triton Inference Server: config.pbtxt and the network, for its ONNX Runtime backend.
 
 The tensors are those of the network (see ``gan_serve.checkpoint.config``), a batch of up to
 ``max_batch_size`` images at a time:
 z float32 [N, z_dim]; c int64 [N, 1] where the model is conditional; psi float32 [N, 1] where its truncation space is w;
-img uint8 [N, H, W, C]. Seeds, labels by name, truncation in z and receipts are ``gan_serve``'s and not Triton's.
+img uint8 [N, H, W, C]. Triton does not know seeds, labels by name, truncation in z and receipts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gan_serve.sampling.request import RequestBuilder
 
 VERSION = "1"
 MAX_BATCH_SIZE = 64
-_NAME = re.compile(r"[\w-][\w.-]*", re.ASCII)  # also a part of Triton's addresses
+_NAME = re.compile(r"[\w-][\w.-]*", re.ASCII)  # also part of the URLs of Triton
 
 
 def export_triton(
@@ -33,21 +33,21 @@ def export_triton(
     max_batch_size: int = MAX_BATCH_SIZE,
     instances: int = 1,
 ) -> Path:
-    """Write a checkpoint into a Triton model repository, as the new folder ``name``, whole or not at all.
+    """Write a checkpoint into a Triton model repository, as the new folder ``name``, completely or not at all.
 
     Args:
-        model, precision: as for ``Generator.from_pretrained``; it draws its golden sample before anything is written.
-        repository: a folder for models, which may hold others.
+        model, precision: as for ``Generator.from_pretrained``; the golden sample is verified first.
+        repository: a folder for models, which may contain others.
         name: the model's name in Triton; the checkpoint's if None.
-        max_batch_size: images at a time, of one request or of several that Triton puts together; 1 or more.
-        instances: copies of the model that draw side by side, on each GPU where there are some; 1 or more.
+        max_batch_size: images in a batch, of one request or of several; 1 or more.
+        instances: copies of the model that run in parallel, on each GPU if there are any; 1 or more.
 
     Returns:
-        The folder that was written.
+        The new folder.
 
     Raises:
-        CannotWrite: the repository has such a model already, or the disk refuses. InvalidOption: a name that Triton
-        cannot have, or a number below 1. Those of ``Generator.from_pretrained``.
+        CannotWrite: the repository has a model of this name, or the disk refuses. InvalidOption: an invalid name, or a
+        number below 1. Others: as for ``Generator.from_pretrained``.
     """
     for option, value in {"max_batch_size": max_batch_size, "instances": instances}.items():
         if not 1 <= value < 2**31:
@@ -56,7 +56,7 @@ def export_triton(
     name = generator.name if name is None else name
     if not _NAME.fullmatch(name):
         raise InvalidOption(
-            f"A model of Triton cannot be called {name!r}.", "Give a name of letters, digits, dots and hyphens."
+            f"Triton does not allow the model name {name!r}.", "Give a name of letters, digits, dots and hyphens."
         )
     network = read_verified(generator.directory, generator.config, PRECISION_FILES[generator.precision])
     with directory_atomically(Path(repository) / name) as directory:
@@ -67,10 +67,10 @@ def export_triton(
 
 
 def triton_config(checkpoint: RequestBuilder, name: str, max_batch_size: int, instances: int) -> str:
-    """The text of config.pbtxt, which follows Triton's model_config.proto.
+    """Return the text of config.pbtxt, which follows Triton's model_config.proto.
 
-    Triton admits no tensor without a dimension behind that of the batch, so that c and psi are [N, 1] outside and
-    ``reshape`` makes them the network's [N].
+    Triton requires a dimension after that of the batch: c and psi are [N, 1] for clients, and ``reshape`` makes them
+    [N] for the network.
     """
     side, channels = checkpoint.img_resolution, checkpoint.img_channels
     inputs = [_tensor("z", "TYPE_FP32", [checkpoint.z_dim])]
@@ -78,7 +78,7 @@ def triton_config(checkpoint: RequestBuilder, name: str, max_batch_size: int, in
         inputs.append(_tensor("c", "TYPE_INT64", [1], scalar=True))
     if checkpoint.config.truncation_space == "w":
         inputs.append(_tensor("psi", "TYPE_FP32", [1], scalar=True))
-    # What the server does not use, it passes on to clients that ask for the model's configuration.
+    # Parameters that the backend does not use are visible to clients in the model configuration.
     facts = {
         "gan_serve_model": checkpoint.name,
         "gan_serve_digest": checkpoint.digest,
@@ -86,7 +86,7 @@ def triton_config(checkpoint: RequestBuilder, name: str, max_batch_size: int, in
         "license": checkpoint.config.license,
         "class_names": json.dumps(checkpoint.class_names),
     }
-    parameters = {"intra_op_thread_count": "1", **facts}  # several instances beat several threads
+    parameters = {"intra_op_thread_count": "1", **facts}  # several instances are faster than several threads
     return "\n".join(
         [
             f"name: {_quote(name)}",
@@ -94,9 +94,9 @@ def triton_config(checkpoint: RequestBuilder, name: str, max_batch_size: int, in
             f"max_batch_size: {max_batch_size}",
             f"input [{', '.join(inputs)}]",
             f"output [{_tensor('img', 'TYPE_UINT8', [side, side, channels])}]",
-            "dynamic_batching {}",  # what waits is drawn together; nothing waits for more to come
-            f"instance_group [{{ count: {instances} }}]",  # on the GPUs where there are some, else on the CPU
-            # TF32 has 10 bits, too few for fp32's bound.
+            "dynamic_batching {}",  # requests in the queue form a batch; none waits for others
+            f"instance_group [{{ count: {instances} }}]",  # on the GPUs if there are any, otherwise on the CPU
+            # TF32 has 10 bits of precision, too few for the bound of fp32.
             'optimization { execution_accelerators { gpu_execution_accelerator [{ name: "cuda"'
             ' parameters { key: "use_tf32" value: "0" } }] } }',
             *(
@@ -114,7 +114,7 @@ def _tensor(name: str, data_type: str, dims: list[int], *, scalar: bool = False)
 
 
 def _quote(text: str) -> str:
-    """A string of protobuf's text format; a byte that is not plain ASCII as an octal number."""
+    """Return a string in protobuf's text format; bytes that are not printable ASCII become octal escapes."""
     escaped = {ord('"'): '\\"', ord("\\"): "\\\\"}
     parts = (escaped.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in text.encode())
     return f'"{"".join(parts)}"'

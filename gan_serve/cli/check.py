@@ -15,22 +15,24 @@ from gan_serve.errors import GanServeError
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("--model", help="Where the checkpoint lies, if not in the package.")
+@click.option("--model", help="The checkpoint, if it is not in the package.")
 def verify(image: Path, model: str | None) -> None:
-    """Make a PNG again from its receipt and compare."""
+    """Sample a PNG again from its receipt and compare."""
     from gan_serve.images.verify import verify_image
 
     verification = verify_image(image, model)
     receipt = verification.receipt
     off = verification.max_difference
-    how = f"off by at most {off} grey level(s), as another machine rounds" if off else "bit-equal"
+    how = f"off by at most {off} grey level(s), as rounding explains" if off else "bit-equal"
     click.echo(f"{image}: verified, {how}")
+    if verification.other_runtime:
+        click.echo(verification.other_runtime)
     click.echo(f"{receipt.model} {receipt.digest[:19]}... {receipt.as_json()}")
 
 
 @click.command()
 def doctor() -> None:
-    """Check this installation: versions, devices, and every checkpoint's golden sample."""
+    """Check this installation: versions, devices, and the golden sample of each checkpoint."""
     import onnxruntime
 
     from gan_serve.checkpoint.bundled import list_models
@@ -52,6 +54,6 @@ def doctor() -> None:
                 click.echo(f"{'FAIL' if needed else 'no':<5} {name} on {device}: {error.message} {error.hint}")
     if not list_models():
         failures += 1
-        click.echo("FAIL  the package holds no checkpoint; install it again.")
+        click.echo("FAIL  the package has no checkpoint; install it again.")
     if failures:
         sys.exit(1)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+
+from gan_serve.errors import CannotWrite, HubUnreachable, InvalidCheckpoint
 
 
 @click.command()
@@ -27,19 +30,20 @@ def models() -> None:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(model: str, as_json: bool) -> None:
-    """Tell what MODEL is, what it takes, and how good it was measured to be."""
+    """Show the config, the metrics and the files of MODEL."""
     from gan_serve.checkpoint.config import REPORT_FILES
     from gan_serve.checkpoint.files import read_config, read_json
     from gan_serve.hub.resolve import resolve
 
-    directory = resolve(model, files=lambda config: set(REPORT_FILES) & set(config.files))
+    try:
+        directory = resolve(model, files=lambda config: set(REPORT_FILES) & set(config.files))
+    except (CannotWrite, HubUnreachable, InvalidCheckpoint):
+        directory = resolve(model)  # the config alone
     config = read_config(directory)
+    reports = [name for name in sorted(set(REPORT_FILES) & set(config.files)) if os.path.lexists(directory / name)]
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),
-        **{
-            name.removesuffix(".json"): read_json(directory, config, name)
-            for name in sorted(set(REPORT_FILES) & set(config.files))
-        },
+        **{name.removesuffix(".json"): read_json(directory, config, name) for name in reports},
         "files": {name: file.model_dump() for name, file in config.files.items()},
     }
     if as_json:
@@ -49,18 +53,20 @@ def info(model: str, as_json: bool) -> None:
     width = max(len(key) for key, _ in lines)
     for key, value in lines:
         text = f"{key:<{width}}  {value}"
-        click.echo(text if text.isprintable() else repr(text)[1:-1])  # what others wrote cannot steer the terminal
+        click.echo(
+            text if text.isprintable() else repr(text)[1:-1]
+        )  # text of other people must not control the terminal
 
 
 @click.command()
 @click.argument("model")
-@click.option("--revision", help="A branch, tag or commit; org/name@revision says the same.")
+@click.option("--revision", help="A branch, tag or commit; or use org/name@revision.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy it into this new directory.")
 def pull(model: str, revision: str | None, out: Path | None) -> None:
-    """Fetch every file of MODEL (org/name on the Hugging Face Hub) into the Hub's cache, verified.
+    """Download every file of MODEL (org/name on the Hugging Face Hub) to the Hub's cache, and verify it.
 
-    A private or gated one needs a token: HF_TOKEN, or hf auth login. Its directory is printed; what is in the cache is
-    not fetched again, and works without a network.
+    A private or gated model needs a token: HF_TOKEN, or hf auth login. The directory is printed. Files in the cache are
+    not downloaded again, and work without a network.
     """
     from gan_serve.atomic_files import check_new_directory
     from gan_serve.checkpoint.files import copy_checkpoint
@@ -68,7 +74,7 @@ def pull(model: str, revision: str | None, out: Path | None) -> None:
     from gan_serve.hub.resolve import resolve
 
     if out:
-        check_new_directory(out)  # before anything is fetched
+        check_new_directory(out)  # before the download
     directory = resolve(model, revision=revision, files=every_file)
     click.echo(copy_checkpoint(directory, out) if out else directory)
 
@@ -78,12 +84,12 @@ def pull(model: str, revision: str | None, out: Path | None) -> None:
 @click.argument("repository", metavar="ORG/NAME")
 @click.option("--private", is_flag=True, help="Make it private.")
 @click.option("--revision", help="A branch; main if not given.")
-@click.option("--message", help="What the commit says.")
+@click.option("--message", help="The commit message.")
 def push(directory: str, repository: str, private: bool, revision: str | None, message: str | None) -> None:
     """Publish the checkpoint in DIRECTORY on the Hugging Face Hub, in one commit.
 
-    Every file is verified and the golden sample drawn before anything is sent. It needs a token that may write:
-    HF_TOKEN, or hf auth login. The commit's address is printed.
+    Every file and golden sample is verified before anything is sent. This needs a token with write access: HF_TOKEN, or
+    hf auth login. The address of the commit is printed.
     """
     from gan_serve.hub import push as hub_push
     from gan_serve.hub.resolve import find_local
@@ -95,10 +101,10 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
 @click.command("export-triton")
 @click.argument("model")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A Triton model repository, or a new one.")
-@click.option("--name", help="What Triton calls the model; the checkpoint's name if not given.")
+@click.option("--name", help="The name of the model in Triton; the name of the checkpoint if not given.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32, int8, fp16 or auto.")
-@click.option("--max-batch-size", type=int, default=64, show_default=True, help="Images at a time.")
-@click.option("--instances", type=int, default=1, show_default=True, help="Copies that draw side by side.")
+@click.option("--max-batch-size", type=int, default=64, show_default=True, help="Images in a batch.")
+@click.option("--instances", type=int, default=1, show_default=True, help="Copies that run in parallel.")
 def export_triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
     """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
     from gan_serve.checkpoint import triton

@@ -33,17 +33,17 @@ def generate(
     precision: str,
     device: str,
 ) -> None:
-    """Draw images with MODEL (a name, a directory, or org/name on the Hub)."""
+    """Sample images from MODEL (a name, a directory, or org/name on the Hub)."""
     from gan_serve.generator import Generator
 
-    format = _format_of_either(out, out_dir)
+    format = _choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     samples = generator.sample(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
-    _write_either(out, out_dir, samples, format, columns=columns)
+    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
     if seeds is None and seed is None:
-        _tell_seeds(samples.seeds)
+        _print_seeds(samples.seeds)
 
 
 @click.command()
@@ -67,19 +67,19 @@ def condition(
     precision: str,
     device: str,
 ) -> None:
-    """Draw the same latents under each label with MODEL (a name, a directory, or org/name on the Hub).
+    """Sample the same latents under each label from MODEL (a name, a directory, or org/name on the Hub).
 
     A PNG is a sheet: a row for each label, a column for each latent.
     """
     from gan_serve.generator import Generator
 
-    format = _format_of_either(out, out_dir)
+    format = _choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [_label(label, generator.labels) for label in labels] or None
     samples = generator.sample_condition(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
-    _write_either(out, out_dir, samples, format, columns=columns)
+    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
     if seeds is None and seed is None:
-        _tell_seeds(samples.seeds[: samples.columns] if samples.seeds else None)
+        _print_seeds(samples.seeds[: samples.columns] if samples.seeds else None)
 
 
 @click.command()
@@ -109,7 +109,7 @@ def interpolate(
     precision: str,
     device: str,
 ) -> None:
-    """Draw a walk between seeds with MODEL (a name, a directory, or org/name on the Hub)."""
+    """Sample a walk between seeds from MODEL (a name, a directory, or org/name on the Hub)."""
     from gan_serve.generator import Generator
 
     format = _format(out)
@@ -126,7 +126,7 @@ def interpolate(
 
 
 def _label(text: str, labels: tuple[str, ...]) -> str | int:
-    """A label as typed: a class name before an index, since classes may be called by numbers."""
+    """Return a label: a class name, which may be a number, or else an index."""
     return int(text) if text.isdecimal() and text not in labels else text
 
 
@@ -136,18 +136,20 @@ def _format(out: Path) -> str:
     format = out.suffix.lower().removeprefix(".")
     if format not in FORMATS:
         raise InvalidOption(
-            f"{out} does not end in a format that can be written.", f"Use one of: .{', .'.join(FORMATS)}."
+            f"{out} does not have the suffix of a supported format.", f"Use one of: .{', .'.join(FORMATS)}."
         )
     return format
 
 
-def _format_of_either(out: Path | None, out_dir: Path | None) -> str:
+def _choose_format(out: Path | None, out_dir: Path | None) -> str:
     if (out is None) == (out_dir is None):
         raise InvalidOption("Give either --out or --out-dir.", "For example: --out grid.png")
     return _format(out) if out else "png"
 
 
-def _write_either(out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None) -> None:
+def _write_file_or_folder(
+    out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None
+) -> None:
     """Write one file, or a folder of them."""
     from gan_serve.sampling.formats import image_names
 
@@ -159,7 +161,7 @@ def _write_either(out: Path | None, out_dir: Path | None, samples: Any, format: 
         click.echo(out_dir)
 
 
-def _tell_seeds(seeds: list[int] | None) -> None:
+def _print_seeds(seeds: list[int] | None) -> None:
     from gan_serve.sampling.seeds import format_seeds
 
     click.echo(f"seeds drawn: {format_seeds(seeds or [])}", err=True)

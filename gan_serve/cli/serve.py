@@ -14,9 +14,9 @@ import click
     multiple=True,
     help="A name, a directory or org/name on the Hub; may be given often. All names if not given.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes; one a core, up to 8, if not given.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; one for each core, up to 8, if not given.")
 @click.option("--lazy", is_flag=True, help="Load a model at its first request.")
-@click.option("--memory", type=click.IntRange(0), help="Megabytes for the models of a worker; no bound if not given.")
+@click.option("--memory", type=click.IntRange(0), help="Megabytes for the models of a worker; no limit if not given.")
 @click.option("--precision", help="fp32 if not given, int8, fp16 or auto.")
 @click.option("--device", help="auto if not given, cpu or cuda.")
 def serve(

@@ -272,8 +272,9 @@ class AsyncClient(ClientSettings):
         Raises:
             InvalidOption: an unknown kind or format. CannotWrite: the file cannot be written. Others: as for that call.
 
-        >>> await client.download("interpolate", "fashion-dcgan", "walk.gif", seeds=[0, 5], steps=5)[:3]  # doctest: +SKIP
-        b'GIF'
+        >>> file = await client.download("sample", "fashion-dcgan", "grid.png", seeds="0-3")  # doctest: +SKIP
+        >>> file[1:4]  # doctest: +SKIP
+        b'PNG'
         """
         content = await self._run(exchanges.fetch_file(kind, model, path, options))
         if path is not None:

@@ -11,22 +11,22 @@ FileSet = Callable[[CheckpointConfig], Iterable[str]]  # the files of a checkpoi
 
 
 def config_only(_: CheckpointConfig) -> Iterable[str]:
-    """Nothing beside ``config.json``."""
+    """Return no file beside ``config.json``."""
     return ()
 
 
 def every_file(config: CheckpointConfig) -> Iterable[str]:
-    """All that ``config.json`` lists."""
+    """Return all files that ``config.json`` lists."""
     return config.files
 
 
 def network_files(precision: str, device: str) -> FileSet:
-    """What drawing in ``precision`` on ``device`` takes; on ``auto`` also what a CPU takes, should CUDA not work."""
+    """Return the set of the network for ``precision`` on ``device``; for ``auto`` also that for the CPU."""
     devices = (device, "cpu") if device == "auto" else (device,)
     return lambda config: {PRECISION_FILES[choose_precision(config, precision, name)]: None for name in devices}
 
 
 def service_files(precision: str, device: str) -> FileSet:
-    """The network as ``network_files`` has it, the figures and the picture of samples."""
-    drawing = network_files(precision, device)
-    return lambda config: {*drawing(config), *({*REPORT_FILES, SAMPLES_FILE} & set(config.files))}
+    """Return the set of a server: the network, the reports and the picture of samples."""
+    network = network_files(precision, device)
+    return lambda config: {*network(config), *({*REPORT_FILES, SAMPLES_FILE} & set(config.files))}

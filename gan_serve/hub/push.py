@@ -1,4 +1,7 @@
-"""From a directory to the Hugging Face Hub."""
+"""Publish a checkpoint on the Hugging Face Hub.
+
+The commit is made by ``create_commit``, which ``upload_folder`` wraps: the content that was verified is sent, and
+``config.json`` may differ from the file in the directory."""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CARD = "README.md"
-SILENCE = 30.0  # seconds without a byte from the Hub while something is written; the client itself would wait for ever
-NO_MODEL = {".gitattributes", CARD, "LICENSE", "LICENSE.md", "LICENSE.txt"}  # what a repository may have before a model
+SILENCE = 30.0  # seconds without a byte from the Hub during a push; the client itself has no timeout
+OTHER_FILES = {".gitattributes", CARD, "LICENSE", "LICENSE.md", "LICENSE.txt"}  # files of a repository without a model
 
 
 def push(
@@ -36,35 +39,35 @@ def push(
     revision: str | None = None,
     message: str | None = None,
 ) -> str:
-    """Publish a checkpoint on the Hub: all files in one commit, once each is verified and the golden sample drawn.
+    """Publish a checkpoint on the Hub in one commit, after its files and golden samples are verified.
 
-    Files of the checkpoint that the repository held before, and that this one does not have, are deleted in the same
-    commit; what else lies there stays. A checkpoint without its weights for fine-tuning, as those of the wheel are, is
-    published without them, and its ``config.json`` does not list them: what the Hub has is whole.
+    Files of an earlier checkpoint in the repository that this one does not have are deleted in the same commit; other
+    files stay. A checkpoint without ``generator.safetensors``, such as those of the wheel, is published without it, and
+    the published ``config.json`` does not list it.
 
     Args:
-        directory: a checkpoint.
-        repo: ``org/name``; made if there is none.
-        private: make it private; refused where it is there and public.
-        token: one that may write; HF_TOKEN or that of ``hf auth login`` if None.
-        revision: a branch, made if there is none; the main branch if None.
-        message: the commit's.
+        directory: the checkpoint.
+        repo: ``org/name``; created if it does not exist.
+        private: create it as a private repository; an error if it exists and is public.
+        token: a token with write access; HF_TOKEN or that of ``hf auth login`` if None.
+        revision: a branch, created if it does not exist; the main branch if None.
+        message: the commit message.
 
     Returns:
-        The commit's address.
+        The address of the commit.
 
     Raises:
-        InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch: the checkpoint does not prove itself; nothing is sent.
-        InvalidOption: no name of a repository, one of another kind of model, or a public one that is to be private.
-        AccessDenied, HubUnreachable, HubError: the Hub does not take it.
+        InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch: the verification failed; nothing is sent.
+        InvalidOption: not a repository name, or a repository with another kind of model, or one that should be private.
+        AccessDenied, HubUnreachable, HubError: the Hub refuses the push or cannot be reached.
     """
     target = HubRepository.parse(repo, revision, token)
     if target is None or target.repo != repo:
-        raise InvalidOption(f"{repo!r} is no name of a repository on the Hub.", "Write org/name.")
+        raise InvalidOption(f"{repo!r} is not the name of a repository on the Hub.", "Write org/name.")
     if target.is_pinned:
-        raise InvalidOption("A commit cannot be written to.", "Give a branch, or leave the revision out.")
+        raise InvalidOption("A push to a commit is not possible.", "Give a branch, or leave the revision out.")
     directory = Path(directory)
-    config = _proven(directory)
+    config = _verify(directory)
     content = {name: read_verified(directory, config, name) for name in required_files(directory, config)}
     content[CONFIG_FILE] = _config_for(content, directory, config)
 
@@ -72,7 +75,7 @@ def push(
 
     target.check_token()
     api = HfApi(endpoint=endpoint(), token=target.token)
-    with translate_errors(repo, target.revision), _no_endless_wait():
+    with translate_errors(repo, target.revision), _timeout():
         there, parent = _repository(api, target, private=private, card=content.get(CARD))
         replaced = _files_of(replace(target, revision=parent), there)
         operations: list[Any] = [CommitOperationAdd(name, data) for name, data in sorted(content.items())]
@@ -88,17 +91,17 @@ def push(
 
 
 def _config_for(content: dict[str, bytes], directory: Path, config: CheckpointConfig) -> bytes:
-    """``config.json`` as it is; without what it lists and is not sent, where there is such a file."""
+    """Return ``config.json``, without the files that it lists and ``content`` does not have."""
     missing = config.files.keys() - content
     if not missing:
         return (directory / CONFIG_FILE).read_bytes()
-    logger.warning("%s is published without %s: it is not here.", config.name, ", ".join(missing))
+    logger.warning("%s is published without %s, which the directory does not have.", config.name, ", ".join(missing))
     files = {name: file for name, file in config.files.items() if name in content}
     return config_json(config.model_copy(update={"files": files}))
 
 
 def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes | None) -> tuple[set[str], str]:
-    """The files and the commit of the branch that is written to; it and the repository are made if there is none."""
+    """Return the files and the commit of the branch; it and the repository are created if they do not exist."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     repo = target.repo
@@ -106,49 +109,56 @@ def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes
         before = api.model_info(repo, timeout=TIMEOUT)
     except RepositoryNotFoundError:
         if card is not None:
-            _check_card(card)  # or a repository would be made, and stay empty
+            _validate_card(api, card)  # create_commit does so too late: an empty repository would remain
         api.create_repo(repo, private=private or None)
         before = api.model_info(repo, timeout=TIMEOUT)
     if private and not before.private:
         if _names(before) - {".gitattributes"}:
             raise InvalidOption(
-                f"{repo} is on the Hub already, and public.", "Make it private in its settings, then push again."
+                f"{repo} exists on the Hub and is public.", "Make it private in its settings, then push again."
             )
-        api.update_repo_settings(repo, private=True)  # a push that made it went no further
+        api.update_repo_settings(repo, private=True)  # left empty by a push that failed
     if target.revision != MAIN:
         api.create_branch(repo, branch=target.revision, exist_ok=True)
         before = api.model_info(repo, revision=target.revision, timeout=TIMEOUT)
     if not before.sha:
-        raise HubError(f"The Hub does not tell which commit {target} is at.", "Check HF_ENDPOINT.")
+        raise HubError(f"The response of the Hub has no commit of {target}.", "Check HF_ENDPOINT.")
     return _names(before), before.sha
 
 
-def _proven(directory: Path) -> CheckpointConfig:
-    """A checkpoint's config, once every file is verified and every network has drawn its golden sample."""
+def _verify(directory: Path) -> CheckpointConfig:
+    """Return the config of a checkpoint after verifying every file and the golden sample of every network."""
     config = verify_checkpoint(directory)
     for precision in precisions(config):
-        with contextlib.suppress(DeviceUnavailable):  # one that only runs elsewhere
+        with contextlib.suppress(DeviceUnavailable):  # a precision for another device
             Session(read_verified(directory, config, PRECISION_FILES[precision]), config, precision=precision)
     return config
 
 
-def _check_card(card: bytes) -> None:
-    """Refuse a model card that the Hub would refuse."""
-    from huggingface_hub import ModelCard
-    from yaml import YAMLError  # type: ignore[import-untyped]
+def _validate_card(api: HfApi, card: bytes) -> None:
+    """Raise ``InvalidCheckpoint`` for a model card whose metadata the Hub refuses.
 
-    try:
-        ModelCard(card.decode()).validate()
-    except (ValueError, YAMLError) as error:
+    ``ModelCard.validate`` does the same, but sends the card to the default host, whatever ``endpoint`` is.
+    """
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    response = get_session().post(
+        f"{api.endpoint}/api/validate-yaml",
+        json={"content": card.decode(errors="replace"), "repoType": "model"},
+        headers=build_hf_headers(token=api.token),
+    )
+    if response.status_code == 400:
         raise InvalidCheckpoint(
-            f"Invalid metadata in {CARD}: {' '.join(str(error).split())[:200]}",
-            "Mend it and export the checkpoint again.",
-        ) from error
+            f"Invalid metadata in {CARD}: {' '.join(response.text.split())[:200]}",
+            "Correct it and export the checkpoint again.",
+        )
+    hf_raise_for_status(response)
 
 
 @contextlib.contextmanager
-def _no_endless_wait() -> Iterator[None]:
-    """Give the client's session a timeout where it has none."""
+def _timeout() -> Iterator[None]:
+    """Set a timeout for the session of the client if it has none."""
     from huggingface_hub import get_session
 
     session = get_session()
@@ -166,15 +176,15 @@ def _names(info: Any) -> set[str]:
 
 
 def _files_of(target: HubRepository, there: set[str]) -> set[str]:
-    """The files of the checkpoint that a repository holds, of whatever format version."""
+    """Return the files of the checkpoint in a repository, of any format version."""
     try:
         if CONFIG_FILE not in there:
-            if there - NO_MODEL:
+            if there - OTHER_FILES:
                 raise KeyError(CONFIG_FILE)
             return set()
         config = json.loads(target.file(CONFIG_FILE).read_bytes())
         return {*config["files"]} if config["format_version"] else set()
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidOption(
-            f"{target.repo} on the Hub holds another kind of model.", "Choose another name; nothing was sent."
+            f"{target.repo} on the Hub contains another kind of model.", "Choose another name; nothing was sent."
         ) from error

@@ -1,4 +1,9 @@
-"""A repository on the Hugging Face Hub: fetch its files into the cache, verified."""
+"""A repository on the Hugging Face Hub: download its files to the cache and verify them.
+
+Downloads use ``hf_hub_download`` and not ``snapshot_download``, which asks for the list of all files (one more request,
+to an API that some mirrors lack), waits minutes for a silent server, and returns an incomplete snapshot when the
+network fails. Here ``config.json`` names the files, and each is checked against its digest.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +35,13 @@ from gan_serve.hub.file_sets import FileSet
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 5.0  # seconds for the Hub's first answer
-TRIES = 3  # for a download that breaks off
-BROKEN_OFF = ("ReadError", "RemoteProtocolError")  # of httpx, or httpx2; silence and what never began are final
-REFUSED = "It is not used, nor kept in the cache. Take another revision, or tell who published it."
+TIMEOUT = 5.0  # seconds for the first response of the Hub
+TRIES = 3  # for a download whose connection breaks
+BROKEN_OFF = (
+    "ReadError",
+    "RemoteProtocolError",
+)  # of httpx or httpx2; timeouts and failed connections are not repeated
+REFUSED = "It is not used, and was removed from the cache. Use another revision, or inform its publisher."
 MAIN = "main"
 ADDRESS = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>.+))?", re.ASCII)
 REVISION = re.compile(r"(?!.*(\.\.|//))\w[\w./+#-]*", re.ASCII)
@@ -50,41 +58,41 @@ class HubRepository:
 
     def __post_init__(self) -> None:
         if not isinstance(self.revision, str) or not isinstance(self.token, str | None):
-            raise InvalidOption("A revision and a token are text.", "Leave out what is not needed.")
+            raise InvalidOption("revision and token must be text.", "Leave out the one that is not needed.")
         if not REVISION.fullmatch(self.revision):
             raise RevisionNotFound(
-                f"{shorten(self.revision)} is no name of a revision.", "Give a branch, a tag or a commit."
+                f"{shorten(self.revision)} is not a valid revision.", "Give a branch, a tag or a commit."
             )
 
     @classmethod
     def parse(cls, model: str | Path, revision: str | None = None, token: str | None = None) -> Self | None:
-        """The repository that ``model`` names; None where it is written in another way."""
+        """Return the repository that ``model`` names; None if it does not have the form ``org/name``."""
         match = ADDRESS.fullmatch(model) if isinstance(model, str) else None
         if match is None:
             return None
         if match["revision"] and revision not in (None, match["revision"]):
             raise InvalidOption(f"{model} and {revision!r} name two revisions.", "Give one of them.")
         if not isinstance(token, str | None):
-            raise InvalidOption("A token is text.", LOGIN)
+            raise InvalidOption("token must be text.", LOGIN)
         return cls(match["repo"], match["revision"] or (MAIN if revision is None else revision), token or None)
 
     @property
     def is_pinned(self) -> bool:
-        """Whether the revision is a commit, which never changes."""
+        """True if the revision is a commit, which never changes."""
         return COMMIT.fullmatch(self.revision) is not None
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.revision[:12] if self.is_pinned else self.revision}"
 
     def fetch(self, files: FileSet) -> Path:
-        """The directory in the cache that holds ``config.json`` and what is wanted beside it; see ``resolve``.
+        """Return the directory in the cache that has ``config.json`` and ``files``; see ``locate`` for the errors.
 
-        A commit that is in the cache causes no request. For a branch or tag the Hub is asked once; where it does not
-        answer, what the cache has of it is taken.
+        A commit that is in the cache needs no request. A branch or tag needs one; if the Hub cannot be reached, or the
+        cache cannot be written, the commit in the cache is used, with a warning.
         """
         from huggingface_hub import constants
 
-        with self._told():
+        with self._translate_errors():
             if self.is_pinned and (directory := self._cached(files)):
                 return directory
             try:
@@ -93,15 +101,26 @@ class HubRepository:
                 if not (directory := self._cached(files)):
                     raise
                 if not constants.HF_HUB_OFFLINE:
-                    logger.warning("%s Commit %s is taken.", error.message, directory.name[:12])
+                    logger.warning("%s Commit %s of the cache is used.", error.message, directory.name[:12])
                 return directory
-            directory = commit._cached(files) or commit._download(files)
+            directory = commit._cached(files)
+            if directory is None:
+                try:
+                    directory = commit._download(files)
+                except CannotWrite as error:
+                    if self.is_pinned or not (directory := self._cached(files)):
+                        raise
+                    logger.warning(
+                        "%s Commit %s of the cache is used, although %s is at %s. Ask for %s@%s to avoid this warning.",
+                        *(error.message, directory.name[:12], self, commit.revision[:12], self.repo, directory.name),
+                    )
+                    return directory
             if not self.is_pinned:
                 self._note(directory, files)
             return directory
 
     def file(self, name: str, *, again: bool = False) -> Path:
-        """One file of the repository, in the cache; downloaded where it is not there, or ``again``."""
+        """Return the path of a file in the cache; it is downloaded if it is not there, or ``again``."""
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
@@ -118,50 +137,50 @@ class HubRepository:
             return Path(path)
 
         self.check_token()
-        with self._told(name):
+        with self._translate_errors(name):
             if again or not isinstance(try_to_load_from_cache(self.repo, name, revision=self.revision), str):
-                # The client listens to silence for minutes; so any answer will do here, but there must be one.
+                # The client would wait minutes for a silent server: check first that there is a response.
                 with contextlib.suppress(HfHubHTTPError):
                     self._ask(name)
             for _ in range(TRIES - 1):
                 try:
                     return download()
                 except (HTTPError, OSError) as error:
-                    # After some ways of breaking off the client goes on by itself, but not after all.
-                    short = type(error) is OSError and error.errno is None  # fewer bytes than were announced
+                    # The client itself resumes after some kinds of broken connections, but not after all.
+                    short = type(error) is OSError and error.errno is None  # fewer bytes than Content-Length
                     if not short and type(error).__name__ not in BROKEN_OFF:
                         raise
             return download()
 
     def check_token(self) -> None:
-        """Refuse a token that cannot be sent: the client's error would show it."""
+        """Raise ``AccessDenied`` for a token that cannot be sent; the error of the client would show it."""
         from huggingface_hub import get_token
 
         token = self.token or get_token()
         if token and not re.fullmatch("[!-~]+", token):
-            raise AccessDenied("The token holds characters that no token has.", LOGIN)
+            raise AccessDenied("The token contains invalid characters.", LOGIN)
 
     def _commit(self) -> str:
-        """Ask the Hub which commit the revision is, and whether we may read it."""
+        """Return the commit of the revision, as the Hub says; this also checks the access."""
         self.check_token()
-        with self._told():
+        with self._translate_errors():
             commit = self._ask(CONFIG_FILE)
         if commit is None or not COMMIT.fullmatch(commit):
             raise HubUnreachable(
-                f"{endpoint() or 'What answers'} is no Hub: it names no commit of {self}.",
+                f"{endpoint() or 'The server'} is not a Hub: its response has no commit of {self}.",
                 "Check the network, proxies and HF_ENDPOINT.",
             )
         return commit
 
     def _ask(self, name: str) -> str | None:
-        """Ask the Hub about a file; the commit, if it tells one."""
+        """Request the metadata of a file; return the commit in the response, if any."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         url = hf_hub_url(self.repo, name, revision=self.revision, endpoint=endpoint())
         return get_hf_file_metadata(url, token=self.token, timeout=TIMEOUT, endpoint=endpoint()).commit_hash
 
     def _cached(self, files: FileSet) -> Path | None:
-        """The directory in the cache, if it has all that is wanted and each file is as its digest says."""
+        """Return the directory in the cache if it has all ``files`` with the right digests."""
         directory = self._in_cache()
         if directory is not None:
             try:
@@ -173,27 +192,27 @@ class HubRepository:
         return directory
 
     def _in_cache(self) -> Path | None:
-        """The directory in the cache where it has at least ``config.json``."""
+        """Return the directory in the cache if it has ``config.json``."""
         from huggingface_hub import try_to_load_from_cache
 
         config_file = try_to_load_from_cache(self.repo, CONFIG_FILE, revision=self.revision)
         return Path(config_file).parent if isinstance(config_file, str) else None
 
     def _note(self, directory: Path, files: FileSet) -> None:
-        """Let the cache know which commit the branch is at, unless it knows one and this one cannot draw."""
+        """Store the commit of the branch in the cache, unless only an older one there has its network."""
         known, networks = self._in_cache(), set(PRECISION_FILES.values())
         if known == directory or (known and not networks & set(files(self._config(directory)))):
             return
-        with contextlib.suppress(CannotWrite):  # a cache that can only be read serves all the same
+        with contextlib.suppress(CannotWrite):  # the cache may be read-only
             write_atomically(directory.parents[1] / "refs" / self.revision, directory.name)
 
     def _download(self, files: FileSet) -> Path:
-        """Fetch what the cache lacks. What does not fit its digest is fetched once more, then refused and removed."""
+        """Download the missing files. One with a wrong digest is downloaded once more, then removed with an error."""
         directory = self.file(CONFIG_FILE).parent
         try:
             return self._complete(directory, files)
         except (InvalidCheckpoint, DigestMismatch):
-            self.file(CONFIG_FILE, again=True)  # it may be the one that is damaged
+            self.file(CONFIG_FILE, again=True)  # the config itself may be damaged
             return self._complete(directory, files)
 
     def _complete(self, directory: Path, files: FileSet) -> Path:
@@ -216,7 +235,7 @@ class HubRepository:
         return directory
 
     def _config(self, directory: Path) -> CheckpointConfig:
-        """The config; errors name the repository in place of a path in the cache."""
+        """Return the config. Errors name the repository instead of a path in the cache."""
         if matches_digest(directory / CONFIG_FILE) is False:
             remove(directory / CONFIG_FILE)
             raise DigestMismatch(f"{CONFIG_FILE} of {self} is not the file that the Hub announced.", REFUSED)
@@ -227,10 +246,10 @@ class HubRepository:
             hint = error.hint if isinstance(error, FormatTooNew) else "Choose another repository or revision."
             raise type(error)(message, hint) from error
 
-    def _told(self, file: str = CONFIG_FILE) -> contextlib.AbstractContextManager[None]:
+    def _translate_errors(self, file: str = CONFIG_FILE) -> contextlib.AbstractContextManager[None]:
         return translate_errors(self.repo, self.revision, file=file)
 
 
 def endpoint() -> str | None:
-    """The Hub's address where HF_ENDPOINT names one; read when it is needed, as the client reads it once."""
+    """Return the value of HF_ENDPOINT, if set. The client reads it only once, when it is imported."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None

@@ -9,7 +9,7 @@ from gan_serve.images.pixels import UInt8Array, to_pil
 
 
 def encode_animation(frames: UInt8Array, format: str, *, fps: float) -> bytes:
-    """An endless animation of uint8 [N, H, W, C]: ``gif`` (gray exact, colour in 256 shades) or ``webp`` (lossless)."""
+    """Return uint8 [N, H, W, C] as an endless animation: ``gif`` (256 colours; exact for gray) or lossless ``webp``."""
     options: dict[str, Any] = {"lossless": True} if format == "webp" else {}
     first, *rest = (to_pil(frame) for frame in frames)
     out = io.BytesIO()

@@ -13,11 +13,11 @@ GRID_GAP = 2
 
 
 def grid(images: UInt8Array, columns: int | None = None) -> UInt8Array:
-    """Lay images out in rows on white, two pixels apart.
+    """Return images in rows on a white background, two pixels apart.
 
     Args:
         images: uint8 [N, H, W, C].
-        columns: images in a row; as square as it gets if None.
+        columns: images in a row; as square as possible if None.
 
     Returns:
         uint8 [rows·(H+2)+2, columns·(W+2)+2, C].
@@ -36,7 +36,7 @@ def grid(images: UInt8Array, columns: int | None = None) -> UInt8Array:
 
 
 def cut_grid(sheet: UInt8Array, n: int, columns: int) -> UInt8Array:
-    """The n images of a ``grid``, uint8 [N, H, W, C].
+    """Return the n images of a ``grid``, uint8 [N, H, W, C].
 
     >>> images = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5, 1)
     >>> np.array_equal(cut_grid(grid(images, 2), 3, 2), images)
@@ -51,7 +51,7 @@ def cut_grid(sheet: UInt8Array, n: int, columns: int) -> UInt8Array:
 
 
 def grid_columns(n: int, columns: int | None = None) -> int:
-    """How many of n images a row of ``grid`` holds; see there."""
+    """Return the number of images in a row of a ``grid`` of n images."""
     if columns is None:
         return math.ceil(math.sqrt(n))
     if columns < 1:

@@ -10,15 +10,15 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 def to_pil(pixels: UInt8Array) -> Image.Image:
-    """A Pillow image of uint8 [H, W, C], mode L or RGB."""
+    """Return uint8 [H, W, C] as a Pillow image, mode L or RGB."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def from_pil(image: Image.Image) -> UInt8Array:
-    """The pixels of a gray or RGB Pillow image, uint8 [H, W, C].
+    """Return the pixels of a gray or RGB Pillow image, uint8 [H, W, C].
 
     Raises:
-        ValueError: the image is of another mode, whose numbers are not what is seen (a palette, say).
+        ValueError: the image has another mode, such as a palette, whose values are not gray or RGB.
     """
     if image.mode not in ("L", "RGB"):
         raise ValueError(f"the image is of mode {image.mode}, not L or RGB")

@@ -1,7 +1,7 @@
-"""The receipt in every image: what made it, so that it can be made again and compared.
+"""The receipt of an image: everything that is needed to sample it again and compare.
 
-In a PNG it is JSON in the text chunk ``gan_serve``; on an image from ``generate`` it is ``image.info["gan_serve"]``.
-Its ``sha256`` covers the pixels and all its other fields, so that a change of either shows.
+A PNG has it as JSON in the text chunk ``gan_serve``, an image from ``generate`` in ``image.info["gan_serve"]``. Its
+``sha256`` covers the pixels and all other fields, so a change of either is detected.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would make one a receip
 
 
 class Receipt(BaseModel):
-    """What made an image. One is set of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk``.
+    """Everything that determines an image.
 
-    ``columns`` is set where the image is a grid.
+    Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``columns`` if the image is
+    a grid. ``version`` is that of gan-serve and ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,34 +44,35 @@ class Receipt(BaseModel):
     truncation: Annotated[float, Field(ge=0, le=1)]
     columns: Annotated[int, Field(ge=1)] | None = None
     version: str
+    runtime: str | None = None
     sha256: str = ""
 
     @model_validator(mode="after")
-    def _tells_one_story(self) -> Self:
-        told = [self.seed, self.seeds, self.latents, self.walk]
-        if sum(part is not None for part in told) != 1:
-            raise ValueError("exactly one of seed, seeds, latents and walk makes an image")
+    def _is_consistent(self) -> Self:
+        sources = [self.seed, self.seeds, self.latents, self.walk]
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("exactly one of seed, seeds, latents and walk must be set")
         if self.label is not None and self.labels is not None:
-            raise ValueError("there is a label and there are labels")
+            raise ValueError("label and labels are both set")
         is_grid = self.seeds is not None or (self.walk is not None and self.walk.frame is None)
         if self.latents is None and (self.columns is not None) != is_grid:
-            raise ValueError("columns belong to a grid, and a grid has columns")
+            raise ValueError("columns must be set for a grid, and only for a grid")
         return self
 
     def seal(self, pixels: UInt8Array) -> Self:
-        """This receipt with the digest of itself and of ``pixels`` uint8 [H, W, C]."""
+        """Return this receipt with the digest of its fields and of ``pixels``, uint8 [H, W, C]."""
         return self.model_copy(update={"sha256": self._digest(pixels)})
 
     def matches(self, pixels: UInt8Array) -> bool:
-        """Whether neither the pixels nor the receipt were changed since it was sealed."""
+        """Return True if neither the pixels nor the receipt were changed since ``seal``."""
         return self.sha256 == self._digest(pixels)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields that are set."""
+        """Return the fields that are set."""
         return self.model_dump(exclude_none=True)
 
     def as_json(self) -> str:
-        """The fields that are set, as one line of JSON."""
+        """Return the fields that are set, as one line of JSON."""
         return self.model_dump_json(exclude_none=True)
 
     def _digest(self, pixels: UInt8Array) -> str:
@@ -82,18 +84,18 @@ class Receipt(BaseModel):
 
 
 def read_receipt(image: Image.Image) -> Receipt:
-    """The receipt of an image, from ``generate`` or opened from a PNG.
+    """Return the receipt of an image, from ``generate`` or opened from a PNG.
 
     Raises:
-        ReceiptError: there is none, or it is not whole.
+        ReceiptError: it has none, or an invalid one.
     """
-    held = image.info.get(RECEIPT_KEY)
-    if held is None:
-        raise ReceiptError("The image has no receipt.", "Only PNGs that gan-serve wrote carry one.")
+    content = image.info.get(RECEIPT_KEY)
+    if content is None:
+        raise ReceiptError("The image has no receipt.", "Only PNGs of gan-serve have one.")
     try:
-        return Receipt.model_validate(json.loads(held) if isinstance(held, str) else held)
+        return Receipt.model_validate(json.loads(content) if isinstance(content, str) else content)
     except (ValueError, TypeError, ValidationError, RecursionError) as error:
-        raise ReceiptError("The image's receipt cannot be read; it was altered.", "Take the original file.") from error
+        raise ReceiptError("The receipt of the image is invalid; it was altered.", "Use the original file.") from error
 
 
 class GeneratedImage(Image.Image):
@@ -101,22 +103,22 @@ class GeneratedImage(Image.Image):
 
     @classmethod
     def of(cls, image: Image.Image, receipt: Receipt) -> GeneratedImage:
-        """Give ``image`` its receipt."""
+        """Return ``image`` as a ``GeneratedImage`` with this receipt."""
         image.info[RECEIPT_KEY] = receipt.as_dict()
         image.__class__ = cls  # Pillow has no public way to make a subclass from pixels.
         return image  # type: ignore[return-value]
 
     def copy(self) -> GeneratedImage:
-        """As Pillow's ``copy``; the receipt stays with it."""
+        """Copy the image with its receipt."""
         image = super().copy()
         image.__class__ = type(self)
         return image  # type: ignore[return-value]
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """As Pillow's ``save``; a PNG also gets the receipt as a text chunk, beside those in ``pnginfo``."""
+        """Save the image as Pillow does; a PNG also gets the receipt as a text chunk, beside those in ``pnginfo``."""
         if RECEIPT_KEY in self.info:
             info, given = PngImagePlugin.PngInfo(), params.get("pnginfo")
             info.chunks.extend(given.chunks if given else ())
             info.add_itxt(RECEIPT_KEY, json.dumps(self.info[RECEIPT_KEY], ensure_ascii=False))
-            params["pnginfo"] = info  # writers of other formats pass it by
+            params["pnginfo"] = info  # writers of other formats ignore it
         super().save(fp, format, **params)

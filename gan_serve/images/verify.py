@@ -1,4 +1,4 @@
-"""Make an image again from its receipt and compare."""
+"""Verify an image: sample it again from its receipt and compare."""
 
 from __future__ import annotations
 
@@ -17,59 +17,80 @@ from gan_serve.images.grid import cut_grid, grid
 from gan_serve.images.pixels import UInt8Array, from_pil
 from gan_serve.images.receipt import Receipt, read_receipt
 from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
 
-# Pillow's names for what a PNG may hold beside pixels and text; a text of the same name may not hide one.
+# Pillow's names for content of a PNG that changes how it looks; a text chunk of the same name must not hide it.
 CHANGES_WHAT_IS_SEEN = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
 
 
 @dataclass(frozen=True)
 class Verification:
-    """An image that is what its receipt says: bit-equal, or off by the rounding of another machine."""
+    """The result for an image that matches its receipt.
+
+    Args:
+        receipt: the receipt of the image.
+        max_difference: grey levels between the image and the one sampled here; 0 if bit-equal.
+        other_runtime: how the versions of ONNX Runtime differ; empty if they do not, or the receipt does not have one.
+    """
 
     receipt: Receipt
     max_difference: int
+    other_runtime: str = ""
 
 
 def verify_image(path: str | Path, model: str | Path | None = None) -> Verification:
-    """Check a PNG against its receipt: nothing in it was altered, and the model draws it again.
+    """Check that a PNG was not altered, and that its model samples the same image from its receipt.
 
     Args:
-        path: a PNG that gan-serve wrote: one image, a grid or a frame.
-        model: where the checkpoint lies; by default the receipt's model is taken from the package. A receipt never
-            names a path to load from.
+        path: a PNG of gan-serve: one image, a grid or a frame.
+        model: the checkpoint; by default the one in the package that the receipt names. A path in a receipt is never
+            loaded.
 
     Raises:
-        ReceiptError: no receipt; pixels or receipt were altered; another checkpoint made it, or draws another image.
+        ReceiptError: there is no receipt, the pixels or the receipt were altered, another checkpoint sampled it, or the
+            sampled image differs by more than rounding; the hint names a difference in ONNX Runtime versions.
         UnknownModel: the checkpoint is not in the package and ``model`` was not given.
     """
     receipt, pixels = _read(path)
     if not receipt.matches(pixels):
-        raise ReceiptError(f"{path} was altered: its pixels or its receipt are not as they were written.")
+        raise ReceiptError(f"{path} was altered: the digest in its receipt does not fit its pixels and receipt.")
     generator = Generator.from_pretrained(model or _bundled(receipt.model), precision=receipt.precision)
     if (generator.name, generator.digest) != (receipt.model, receipt.digest):
         raise ReceiptError(
-            f"{path} was made by another checkpoint called {receipt.model} ({receipt.digest[:19]}..., "
+            f"{path} was sampled from another checkpoint named {receipt.model} ({receipt.digest[:19]}..., "
             f"not {generator.digest[:19]}...).",
-            "Give the directory of that checkpoint with --model.",
+            "Give the directory of that checkpoint (--model).",
         )
-    again = _draw_again(generator, receipt)
+    again = _sample_again(generator, receipt)
     columns = receipt.columns
     if (again[0] if columns is None else grid(again, columns)).shape != pixels.shape:
-        raise ReceiptError(f"{path} has another size than the image that its receipt describes.")
+        raise ReceiptError(f"{path} does not have the size of the image in its receipt.")
     images = pixels[None] if columns is None else cut_grid(pixels, len(again), columns)
     if columns is not None and not np.array_equal(grid(images, columns), pixels):
-        raise ReceiptError(f"{path} was altered: there is something between the images of its grid.")
+        raise ReceiptError(f"{path} was altered: the space between the images of its grid is not empty.")
+    other_runtime = _compare_runtimes(receipt)
     if error := describe_mismatch(images, again, receipt.precision):
-        raise ReceiptError(f"{path} is not what its receipt describes: {error}.")
+        raise ReceiptError(f"{path} is not the image that its receipt describes: {error}.", other_runtime)
     difference = int(np.abs(again.astype(np.int16) - images).max())
-    return Verification(receipt, difference)
+    return Verification(receipt, difference, other_runtime)
+
+
+def _compare_runtimes(receipt: Receipt) -> str:
+    """Return how the ONNX Runtime of a receipt differs from this one; empty if it does not."""
+    if receipt.runtime in (None, runtime_version()):
+        return ""
+    return (
+        f"It was sampled with ONNX Runtime {receipt.runtime}, and this is {runtime_version()}: "
+        "pixels are bit-equal only with the same version, and int8 may differ visibly."
+    )
 
 
 def _bundled(name: str) -> str:
     if name not in list_models():
         raise UnknownModel(
-            f"The receipt's model {name!r} is not in the package.", "Give the directory of its checkpoint with --model."
+            f"The model {name!r} of the receipt is not in the package.",
+            "Give the directory of its checkpoint (--model).",
         )
     return name
 
@@ -79,18 +100,18 @@ def _read(path: str | Path) -> tuple[Receipt, UInt8Array]:
         with Image.open(path) as image:
             image.load()
             receipt = read_receipt(image)
-            # A palette, transparency, a colour profile or a second frame would change what is seen.
+            # A palette, transparency, a colour profile or a second frame would change how it looks.
             harmless = {"dpi"} | set(getattr(image, "text", ())) - CHANGES_WHAT_IS_SEEN
             beside = set(image.info) - harmless
             if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
-                raise ReceiptError(f"{path} was altered: gan-serve writes plain gray or RGB PNGs.")
+                raise ReceiptError(f"{path} was altered: a PNG of gan-serve is gray or RGB and has no other content.")
             return receipt, from_pil(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ReceiptError(f"{path} cannot be read as an image: {error}", "Give a PNG that gan-serve wrote.") from error
+        raise ReceiptError(f"{path} cannot be read as an image: {error}", "Give a PNG of gan-serve.") from error
 
 
-def _draw_again(generator: Generator, receipt: Receipt) -> UInt8Array:
-    """What the receipt describes, uint8 [N, H, W, C]."""
+def _sample_again(generator: Generator, receipt: Receipt) -> UInt8Array:
+    """Return the images that a receipt describes, uint8 [N, H, W, C]."""
     label = receipt.label if receipt.labels is None else receipt.labels
     if receipt.walk is not None:
         latents = _walk_latents(generator, receipt.walk)
@@ -105,15 +126,15 @@ def _draw_again(generator: Generator, receipt: Receipt) -> UInt8Array:
 
 
 def _walk_latents(generator: Generator, path: Walk) -> FloatArray:
-    """The latents of the frame that a receipt names, or of the frames of a grid."""
+    """Return the latents of the frames in a receipt."""
     try:
         return walk_latents(path, generator.z_dim)
     except InvalidOption as error:
-        raise ReceiptError(f"The receipt describes no walk: {error.message}") from error
+        raise ReceiptError(f"The walk of the receipt is invalid: {error.message}") from error
 
 
 def _given_latents(generator: Generator, encoded: str) -> FloatArray:
     try:
         return np.frombuffer(base64.b64decode(encoded, validate=True), "<f4").reshape(-1, generator.z_dim)
     except ValueError as error:
-        raise ReceiptError("The receipt's latents cannot be read.", "Take the original file.") from error
+        raise ReceiptError("The latents of the receipt cannot be read.", "Use the original file.") from error

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
 
 from gan_serve.checkpoint.config import CheckpointConfig, Precision, precisions
 from gan_serve.errors import InvalidOption
-
-if TYPE_CHECKING:
-    pass
 
 DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"  # the fastest precision that a checkpoint has for the device
@@ -17,28 +13,28 @@ FASTEST: dict[str, tuple[Precision, ...]] = {"cpu": ("int8", "fp32"), "cuda": ("
 
 
 def choose_precision(config: CheckpointConfig, precision: str, device: str) -> Precision:
-    """The precision that is meant: one that the checkpoint has a file for, or ``auto``, the fastest for the device.
+    """Return the precision to use: ``precision`` itself, or for ``auto`` the fastest one that the checkpoint has.
 
     Raises:
-        InvalidOption: the checkpoint does not have it; those that it has are listed.
+        InvalidOption: the checkpoint does not have it; the message lists those that it has.
     """
     check_device(device)
-    there = precisions(config)
+    available = precisions(config)
     wanted = FASTEST["cuda" if wants_cuda(device) else "cpu"] if precision == AUTO else [precision]
     for choice in wanted:
-        if choice in there:
+        if choice in available:
             return choice
-    raise InvalidOption.unknown("precision", precision, [*there, AUTO])
+    raise InvalidOption.unknown("precision", precision, [*available, AUTO])
 
 
 def check_device(device: str) -> None:
-    """Raise ``InvalidOption`` where ``device`` is none of ``DEVICES``."""
+    """Raise ``InvalidOption`` unless ``device`` is one of ``DEVICES``."""
     if device not in DEVICES:
         raise InvalidOption.unknown("device", device, DEVICES)
 
 
 def wants_cuda(device: str) -> bool:
-    """Whether CUDA is to be tried: it is asked for, or there is a driver."""
+    """Return True if CUDA should be tried: for ``cuda``, and for ``auto`` if there is a driver."""
     return device == "cuda" or (device == "auto" and _has_cuda_driver())
 
 

@@ -21,25 +21,25 @@ from gan_serve.sampling.result import Samples
 
 
 class Format(NamedTuple):
-    """A file format: ``encode`` takes samples, the columns of a grid and the frames per second of an animation."""
+    """A file format. ``encode`` takes samples, the columns of a grid and the frames per second of an animation."""
 
     media_type: str
     encode: Callable[[Samples, int | None, float], bytes]
 
 
 def encode(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0) -> bytes:
-    """Samples as the bytes of a file in one of ``FORMATS``; see ``check_encoding`` for the errors."""
+    """Return samples as the bytes of a file in one of ``FORMATS``; see ``check_encoding`` for the errors."""
     check_encoding(len(samples), format, columns=columns, fps=fps)
     return FORMATS[format].encode(samples, columns, fps)
 
 
 def check_encoding(n: int, format: str, *, columns: int | None = None, fps: float = 12.0) -> None:
-    """Raise ``InvalidOption`` where n images cannot be encoded so: no such format, or a value out of range."""
+    """Raise ``InvalidOption`` for an unknown format, or columns or fps out of range."""
     if format not in FORMATS:
         raise InvalidOption.unknown("format", format, FORMATS)
     if not 0.1 <= fps <= 100:
-        raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "12 is a good walk.")
-    grid_columns(n, columns)  # refused also where the format draws no grid
+        raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "The default is 12.")
+    grid_columns(n, columns)  # checked also for formats that are not grids
 
 
 def _png(samples: Samples, columns: int | None, _fps: float) -> bytes:
@@ -95,7 +95,7 @@ FORMATS = {
 
 
 def image_names(samples: Samples) -> list[str]:
-    """The file name of each image: by its place, and its seed where it has one; in a folder where ``by_label``."""
+    """Return the file name of each image: its index, its seed if it has one, and a folder by label if ``by_label``."""
     seeds = [""] * len(samples) if samples.seeds is None else [f"-seed{seed}" for seed in samples.seeds]
     if not (samples.by_label and samples.labels):
         return [f"{place:05d}{seed}.png" for place, seed in enumerate(seeds)]
@@ -108,17 +108,17 @@ def image_names(samples: Samples) -> list[str]:
 
 
 def folder_names(labels: Iterable[str]) -> dict[str, str]:
-    """A name for the folder of each label that every file system takes, no two alike.
+    """Return a distinct folder name for each label that is valid in every file system.
 
     >>> folder_names(["T-shirt/top", "Ankle boot", "T-shirt top", ".."])
     {'T-shirt/top': 'T-shirt_top', 'Ankle boot': 'Ankle_boot', 'T-shirt top': 'T-shirt_top-2', '..': '_'}
     """
     folders: dict[str, str] = {}
     for label in dict.fromkeys(labels):
-        # 48 characters are at most 192 bytes, and names may have 255.
+        # 48 characters are at most 192 bytes; file systems allow 255.
         plain = re.sub(r"[^\w.-]+", "_", label)[:48].strip(".") or "_"
         plain = f"_{plain}" if DEVICE_NAMES.fullmatch(plain) else plain
-        taken = {folder.casefold() for folder in folders.values()}  # Windows and macOS take "bag" for "Bag"
+        taken = {folder.casefold() for folder in folders.values()}  # Windows and macOS ignore case
         choices = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
         folders[label] = next(choice for choice in choices if choice.casefold() not in taken)
     return folders

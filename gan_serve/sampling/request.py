@@ -24,7 +24,7 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray, check_latents, check_truncation, latents_from_seeds
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds, choose_seeds
-from gan_serve.sampling.session import Int64Array, network_inputs
+from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
 
 Label = str | int
@@ -124,6 +124,7 @@ class SamplingRequest:
             digest=self.digest,
             precision=self.precision,
             truncation=self.truncation,
+            runtime=runtime_version(),
             seeds=self.seeds,
             latents=self.latents,
             walk=self.walk,

@@ -27,6 +27,8 @@ class Samples:
 
     Args:
         pixels: uint8 [N, H, W, C].
+        model, digest, precision: the name of the checkpoint, the digest of its network, and the precision of that.
+        runtime: the version of ONNX Runtime.
         seeds, latents, walk: exactly one is set; ``latents`` (float32 [N, z_dim]) if the caller gave latents.
         labels: the class name of each image, or None for a model without classes.
         columns: the default number of images in a row of a grid; as square as possible if None.
@@ -38,6 +40,7 @@ class Samples:
     digest: str
     precision: str
     truncation: float
+    runtime: str
     seeds: list[int] | None = None
     latents: FloatArray | None = None
     walk: Walk | None = None
@@ -111,6 +114,7 @@ class Samples:
                 "precision": self.precision,
                 "truncation": self.truncation,
                 "version": __version__,
+                "runtime": self.runtime,
             }
             | what
         )

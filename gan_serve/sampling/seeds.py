@@ -27,7 +27,7 @@ _SEEDS_HINT = 'Seeds are whole numbers from 0 to 4294967295: 7, [0, 5, 9], or te
 
 
 def parse_seeds(seeds: Seeds) -> list[int]:
-    """The one reading of seeds, in Python, on the command line and over HTTP.
+    """Return the seeds that a caller gave as a list; used by Python, the command line and HTTP.
 
     Args:
         seeds: an int, a list of ints, or text such as ``"0-3,10"`` (ranges include both ends).
@@ -36,7 +36,7 @@ def parse_seeds(seeds: Seeds) -> list[int]:
         1 to 100,000 ints from 0 to 2**32-1, in the order given.
 
     Raises:
-        InvalidSeeds: anything else; ranges are counted before they are laid out.
+        InvalidSeeds: anything else. Ranges are counted before they are expanded.
 
     >>> parse_seeds("0-3,10")
     [0, 1, 2, 3, 10]
@@ -54,7 +54,7 @@ def parse_seeds(seeds: Seeds) -> list[int]:
 
 
 def format_seeds(seeds: list[int]) -> str:
-    """Seeds as the text that ``parse_seeds`` reads.
+    """Return seeds as text that ``parse_seeds`` reads.
 
     >>> format_seeds([0, 1, 2, 3, 10])
     '0-3,10'
@@ -64,10 +64,10 @@ def format_seeds(seeds: list[int]) -> str:
 
 
 def choose_seeds(n: int | None = None, seed: int | None = None, seeds: Seeds | None = None) -> list[int]:
-    """The seeds that a call asked for: ``seeds``, or the ``n`` from ``seed`` on, which is drawn if not given.
+    """Return the seeds of a call: ``seeds``, or ``n`` consecutive ones from ``seed`` on, which is random if not given.
 
     Raises:
-        InvalidSeeds: both ways at once, n below 1, or a run of seeds beyond 2**32-1.
+        InvalidSeeds: seeds together with n or seed, n below 1, or a seed beyond 2**32-1.
 
     >>> choose_seeds(n=3, seed=7)
     [7, 8, 9]
@@ -82,7 +82,9 @@ def choose_seeds(n: int | None = None, seed: int | None = None, seeds: Seeds | N
     _check_count(count)
     first = secrets.randbelow(SEED_END - count) if seed is None else _check_seed(seed)
     if first + count > SEED_END:
-        raise InvalidSeeds(f"{count} seeds from {first} on pass 4294967295, the last seed.", "Begin lower.")
+        raise InvalidSeeds(
+            f"{count} seeds from {first} on pass 4294967295, the last seed.", "Give a smaller seed or n."
+        )
     return list(range(first, first + count))
 
 
@@ -121,7 +123,7 @@ def check_int(value: SupportsIndex | Any, what: str, error: type[InvalidSeeds | 
 
 
 def _iterator(value: Any) -> Iterator[Any] | None:
-    """What goes through ``value``, or None; an array of no dimensions says that it can be gone through and cannot."""
+    """Return an iterator over ``value``, or None if it has none, such as an array without dimensions."""
     try:
         iterator: Iterator[Any] = iter(value)
     except TypeError:

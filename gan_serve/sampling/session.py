@@ -1,7 +1,7 @@
-"""ONNX Runtime sessions: the device that was asked for or an error, one thread, batches in pieces, the golden sample.
+"""ONNX Runtime sessions: on the requested device or not at all, verified by the golden sample.
 
-A session uses one thread: spinning threads on shared cores halve the speed, and several workers beat several threads.
-The pixels of an image do not depend on the batch that it was in; on a GPU they may round by a grey level.
+A session uses one thread by default: threads that spin on shared cores halve the speed, and several workers are faster
+than several threads. The pixels of an image do not depend on its batch; on a GPU they may differ by one grey level.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 from gan_serve.images.compare import describe_mismatch
 from gan_serve.sampling.device import check_device, wants_cuda
 
-# Since 1.31 ONNX Runtime tells Microsoft what it runs, unless this is set before it is imported. We use no network.
+# ONNX Runtime 1.31 and later sends telemetry to Microsoft unless this is set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-BATCH_SIZE = {"cpu": 16, "cuda": 256}  # images at a time; what does not fit a CPU's cache is up to a fifth slower
+BATCH_SIZE = {"cpu": 16, "cuda": 256}  # larger batches do not fit a CPU's cache and are up to a fifth slower
 MAX_THREADS = 256
 
 Int64Array = npt.NDArray[np.int64]
 
 
 class Session:
-    """A generator that is loaded and has drawn its golden sample."""
+    """A network that is loaded and has computed its golden sample."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Session:
         """Load ``model``, the content of the file for ``precision``.
 
         Raises:
-            InvalidCheckpoint: ONNX Runtime cannot read it, or it is not the network that the config describes.
-            DeviceUnavailable: ``device="cuda"`` and no CUDA.
-            GoldenSampleMismatch: it draws another image than the one it was published with.
+            InvalidCheckpoint: ONNX Runtime cannot load it, or its inputs and outputs are not those of the config.
+            DeviceUnavailable: ``device="cuda"``, and CUDA cannot be used.
+            GoldenSampleMismatch: it does not compute the golden sample of the config.
         """
         self.config = config
         self.precision = precision
@@ -60,7 +60,7 @@ class Session:
         self._check_golden_sample()
 
     def run(self, latents: FloatArray, labels: Int64Array | None = None, truncation: float = 1.0) -> UInt8Array:
-        """Draw images.
+        """Return the images of latents.
 
         Args:
             latents: float32 [N, z_dim], not truncated.
@@ -73,7 +73,7 @@ class Session:
         return self.run_inputs(network_inputs(latents, labels, truncation, self.config.truncation_space))
 
     def run_inputs(self, inputs: Mapping[str, Any]) -> UInt8Array:
-        """Draw what ``network_inputs`` made, perhaps of several requests: arrays [N, ...] -> uint8 [N, H, W, C]."""
+        """Return the images of inputs that ``network_inputs`` made: arrays [N, ...] -> uint8 [N, H, W, C]."""
         return run_in_batches(self._session, inputs, batch=BATCH_SIZE[self.device])
 
     def _check_signature(self) -> None:
@@ -88,27 +88,34 @@ class Session:
         expected_outputs = {"img": ("tensor(uint8)", [side, side, config.img_channels])}
         if inputs != expected_inputs or outputs != expected_outputs:
             raise InvalidCheckpoint(
-                f"The network of {config.name} takes {inputs} and gives {outputs}; its config describes another.",
+                f"The network of {config.name} has inputs {inputs} and outputs {outputs}; its config requires others.",
                 "Export the checkpoint again.",
             )
 
     def _check_golden_sample(self) -> None:
         golden = self.config.golden_sample
         labels = None if golden.label is None else np.array([golden.label])
-        drawn = self.run(latents_from_seeds([golden.seed], self.config.z_dim), labels)
-        if error := describe_mismatch(drawn, golden.pixels(self.precision)[None], self.precision):
+        images = self.run(latents_from_seeds([golden.seed], self.config.z_dim), labels)
+        if error := describe_mismatch(images, golden.pixels(self.precision)[None], self.precision):
             raise GoldenSampleMismatch(
-                f"{self.config.name} does not draw its golden sample in {self.precision}: {error}.",
+                f"{self.config.name} does not compute its golden sample in {self.precision}: {error}.",
                 "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
             )
+
+
+def runtime_version() -> str:
+    """Return the version of ONNX Runtime, as receipts state it."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 def network_inputs(
     latents: FloatArray, labels: Int64Array | None, truncation: float, space: TruncationSpace
 ) -> dict[str, Any]:
-    """What a network is fed: ``z`` float32 [N, z_dim], ``c`` int64 [N] where there are labels, ``psi`` float32 [N].
+    """Return the inputs of a network: z float32 [N, z_dim], c int64 [N] if conditional, psi float32 [N] in w.
 
-    A network with a space w truncates there by itself, towards its mean w, by psi; in any other z is truncated.
+    A network with a w space truncates w itself, by psi; for all others, z is truncated here.
     """
     in_w = space == "w"
     inputs: dict[str, Any] = {"z": latents if in_w else truncate(latents, truncation)}
@@ -122,7 +129,7 @@ def network_inputs(
 def run_in_batches(
     session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], *, batch: int = BATCH_SIZE["cpu"]
 ) -> UInt8Array:
-    """Run a session over N images, at most ``batch`` at a time: arrays [N, ...] by input -> uint8 [N, H, W, C]."""
+    """Run a session in batches of at most ``batch`` images: arrays [N, ...] by input -> uint8 [N, H, W, C]."""
     pieces = [
         session.run(["img"], {name: values[start : start + batch] for name, values in inputs.items()})[0]
         for start in range(0, len(inputs["z"]), batch)
@@ -131,22 +138,24 @@ def run_in_batches(
 
 
 def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxruntime.InferenceSession, str]:
-    """Open an ONNX file's content on a device, and say which one it is; see ``Session`` for the errors."""
+    """Return a session for the content of an ONNX file, and its device; see ``Session`` for the errors."""
     import onnxruntime  # a third of a second: only when a model is loaded
 
     check_self_contained(model)
     check_device(device)
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise InvalidOption(f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}.", "1 is best.")
+        raise InvalidOption(
+            f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}.", "1 is usually fastest."
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised below, once and in words
+    options.log_severity_level = 4  # errors are raised below
 
     def open_on(provider: str | tuple[str, dict[str, str]]) -> onnxruntime.InferenceSession:
         try:
             return onnxruntime.InferenceSession(model, options, providers=[provider])
-        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+        except Exception as error:  # the exceptions of ONNX Runtime have no public base class
             raise InvalidCheckpoint(
                 f"ONNX Runtime cannot load the network: {str(error).splitlines()[0]}", "Fetch the checkpoint again."
             ) from error
@@ -156,18 +165,18 @@ def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxrunti
             onnxruntime.set_default_logger_severity(4)
             if (
                 importlib.util.find_spec("nvidia") is not None
-            ):  # the extra [cuda]: its libraries lie where no loader looks
+            ):  # of the extra [cuda]; the loader does not find its libraries
                 onnxruntime.preload_dlls()
             session = open_on(
                 ("CUDAExecutionProvider", {"use_tf32": "0"})
             )  # TF32 has 10 bits, too few for fp32's bound
             onnxruntime.set_default_logger_severity(2)  # ONNX Runtime's default
-            # The list above names CUDA on machines without it; only the session tells the truth.
+            # get_available_providers() lists CUDA also where it cannot be used; the session does not.
             if session.get_providers()[0] == "CUDAExecutionProvider":
                 return session, "cuda"
         if device == "cuda":
             raise DeviceUnavailable(
                 "ONNX Runtime cannot use CUDA here.",
-                'It needs an NVIDIA driver and: pip install "gan-serve[cuda]". Or take device="cpu".',
+                'It needs an NVIDIA driver and: pip install "gan-serve[cuda]". Or use device="cpu".',
             )
     return open_on("CPUExecutionProvider"), "cpu"
