@@ -281,6 +281,7 @@ def test_reload_loads_the_models_anew_and_drops_no_request(tmp_path: Path) -> No
             post(server.client, "/sample", seed=1)
         assert not before & set(workers(server.process.pid))
         assert server.text().count(" is ready on ") == 4
+        until(lambda: "gan_serve_loaded_models 2.0" in server.client.get("/metrics").text)  # of living workers
 
 
 def test_reload_without_a_server_says_so() -> None:

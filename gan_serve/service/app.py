@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
@@ -64,6 +65,7 @@ def create() -> ASGIApp:
         watch = asyncio.create_task(end_with_the_parent())
         yield
         watch.cancel()
+        metrics.forget(os.getpid())
         if tracing:
             await asyncio.to_thread(tracing.close)
 

@@ -88,8 +88,14 @@ def forget_ended_workers() -> None:
     for file in Path(os.environ.get(FOLDER, os.devnull)).glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
         if not _runs(process):
-            with contextlib.suppress(FileNotFoundError):  # another worker was first
-                multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+            forget(process)
+
+
+def forget(process: int) -> None:
+    """Drop the gauges of a worker that ends or has ended; its counts stay."""
+    if FOLDER in os.environ:
+        with contextlib.suppress(FileNotFoundError):  # another worker was first
+            multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
 def _runs(process: int) -> bool:

@@ -31,19 +31,20 @@ class Supervisor(Multiprocess):
         self._ready: set[int | None] = set()
 
     def keep_subprocess_alive(self) -> None:
-        """Log each worker that has died, and replace it; stop where workers die before they are ready."""
-        for process in self.processes:
-            if process.exitcode is not None:
-                self._log_death(process)
-            elif process.pid not in self._ready and process.is_ready(timeout=1):
+        """Replace each worker that has died, and log it; stop where workers die before they are ready."""
+        before = list(self.processes)
+        for process in before:
+            if process.exitcode is None and process.pid not in self._ready and process.is_ready(timeout=1):
                 self._ready.add(process.pid)
                 self._failures = 0
+        super().keep_subprocess_alive()
+        for process in before:
+            if process.exitcode is not None:
+                self._log_death(process)
         if self._failures >= MAX_FAILURES:
             self.failure = f"{self._failures} workers in a row ended before they were ready."
         if self.failure:
             self.should_exit.set()
-        else:
-            super().keep_subprocess_alive()
 
     def _log_death(self, process: Process) -> None:
         code = process.exitcode or 0
@@ -63,13 +64,18 @@ class Supervisor(Multiprocess):
     def handle_usr1(self) -> None:
         """Replace the workers one by one, so that all models are loaded anew and no request is dropped."""
         request_log.service.info("Replacing the workers.")
+        before = set(self.processes)
         self.restart_all()
-        request_log.service.info("The workers were replaced.")
+        if before & set(self.processes):
+            request_log.service.error("Not all workers were replaced.")
+        else:
+            request_log.service.info("The workers were replaced.")
 
     def terminate_all(self) -> None:
         """End the workers; a second signal skips their wait."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: self._terminate_again())
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if number := getattr(signal, name, None):  # Windows has no SIGHUP
+                signal.signal(number, lambda *_: self._terminate_again())
         super().terminate_all()
 
     def join_all(self) -> None:
