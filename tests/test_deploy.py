@@ -131,5 +131,5 @@ def test_every_part_says_what_was_run():
     assert parts
     for part in parts:
         assert "Run here: " in part, part.splitlines()[0]
-    named = set(re.findall(r"[\w.]*deploy/([\w.]+\w)", "".join(parts)))
+    named = set(re.findall(r"[\w.]*deploy/([\w.-]+\w)", "".join(parts)))
     assert {path.name for path in DEPLOY.iterdir()} <= named | {"Dockerfile.dockerignore"}
