@@ -68,6 +68,8 @@ class Job:
         """Return what was sampled; to encode it stops between images once nobody waits for them."""
         assert self.pixels is not None
         samples = self.wanted.samples(self.pixels)
+        if len(samples) <= ENCODED_AT_ONCE:
+            return samples
         fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
         return _StoppableSamples(**fields, over=lambda: self.over)
 
