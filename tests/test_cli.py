@@ -126,7 +126,10 @@ def test_bad_input_is_one_clear_error_and_no_file(cli, tmp_path, arguments, says
         (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "lr=1"], "'lr'"),
         (["export", "{tmp}", "--out", "{tmp}/out"], "holds no training run"),
         (["verify", "{tmp}/none.png"], "cannot be read"),
-        (["generate", "fashion-dcgan", "--seeds", "1", "--out", "{tmp}/a.jpg"], "does not have the suffix of a supported format"),
+        (
+            ["generate", "fashion-dcgan", "--seeds", "1", "--out", "{tmp}/a.jpg"],
+            "does not have the suffix of a supported format",
+        ),
         (["generate", "fashion-dcgan", "--seeds", "1"], "either --out or --out-dir"),
         (["info", "{tmp}"], "has no config.json"),
     ],

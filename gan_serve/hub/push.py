@@ -141,7 +141,10 @@ def _validate_card(api: HfApi, card: bytes) -> None:
     ``ModelCard.validate`` does the same, but sends the card to the default host, whatever ``endpoint`` is.
     """
     from huggingface_hub import get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but not in an __all__
+        build_hf_headers,
+        hf_raise_for_status,
+    )
 
     response = get_session().post(
         f"{api.endpoint}/api/validate-yaml",
