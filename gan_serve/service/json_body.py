@@ -1,7 +1,7 @@
 """Endpoints that take a JSON body: its limits, and what it must be before its fields are checked.
 
-FastAPI documents these routes from their signatures. It would call them with a body of any size, parsed twice;
-benchmarks/serving.md has the time that this takes.
+FastAPI documents these routes from their signatures. Its own reading has no limit on size, and takes 1.7 times as long
+with a seed in the body and 2.7 times with 1,000 latents (benchmarks/json_body.py).
 """
 
 from __future__ import annotations
