@@ -59,7 +59,7 @@ class Server:
         found = []
         for child in self.process.children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "_bentoml_impl.worker.service" in child.cmdline():
+                if any("multiprocessing.spawn" in part for part in child.cmdline()):
                     found.append(child)
         return found
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
-from servers import running
+from servers import GAN_SERVE, KINDS, running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
@@ -20,6 +20,7 @@ from gan_serve.cli import main
 from gan_serve.training.data.load import NAMED_SOURCES
 
 NAME = "fashion-dcgan"
+OWN_SERVERS = ("test_service_fuzz", "test_service_schema")  # their fixtures of that name have other settings
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +34,21 @@ def generator() -> Generator:
     return Generator.from_pretrained(NAME, device="cpu")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of the service against ``gan-serve serve`` and against ``bentoml serve``."""
+    name = metafunc.module.__name__.rpartition(".")[2]
+    if "server" in metafunc.fixturenames and name.startswith("test_service") and name not in OWN_SERVERS:
+        metafunc.parametrize("server", KINDS, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A live server on loopback, started as ``gan-serve serve`` starts it: a model with classes and one without."""
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A live server on loopback, ``gan-serve serve`` unless a test asks for more: a model with classes, one without."""
     directory = tmp_path_factory.mktemp("server")
     conditional = directory / "conditional"
     conditional.mkdir()
-    with running([NAME, str(write_conditional(conditional))], directory) as client:
+    kind = getattr(request, "param", GAN_SERVE)
+    with running([NAME, str(write_conditional(conditional))], directory, kind) as client:
         yield client
 
 

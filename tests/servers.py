@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,24 +15,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+
+GAN_SERVE, BENTOML = "gan-serve", "bentoml"
+KINDS = (GAN_SERVE, BENTOML)  # of servers that run the same app
+CHECKOUT = Path(__file__).parents[1]
+_WORKERS = ("multiprocessing.spawn", "_bentoml_impl.worker.service")  # in the command line of a worker
 
 
 @contextlib.contextmanager
-def running(models: list[str], directory: Path, **settings: str) -> Iterator[httpx.Client]:
-    """A server in another process and another folder, as ``gan-serve serve`` would start it, and a client for it."""
+def running(models: list[str], directory: Path, kind: str = GAN_SERVE, **settings: str) -> Iterator[httpx.Client]:
+    """A server in another process and another folder, and a client for it."""
     port = free_port()
-    start = f"from gan_serve.service.server import serve; serve(host='127.0.0.1', port={port}, models={models})"
-    with started([sys.executable, "-c", start], port, directory, **settings) as client:
+    command = serve_command(port) if kind == GAN_SERVE else bentoml_command(port)
+    with started(command, port, directory, GAN_SERVE_MODELS=json.dumps(models), **settings) as client:
         yield client
+
+
+def serve_command(port: int) -> list[str]:
+    return [sys.executable, "-m", "gan_serve.cli", "serve", "--port", str(port)]
+
+
+def bentoml_command(port: int) -> list[str]:
+    target = ["gan_serve.service:GanService", "--working-dir", str(CHECKOUT)]
+    return [sys.executable, "-m", "bentoml", "serve", *target, "--host", "127.0.0.1", "--port", str(port)]
 
 
 @contextlib.contextmanager
 def started(command: list[str], port: int, directory: Path, **settings: str) -> Iterator[httpx.Client]:
     """The server that ``command`` starts on ``port``, run in ``directory``, and a client for it."""
     log = directory / "log.txt"
+    environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | settings
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=directory, env=os.environ | settings, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=directory, env=environment, stdout=output, stderr=output)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             _wait_until_alive(client, process, log)
@@ -42,8 +60,23 @@ def started(command: list[str], port: int, directory: Path, **settings: str) -> 
         socket.create_connection(("127.0.0.1", port), 1)
 
 
+def workers(process: int) -> dict[int, psutil.Process]:
+    """The workers of the server that runs as ``process``, by their number."""
+    found = {}
+    for child in psutil.Process(process).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if any(part in argument for argument in child.cmdline() for part in _WORKERS):
+                found[child.pid] = child
+    return found
+
+
+def all_ready(log: Path, workers: int, models: int = 1) -> bool:
+    """Return True once every worker has loaded every model."""
+    return log.read_text().count(" is ready on ") >= workers * models
+
+
 def _wait_until_alive(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):
@@ -54,6 +87,9 @@ def _wait_until_alive(client: httpx.Client, process: subprocess.Popen[bytes], lo
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, below those that the system gives to clients of other tests meanwhile."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -46,8 +46,10 @@ def test_every_variable_is_a_setting(file):
     assert variables((ROOT / "docs" / file).read_text()) <= known
 
 
-def test_the_config_map_is_understood(objects):
-    settings = Settings.from_environment(objects["ConfigMap"]["data"])
+def test_the_config_map_is_understood(objects, monkeypatch):
+    for name, value in objects["ConfigMap"]["data"].items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.read()
     assert settings.models == ("fashion-dcgan",)
     grace = objects["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace > settings.drain + settings.timeout
@@ -116,6 +118,7 @@ print(generate_latest().decode())
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     metrics = {name for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", told, re.MULTILINE)}
     asked = set(re.findall(r"gan_serve_\w+", (DEPLOY / "alerts.yml").read_text()))
+    asked |= set(re.findall(r"gan_serve_\w+", (DEPLOY / "grafana.json").read_text()))
     assert asked
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked} <= metrics
     [scrape] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
@@ -128,5 +131,5 @@ def test_every_part_says_what_was_run():
     assert parts
     for part in parts:
         assert "Run here: " in part, part.splitlines()[0]
-    named = set(re.findall(r"[\w.]*deploy/([\w.]+\w)", "".join(parts)))
+    named = set(re.findall(r"[\w.]*deploy/([\w.-]+\w)", "".join(parts)))
     assert {path.name for path in DEPLOY.iterdir()} <= named | {"Dockerfile.dockerignore"}

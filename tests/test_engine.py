@@ -17,7 +17,7 @@ from gan_serve.errors import TooManyRequests
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
-from gan_serve.service.batching import Engine
+from gan_serve.service.batching import Batcher
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -49,14 +49,14 @@ def _pixels(samples: Samples) -> Pixels:
     return samples.pixels
 
 
-def _run(act: Callable[[Engine], Awaitable[None]], **options: int) -> None:
+def _run(act: Callable[[Batcher], Awaitable[None]], **options: int) -> None:
     async def main() -> None:
-        engine = Engine(**{"threads": 1, "max_queue": 100, "max_queued_images": 1000} | options)
+        batcher = Batcher(**{"threads": 1, "max_queue": 100, "max_queued_images": 1000} | options)
         try:
             async with asyncio.timeout(60):
-                await act(engine)
+                await act(batcher)
         finally:
-            engine.close()
+            batcher.close()
 
     asyncio.run(main())
 
@@ -64,11 +64,11 @@ def _run(act: Callable[[Engine], Awaitable[None]], **options: int) -> None:
 def test_what_waits_is_drawn_in_one_run_and_each_gets_its_own(generator: Generator) -> None:
     watched: Any = Watched(generator)
 
-    async def act(engine: Engine) -> None:
+    async def act(batcher: Batcher) -> None:
         plans = [generator.sample_request(seed=seed, truncation=1 - seed / 20) for seed in range(9)]
-        drawings = [engine.submit(watched, plans[0], _pixels, format="png")]
+        drawings = [batcher.submit(watched, plans[0], _pixels, format="png")]
         await asyncio.sleep(0.2)  # the thread has the first, and waits
-        drawings += [engine.submit(watched, plan, _pixels, format="png") for plan in plans[1:]]
+        drawings += [batcher.submit(watched, plan, _pixels, format="png") for plan in plans[1:]]
         await asyncio.sleep(0.2)
         watched.leave.set()
         for plan, drawn in zip(plans, await asyncio.gather(*drawings), strict=True):
@@ -81,10 +81,10 @@ def test_what_waits_is_drawn_in_one_run_and_each_gets_its_own(generator: Generat
 def test_one_that_cannot_be_drawn_fails_alone(generator: Generator) -> None:
     watched: Any = Watched(generator)
 
-    async def act(engine: Engine) -> None:
+    async def act(batcher: Batcher) -> None:
         plans = [generator.sample_request(seed=seed) for seed in range(5)]
         plans[2] = Broken(**{field.name: getattr(plans[2], field.name) for field in dataclasses.fields(plans[2])})
-        drawings = [engine.submit(watched, plan, _pixels, format="png") for plan in plans]
+        drawings = [batcher.submit(watched, plan, _pixels, format="png") for plan in plans]
         await asyncio.sleep(0.2)
         watched.leave.set()
         outcomes = await asyncio.gather(*drawings, return_exceptions=True)
@@ -103,9 +103,9 @@ def test_a_large_one_that_fails_is_not_drawn_to_its_end(generator: Generator) ->
 
     failing: Any = Failing(generator)
 
-    async def act(engine: Engine) -> None:
+    async def act(batcher: Batcher) -> None:
         with pytest.raises(MemoryError):
-            await engine.submit(failing, generator.sample_request(n=200, seed=0), _pixels, format="png")
+            await batcher.submit(failing, generator.sample_request(n=200, seed=0), _pixels, format="png")
 
     _run(act)
     assert failing.runs == [16]
@@ -116,9 +116,9 @@ def test_one_that_cannot_be_encoded_fails_alone(generator: Generator) -> None:
         assert samples.seeds != [1], "no"
         return samples.pixels
 
-    async def act(engine: Engine) -> None:
+    async def act(batcher: Batcher) -> None:
         drawings = [
-            engine.submit(generator, generator.sample_request(seed=seed), encode, format="png") for seed in range(3)
+            batcher.submit(generator, generator.sample_request(seed=seed), encode, format="png") for seed in range(3)
         ]
         outcomes = await asyncio.gather(*drawings, return_exceptions=True)
         assert [isinstance(outcome, AssertionError) for outcome in outcomes] == [False, True, False]
@@ -130,10 +130,10 @@ def test_one_that_cannot_be_encoded_fails_alone(generator: Generator) -> None:
 def test_a_large_request_is_drawn_in_pieces_and_small_ones_go_between(generator: Generator, threads: int) -> None:
     done = []
 
-    async def act(engine: Engine) -> None:
+    async def act(batcher: Batcher) -> None:
         async def draw(n: int) -> None:
             plan = generator.sample_request(n=n, seed=0)
-            drawn = await engine.submit(generator, plan, _pixels, format="png")
+            drawn = await batcher.submit(generator, plan, _pixels, format="png")
             done.append(n)
             np.testing.assert_array_equal(drawn, generator.run(plan))
 
@@ -150,15 +150,15 @@ def test_a_large_request_is_drawn_in_pieces_and_small_ones_go_between(generator:
 def test_who_leaves_is_not_drawn(generator: Generator) -> None:
     watched: Any = Watched(generator)
 
-    async def act(engine: Engine) -> None:
-        first = engine.submit(watched, generator.sample_request(seed=0), _pixels, format="png")
+    async def act(batcher: Batcher) -> None:
+        first = batcher.submit(watched, generator.sample_request(seed=0), _pixels, format="png")
         await asyncio.sleep(0.2)
-        left = engine.submit(watched, generator.sample_request(n=50, seed=0), _pixels, format="png")
+        left = batcher.submit(watched, generator.sample_request(n=50, seed=0), _pixels, format="png")
         await asyncio.sleep(0.1)
         left.cancel()
         watched.leave.set()
         await first
-        await engine.submit(watched, generator.sample_request(n=3, seed=0), _pixels, format="png")
+        await batcher.submit(watched, generator.sample_request(n=3, seed=0), _pixels, format="png")
 
     _run(act)
     assert watched.runs == [1, 3]
@@ -167,21 +167,21 @@ def test_who_leaves_is_not_drawn(generator: Generator) -> None:
 def test_a_full_queue_admits_nobody_until_there_is_room(generator: Generator) -> None:
     watched: Any = Watched(generator)
 
-    async def act(engine: Engine) -> None:
-        engine._admit(5000)  # what alone exceeds the bound may come when nothing waits
+    async def act(batcher: Batcher) -> None:
+        batcher.check_room(5000)  # what alone exceeds the bound may come when nothing waits
         waiting = [
-            engine.submit(watched, generator.sample_request(n=n, seed=0), _pixels, format="png") for n in (1, 90)
+            batcher.submit(watched, generator.sample_request(n=n, seed=0), _pixels, format="png") for n in (1, 90)
         ]
         await asyncio.sleep(0.1)
-        engine._admit(9)
+        batcher.check_room(9)
         with pytest.raises(TooManyRequests):
-            engine._admit(10)
-        waiting.append(engine.submit(watched, generator.sample_request(seed=0), _pixels, format="png"))
+            batcher.check_room(10)
+        waiting.append(batcher.submit(watched, generator.sample_request(seed=0), _pixels, format="png"))
         await asyncio.sleep(0.1)
         with pytest.raises(TooManyRequests):
-            engine._admit(1)
+            batcher.check_room(1)
         watched.leave.set()
         await asyncio.gather(*waiting)
-        engine._admit(100)
+        batcher.check_room(100)
 
     _run(act, max_queue=3, max_queued_images=100)

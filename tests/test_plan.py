@@ -14,8 +14,10 @@ from gan_serve.atomic_files import write_atomically
 from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import InvalidOption
 from gan_serve.images.pixels import from_pil
+from gan_serve.images.png import encode_png
 from gan_serve.sampling.formats import encode
 from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.receipt import RECEIPT_KEY
 from gan_serve.sampling.request import RequestBuilder
 from gan_serve.sampling.walks import make_walk, walk, walk_between_seeds
 from gan_serve.verify import verify_image
@@ -65,12 +67,31 @@ def test_a_part_of_a_walk_names_its_frames_and_verifies(generator, tmp_path):
     whole = generator.sample_walk([0, 5, 9], steps=4, loop=True)
     part = generator.sample_walk([0, 5, 9], steps=4, loop=True, start=5, stop=8)
     np.testing.assert_array_equal(part.pixels, whole.pixels[5:8])
-    assert [part.receipt(index).walk.frame for index in range(3)] == [5, 6, 7]
+    walks = [part.receipt(index).walk for index in range(3)]
+    assert [(walk.seeds, walk.frame) for walk in walks] == [([5, 9], 1), ([5, 9], 2), ([5, 9], 3)]
     for name, content in {"frame": part.png(1), "strip": part.grid_png(), "grid": part.grid_png(columns=2)}.items():
         path = write_atomically(tmp_path / f"{name}.png", content)
         assert verify_image(path).max_difference == 0
     walk = verify_image(tmp_path / "strip.png").receipt.walk
-    assert (walk.start, walk.stop) == (5, 8)
+    assert (walk.seeds, walk.start, walk.stop) == ([5, 9], 1, 4)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_each_frame_of_a_walk_verifies_by_two_keys_and_its_place(generator, tmp_path, loop, steps):
+    samples = generator.sample_walk([0, 5, 9], steps=steps, loop=loop)
+    for index in range(len(samples)):
+        walk = samples.receipt(index).walk
+        assert (len(walk.seeds), walk.steps, walk.loop) == (2, steps, False)
+        assert verify_image(write_atomically(tmp_path / "frame.png", samples.png(index))).max_difference == 0
+
+
+def test_a_receipt_that_names_all_keys_of_a_walk_still_verifies(generator, tmp_path):
+    samples = generator.sample_walk([0, 5, 9], steps=4, loop=True)
+    frame = samples.walk.model_copy(update={"frame": 9})
+    receipt = samples.receipt(9).model_copy(update={"walk": frame}).seal(samples.pixels[9])  # as versions before wrote
+    content = encode_png(samples.pixels[9], {RECEIPT_KEY: receipt.as_json()})
+    assert verify_image(write_atomically(tmp_path / "frame.png", content)).max_difference == 0
 
 
 def test_a_part_that_is_the_whole_has_the_same_receipt(generator):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from servers import free_port, started
+from servers import bentoml_command, free_port, started
 from zoo_lists import packed_files
 
 import gan_serve
@@ -26,11 +26,14 @@ NAME = "fashion-dcgan"
 CHECKOUT = Path(__file__).parents[1]
 
 
-def test_settings_are_read_from_the_environment_and_back() -> None:
+def test_settings_are_read_from_the_environment_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(models=("a", "/b,c"), precision="int8", max_images=7)
-    assert Settings.from_environment(settings.as_environment()) == settings
+    for name, value in settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.read() == settings
+    monkeypatch.setenv("GAN_SERVE_MAX_IMAGES", "many")
     with pytest.raises(ServiceError, match="GAN_SERVE_MAX_IMAGES cannot be 'many'"):
-        Settings.from_environment({"GAN_SERVE_MAX_IMAGES": "many"})
+        Settings.read()
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         raise AssertionError("the server was started")
 
-    monkeypatch.setattr(os, "execv", start)
+    monkeypatch.setattr("gan_serve.service.supervisor.Supervisor.run", start)
 
 
 @pytest.mark.usefixtures("no_start")
@@ -109,8 +112,6 @@ def test_a_bento_serves_from_another_folder_with_the_code_that_it_holds(bento: P
 
 def test_bentoml_serve_works_from_the_repository(tmp_path: Path) -> None:
     port = free_port()
-    target = ["gan_serve.service:GanService", "--working-dir", str(CHECKOUT)]
-    command = [sys.executable, "-m", "bentoml", "serve", *target, "--host", "127.0.0.1", "--port", str(port)]
-    with started(command, port, tmp_path) as client:
+    with started(bentoml_command(port), port, tmp_path) as client:
         assert client.get("/readyz").status_code == 200
         assert NAME in [model["name"] for model in client.get("/models").json()["models"]]

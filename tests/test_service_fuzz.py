@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import re
 import select
@@ -18,17 +19,16 @@ import httpx
 import psutil
 import pytest
 from conditional_checkpoint import write_conditional
-from servers import running
+from hostile_requests import BROKEN, FIELDS, GET, ITEMS, JSON, LARGE, MEGABYTE, STRANGE, VALUES
+from servers import KINDS, all_ready, running, workers
 
 MODEL, CONDITIONAL = "fashion-dcgan", "conditional"
 SEED = 20260101  # of what is random here
-MEGABYTE = 2**20
 GROWTH = 100 * MEGABYTE  # that a worker may show after a bad client: allocators keep some of what they had
 PATIENCE = 30  # seconds for anything to happen
 TIMEOUT = 3  # seconds that the server gives a request
 GOOD = json.dumps({"model": MODEL, "seed": 5}).encode()
 FAILED = r'gan_serve_requests_total\{[^}]*status="50[0-3]"'
-JSON = "Content-Type: application/json\r\n"
 
 
 class Served(NamedTuple):
@@ -55,20 +55,19 @@ class Served(NamedTuple):
         return sum(map(float, lines))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     checkpoint = write_conditional(tmp_path_factory.mktemp("conditional"))
     directory = tmp_path_factory.mktemp("server")
     settings = {"GAN_SERVE_TIMEOUT": str(TIMEOUT), "GAN_SERVE_WORKERS": "2"}
-    children = set(psutil.Process().children(recursive=True))
-    with running([MODEL, str(checkpoint)], directory, **settings) as client:
-        _until(lambda: (directory / "log.txt").read_text().count("initialized") == 2)
-        started = set(psutil.Process().children(recursive=True)) - children
-        workers = {child.pid: child for child in started if "_bentoml_impl.worker.service" in child.cmdline()}
-        assert len(workers) == 2
+    before = set(workers(os.getpid()))
+    with running([MODEL, str(checkpoint)], directory, request.param, **settings) as client:
+        _until(lambda: all_ready(directory / "log.txt", workers=2, models=2))
+        started = {pid: worker for pid, worker in workers(os.getpid()).items() if pid not in before}
+        assert len(started) == 2
         for _ in range(20):  # both have drawn
             image = client.post("/sample", content=GOOD, headers={"Content-Type": "application/json"}).content
-        yield Served(client, workers, image)
+        yield Served(client, started, image)
     log = (directory / "log.txt").read_text()
     assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
 
@@ -93,7 +92,7 @@ def _until(condition: Any) -> None:
 
 
 def _post(body: bytes, path: str = "/sample", extra: str = "") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: test\r\n{JSON}Content-Length: {len(body)}\r\n{extra}\r\n".encode() + body
+    return f"POST {path} HTTP/1.1\r\n{JSON}Content-Length: {len(body)}\r\n{extra}\r\n".encode() + body
 
 
 def _answer(connection: socket.socket) -> tuple[int, bytes]:
@@ -120,52 +119,10 @@ def _code(answer: tuple[int, bytes]) -> str:
     return str(error["code"])
 
 
-# JSON as text: json.dumps would refuse or tidy much of it.
-VALUES = [
-    *("null", "true", "false", '""', '" "', "[]", "{}", "[[]]", "[{}]", '{"a": 1}', "[null]", "[true]", '[""]'),
-    *(
-        "0",
-        "-1",
-        "-0",
-        "0.5",
-        "1e-400",
-        "1e400",
-        "-1e400",
-        "1e308",
-        "NaN",
-        "Infinity",
-        "-Infinity",
-        "[NaN]",
-        "[[1e39]]",
-    ),
-    *(str(2**31), str(2**32), str(2**63), str(2**64), "9" * 4000, "-" + "9" * 4000, "9" * 10_000, f"[{'9' * 4000}]"),
-    *("[" * 500 + "]" * 500, '{"a":' * 500 + "1" + "}" * 500, "[" * 100_000 + "]" * 100_000, "[" * 100_000),
-    *('"\\ud800"', '"\\u0000"', '"\\udc00\\ud800"', '["\\ud800"]', '"\U0001f9e5"', '"‮"', '"' + "x" * MEGABYTE + '"'),
-    *('"../../etc/passwd"', '"/etc/passwd"', '"%00"', '"\'; DROP TABLE models; --"', '"{{7*7}}"', '"${jndi:ldap://x}"'),
-    *(
-        '"0-4294967295"',
-        '"4294967295"',
-        '"0-"',
-        '"-"',
-        '","',
-        '"1,,2"',
-        '"' + "0," * 100_000 + '0"',
-        '"' + "9" * 5000 + '"',
-    ),
-    *("[" + "0," * 200_000 + "0]", "[[" + "0.1," * 50_000 + "0.1]]", '["' + '","'.join("ab" * 1000) + '"]'),
-]
-FIELDS = {
-    "/sample": ["model", "n", "seed", "seeds", "latents", "label", "truncation", "format", "columns"],
-    "/condition": ["model", "n", "seed", "seeds", "latents", "labels", "truncation", "format", "columns"],
-    "/interpolate": [
-        *("model", "seeds", "steps", "method", "loop", "label", "truncation", "format", "columns"),
-        *("fps", "start", "stop"),
-    ],
-}
-KINDS = [(path, field) for path, fields in FIELDS.items() for field in fields]
+PATHS_AND_FIELDS = [(path, field) for path, fields in FIELDS.items() for field in fields]
 
 
-@pytest.mark.parametrize(("path", "field"), KINDS, ids=lambda value: value)
+@pytest.mark.parametrize(("path", "field"), PATHS_AND_FIELDS, ids=lambda value: value)
 def test_any_value_in_any_field_is_drawn_or_refused_in_words(server: Served, path: str, field: str) -> None:
     fields = {"model": f'"{CONDITIONAL}"'} | ({"seeds": '"0,5"'} if path == "/interpolate" else {})
     for value in VALUES:
@@ -201,25 +158,6 @@ def test_any_value_in_any_field_is_drawn_or_refused_in_words(server: Served, pat
 def test_a_body_of_any_form_is_refused_in_words(server: Served, body: bytes) -> None:
     for path in FIELDS:
         assert _code(_send(server, _post(body, path)))
-
-
-LARGE = 4 * MEGABYTE - 100  # what the server just reads
-ITEMS = {  # of which there are as many as fit
-    "seeds of 0": ('"seeds": [', "0,", "0]"),
-    "seeds of text": ('"seeds": [', '"",', "0]"),
-    "seeds of lists": ('"seeds": [', "[],", "0]"),
-    "seeds as text": ('"seeds": "', "0,", '0"'),
-    "ranges of seeds": ('"seeds": "', "0-99999,", '0"'),
-    "latents of 0": ('"latents": [', "0,", "0]"),
-    "latents of nothing": ('"latents": [', "[],", "[]]"),
-    "latents of text": ('"latents": [[', '"",', "0]]"),
-    "one long latent": ('"latents": [[', "0.1,", "0.1]]"),
-    "labels of 0": ('"label": [', "0,", "0]"),
-    "labels of objects": ('"label": [', "{},", "0]"),
-    "digits": ('"truncation": 2.', "1", "1"),
-    "exponent": ('"truncation": 1e', "1", "1"),
-    "brackets": ('"n": ', "[", ""),
-}
 
 
 @pytest.mark.parametrize("name", ITEMS)
@@ -268,47 +206,9 @@ def test_a_request_with_any_of_its_bytes_changed_is_answered_or_closed(server: S
                 assert re.match(rb"HTTP/1\.1 (200|304|4\d\d) ", answer), (bytes(request), answer[:100])
 
 
-GET = "GET /livez HTTP/1.1\r\nHost: test\r\n"
-BROKEN = {
-    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
-    "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "negative length": f"POST /sample HTTP/1.1\r\n{JSON}Content-Length: -5\r\n\r\nhello".encode(),
-    "no number": f"POST /sample HTTP/1.1\r\n{JSON}Content-Length: five\r\n\r\nhello".encode(),
-    "length beyond 64 bits": f"POST /sample HTTP/1.1\r\n{JSON}Content-Length: {10**30}\r\n\r\nhello".encode(),
-    "length beyond 63 bits": f"POST /sample HTTP/1.1\r\n{JSON}Content-Length: {2**63}\r\n\r\nhello".encode(),
-    "two lengths": f"POST /sample HTTP/1.1\r\n{JSON}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!".encode(),
-    "smuggled": b"POST /sample HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "chunk of no size": f"POST /sample HTTP/1.1\r\n{JSON}Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode(),
-    "endless chunk": f"POST /sample HTTP/1.1\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n{'F' * 17}\r\nx".encode(),
-    "zero in a header": f"{GET}X: a\0b\r\n\r\n".encode(),
-    "connect": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "long path": f"GET /{'a' * 200_000} HTTP/1.1\r\nHost: test\r\n\r\n".encode(),
-    "no ASCII path": b"GET /\xff\xfe HTTP/1.1\r\nHost: test\r\n\r\n",
-    "escaped path": b"GET /%ff%00%zz/../..%2f..%2fetc%2fpasswd HTTP/1.1\r\nHost: test\r\n\r\n",
-    "model of a path": b"GET /models/..%2f..%2fetc HTTP/1.1\r\nHost: test\r\n\r\n",
-    "model of a surrogate": b"GET /models/%ed%a0%80 HTTP/1.1\r\nHost: test\r\n\r\n",
-    "model of zero": b"GET /models/%00/samples.png HTTP/1.1\r\nHost: test\r\n\r\n",
-    "long model": f"GET /models/{'x' * 60_000} HTTP/1.1\r\nHost: test\r\n\r\n".encode(),
-    "web of a path": b"GET /web/..%2f__init__.py HTTP/1.1\r\nHost: test\r\n\r\n",
-    "web of zero": b"GET /web/%00 HTTP/1.1\r\nHost: test\r\n\r\n",
-    "type of noise": b"POST /sample HTTP/1.1\r\nContent-Type: \xff/\xfe;;=\r\nContent-Length: 2\r\n\r\n{}",
-    "a megabyte of one header": f"{GET}X: {'a' * MEGABYTE}\r\n\r\n".encode(),
-    "a megabyte of headers": GET.encode() + b"X: a\r\n" * 200_000 + b"\r\n",
-}
-
-
 @pytest.mark.parametrize("request_bytes", BROKEN.values(), ids=BROKEN)
 def test_broken_http_is_refused(server: Served, request_bytes: bytes) -> None:
     assert _code(_send(server, request_bytes))
-
-
-STRANGE = {
-    "noise as key": f"{GET}Authorization: \xff\xfe\r\nConnection: close\r\n\r\n",
-    "noise as id": f"{GET}X-Request-Id: \xff\r\nConnection: close\r\n\r\n",
-    "unknown upgrade": f"{GET}Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAA\r\n\r\n",
-    "noise as etag": 'GET /models/fashion-dcgan/samples.png HTTP/1.1\r\nHost: x\r\nIf-None-Match: \xff"*,,\r\n\r\n',
-    "proxied": "GET http://elsewhere/livez HTTP/1.1\r\nHost: elsewhere\r\n\r\n",
-}
 
 
 @pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
@@ -333,9 +233,7 @@ def test_no_websockets_here(server: Served) -> None:
 def test_a_body_of_128_megabytes_is_refused_and_not_kept(server: Served, path: str) -> None:
     before = server.memory()
     with server.connect() as connection:
-        connection.sendall(
-            f"POST {path} HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: {128 * MEGABYTE}\r\n\r\n".encode()
-        )
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{JSON}Content-Length: {128 * MEGABYTE}\r\n\r\n".encode())
         with contextlib.suppress(OSError):
             for _ in range(128):
                 connection.sendall(bytes(MEGABYTE))
@@ -346,7 +244,7 @@ def test_a_body_of_128_megabytes_is_refused_and_not_kept(server: Served, path: s
 
 
 def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent(server: Served) -> None:
-    head = f"POST /sample HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: {128 * MEGABYTE}\r\n\r\n"
+    head = f"POST /sample HTTP/1.1\r\n{JSON}Content-Length: {128 * MEGABYTE}\r\n\r\n"
     assert _code(_send(server, head.encode())) == "body_too_large"
     assert (
         _code(_send(server, head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n").encode())) == "body_too_large"
@@ -356,7 +254,7 @@ def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent(serv
 def test_a_body_in_pieces_is_read_up_to_the_limit(server: Served) -> None:
     before = server.memory()
     with server.connect() as connection:
-        connection.sendall(f"POST /sample HTTP/1.1\r\nHost: x\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n".encode())
+        connection.sendall(f"POST /sample HTTP/1.1\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n".encode())
         with contextlib.suppress(OSError):
             for _ in range(128):
                 connection.sendall(b"100000\r\n" + bytes(MEGABYTE) + b"\r\n")
@@ -380,9 +278,9 @@ def test_slow_clients_hold_up_nobody_and_are_sent_away(server: Served) -> None:
     beginnings = [
         b"",
         b"G",
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ",
-        f"POST /sample HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 500\r\n\r\n{{".encode(),
-        f"POST /sample HTTP/1.1\r\nHost: x\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n5\r\n{{".encode(),
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        f"POST /sample HTTP/1.1\r\n{JSON}Content-Length: 500\r\n\r\n{{".encode(),
+        f"POST /sample HTTP/1.1\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n5\r\n{{".encode(),
     ]
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(server.connect()) for _ in range(300)]

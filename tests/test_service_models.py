@@ -126,12 +126,16 @@ def test_a_precision_that_a_model_lacks_is_the_servers_fault() -> None:
     assert refusal.value.status == 503
 
 
-def test_models_that_share_a_name_are_red(checkpoint: Path, tmp_path: Path) -> None:
+def test_of_two_models_of_one_name_the_first_is_served(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copytree(checkpoint, tmp_path / "copy")
     models = Models()
     models.load(Settings(models=(NAME, str(tmp_path / "copy"))))
-    assert not models.ready
-    assert [model.ready for model in models.describe()] == [False]
+    assert models.ready
+    assert [model.ready for model in models.describe()] == [True]
+    assert models.find(NAME).directory == checkpoint
+    assert "copy is not served" in caplog.text
 
 
 def test_a_lazy_server_loads_a_model_at_its_first_request(tmp_path: Path) -> None:

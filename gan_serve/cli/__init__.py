@@ -15,7 +15,7 @@ import click
 
 from gan_serve._version import __version__
 from gan_serve.cli import check, checkpoints, sample
-from gan_serve.cli.serve import serve
+from gan_serve.cli.serve import reload, serve
 from gan_serve.errors import GanServeError, InvalidOption
 
 
@@ -37,6 +37,7 @@ for command in (
     check.verify,
     check.doctor,
     serve,
+    reload,
 ):
     cli.add_command(command)
 

@@ -1,4 +1,4 @@
-"""``gan-serve serve``."""
+"""``gan-serve serve`` and ``reload``."""
 
 from __future__ import annotations
 
@@ -46,3 +46,12 @@ def serve(
         lazy=lazy or None,
         memory=memory,
     )
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where it listens.")
+def reload(port: int) -> None:
+    """Let a running server load its models and keys anew, without dropping a request."""
+    from gan_serve.service.reload import reload as run
+
+    click.echo(f"Process {run(port)} replaces its workers.")

@@ -93,7 +93,11 @@ class Samples:
         columns = grid_columns(len(self), self.columns if columns is None else columns)
         pixels = grid(self.pixels, columns)
         receipt = self._receipt(
-            seeds=self.seeds, latents=self._latents(slice(None)), walk=self.walk, labels=self.labels, columns=columns
+            seeds=self.seeds,
+            latents=self._latents(slice(None)),
+            walk=self.walk.trimmed() if self.walk else None,
+            labels=self.labels,
+            columns=columns,
         )
         return pixels, receipt.seal(pixels)
 

@@ -52,8 +52,27 @@ class Walk(BaseModel):
         return range(self.total)[self.start : self.stop]
 
     def frame_at(self, index: int) -> Self:
-        """Return the frame with this index among ``frames`` as a walk of its own."""
-        return self.model_copy(update={"frame": (self.start or 0) + index, "start": None, "stop": None})
+        """Return the frame with this index among ``frames`` as a place between the two keys that it lies between.
+
+        Receipts of a thousand frames that each repeated a hundred thousand keys would be a gigabyte.
+        """
+        frame = (self.start or 0) + index
+        between = self._between(frame, frame + 1)
+        return between.model_copy(update={"frame": between.start, "start": None, "stop": None})
+
+    def trimmed(self) -> Self:
+        """Return this part of a walk with only the keys that its frames lie between; a whole walk stays as it is."""
+        if self.start is None or self.stop is None:
+            return self
+        return self._between(self.start, self.stop)
+
+    def _between(self, start: int, stop: int) -> Self:
+        last = len(self.seeds) if self.loop else len(self.seeds) - 1  # in a loop the key after the last is the first
+        first = min(start // self.steps, last - 1)
+        end = min((stop - 1) // self.steps + 1, last)
+        keys = [self.seeds[key % len(self.seeds)] for key in range(first, end + 1)]
+        before = first * self.steps
+        return self.model_copy(update={"seeds": keys, "loop": False, "start": start - before, "stop": stop - before})
 
     def part(self, start: int, stop: int) -> Self:
         """Return the frames start .. stop-1 of ``frames`` as a walk of their own."""

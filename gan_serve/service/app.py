@@ -1,62 +1,40 @@
-"""The endpoints. Each plans what is asked for, which checks it, and answers with what the engine draws."""
+"""The app of the service: its endpoints, its start and its end. ``gan-serve serve`` and BentoML run the same one."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
-from starlette.responses import Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp
 
 from gan_serve._version import __version__
-from gan_serve.sampling.formats import FORMATS
 from gan_serve.sampling.walks import make_walk
-from gan_serve.service import page as web
-from gan_serve.service.batching import Engine
-from gan_serve.service.error_responses import ErrorBody, add_error_handlers
+from gan_serve.service import metrics, openapi, request_log
+from gan_serve.service.batching import Batcher
+from gan_serve.service.error_responses import add_error_handlers, status_envelope
 from gan_serve.service.json_body import BodyRoute
+from gan_serve.service.middleware import Middleware
 from gan_serve.service.models import ModelDetails, ModelInfo, Models
-from gan_serve.service.openapi import STREAM_TYPE, DocumentedApp
-from gan_serve.service.responses import Answers, not_modified
+from gan_serve.service.page import add_page
+from gan_serve.service.responses import Responses, not_modified
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
+from gan_serve.service.shutdown import Shutdown, end_with_the_parent
+from gan_serve.service.tracing import Tracing
 
-ENDPOINTS = ("/", "/sample", "/condition", "/interpolate", "/models", "/docs.json", "/livez", "/readyz", "/metrics")
-
-
-def _header(description: str) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": "string"}}
-
-
-def _again(status: int) -> dict[str, Any]:
-    told = _header("Seconds after which the same request may succeed; with 503 only where it may.")
-    return {"headers": {"Retry-After": told}} if status in (429, 503) else {}
-
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "model": ErrorBody} | _again(status)
-    for status, description in {
-        401: "The server wants a key, and got none or another.",
-        404: "There is no such model, or no such path.",
-        500: "The server made a mistake.",
-        503: "The model cannot be used, or the server is about to stop.",
-        504: "It took longer than this server allows.",
-    }.items()
-}
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "model": ErrorBody} | _again(status)
-    for status, description in {
-        400: "The body is not JSON.",
-        413: "The body is larger than this server reads.",
-        415: "The body is not declared as JSON.",
-        422: "What was asked for makes no sense: what was wrong, and what would be right.",
-        429: "As many requests wait as the server keeps waiting; Retry-After says when to come again.",
-    }.items()
-}
+ENDPOINTS = (
+    *("/", "/docs", "/sample", "/condition", "/interpolate", "/models"),
+    *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
+)
 
 
 class Limits(BaseModel):
-    """What this server draws for one request."""
+    """What this server samples for one request."""
 
     max_images: int
     max_frames: int
@@ -64,15 +42,40 @@ class Limits(BaseModel):
 
 
 class ModelList(BaseModel):
-    """What ``GET /models`` answers."""
+    """The body of ``GET /models``."""
 
     models: list[ModelInfo]
     limits: Limits
 
 
-def create_app(models: Models, settings: Settings) -> FastAPI:
-    """The web application. ``models`` may be loaded later, before the first request."""
-    app = DocumentedApp(
+def create() -> ASGIApp:
+    """Return the service of a worker, as the environment sets it; its start loads the models."""
+    settings = Settings.read()
+    request_log.configure(settings)
+    shutdown = Shutdown(settings.drain)
+    models = Models()
+    app = create_app(models, settings, shutdown)
+    tracing = Tracing.from_environment()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        metrics.forget_ended_workers()
+        models.load(settings)
+        shutdown.install()
+        watch = asyncio.create_task(end_with_the_parent())
+        yield
+        watch.cancel()
+        metrics.forget(os.getpid())
+        if tracing:
+            await asyncio.to_thread(tracing.close)
+
+    app.router.lifespan_context = lifespan
+    return Middleware(app, settings, shutdown, endpoints=ENDPOINTS, tracing=tracing)
+
+
+def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = None) -> FastAPI:
+    """Return the endpoints. ``models`` may be loaded later, before the first request."""
+    app = openapi.DocumentedApp(
         title="gan-serve",
         version=__version__,
         summary="Images from small GANs.",
@@ -81,88 +84,100 @@ def create_app(models: Models, settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.models = models
     app.router.route_class = BodyRoute
-    app.state.max_body = settings.max_body
+    app.state.settings = settings
     add_error_handlers(app)
-    engine = Engine(
-        threads=settings.drawing_threads,
+    batcher = Batcher(
+        threads=settings.sampling_threads,
         max_queue=settings.max_queue,
         max_queued_images=settings.max_queued_images,
+        max_queued_bytes=settings.max_queued_bytes,
     )
-    answers = Answers(engine, settings)
+    _add_sampling(app, models, Responses(batcher, settings))
+    _add_models(app, models, settings)
+    _add_operation(app, models, shutdown or Shutdown(0))
+    add_page(app)
+    return app
 
-    @app.get("/models", responses=_some(401, 500, 504))
+
+def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
+    @app.post("/sample", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
+    async def sample(body: SampleRequest, request: Request) -> Response:
+        """Sample images from seeds or latents."""
+        generator = await models.get(body.model)
+        wanted = generator.sample_request(body.n, label=body.label, **body.latent_options())
+        return await responses.whole(request, body, generator, wanted)
+
+    @app.post("/condition", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
+    async def condition(body: ConditionRequest, request: Request) -> Response:
+        """Sample the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
+        generator = await models.get(body.model)
+        wanted = generator.condition_request(body.n, labels=body.labels, **body.latent_options())
+        return await responses.whole(request, body, generator, wanted)
+
+    @app.post("/interpolate", response_class=Response, responses=openapi.FRAMES, openapi_extra=openapi.REQUEST_HEADERS)
+    async def interpolate(body: InterpolateRequest, request: Request) -> Response:
+        """Sample the frames of a walk between seeds, all in one response or as a stream."""
+        generator = await models.get(body.model)
+        walk = make_walk(
+            body.seeds, steps=body.steps, method=body.method, loop=body.loop, start=body.start, stop=body.stop
+        )
+        wanted = generator.walk_request(walk, label=body.label, truncation=body.truncation)
+        respond = responses.stream if body.format == STREAM else responses.whole
+        return await respond(request, body, generator, wanted)
+
+
+def _add_models(app: FastAPI, models: Models, settings: Settings) -> None:
+    @app.get("/models", responses=openapi.errors(401, 500, 504))
     def list_models() -> ModelList:
-        """The models of this server, and what it draws for one request."""
+        """List the models of this server, and what it samples for one request."""
         return ModelList(models=models.describe(), limits=Limits.model_validate(settings, from_attributes=True))
 
-    @app.get("/models/{name}", responses=_some(401, 404, 500, 504))
-    def describe_model(name: str) -> ModelDetails:
-        """A model: its sizes, classes, licence, digests, and how it was measured."""
+    @app.get("/models/{name}", responses=openapi.errors(401, 404, 500, 504))
+    def get_model(name: str) -> ModelDetails:
+        """Describe a model: its sizes, classes, licence, digests, and how it was measured."""
         return models.find(name).details()
 
     @app.get(
         "/models/{name}/samples.png",
         response_class=Response,
-        responses=_some(401, 404, 500, 503, 504) | {200: {"content": {"image/png": {}}}, 304: _UNCHANGED},
+        responses=openapi.errors(401, 404, 500, 503, 504)
+        | {200: {"content": {"image/png": {"schema": openapi.BINARY}}}, 304: openapi.UNCHANGED},
     )
-    def show_samples(name: str, request: Request) -> Response:
-        """The picture of samples in the model's checkpoint."""
+    def get_model_samples(name: str, request: Request) -> Response:
+        """Return the picture of samples in the model's checkpoint."""
         content, sha256 = models.samples(name)
         headers = {"ETag": f'"{sha256}"', "Cache-Control": "no-cache"}
         if not_modified(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         return Response(content, media_type="image/png", headers=headers)
 
-    @app.post("/sample", response_class=Response, responses=_IMAGES)
-    async def sample(body: SampleRequest, request: Request) -> Response:
-        """Draw images from seeds or latents."""
-        generator = await models.get(body.model)
-        plan = generator.sample_request(body.n, label=body.label, **body.latent_options())
-        return await answers.give(request, body, generator, plan)
 
-    @app.post("/condition", response_class=Response, responses=_IMAGES)
-    async def condition(body: ConditionRequest, request: Request) -> Response:
-        """Draw the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
-        generator = await models.get(body.model)
-        plan = generator.condition_request(body.n, labels=body.labels, **body.latent_options())
-        return await answers.give(request, body, generator, plan)
+def _add_operation(app: FastAPI, models: Models, shutdown: Shutdown) -> None:
+    @app.get("/livez", response_class=PlainTextResponse, responses=openapi.errors(400, 500))
+    async def livez() -> Response:
+        """Tell whether the server runs."""
+        return PlainTextResponse("")
 
-    @app.post("/interpolate", response_class=Response, responses=_FRAMES)
-    async def interpolate(body: InterpolateRequest, request: Request) -> Response:
-        """Draw the frames of a walk between seeds, all in one answer or as a stream."""
-        generator = await models.get(body.model)
-        walk = make_walk(
-            body.seeds, steps=body.steps, method=body.method, loop=body.loop, start=body.start, stop=body.stop
-        )
-        plan = generator.walk_request(walk, label=body.label, truncation=body.truncation)
-        give = answers.stream if body.format == STREAM else answers.give
-        return await give(request, body, generator, plan)
+    @app.get("/readyz", response_class=PlainTextResponse, responses=openapi.errors(400, 500, 503))
+    async def readyz() -> Response:
+        """Tell whether every loaded model sampled its golden sample, and the server is not about to stop."""
+        if not models.ready:
+            await asyncio.to_thread(models.retry)
+        return PlainTextResponse("") if models.ready and not shutdown.draining else status_envelope(503)
 
-    app.include_router(web.router)
-    return app
+    @app.get("/metrics", response_class=PlainTextResponse, responses=openapi.errors(401, 500))
+    def get_metrics() -> Response:
+        """Return counts and times for Prometheus."""
+        return PlainTextResponse(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
+    @app.get("/openapi.json", include_in_schema=False)
+    def get_openapi() -> Response:
+        return JSONResponse(app.openapi())
 
-def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: _ERRORS[status] for status in statuses}
-
-
-_UNCHANGED: dict[str, Any] = {"description": "The answer that If-None-Match names is still right; there is no body."}
-_IMAGES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The images in the format asked for.",
-        "content": {format.media_type: {} for format in FORMATS.values()},
-        "headers": {
-            "ETag": _header("Where the request names its seeds or latents: the same request has the same answer."),
-            "X-Gan-Serve-Digest": _header("The sha256 of the network that drew them."),
-            "X-Gan-Serve-Seeds": _header("Their seeds, as the field seeds takes them."),
-            "X-Gan-Serve-Receipt": _header("Of one image or an animation, what made it: JSON."),
-        },
-    },
-    304: _UNCHANGED,
-    **_ERRORS,
-    **_REFUSALS,
-}
-_FRAMES = _IMAGES | {200: _IMAGES[200] | {"content": _IMAGES[200]["content"] | {STREAM_TYPE: {}}}}
+    @app.get("/schema.json", include_in_schema=False)
+    def get_schema() -> Response:
+        return JSONResponse(openapi.bentoml_schema(app.openapi()))

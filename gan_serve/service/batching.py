@@ -1,13 +1,14 @@
-"""Requests meet here: what waits for one model is drawn in one batch, by a few threads, inside this process.
+"""Requests are sampled in batches: what waits for one model goes through its network together, in a few threads.
 
-A drawing thread that is free takes a share of what waits, so that a batch grows with the load and nobody waits for one
-to fill. A request gives at most a piece of itself and goes to the end of the queue: a large one cannot hold up small
-ones. (Measured beside BentoML's own batching in benchmarks/serving.md.)
+A sampling thread that is free takes a share of what waits, so that a batch grows with the load and no request waits for
+one to fill. A request gives at most a piece of itself and goes to the end of the queue: a large one cannot hold up
+small ones. (Measured beside BentoML's own batching in benchmarks/serving.md.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 import threading
@@ -26,98 +27,153 @@ from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
+from gan_serve.service.tracing import Stages
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-ENCODED_AT_ONCE = 16  # images that a drawing thread encodes itself; more would keep the others waiting
+ENCODED_AT_ONCE = 16  # images that a sampling thread encodes itself; more would keep the others waiting
 
 
 class Job:
-    """The images of one request on their way: waiting, being drawn, drawn."""
+    """The images of one request: waiting, being sampled, sampled."""
 
     def __init__(
-        self, generator: Generator, plan: SamplingRequest, encode: Callable[[Samples], object], format: str
+        self,
+        generator: Generator,
+        wanted: SamplingRequest,
+        encode: Callable[[Samples], object],
+        format: str,
+        stages: Stages | None = None,
     ) -> None:
         self.generator = generator
-        self.plan = plan
+        self.wanted = wanted
         self.encode = encode
         self.format = format
+        self.stages = {} if stages is None else stages
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.submitted = time.perf_counter()
-        self.started = 0  # images that drawing threads have taken
-        self.to_draw = len(plan)  # images that are not drawn yet
+        self.started = 0  # images that sampling threads have taken
+        self.to_sample = len(wanted)  # images that are not sampled yet
         self.pixels: UInt8Array | None = None
-        self.failed = False  # known before the event loop knows it: the rest is not drawn
+        self.failed = False  # known before the event loop knows it: the rest is not sampled
+
+    @property
+    def over(self) -> bool:
+        """True where nobody waits for the images any more."""
+        return self.failed or self.future.done()
+
+    def samples(self) -> Samples:
+        """Return what was sampled; to encode it stops between images once nobody waits for them."""
+        assert self.pixels is not None
+        samples = self.wanted.samples(self.pixels)
+        if len(samples) <= ENCODED_AT_ONCE:
+            return samples
+        fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
+        return _StoppableSamples(**fields, over=lambda: self.over)
+
+
+class _Abandoned(Exception):
+    """Nobody waits for the images that are encoded."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _StoppableSamples(Samples):
+    over: Callable[[], bool] = lambda: False
+
+    def png(self, index: int) -> bytes:
+        if self.over():
+            raise _Abandoned
+        return super().png(index)
 
 
 class Piece(NamedTuple):
-    """Some images of a job, drawn in one batch with pieces of others."""
+    """Some images of a job, sampled in one batch with pieces of others."""
 
     job: Job
     start: int
     stop: int
 
     @property
-    def plan(self) -> SamplingRequest:
-        """What is to be drawn of the job."""
-        whole = self.job.plan
+    def wanted(self) -> SamplingRequest:
+        """The request for these images alone."""
+        whole = self.job.wanted
         return whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
 
 
-class Engine:
-    """The queue of a process and the threads that draw from it."""
+class Batcher:
+    """The queue of a process and the threads that sample from it."""
 
-    def __init__(self, *, threads: int, max_queue: int, max_queued_images: int) -> None:
+    def __init__(self, *, threads: int, max_queue: int, max_queued_images: int, max_queued_bytes: int = 2**62) -> None:
         self.threads = threads
         self.max_queue = max_queue
         self.max_queued_images = max_queued_images
+        self.max_queued_bytes = max_queued_bytes
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
-        self._requests = 0  # waiting or being drawn
+        self._requests = 0  # waiting or being sampled
         self._images = 0
+        self._bytes = 0  # of responses, from the queue until they are sent
         self._untaken = 0  # images that no thread has taken
         self._closed = False
         self._encoders = ThreadPoolExecutor(max(1, threads // 2), "encode")  # starts a thread when it has work
-        self._drawing = [
-            threading.Thread(target=self._work, name=f"draw-{number}", daemon=True) for number in range(threads)
+        self._samplers = [
+            threading.Thread(target=self._work, name=f"sample-{number}", daemon=True) for number in range(threads)
         ]
+
+    def reserve(self, images: int, size: int) -> Callable[[], None]:
+        """Make room for a request of so many images, whose response has about ``size`` bytes.
+
+        Returns:
+            A function to call once the response is sent, or will not be.
+
+        Raises:
+            TooManyRequests: the queue has no room. What alone exceeds a bound is accepted when nothing else waits.
+        """
+        self.check_room(images)
+        if self._bytes and self._bytes + size > self.max_queued_bytes:
+            raise _full()
+        self._bytes += size
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self._bytes -= size
+
+        return release
+
+    def check_room(self, images: int) -> None:
+        """Raise ``TooManyRequests`` where a request of so many images has no room in the queue."""
+        if self._requests >= self.max_queue or (self._images and self._images + images > self.max_queued_images):
+            raise _full()
 
     def submit(
         self,
         generator: Generator,
-        plan: SamplingRequest,
+        wanted: SamplingRequest,
         encode: Callable[[Samples], Result],
         *,
         format: str,
-        admitted: bool = False,
+        stages: Stages | None = None,
     ) -> asyncio.Future[Result]:
-        """Have what is planned drawn, together with whatever else waits for the same model, and encoded in a thread.
+        """Sample what is wanted, together with whatever else waits for the same model, and encode it in a thread.
 
         A future that is cancelled (a timeout, a client that is gone) leaves the queue.
-
-        Raises:
-            TooManyRequests: the queue has no room, and this was not ``admitted`` before, as a part of a stream.
         """
-        if not admitted:
-            self._admit(len(plan))
-        if not self._drawing[0].is_alive():  # not before: BentoML imports the service also where it does not serve
-            for thread in self._drawing:
+        if not self._samplers[0].is_alive():  # not before: the app may be made where nothing is served
+            for thread in self._samplers:
                 thread.start()
-        job = Job(generator, plan, encode, format)
-        job.future.add_done_callback(lambda _: self._count(-1, -len(plan)))
-        self._count(1, len(plan))
+        job = Job(generator, wanted, encode, format, stages)
+        job.future.add_done_callback(lambda _: self._count(-1, -len(wanted)))
+        self._count(1, len(wanted))
         with self._changed:
             self._jobs.append(job)
-            self._untaken += len(plan)
+            self._untaken += len(wanted)
             self._changed.notify()
         return job.future
-
-    def _admit(self, images: int) -> None:
-        """What alone exceeds the bound of images may come when nothing waits."""
-        if self._requests >= self.max_queue or (self._images and self._images + images > self.max_queued_images):
-            raise TooManyRequests("The server is busy with as many requests as it keeps waiting.", "Try again soon.")
 
     def _count(self, requests: int, images: int) -> None:
         self._requests += requests
@@ -125,7 +181,7 @@ class Engine:
         metrics.queued_requests.inc(requests)
 
     def close(self) -> None:
-        """End the threads; what still waits is not drawn."""
+        """End the threads; what still waits is not sampled."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -139,21 +195,21 @@ class Engine:
                         return
                     self._changed.wait()
             try:
-                self._draw(batch)
+                self._sample(batch)
             except Exception as error:  # a thread that ended would never be replaced
-                logger.exception("A drawing thread met an error.")
+                logger.exception("A sampling thread met an error.")
                 _settle([(piece.job, None, error) for piece in batch])
 
     def _take(self) -> list[Piece]:
-        """A fair share of what waits for the model whose turn it is: pieces, at most ``BATCH_SIZE`` images together."""
+        """Return a fair share of what waits for the model whose turn it is, at most ``BATCH_SIZE`` images together."""
         batch: list[Piece] = []
         others: list[Job] = []  # of other models: they keep their place
         unfinished: list[Job] = []  # they gave a piece, and go to the end
         room = 1
         while self._jobs and room:
             job = self._jobs.popleft()
-            left = len(job.plan) - job.started
-            if job.failed or job.future.done():
+            left = len(job.wanted) - job.started
+            if job.over:
                 self._untaken -= left
             elif batch and job.generator is not batch[0].job.generator:
                 others.append(job)
@@ -173,23 +229,27 @@ class Engine:
             self._changed.notify()
         return batch
 
-    def _draw(self, batch: list[Piece]) -> None:
+    def _sample(self, batch: list[Piece]) -> None:
         generator = batch[0].job.generator
         started = time.perf_counter()
         for piece in batch:
             if piece.start == 0:
                 metrics.queue_seconds.observe(started - piece.job.submitted)
+                piece.job.stages["queue"] = (piece.job.submitted, started)
         try:
-            pixels = generator.run(*(piece.plan for piece in batch))
+            pixels = generator.run(*(piece.wanted for piece in batch))
         except Exception as error:
-            if len(batch) > 1:  # each alone, so that nobody fails by another's fault
+            if len(batch) > 1:  # each alone, so that none fails by the fault of another
                 for piece in batch:
-                    self._draw([piece])
+                    self._sample([piece])
                 return
-            logger.exception("A batch could not be drawn.")
+            logger.exception("A batch could not be sampled.")
             _settle([(batch[0].job, None, error)])
             return
-        metrics.inference_seconds.labels(generator.name).observe(time.perf_counter() - started)
+        ended = time.perf_counter()
+        metrics.inference_seconds.labels(generator.name).observe(ended - started)
+        for piece in batch:
+            piece.job.stages["inference"] = (piece.job.stages.get("inference", (started,))[0], ended)
         metrics.batch_images.labels(generator.name).observe(len(pixels))
         offset = 0
         for piece in batch:
@@ -199,39 +259,42 @@ class Engine:
 
     def _keep(self, piece: Piece, pixels: UInt8Array) -> None:
         job = piece.job
-        with self._changed:  # two threads may draw pieces of one job
-            if len(pixels) == len(job.plan):
+        with self._changed:  # two threads may have pieces of one job
+            if len(pixels) == len(job.wanted):
                 job.pixels = pixels
             else:
                 if job.pixels is None:
-                    job.pixels = np.empty((len(job.plan), *pixels.shape[1:]), np.uint8)
+                    job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), np.uint8)
                 job.pixels[piece.start : piece.stop] = pixels
-            job.to_draw -= len(pixels)
-            if job.to_draw:
+            job.to_sample -= len(pixels)
+            if job.to_sample:
                 return
-        if len(job.plan) <= ENCODED_AT_ONCE:
+        if len(job.wanted) <= ENCODED_AT_ONCE:
             _encode(job)
         else:
             self._encoders.submit(_encode, job)
 
 
 def _encode(job: Job) -> None:
-    if job.failed or job.future.done():
+    if job.over:
         return
     started = time.perf_counter()
     try:
-        assert job.pixels is not None
-        result = job.encode(job.plan.samples(job.pixels))
+        result = job.encode(job.samples())
+    except _Abandoned:
+        return
     except Exception as error:
         _settle([(job, None, error)])
         return
-    metrics.encoding_seconds.labels(job.format).observe(time.perf_counter() - started)
-    metrics.images.labels(job.generator.name, job.format).inc(len(job.plan))
+    ended = time.perf_counter()
+    metrics.encoding_seconds.labels(job.format).observe(ended - started)
+    job.stages["encoding"] = (started, ended)
+    metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
     _settle([(job, result, None)])
 
 
 def _settle(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
-    """Hand results to the event loop that waits for them."""
+    """Pass results to the event loop that waits for them."""
     for job, _, error in outcomes:
         job.failed = error is not None
     loop = outcomes[0][0].loop
@@ -247,3 +310,7 @@ def _wake(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
             job.future.set_exception(error)
         else:
             job.future.set_result(result)
+
+
+def _full() -> TooManyRequests:
+    return TooManyRequests("The server is busy with as many requests as it keeps waiting.", "Try again soon.")

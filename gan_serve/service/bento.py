@@ -1,44 +1,46 @@
-"""The BentoML service. BentoML starts and watches the workers, and answers for them: probes and metrics.
+"""The service for BentoML: ``bentoml serve``, ``bentoml build`` and bentos run the app of ``gan-serve serve``.
 
-The process that starts the workers imports this module too, hence what answers requests is imported by workers only.
+The process that starts the workers imports this module too, hence the app is imported by workers only.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import bentoml
 
-from gan_serve.service.settings import METRICS_FOLDER, Settings
+from gan_serve.service.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-settings = Settings.from_environment()
-if METRICS_FOLDER in os.environ:  # BentoML's own is one for all its servers, and emptied at each start
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
+METRICS = f"{PREFIX}METRICS_FOLDER"  # not a setting: set by the first process, read by its workers
+
+settings = Settings.read()
+if METRICS not in os.environ:  # BentoML's own folder is one for all its servers, and emptied at each start
+    os.environ[METRICS] = tempfile.mkdtemp(prefix="gan-serve-")
+    atexit.register(shutil.rmtree, os.environ[METRICS], ignore_errors=True)
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS]
+os.environ["FORWARDED_ALLOW_IPS"] = ",".join(settings.proxies)  # uvicorn reads it
 
 
-class _GatedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML has no types
-    """BentoML's ASGI app and our own, behind one gate."""
+class _Service(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML has no types
+    """A service whose ASGI app is ours: BentoML starts and watches the workers."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        from gan_serve.service import worker
+        import uvicorn.config
 
-        return worker.gate(super().to_asgi(is_main))
+        from gan_serve.service.app import create
+
+        # BentoML makes uvicorn's Config itself; "auto" is the protocol that it leaves at the default.
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = "gan_serve.service.http_limits:LimitedProtocol"
+        return create()
 
 
-@bentoml.service(name="gan_serve", service_class=_GatedService, workers=settings.processes)
+@bentoml.service(name="gan_serve", service_class=_Service, workers=settings.processes)
 class GanService:
     """Images from small GANs: POST /sample, /condition and /interpolate, GET /models, and a page to explore at /."""
-
-    def __init__(self) -> None:
-        from gan_serve.service import worker
-
-        worker.start()
-        self._models = worker.models
-
-    def __is_ready__(self) -> bool:
-        """What /readyz answers."""
-        return self._models.ready

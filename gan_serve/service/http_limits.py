@@ -1,77 +1,92 @@
-"""What uvicorn leaves open in front of the app: the size of a request's head, and the time it may take to arrive.
+"""Limits that uvicorn's HTTP protocol lacks: size and time of a request's head, responses that nobody reads.
 
 Without them 120 MB of header lines take 2 GB of a worker, one header of 70 MB all of its time, and connections that
-never say what they want stay forever. httptools, which parses, has no limits of its own.
+send nothing stay for ever. ``gan-serve serve`` gives the class to ``uvicorn.Config(http=...)``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import signal
+import secrets
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gan_serve.service import request_log as logs
+from gan_serve.service import metrics, request_log
 from gan_serve.service.error_responses import ERROR_HEADER, ErrorDetail
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers, beyond the first packet
 HEAD_SECONDS = 10.0  # from the connection, or a request's first byte, to the end of its headers
+DISCARD_BYTES = 4 * 2**20  # of what is still sent after a refusal
+DISCARD_SECONDS = 2.0  # for what is still sent after a refusal: closing at once would reset the connection
+HALF_CLOSED_SECONDS = 1.0  # in which a client that has closed its side still gets its response
 
-_INVALID = ErrorDetail(code="invalid_http", message="That is not HTTP.", hint="This server speaks HTTP/1.1.")
+_INVALID = ErrorDetail(
+    code="invalid_http", message="The request is not valid HTTP.", hint="This server speaks HTTP/1.1."
+)
 _TOO_LARGE = ErrorDetail(
     code="head_too_large", message="The headers are larger than this server reads.", hint="Send fewer or shorter ones."
 )
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, with an end to waiting and to reading, and with our envelope for what is no HTTP."""
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with these limits, and with the error envelope for what never reaches the app."""
 
     _head = 0
     _in_head = True
     _begun = False
-    _unread = 0  # bytes of answers, at the last look
+    _refused = False
+    _unread = 0  # bytes of responses, at the last look
     _waiting: asyncio.TimerHandle | None = None
     _watching: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for the first request."""
+        """Start the timer for the first request."""
+        self.ws_protocol_class = None  # upgrades go to the app, which refuses them
         super().connection_made(transport)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        self._wait_no_more()
+        """Stop all timers."""
+        self._stop_waiting()
         if self._watching is not None:
             self._watching.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and count what belongs to a head that does not end."""
+        """Parse, and count the bytes of a head that does not end."""
+        if self._refused:
+            self._head += len(data)
+            if self._head > DISCARD_BYTES:
+                self.transport.close()
+            return
         self._begun = False
         if self._waiting is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait()  # line ends between requests, and what else is no request, keep nobody
+            self._wait()  # line ends between requests do not keep a connection open
         super().data_received(data)
         if self._in_head and not self._begun:
             self._head += len(data)
-            if self._head > MAX_HEAD and not self.transport.is_closing():
+            if self._head > MAX_HEAD:
                 self._refuse("431 Request Header Fields Too Large", _TOO_LARGE)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn's returns None
+        """Keep the connection for a moment where a response is on its way.
+
+        A client that has gone looks the same, hence the moment is short.
+        """
+        if self.scheme == "https" or self.cycle is None or self.cycle.response_complete:
+            return None
+        self.cycle.keep_alive = False
+        self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.close)
+        return True
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep what belongs to the head; trailers, behind a body, have no use and no end."""
+        """Keep the headers; trailers, behind a body, have no use and no limit."""
         if self._in_head:
             super().on_header(name, value)
 
-    def on_response_complete(self) -> None:
-        """Watch whether the answer is read."""
-        super().on_response_complete()
-        self._unread = self.transport.get_write_buffer_size()
-        if self._unread and self._watching is None:
-            self._watching = self.loop.call_later(HEAD_SECONDS, self._watch)
-
     def on_message_begin(self) -> None:
-        """Begin to wait for the end of the head."""
+        """Start the timer for the head."""
         super().on_message_begin()
         self._head = 0
         self._in_head = self._begun = True
@@ -79,30 +94,37 @@ class Protocol(HttpToolsProtocol):
             self._wait()
 
     def on_headers_complete(self) -> None:
-        """Wait no more: the gate looks after the time from here on."""
+        """Stop the timer: from here on the middleware watches the time."""
         self._in_head = False
-        self._wait_no_more()
+        self._stop_waiting()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        """Watch whether the response is read."""
+        super().on_response_complete()
+        self._unread = self.transport.get_write_buffer_size()
+        if self._unread and self._watching is None:
+            self._watching = self.loop.call_later(HEAD_SECONDS, self._watch)
+
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP gets our envelope."""
+        """Refuse what is not HTTP."""
         self._refuse("400 Bad Request", _INVALID)
 
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(HEAD_SECONDS, self._close_idle)
 
-    def _wait_no_more(self) -> None:
+    def _stop_waiting(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
 
     def _close_idle(self) -> None:
         self._waiting = None
-        if self.cycle is None or self.cycle.response_complete:  # else an answer is under way: a pipelined request waits
+        if self.cycle is None or self.cycle.response_complete:  # else the next of several pipelined requests waits
             self.transport.close()
 
     def _watch(self) -> None:
-        """Cut off who reads nothing of an answer: closing would wait for it to be read."""
+        """Cut the connection of a client that reads nothing: closing it would wait until all is read."""
         self._watching = None
         before, self._unread = self._unread, self.transport.get_write_buffer_size()
         if self._unread and self._unread == before:
@@ -111,23 +133,32 @@ class Protocol(HttpToolsProtocol):
             self._watching = self.loop.call_later(HEAD_SECONDS, self._watch)
 
     def _refuse(self, status: str, detail: ErrorDetail) -> None:
-        """Answer without the app, and close."""
+        """Respond without the app; read and discard what still comes for a moment, then close."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._stop_waiting()
+        if self.cycle is not None and not self.cycle.response_complete:  # a request before it: it gets no response
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        request_id = secrets.token_hex(8)
         body = json.dumps({"error": detail.model_dump()}).encode()
         head = [
             f"HTTP/1.1 {status}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             f"{ERROR_HEADER}: {detail.code}",
+            f"X-Request-Id: {request_id}",
             "Connection: close",
         ]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
-        self.transport.close()
-
-
-def install() -> None:
-    """Give this protocol to the uvicorn server that runs this process, for the connections to come."""
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)  # it handles its signals itself
-    if isinstance(server, uvicorn.Server):
-        server.config.http_protocol_class = Protocol
-    else:
-        logs.service.warning("Not run by uvicorn as we know it: the head of a request has no bound in size or time.")
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(DISCARD_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+        metrics.requests.labels("other", status[:3]).inc()
+        metrics.rejected.labels(detail.code).inc()
+        client = self.client[0] if self.client else ""
+        fields = {"request_id": request_id, "status": int(status[:3]), "client": client, "error": detail.code}
+        request_log.access.info("request", extra={"fields": fields})

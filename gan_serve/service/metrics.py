@@ -1,6 +1,8 @@
-"""What ``/metrics`` tells beside BentoML's own: images, batches, and where the time goes.
+"""The metrics of the service for Prometheus: requests, images, batches, and where the time goes.
 
-Imported by the service only, after BentoML has said where the counts of its processes meet.
+Workers meet in files of ``PROMETHEUS_MULTIPROC_DIR`` (prometheus_client's multiprocess mode). Each file is memory that
+is mapped: where the disk has no room for a page, writing a count kills the process. So their space is reserved before
+prometheus_client is imported; where there is none, this worker counts for itself.
 """
 
 from __future__ import annotations
@@ -10,21 +12,59 @@ import os
 from pathlib import Path
 
 import psutil
-from prometheus_client import Counter, Gauge, Histogram, multiprocess
+
+from gan_serve.service import request_log
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_RESERVED = {"counter": 2**17, "histogram": 2**19, "gauge_livesum": 2**15}  # bytes by prometheus_client's file names
+
+
+def _reserve_space() -> None:
+    """Reserve the space of this worker's files, or leave multiprocess mode."""
+    if not (folder := os.environ.get(FOLDER)):
+        return
+    files = {Path(folder) / f"{kind}_{os.getpid()}.db": size for kind, size in _RESERVED.items()}
+    try:
+        for path, size in files.items():
+            with path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # no such system call here (macOS, Windows)
+        pass
+    except OSError as error:
+        for path in files:
+            path.unlink(missing_ok=True)
+        del os.environ[FOLDER]
+        request_log.service.warning(
+            "%s has no room for metrics (%s): this worker counts for itself.", folder, error.strerror
+        )
+
+
+_reserve_space()
+
+from prometheus_client import (  # noqa: E402  # it looks at the folder when it is imported
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-requests = Counter("gan_serve_requests", "Requests answered.", ["endpoint", "status"])
+requests = Counter("gan_serve_requests", "Requests by endpoint and status.", ["endpoint", "status"])
 request_seconds = Histogram("gan_serve_request_seconds", "Seconds of a request.", ["endpoint"], buckets=_SECONDS)
 rejected = Counter("gan_serve_rejected", "Requests refused, by the code of the error.", ["reason"])
-images = Counter("gan_serve_images", "Images drawn and encoded.", ["model", "format"])
+key_requests = Counter("gan_serve_key_requests", "Requests by the name of their API key.", ["key", "status"])
+images = Counter("gan_serve_images", "Images sampled and encoded.", ["model", "format"])
 batch_images = Histogram(
     "gan_serve_batch_images", "Images in a run of the network.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 queued_requests = Gauge(
-    "gan_serve_queued_requests", "Requests that wait or are being drawn.", multiprocess_mode="livesum"
+    "gan_serve_queued_requests", "Requests that wait or are being sampled.", multiprocess_mode="livesum"
 )
-queue_seconds = Histogram("gan_serve_queue_seconds", "Seconds that a request waits to be drawn.", buckets=_SECONDS)
+queue_seconds = Histogram("gan_serve_queue_seconds", "Seconds that a request waits to be sampled.", buckets=_SECONDS)
 inference_seconds = Histogram(
     "gan_serve_inference_seconds", "Seconds of a run of the network, latents included.", ["model"], buckets=_SECONDS
 )
@@ -34,19 +74,32 @@ encoding_seconds = Histogram(
 loaded_models = Gauge("gan_serve_loaded_models", "Models in memory.", multiprocess_mode="livesum")
 
 
-def forget_the_dead() -> None:
-    """Drop the gauges of workers that were killed: they could not do it themselves, and would count for ever."""
-    for file in Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", os.devnull)).glob("gauge_live*_*.db"):
+def exposition() -> bytes:
+    """Return the metrics of all workers as text for Prometheus."""
+    if FOLDER not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget_ended_workers() -> None:
+    """Drop the gauges of workers that were killed: they could not do it themselves, and would be counted for ever."""
+    for file in Path(os.environ.get(FOLDER, os.devnull)).glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
-        if not _is_worker_of_ours(process):
-            with contextlib.suppress(FileNotFoundError):  # another worker was first
-                multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+        if not _runs(process):
+            forget(process)
 
 
-def _is_worker_of_ours(process: int) -> bool:
-    """Whether it lives, and its parent is ours: a number may be given again, and the dead may not be buried yet."""
+def forget(process: int) -> None:
+    """Drop the gauges of a worker that ends or has ended; its counts stay."""
+    if FOLDER in os.environ:
+        with contextlib.suppress(FileNotFoundError):  # another worker was first
+            multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+
+
+def _runs(process: int) -> bool:
     try:
-        found = psutil.Process(process)
-        return bool(found.ppid() == os.getppid() and found.status() != psutil.STATUS_ZOMBIE)
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False

@@ -1,12 +1,11 @@
-"""What every request passes on its way in and out: its id, the key, its time, security headers, the log, the counts.
+"""The middleware around the app: request id, host, key, time limit, security headers, the log and the metrics.
 
-Written as plain ASGI: it stands around each of a thousand requests a second.
+Written as plain ASGI, one layer: it stands around each of a thousand requests a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 import secrets
 import time
@@ -14,22 +13,42 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan_serve.errors import Unauthorized
-from gan_serve.service import metrics
-from gan_serve.service import request_log as logs
-from gan_serve.service.error_responses import ERROR_HEADER, ErrorDetail, envelope, status_envelope
+from gan_serve.errors import TooManyRequests, Unauthorized
+from gan_serve.service import metrics, request_log
+from gan_serve.service.access import HostCheck, Keys
+from gan_serve.service.error_responses import (
+    ERROR_HEADER,
+    RequestError,
+    envelope,
+    error_envelope,
+    status_envelope,
+)
 from gan_serve.service.settings import Settings
+from gan_serve.service.shutdown import Shutdown
+from gan_serve.service.tracing import STAGES, Tracing
 
 PROBES = ("/livez", "/readyz")
-OPEN = ("/", *PROBES)  # without a key; also what lies under WEB
-WEB = "/web/"
 MODEL = "/models/{name}"
-ABOUT = "gan_serve.about"  # where a request's scope keeps what its line in the log tells
+LOG_FIELDS = "gan_serve.log_fields"  # where a request's scope keeps what else its line in the log has
+KEY_NAME = "gan_serve.key"  # where it keeps the name of its API key
+TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")  # W3C Trace Context
 REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "Traceparent", "X-Request-Id"]
+RESPONSE_HEADERS = [
+    "ETag",
+    "Retry-After",
+    "X-Gan-Serve-Digest",
+    "X-Gan-Serve-Error",
+    "X-Gan-Serve-Receipt",
+    "X-Gan-Serve-Seeds",
+    "X-Request-Id",
+]
 
-_UNTRUSTING = [
+_SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -37,34 +56,55 @@ _UNTRUSTING = [
 _CLOSE = (b"connection", b"close")
 
 
-class Gate:
-    """Stands around our app and BentoML's, which it keeps for the paths that BentoML answers.
+class Middleware:
+    """Stands around the app."""
 
-    BentoML's own middleware (tracing, access log, metrics, timeout) takes a third of a millisecond a request, so that
-    our endpoints do not go through it: the gate does what is needed of it.
-    """
-
-    def __init__(self, app: ASGIApp, bento: ASGIApp, settings: Settings, *, endpoints: Iterable[str] = ()) -> None:
-        self.app = app
-        self.bento = bento
-        self.settings = settings
-        self.draining = False
-        self._key = settings.api_key.get_secret_value().encode()
-        self._endpoints = frozenset(endpoints)  # names for the counts; other paths could be any number
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        shutdown: Shutdown,
+        *,
+        endpoints: Iterable[str] = (),
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._shutdown = shutdown
+        self._tracing = tracing
+        self._hosts = HostCheck(settings)
+        self._keys = Keys(settings)
+        self._endpoints = frozenset(endpoints)  # names for the metrics; other paths could be any number
+        self._inner: ASGIApp = self._authorized
+        if settings.cors_origins:
+            self._inner = _CORS(
+                self._authorized,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=REQUEST_HEADERS,
+                expose_headers=RESPONSE_HEADERS,
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
             await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
         else:
-            await self.bento(scope, receive, send)  # its start and its end; it refuses websockets
+            await self._app(scope, receive, send)  # the start and the end of the server
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         path: str = scope["path"]
+        method: str = scope["method"]
         request_id = _request_id(scope)
         status, reason = 0, ""
         timeout: asyncio.Timeout | None = None
+        if self._tracing:
+            scope[STAGES] = {}
+        if method == "HEAD":  # the server sends no body
+            scope = {**scope, "method": "GET"}
 
         async def send_on(message: Message) -> None:
             nonlocal status, reason
@@ -72,19 +112,19 @@ class Gate:
                 status = message["status"]
                 if status >= 400:
                     reason = Headers(raw=message["headers"]).get(ERROR_HEADER, "")
-                headers = [*message["headers"], (b"x-request-id", request_id), *_UNTRUSTING]
-                if self.draining or status == 413:  # what else the client sends is not read
+                headers = [*message["headers"], (b"x-request-id", request_id), *_SECURITY_HEADERS]
+                if self._shutdown.draining or status in (413, 504):  # the rest of a body is not read
                     headers.append(_CLOSE)
                 message = {**message, "headers": headers}
             await send(message)
-            if timeout is not None and _goes_on(message):  # its parts have a time of their own
-                timeout.reschedule(asyncio.get_running_loop().time() + 2 * self.settings.timeout)
+            if timeout is not None and message.get("more_body"):  # each part has a time of its own
+                timeout.reschedule(asyncio.get_running_loop().time() + 2 * self._settings.timeout)
 
         try:
-            async with asyncio.timeout(self.settings.timeout) as timeout:
-                await self._route(path, scope, receive, send_on)
+            async with asyncio.timeout(self._settings.timeout) as timeout:
+                await self._checked(scope, receive, send_on)
         except TimeoutError:
-            if status:  # the answer has begun: all that is left is to cut it off
+            if status:  # the response has begun: all that is left is to cut it off
                 reason = "timeout"
                 raise
             timeout = None
@@ -92,62 +132,85 @@ class Gate:
         except Exception:
             if status:
                 raise
-            logs.service.exception("%s %s failed.", scope["method"], path)
+            request_log.service.exception("%s %s failed.", method, path[:200])
             timeout = None
             await status_envelope(500)(scope, receive, send_on)
         finally:
-            self._account(scope, path, request_id, status, reason, time.perf_counter() - began)
+            ended = time.perf_counter()
+            self._record(scope, method, request_id, (status, reason), ended - began)
+            if self._tracing:
+                self._tracing.record(scope, f"{method} {self._endpoint(path)}", status, (began, ended))
 
-    async def _route(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._may_enter(path, scope):
-            refusal = Unauthorized("This server needs a key.", "Send the header Authorization: Bearer and the key.")
-            response = envelope(401, ErrorDetail.of(refusal), {"WWW-Authenticate": "Bearer"})
-            await response(scope, receive, send)
-        elif path in PROBES or path == "/metrics":
-            if path == "/readyz" and self.draining:
-                await status_envelope(503)(scope, receive, send)
-            else:
-                await self.bento(scope, receive, send)
+    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._hosts.check(scope)
+            if b"websocket" in _header(scope, b"upgrade").lower():
+                raise RequestError(400, "no_websockets", "This server has no WebSockets.", "Use POST and GET.")
+        except RequestError as error:
+            await envelope(error.status, error.detail)(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self._inner(scope, receive, send)
 
-    def _may_enter(self, path: str, scope: Scope) -> bool:
-        if not self._key or path in OPEN or path.startswith(WEB):
-            return True
-        kind, _, key = _header(scope, b"authorization").partition(b" ")
-        return kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key)
+    async def _authorized(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            key = self._keys.check(scope["path"], _header(scope, b"authorization"))
+        except Unauthorized as error:
+            await error_envelope(error, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+        except TooManyRequests as error:
+            await error_envelope(error)(scope, receive, send)
+        else:
+            if key:
+                scope[KEY_NAME] = key
+            await self._app(scope, receive, send)
 
-    def _account(self, scope: Scope, path: str, request_id: bytes, status: int, reason: str, seconds: float) -> None:
-        endpoint = path if path in self._endpoints else MODEL if path.startswith("/models/") else "other"
+    def _record(self, scope: Scope, method: str, request_id: bytes, outcome: tuple[int, str], seconds: float) -> None:
+        path: str = scope["path"]
+        status, reason = outcome
+        endpoint = self._endpoint(path)
         metrics.requests.labels(endpoint, str(status)).inc()
         metrics.request_seconds.labels(endpoint).observe(seconds)
         if reason:
             metrics.rejected.labels(reason).inc()
+        key: str = scope.get(KEY_NAME, "")
+        if key:
+            metrics.key_requests.labels(key, str(status)).inc()
         if path in PROBES and status == 200:
             return
-        facts: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "request_id": request_id.decode(),
-            "method": scope["method"],
+            "method": method,
             "path": path[:200],
             "status": status,
             "ms": round(seconds * 1000, 2),
             "client": (scope.get("client") or ("",))[0],
-            **scope.get(ABOUT, {}),
+            **scope.get(LOG_FIELDS, {}),
         }
+        if key:
+            fields["key"] = key
+        if trace := TRACE_PARENT.fullmatch(_header(scope, b"traceparent")):
+            fields |= {"trace_id": trace[1].decode(), "span_id": trace[2].decode()}
         if reason:
-            facts["error"] = reason
-        logs.access.info("request", extra={"facts": facts})
+            fields["error"] = reason
+        request_log.access.info("request", extra={"fields": fields})
+
+    def _endpoint(self, path: str) -> str:
+        """Return a name for the metrics and the traces."""
+        return path if path in self._endpoints else MODEL if path.startswith("/models/") else "other"
 
 
-def _goes_on(message: Message) -> bool:
-    """Whether this is a stream, and more of it will be sent."""
-    if message["type"] == "http.response.start":
-        return not any(name == b"content-length" for name, _ in message["headers"])
-    return bool(message.get("more_body"))
+class _CORS(CORSMiddleware):
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        code, hint = "cors_refused", "Its operator can add the origin to GAN_SERVE_CORS_ORIGINS."
+        refusal = RequestError(response.status_code, code, f"{bytes(response.body).decode()}.", hint)
+        kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        return envelope(refusal.status, refusal.detail, kept)
 
 
 def _request_id(scope: Scope) -> bytes:
-    """The id that the client or a proxy gave, where it is one, or a new one."""
+    """Return the id that the client or a proxy gave, where it is one, or a new one."""
     given = _header(scope, b"x-request-id")
     if given and REQUEST_ID.fullmatch(given.decode("latin-1")):
         return given

@@ -1,4 +1,4 @@
-"""The models of a server: a fixed list, loaded at the start or at their first request, and what is wrong with any."""
+"""The models of a server: a fixed list, loaded at the start or at their first request; errors are kept with them."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ from gan_serve.service.settings import Settings
 logger = logging.getLogger(__name__)
 
 MEGABYTE = 2**20
-MAX_NAME = 200  # characters that are looked at to find the name that was meant
+MAX_NAME = 200  # characters of an unknown name that are compared with the known ones
 METRICS = TypeAdapter(dict[str, FiniteFloat])
 SESSION_SIZE = 2  # times the network's file: ONNX Runtime keeps weights as read and as its kernels want them
 
 
 class ModelInfo(BaseModel):
-    """What ``GET /models`` says of a model. One that is not ready has an ``error``, and may have little else."""
+    """A model in ``GET /models``. One that is not ready has an ``error``, and may have little else."""
 
     name: str
     ready: bool = True
@@ -72,7 +72,7 @@ class ModelInfo(BaseModel):
 
 
 class ModelDetails(ModelInfo):
-    """What ``GET /models/{name}`` says: also how it was made and measured."""
+    """A model in ``GET /models/{name}``: also how it was made and measured."""
 
     architecture: str | None = None
     truncation_space: TruncationSpace | None = None
@@ -80,38 +80,41 @@ class ModelDetails(ModelInfo):
     files: dict[str, FileDigest] = {}
     metrics: dict[str, float] | None = Field(
         None,
-        description="Figures of quality by name; each name states how it was measured. docs/evaluation.md says what "
-        "they mean and which way is better.",
+        description="Metrics of quality by name; each name states its protocol. docs/evaluation.md says what they mean "
+        "and which way is better.",
     )
     parity: dict[str, Any] | None = None
 
 
 @dataclass(eq=False)
-class Served:
-    """A model of the list: where it lies, and its generator while that is loaded."""
+class ServedModel:
+    """A model of the list: its directory, and its generator while that is loaded."""
 
+    source: str  # as the operator named it
     name: str
     directory: Path
     settings: Settings
     config: CheckpointConfig | None = None
     generator: Generator | None = None
     error: GanServeError | None = None
-    used: float = 0.0  # when it was asked for last, of a monotonic clock
+    alias: str = ""  # the name that the operator gave it
+    failed: float = 0.0  # when it failed last, of a monotonic clock
+    used: float = 0.0  # when it was requested last
 
     @cached_property
     def precision(self) -> Precision:
-        """What it draws in, as far as its files tell."""
+        """The precision that it samples in."""
         assert self.config is not None
         return choose_precision(self.config, self.settings.precision, self.settings.device)
 
     @cached_property
     def size(self) -> int:
-        """Bytes that it will take in memory, roughly."""
+        """Bytes that it takes in memory, roughly."""
         assert self.config is not None
         return SESSION_SIZE * self.config.files[PRECISION_FILES[self.precision]].size
 
     def figures(self, name: str) -> dict[str, Any] | None:
-        """``metrics.json`` or ``parity.json``, where the checkpoint has it and it is whole."""
+        """Return ``metrics.json`` or ``parity.json``, where the checkpoint has it and its digest is right."""
         try:
             content = read_json(self.directory, self.config, name) if self.config else None
         except CheckpointError:
@@ -119,14 +122,14 @@ class Served:
         return content if isinstance(content, dict) else None
 
     def measured(self) -> dict[str, float] | None:
-        """``metrics.json``, where the checkpoint has it and it holds numbers by name."""
+        """Return ``metrics.json``, where the checkpoint has it and it holds numbers by name."""
         try:
             return METRICS.validate_python(self.figures(METRICS_FILE), strict=True)
         except ValidationError:
             return None
 
     def info(self) -> ModelInfo:
-        """What ``GET /models`` says of it."""
+        """Return it as ``GET /models`` shows it."""
         config, generator, error = self.config, self.generator, self.error
         shown = ModelInfo(
             name=self.name,
@@ -151,7 +154,7 @@ class Served:
         )
 
     def details(self) -> ModelDetails:
-        """What ``GET /models/{name}`` says of it."""
+        """Return it as ``GET /models/{name}`` shows it."""
         details = ModelDetails.model_validate(self.info().model_dump())
         if self.config is None:
             return details
@@ -168,10 +171,10 @@ class Served:
 
 
 class Models:
-    """The operator's list; requests name a model of it and can name nothing else."""
+    """The list of the operator; requests name a model of it and can name nothing else."""
 
     def __init__(self) -> None:
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, ServedModel] = {}
         self._bound = 0
         self._loading = threading.Lock()  # held while models come and go
 
@@ -181,28 +184,25 @@ class Models:
         One that fails is kept with its error; the others are served.
         """
         self._bound = settings.memory * MEGABYTE
-        for model in dict.fromkeys(settings.models or list_models()):
-            served = self._find(model, settings)
+        aliases = [alias.partition("=")[::2] for alias in settings.aliases]
+        plain = settings.models or (() if aliases else list_models())
+        for alias, model in [*aliases, *(("", model) for model in dict.fromkeys(plain))]:
+            served = self._find(model, settings, alias)
             if served.name in self._served:
-                served = self._served[served.name]
-                error = InvalidCheckpoint(f"Two checkpoints are called {served.name}.", "Serve one of them.")
-                self._fail(served, error)
+                first = self._served[served.name].directory
+                logger.error("%s is not served: %s has the same name.", served.directory, first)
                 continue
             self._served[served.name] = served
-            if served.error is None and self._bound and served.size > self._bound:
-                takes = f"{served.name} takes {served.size / MEGABYTE:.0f} MB"
-                hint = "Its operator can set GAN_SERVE_MEMORY higher."
-                self._fail(served, CheckpointError(f"{takes}, more than this server gives to its models.", hint))
             if served.error is None and not settings.lazy and self._has_room(served):
                 self._load(served)
 
     @property
     def ready(self) -> bool:
-        """Whether there are models, and every one that was loaded drew what it was published with."""
+        """True where there are models, and none of them has failed to load or to sample its golden sample."""
         return bool(self._served) and not any(served.error for served in self._served.values())
 
     async def get(self, name: str) -> Generator:
-        """The model of that name; where it is not loaded yet, it is now, in a thread.
+        """Return the model of that name; where it is not loaded yet, it is now, in a thread.
 
         Raises:
             UnknownModel: this server has none. CheckpointError, DeviceUnavailable: it has, but it cannot be loaded.
@@ -214,8 +214,8 @@ class Models:
             return await asyncio.to_thread(self._load_for_request, served)
         return generator
 
-    def find(self, name: str) -> Served:
-        """The model of that name, loaded or not; ``UnknownModel`` where this server has none."""
+    def find(self, name: str) -> ServedModel:
+        """Return the model of that name, loaded or not; raise ``UnknownModel`` where this server has none."""
         if name not in self._served:
             if name in left_out() and name not in list_models():
                 raise not_in_package(name)
@@ -224,33 +224,43 @@ class Models:
         return self._served[name]
 
     def names(self) -> list[str]:
-        """All names that a request may give, ready or not."""
+        """Return all names that a request may give, ready or not."""
         return sorted(self._served)
 
     def describe(self) -> list[ModelInfo]:
-        """What ``GET /models`` answers."""
+        """Return the models as ``GET /models`` shows them."""
         return [self._served[name].info() for name in self.names()]
 
     def samples(self, name: str) -> tuple[bytes, str]:
-        """The PNG of samples in a model's checkpoint, and its sha256; see ``read_verified`` for the errors."""
+        """Return the PNG of samples in a model's checkpoint, and its sha256; see ``read_verified`` for the errors."""
         served = self.find(name)
         if served.config is None or SAMPLES_FILE not in served.config.files:
-            raise UnknownModel(f"{name} has no picture of samples.", "POST /sample draws one.")
+            raise UnknownModel(f"{name} has no picture of samples.", "POST /sample makes one.")
         return read_verified(served.directory, served.config, SAMPLES_FILE), served.config.files[SAMPLES_FILE].sha256
 
-    def _find(self, model: str, settings: Settings) -> Served:
-        served = Served(_name(model), _directory(model), settings)
+    def _find(self, model: str, settings: Settings, alias: str = "") -> ServedModel:
+        served = ServedModel(model, alias or _name(model), _directory(model), settings, alias=alias)
+        self._read(served, model)
+        return served
+
+    def _read(self, served: ServedModel, model: str | Path) -> None:
+        """Find the checkpoint and read its config; what is wrong with it is kept."""
+        settings = served.settings
         try:
             served.directory = resolve(model, files=service_files(settings.precision, settings.device))
             served.config = read_config(served.directory)
-            served.name = served.config.name
-            served.size  # noqa: B018  # raises where it lacks the precision
+            served.name = served.alias or served.config.name
+            if self._bound and served.size > self._bound:
+                takes = f"{served.name} takes {served.size / MEGABYTE:.0f} MB"
+                hint = "Its operator can set GAN_SERVE_MEMORY higher."
+                raise CheckpointError(f"{takes}, more than this server gives to its models.", hint)
         except GanServeError as error:
             self._fail(served, error)
-        return served
 
-    def _load_for_request(self, served: Served) -> Generator:
+    def _load_for_request(self, served: ServedModel) -> Generator:
         with self._loading:
+            if served.error is not None and time.monotonic() - served.failed >= served.settings.retry_models:
+                self._retry(served)
             if served.generator is None and served.error is None:
                 self._make_room(served)
                 self._load(served)
@@ -259,7 +269,27 @@ class Models:
             assert served.generator is not None
             return served.generator
 
-    def _load(self, served: Served) -> None:
+    def retry(self) -> None:
+        """Try the models again that failed, each at most every ``settings.retry_models`` seconds."""
+        with self._loading:
+            for served in self._served.values():
+                if served.error is not None and time.monotonic() - served.failed >= served.settings.retry_models:
+                    self._retry(served)
+
+    def _retry(self, served: ServedModel) -> None:
+        name = served.name
+        served.error = None
+        served.__dict__.pop("precision", None)  # of the files as they were
+        served.__dict__.pop("size", None)
+        self._read(served, served.source)
+        if served.name != name and served.error is None:
+            served.name = name
+            self._fail(served, InvalidCheckpoint(f"{name} has another name now.", "Start the server again."))
+        if served.error is None:
+            self._make_room(served)
+            self._load(served)
+
+    def _load(self, served: ServedModel) -> None:
         settings = served.settings
         try:
             served.generator = Generator(served.directory, device=settings.device, precision=settings.precision)
@@ -272,14 +302,14 @@ class Models:
             metrics.loaded_models.inc()
             logger.info("%s is ready on %s.", served.name, served.generator.device)
 
-    def _has_room(self, served: Served) -> bool:
+    def _has_room(self, served: ServedModel) -> bool:
         return not self._bound or self._used() + served.size <= self._bound
 
     def _used(self) -> int:
         return sum(other.size for other in self._served.values() if other.generator is not None)
 
-    def _make_room(self, served: Served) -> None:
-        """Let go of the models that were not used for longest; requests that hold one still finish."""
+    def _make_room(self, served: ServedModel) -> None:
+        """Unload the models that were not used for longest; requests that hold one still finish."""
         for other in sorted(self._served.values(), key=lambda each: each.used):
             if self._has_room(served):
                 return
@@ -288,8 +318,9 @@ class Models:
                 other.generator = None
                 metrics.loaded_models.dec()
 
-    def _fail(self, served: Served, error: GanServeError) -> None:
+    def _fail(self, served: ServedModel, error: GanServeError) -> None:
         logger.error("%s %s", error.message, error.hint)
+        served.failed = time.monotonic()
         served.error = _for_clients(error, served)
 
 
@@ -298,7 +329,7 @@ def _directory(model: str) -> Path:
 
 
 def _name(model: str) -> str:
-    """The name that requests give to a model, also to one that cannot be loaded."""
+    """Return the name that requests give to a model, also to one that cannot be loaded."""
     directory = _directory(model)
     try:
         return read_config(directory).name
@@ -306,8 +337,8 @@ def _name(model: str) -> str:
         return directory.name
 
 
-def _for_clients(error: GanServeError, served: Served) -> GanServeError:
-    """The error as requests see it: the server's fault (503), without the paths of the operator."""
+def _for_clients(error: GanServeError, served: ServedModel) -> GanServeError:
+    """Return the error as requests see it: the server's fault (503), without the paths of the operator."""
     path, name = str(served.directory), served.name
     if isinstance(error, InvalidOption):  # of the operator: a precision that the model lacks
         return InvalidCheckpoint(f"{name} cannot be loaded as asked: {error.message}", error.hint)

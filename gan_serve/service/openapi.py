@@ -1,4 +1,4 @@
-"""``/docs.json``: what FastAPI knows from the endpoints, and examples that work here, the JSON of answers, the key."""
+"""``/docs.json``: what FastAPI knows from the endpoints, and schemas of responses, examples that work here, the key."""
 
 from __future__ import annotations
 
@@ -9,63 +9,174 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from gan_serve.sampling.formats import FORMATS
 from gan_serve.sampling.receipt import Receipt
+from gan_serve.service.error_responses import ErrorBody
 from gan_serve.service.models import ModelInfo, Models
 from gan_serve.service.schemas import STREAM
 
 STREAM_TYPE = "application/x-ndjson"
+BINARY = {"type": "string", "format": "binary"}
 _REFERENCE = "#/components/schemas/{model}"
 
 
-class DrawnImage(BaseModel):
-    """An image in an answer of the format json: a PNG in base64, and what made it."""
+class EncodedImage(BaseModel):
+    """An image in a response of the format json: a PNG in base64, and its receipt."""
 
     png: str
     receipt: Receipt
 
 
-class DrawnImages(BaseModel):
-    """An answer of the format json."""
+class EncodedImages(BaseModel):
+    """A response of the format json."""
 
     model: str
-    images: list[DrawnImage]
+    images: list[EncodedImage]
 
 
-class DrawnFrame(DrawnImage):
-    """A line of an answer of the format ndjson: one frame of so many."""
+class EncodedFrame(EncodedImage):
+    """A line of a response of the format ndjson: one frame of so many."""
 
     frame: int
     frames: int
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI with these additions; the models are those that were loaded when the document is asked for first."""
+    """FastAPI with these additions; the models are those that are there when the document is first asked for."""
 
     models: Models
 
     def openapi(self) -> dict[str, Any]:
-        """The document, made once."""
+        """Return the document, made once."""
         if self.openapi_schema is None:
             self.openapi_schema = _completed(super().openapi(), self.models.describe())
         return self.openapi_schema
 
 
+def header(description: str) -> dict[str, Any]:
+    """Return the documentation of a response header."""
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _error(status: int, description: str) -> dict[str, Any]:
+    retry = header("Seconds after which the same request may succeed; with 503 only where it may.")
+    headers = {"X-Gan-Serve-Error": header("The code of the error.")}
+    return {
+        "description": description,
+        "model": ErrorBody,
+        "headers": headers | ({"Retry-After": retry} if status in (429, 503) else {}),
+    }
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: _error(status, description)
+    for status, description in {
+        400: "The request is not HTTP as this server takes it, or its body is not JSON.",
+        401: "The server needs a key, and got none or another.",
+        404: "There is no such model, or no such path.",
+        413: "The body is larger than this server reads.",
+        415: "The body is not declared as JSON.",
+        422: "A value is not valid: what was wrong, and what would be right.",
+        429: "As many requests wait as the server keeps waiting; Retry-After says when to try again.",
+        500: "An error happened in the server.",
+        503: "The model cannot be used, or the server is about to stop.",
+        504: "It took longer than this server allows.",
+    }.items()
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of responses with these statuses."""
+    return {status: _ERRORS[status] for status in statuses}
+
+
+UNCHANGED: dict[str, Any] = {"description": "The response that If-None-Match names is still right; there is no body."}
+IMAGES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The images in the format asked for.",
+        # Generators of clients take the first type that they know: bytes, whatever format is asked for.
+        "content": {"application/octet-stream": {"schema": BINARY}}
+        | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
+        "headers": {
+            "ETag": header("Where the request names its seeds or latents: the same request has the same response."),
+            "X-Gan-Serve-Digest": header("The sha256 of the network."),
+            "X-Gan-Serve-Seeds": header("The seeds, as the field seeds takes them."),
+            "X-Gan-Serve-Receipt": header("The receipt of one image or an animation: JSON."),
+            "X-Request-Id": header("The id of the request, as given or new."),
+        },
+    },
+    304: UNCHANGED,
+    **_ERRORS,
+}
+FRAMES = IMAGES | {200: IMAGES[200] | {"content": IMAGES[200]["content"] | {STREAM_TYPE: {}}}}
+REQUEST_HEADERS: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": description,
+            "schema": {"type": "string"},
+        }
+        for name, description in {
+            "If-None-Match": "The ETag of a response that the client has.",
+            "X-Request-Id": "An id for the log: up to 64 letters, digits, dots, colons, dashes and underscores.",
+        }.items()
+    ]
+}
+
+
 def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, Any]:
-    _, answers = models_json_schema(
-        [(DrawnImages, "serialization"), (DrawnFrame, "serialization")], ref_template=_REFERENCE
+    _, schemas = models_json_schema(
+        [(EncodedImages, "serialization"), (EncodedFrame, "serialization")], ref_template=_REFERENCE
     )
     components = document["components"]
-    components["schemas"] |= answers["$defs"]
+    components["schemas"] |= schemas["$defs"]
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own way to refuse, which is not used here
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's form of errors, which is not used here
         components["schemas"].pop(name, None)
     for operation in (methods["get"] for methods in document["paths"].values() if "get" in methods):
         operation["responses"].pop("422", None)
-    document["paths"] |= {path: {"get": _probe(*described)} for path, described in _PROBES.items()}
+    document["servers"] = [{"url": "/"}]
     document["security"] = [{}, {"key": []}]  # a key where the operator set one
     plain = next((model.name for model in models), "fashion-dcgan")
     conditional = next((model.name for model in models if model.c_dim), None)
-    examples = {
+    for path, examples in _examples(plain, conditional).items():
+        operation = document["paths"][path]["post"]
+        content = operation["responses"]["200"]["content"]
+        content["application/json"] = {"schema": {"$ref": _REFERENCE.format(model="EncodedImages")}}
+        if STREAM_TYPE in content:
+            content[STREAM_TYPE] = {"schema": {"$ref": _REFERENCE.format(model="EncodedFrame")}}
+        if path != "/condition" or conditional:  # no example where no model here has labels
+            operation["requestBody"]["content"]["application/json"]["examples"] = examples
+    return document
+
+
+def bentoml_schema(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the POST endpoints of ``document`` as ``/schema.json``, from which BentoML's own clients make their calls.
+
+    They take every response as bytes.
+    """
+    schemas = document["components"]["schemas"]
+    routes = []
+    for path, methods in document["paths"].items():
+        if operation := methods.get("post"):
+            reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            routes.append(
+                {
+                    "name": operation["operationId"],
+                    "route": path,
+                    "doc": operation["description"],
+                    "batchable": False,
+                    "input": schemas[reference.rpartition("/")[2]],
+                    "output": BINARY,
+                }
+            )
+    return {"name": "gan_serve", "type": "service", "routes": routes}
+
+
+def _examples(plain: str, conditional: str | None) -> dict[str, dict[str, Mapping[str, Any]]]:
+    return {
         "/sample": {
             "one": _example("The image of a seed", model=plain, seed=7),
             "grid": _example("A grid of 16", model=plain, seeds="0-15", truncation=0.8),
@@ -79,34 +190,6 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
             "loop": _example("A looped animation", model=plain, seeds=[0, 5, 9], loop=True),
             "strip": _example("A strip of nine frames", model=plain, seeds="0,5", steps=8, format="png"),
             "stream": _example("Frame by frame", model=plain, seeds="0-3", steps=30, format=STREAM),
-        },
-    }
-    for path, given in examples.items():
-        operation = document["paths"][path]["post"]
-        content = operation["responses"]["200"]["content"]
-        content["application/json"] = {"schema": {"$ref": _REFERENCE.format(model="DrawnImages")}}
-        if STREAM_TYPE in content:
-            line = "Lines of JSON, each a DrawnFrame; should something go wrong on the way, the last is an ErrorBody."
-            content[STREAM_TYPE] = {"schema": {"type": "string", "description": line}}
-        if path != "/condition" or conditional:  # no example where no model here has labels
-            operation["requestBody"]["content"]["application/json"]["examples"] = given
-    return document
-
-
-_PROBES = {
-    "/livez": ("Whether the server runs.", "It does."),
-    "/readyz": ("Whether every loaded model drew its golden sample, and the server is not about to stop.", "Yes."),
-    "/metrics": ("Counts and times for Prometheus.", "Lines of text."),
-}
-
-
-def _probe(summary: str, answer: str) -> dict[str, Any]:
-    refused = {"$ref": _REFERENCE.format(model="ErrorBody")}
-    return {
-        "summary": summary,
-        "responses": {
-            "200": {"description": answer, "content": {"text/plain": {"schema": {"type": "string"}}}},
-            "default": {"description": "No.", "content": {"application/json": {"schema": refused}}},
         },
     }
 

@@ -1,10 +1,12 @@
-"""The service's log: a line for each request and for what happens between them, JSON or text, on standard error."""
+"""The log of the service on standard error: a line for each request and each event, as JSON or as text."""
 
 from __future__ import annotations
 
 import datetime
 import json
 import logging
+import logging.config
+import sys
 from typing import Any
 
 from gan_serve.service.settings import Settings
@@ -14,13 +16,29 @@ access = logging.getLogger("gan_serve.access")
 
 
 def configure(settings: Settings) -> None:
-    """Set up what ``settings.log`` says."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if settings.log == "json" else _Text("%(asctime)s %(levelname)s %(message)s"))
-    service.handlers = [handler]
-    service.setLevel(logging.INFO)
-    service.propagate = False
+    """Set up logging for this process, warnings and the lines of libraries included."""
+    form = "_Json" if uses_json(settings) else "_Text"
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"()": f"{__name__}.{form}"}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"handlers": ["stderr"], "level": "WARNING"},
+            "loggers": {
+                "gan_serve": {"level": "INFO"},
+                # Its warnings are of single requests, which http_limits logs with their client and id.
+                "uvicorn": {"level": "ERROR", "handlers": [], "propagate": True},
+            },
+        }
+    )
+    logging.captureWarnings(True)
     access.disabled = settings.log == "off"
+
+
+def uses_json(settings: Settings) -> bool:
+    """Return True where each line is a JSON object."""
+    return settings.log == "json" or (settings.log in ("auto", "off") and not sys.stderr.isatty())
 
 
 class _Json(logging.Formatter):
@@ -31,7 +49,7 @@ class _Json(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **_facts(record),
+            **_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -39,11 +57,14 @@ class _Json(logging.Formatter):
 
 
 class _Text(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
     def format(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={json.dumps(value)}" for name, value in _facts(record).items())
-        return f"{super().format(record)} {facts}".rstrip()
+        fields = " ".join(f"{name}={json.dumps(value)}" for name, value in _fields(record).items())
+        return f"{super().format(record)} {fields}".rstrip()
 
 
-def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    facts: dict[str, Any] = getattr(record, "facts", {})
-    return facts
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return fields

@@ -1,4 +1,4 @@
-"""From a plan to an answer: limits, ETag, the queue, the bytes and their headers; walks also frame by frame."""
+"""From a checked request to a response: limits, ETag, queue, bytes and headers; walks also as a stream."""
 
 from __future__ import annotations
 
@@ -7,128 +7,216 @@ import base64
 import functools
 import hashlib
 import json
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gan_serve._version import __version__
 from gan_serve.errors import GanServeError, RequestTimeout, ServerError, TooManyImages
 from gan_serve.generator import Generator
+from gan_serve.images.grid import GRID_GAP, grid_columns
 from gan_serve.sampling.formats import FORMATS, check_encoding, encode
 from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import BATCH_SIZE
-from gan_serve.service.batching import Engine
+from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.json_body import CLIENT_GONE
-from gan_serve.service.middleware import ABOUT
+from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
-from gan_serve.service.schemas import STREAM, DrawingRequest, InterpolateRequest
+from gan_serve.service.schemas import STREAM, ImageRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
+from gan_serve.service.tracing import STAGES
 
 ANIMATIONS = ("gif", "webp")
 MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
+SENT_AT_ONCE = 2**18  # bytes of a body; the next are sent when the client has read enough
+RECEIPT_SIZE = 700  # bytes of a receipt without what grows: names, seeds, latents
+SEED_SIZE = 12  # bytes of a seed in a list
 
 
 class Encoded(NamedTuple):
-    """What a drawing thread hands back: a body and what belongs into its headers."""
+    """What a sampling thread returns: a body and the headers that go with it."""
 
     body: bytes
     headers: dict[str, str]
 
 
-class Answers:
-    """Draws plans through the engine and answers with them."""
+class BodyResponse(Response):
+    """A response that sends a large body in parts, so that a client that reads slowly does not keep all of it here."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.engine = engine
+    release: Callable[[], None]  # called when it is sent, or cannot be
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, then release its place."""
+        body, size = memoryview(self.body), len(self.body)
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for start in range(0, max(1, size), SENT_AT_ONCE):
+                stop = start + SENT_AT_ONCE
+                await send({"type": "http.response.body", "body": bytes(body[start:stop]), "more_body": stop < size})
+        finally:
+            self.release()
+
+
+class FramesResponse(StreamingResponse):
+    """A streamed response that releases its place at the end, also where its first part is never asked for."""
+
+    release: Callable[[], None]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, then release its place."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.release()
+
+
+class Responses:
+    """Samples what requests ask for through the batcher, and responds."""
+
+    def __init__(self, batcher: Batcher, settings: Settings) -> None:
+        self.batcher = batcher
         self.settings = settings
 
-    async def give(
-        self, request: Request, body: DrawingRequest, generator: Generator, plan: SamplingRequest
+    async def whole(
+        self, request: Request, body: ImageRequest, generator: Generator, wanted: SamplingRequest
     ) -> Response:
-        """All images in the format asked for; 304 where the client has that very answer.
+        """Return all images in the format asked for; 304 where the client has that very response.
 
         Raises:
-            InvalidOption, TooManyImages: it cannot be drawn so. TooManyRequests: the queue is full.
+            InvalidOption, TooManyImages: the request cannot be answered so. TooManyRequests: the queue is full.
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
-        _tell(request, body, len(plan))
-        check_encoding(len(plan), body.format, columns=body.columns, fps=fps)
-        self._check_size(plan, self.settings.max_images)
+        _log(request, body, len(wanted))
+        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps)
+        self._check_images(wanted, self.settings.max_images)
+        size = self._check_size(estimated_size(wanted, body.format, body.columns))
         headers = {}
         if body.names_latents:
             headers["ETag"] = tag = _etag(request, body, generator)
             if not_modified(request, tag):
                 return Response(status_code=304, headers=headers)
-        encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
-        drawing = self.engine.submit(generator, plan, encoding, format=body.format)
-        # One that is soon done is not worth the watch.
-        encoded = await (drawing if len(plan) <= BATCH_SIZE[generator.device] else _while_connected(request, drawing))
-        if encoded is None:
-            return Response(status_code=CLIENT_GONE)
-        return Response(encoded.body, media_type=FORMATS[body.format].media_type, headers=encoded.headers | headers)
+        release = self.batcher.reserve(len(wanted), size)
+        try:
+            encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
+            stages = request.scope.get(STAGES)
+            sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
+            # A small one is sampled before a look at the connection would pay.
+            watched = len(wanted) > BATCH_SIZE[generator.device]
+            encoded = await (_while_connected(request, sampling) if watched else sampling)
+            if encoded is None:
+                release()
+                return Response(status_code=CLIENT_GONE)
+            media_type = FORMATS[body.format].media_type
+            response = BodyResponse(encoded.body, media_type=media_type, headers=encoded.headers | headers)
+        except BaseException:
+            release()
+            raise
+        response.release = release
+        return response
 
     async def stream(
-        self, request: Request, body: InterpolateRequest, generator: Generator, plan: SamplingRequest
+        self, request: Request, body: InterpolateRequest, generator: Generator, wanted: SamplingRequest
     ) -> Response:
-        """The frames of a walk, a line of JSON each, as they are drawn; see ``give`` for the errors."""
-        _tell(request, body, len(plan))
-        self._check_size(plan, self.settings.max_frames)
-        first, *rest = plan.parts(BATCH_SIZE[generator.device])
-        drawing = self.engine.submit(generator, first, _frames, format=STREAM)
-        return StreamingResponse(
-            self._lines(generator, drawing, rest),
+        """Return the frames of a walk, a line of JSON each, as they are sampled; see ``whole`` for the errors."""
+        _log(request, body, len(wanted))
+        self._check_images(wanted, self.settings.max_frames)
+        first, *rest = wanted.parts(BATCH_SIZE[generator.device])
+        release = self.batcher.reserve(len(first), 2 * self._check_size(estimated_size(first, STREAM)))
+        sampling = self.batcher.submit(generator, first, _frames, format=STREAM)
+        response = FramesResponse(
+            self._lines(generator, sampling, rest),
             media_type=STREAM_TYPE,
-            headers={"X-Gan-Serve-Digest": plan.digest, "X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+            headers={"X-Gan-Serve-Digest": wanted.digest, "X-Accel-Buffering": "no", "Cache-Control": "no-store"},
         )
+        response.release = release
+        return response
 
     async def _lines(
-        self, generator: Generator, drawing: asyncio.Future[bytes], rest: list[SamplingRequest]
+        self, generator: Generator, sampling: asyncio.Future[bytes], rest: list[SamplingRequest]
     ) -> AsyncIterator[bytes]:
         try:
             for part in [*rest, None]:
                 async with asyncio.timeout(self.settings.timeout):
-                    lines = await drawing
-                if part is not None:  # while one part is sent, the next is drawn
-                    drawing = self.engine.submit(generator, part, _frames, format=STREAM, admitted=True)
+                    lines = await sampling
+                if part is not None:  # while one part is sent, the next is sampled
+                    sampling = self.batcher.submit(generator, part, _frames, format=STREAM)
                 yield lines
         except TimeoutError:
-            yield _error_line(RequestTimeout("Frames took longer than this server allows.", "Go on later, with start."))
-        except Exception:  # it is in the log: the engine put it there
-            yield _error_line(ServerError("The server made a mistake.", "Its log says more."))
+            yield _error_line(
+                RequestTimeout("Frames took longer than this server allows.", "Continue later, with start.")
+            )
+        except Exception:  # the batcher has logged it
+            yield _error_line(ServerError("An error happened in the server.", "Its log says more."))
         finally:
-            drawing.cancel()
+            sampling.cancel()
 
-    def _check_size(self, plan: SamplingRequest, most: int) -> None:
-        pixels = len(plan) * plan.config.img_resolution**2
-        if len(plan) > most:
+    def _check_images(self, wanted: SamplingRequest, most: int) -> None:
+        pixels = len(wanted) * wanted.config.img_resolution**2
+        if len(wanted) > most:
             raise TooManyImages(
-                f"{len(plan)} images are more than the {most} that this server draws for one request.",
+                f"{len(wanted)} images are more than the {most} that this server samples for one request.",
                 "Split them over several requests.",
             )
-        if pixels > self.settings.max_pixels and len(plan) > 1:
+        if pixels > self.settings.max_pixels and len(wanted) > 1:
             raise TooManyImages(
-                f"{len(plan)} images are {pixels:,} pixels; this server draws up to {self.settings.max_pixels:,}.",
+                f"{len(wanted)} images are {pixels:,} pixels; this server samples up to {self.settings.max_pixels:,}.",
                 "Split them over several requests.",
             )
 
+    def _check_size(self, size: int) -> int:
+        if size > self.settings.max_response:
+            raise TooManyImages(
+                f"The response would have up to {size:,} bytes; this server sends up to "
+                f"{self.settings.max_response:,}.",
+                "Split the images over several requests.",
+            )
+        return size
 
-def _tell(request: Request, body: DrawingRequest, images: int) -> None:
-    request.scope[ABOUT] = {"model": body.model, "format": body.format, "images": images}
+
+def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = None) -> int:
+    """Return the bytes that a response may have at most, before anything of it is sampled.
+
+    Pixels are counted as if they could not be compressed.
+    """
+    n, config = len(wanted), wanted.config
+    longest = max(map(len, config.class_names), default=0)
+    latent = config.z_dim * 6 if wanted.latents is not None else 0  # base64 of four bytes
+    receipt = RECEIPT_SIZE + len(config.name) + 6 * longest + latent  # a label may be escaped in JSON
+    image = config.img_resolution**2 * config.img_channels + config.img_resolution + 100
+    if format in ("json", STREAM):
+        return n * ((image + receipt) * 4 // 3 + receipt)
+    if format == "zip":
+        return n * (image + receipt + 300)
+    if format == "npz":
+        return n * (image + config.z_dim * 4 + 4 * longest + 8)
+    if format in ANIMATIONS:
+        return n * (image + 1000)
+    per_row = grid_columns(n, wanted.columns if columns is None else columns)
+    cells = per_row * math.ceil(n / per_row) if n > 1 else 1
+    keys = len(wanted.walk.seeds) if wanted.walk else 0
+    sheet = cells * (config.img_resolution + GRID_GAP) ** 2 * config.img_channels
+    return sheet + RECEIPT_SIZE + keys * SEED_SIZE + n * (SEED_SIZE + 6 * longest + latent)
 
 
-def _etag(request: Request, body: DrawingRequest, generator: Generator) -> str:
-    """A name for the bytes of an answer: they follow from the request, the network, where it runs, and the version."""
+def _log(request: Request, body: ImageRequest, images: int) -> None:
+    request.scope[LOG_FIELDS] = {"model": body.model, "format": body.format, "images": images}
+
+
+def _etag(request: Request, body: ImageRequest, generator: Generator) -> str:
+    """Return a name for the bytes of a response: they follow from the request, the network, the device, the version."""
     asked = f"{request.scope['path']}\n{body.model_dump_json()}\n{generator.digest}\n{generator.device}\n{__version__}"
     return f'"{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"'
 
 
 def not_modified(request: Request, tag: str) -> bool:
-    """Whether ``If-None-Match`` names this answer."""
+    """Return True where ``If-None-Match`` names this response."""
     given = request.headers.get("if-none-match", "")
     return given.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in given.split(","))
 
@@ -138,7 +226,7 @@ def _encoded(samples: Samples, *, format: str, columns: int | None, fps: float) 
 
 
 def _headers(samples: Samples, format: str) -> dict[str, str]:
-    """What a client that only keeps the picture needs to make it again; left out where it is too long for a header."""
+    """Return what a client that keeps the picture alone needs to make it again, where it fits into a header."""
     headers = {"X-Gan-Serve-Digest": samples.digest}
     seeds = samples.walk.seeds if samples.walk else samples.seeds
     if seeds is not None:
@@ -152,18 +240,17 @@ def _headers(samples: Samples, format: str) -> dict[str, str]:
 
 
 def _frames(samples: Samples) -> bytes:
-    """The lines of a stream."""
+    """Return the lines of a stream."""
     walk = samples.walk
     assert walk is not None
     total = walk.total
     lines = []
     for index in range(len(samples)):
-        receipt = samples.receipt(index)
-        frame = {
-            "frame": receipt.walk.frame if receipt.walk else None,
+        frame: dict[str, Any] = {
+            "frame": (walk.start or 0) + index,
             "frames": total,
             "png": base64.b64encode(samples.png(index)).decode(),
-            "receipt": receipt.as_dict(),
+            "receipt": samples.receipt(index).as_dict(),
         }
         lines.append(json.dumps(frame) + "\n")
     return "".join(lines).encode()
@@ -173,16 +260,16 @@ def _error_line(error: GanServeError) -> bytes:
     return (json.dumps({"error": ErrorDetail.of(error).model_dump()}) + "\n").encode()
 
 
-async def _while_connected(request: Request, drawing: asyncio.Future[Encoded]) -> Encoded | None:
-    """Draw for as long as somebody waits for it; None where nobody does any more."""
+async def _while_connected(request: Request, sampling: asyncio.Future[Encoded]) -> Encoded | None:
+    """Sample for as long as a client waits for it; None where none does any more."""
     gone = asyncio.ensure_future(_disconnected(request))
     try:
-        waited_for: set[asyncio.Future[Any]] = {drawing, gone}
+        waited_for: set[asyncio.Future[Any]] = {sampling, gone}
         await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-        return await drawing if drawing.done() else None
+        return await sampling if sampling.done() else None
     finally:
         gone.cancel()
-        drawing.cancel()
+        sampling.cancel()
 
 
 async def _disconnected(request: Request) -> None:

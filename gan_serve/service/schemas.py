@@ -1,4 +1,4 @@
-"""The bodies of requests: which fields there are and their types. What the values may be, the generator decides."""
+"""The bodies of requests: their fields and the types of these. The generator checks the values."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from gan_serve.sampling.walks import WALK_METHODS
 
 # Long enough for any name, too short to slow down the search for the nearest one.
 Name = Annotated[str, Field(max_length=200)]
-STREAM = "ndjson"  # the format of a walk that is answered frame by frame
+STREAM = "ndjson"  # the format of a walk that is sent frame by frame
 
 _FORMAT = f"one of {', '.join(FORMATS)}"
 _SEED = "a whole number from 0 to 4294967295"
 
 
 def _whole(value: Any) -> Any:
-    """JSON has one kind of number: 4.0 is 4."""
+    """Return a float that is a whole number as int: JSON has one kind of number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _range(kind: str, least: float, most: float | None = None) -> WithJsonSchema:
-    """The range of a number, for /docs.json; the generator checks it, in its own words."""
+    """Return the schema of a number in a range, for /docs.json; the generator checks it."""
     return WithJsonSchema({"type": kind, "minimum": least} | ({} if most is None else {"maximum": most}))
 
 
@@ -41,11 +41,11 @@ Label = Name | Whole
 Seeds = Annotated[list[Seed], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Labels = Annotated[list[Label], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Latent = Annotated[list[float], Field(fail_fast=True)]
-Latents = Annotated[list[Latent], Field(fail_fast=True, max_length=MAX_SEEDS)]
+Latents = Annotated[list[Latent], Field(fail_fast=True, max_length=MAX_SEEDS, json_schema_extra={"minItems": 1})]
 
 
-class DrawingRequest(BaseModel):
-    """What every request for images has. A ``description`` completes "<field> must be ..." in the refusal of a type."""
+class ImageRequest(BaseModel):
+    """The fields of every request for images. A ``description`` completes "<field> must be ..." in an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -59,7 +59,7 @@ class DrawingRequest(BaseModel):
 
     @property
     def names_latents(self) -> bool:
-        """Whether the request says which images it means, so that the same one has the same answer."""
+        """Return True where the request names its images, so that the same request has the same response."""
         return True
 
     @model_validator(mode="wrap")
@@ -74,7 +74,7 @@ class DrawingRequest(BaseModel):
 
     @classmethod
     def _explained(cls, error: ValidationError) -> InvalidRequest:
-        """The first thing that is wrong with the fields, in one sentence."""
+        """Return the first error of the fields in one sentence."""
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
@@ -86,8 +86,8 @@ class DrawingRequest(BaseModel):
         return InvalidRequest(f"{valid}, not {_short(first['input'])}.", "GET /docs.json describes every field.")
 
 
-class _LatentsRequest(DrawingRequest):
-    """Latents by ``seeds``, by ``n`` from ``seed`` on, given as they are, or ``n`` with seeds drawn at random."""
+class _LatentsRequest(ImageRequest):
+    """Latents by ``seeds``, by ``n`` from ``seed`` on, given as they are, or of ``n`` random seeds."""
 
     n: Count | None = Field(default=None, description="a whole number, 1 or more")
     seed: Seed | None = Field(default=None, description=_SEED)
@@ -100,11 +100,11 @@ class _LatentsRequest(DrawingRequest):
 
     @property
     def names_latents(self) -> bool:
-        """See ``DrawingRequest``."""
+        """See ``ImageRequest``."""
         return not (self.seed is None and self.seeds is None and self.latents is None)
 
     def latent_options(self) -> LatentOptions:
-        """Which latents are meant, as ``Planner.plan`` and ``plan_condition`` take it beside ``n``."""
+        """Return the fields that choose latents, as ``Planner.plan`` and ``plan_condition`` take them beside ``n``."""
         return {
             "seed": self.seed,
             "seeds": self.seeds,
@@ -114,7 +114,7 @@ class _LatentsRequest(DrawingRequest):
 
 
 class SampleRequest(_LatentsRequest):
-    """Images to draw."""
+    """Images to sample."""
 
     label: Label | Labels | None = Field(
         default=None, description="a class name or index, or a list of one for each image"
@@ -130,7 +130,7 @@ class ConditionRequest(_LatentsRequest):
     )
 
 
-class InterpolateRequest(DrawingRequest):
+class InterpolateRequest(ImageRequest):
     """A walk through the images of ``seeds``."""
 
     seeds: str | Seeds = Field(
@@ -146,7 +146,7 @@ class InterpolateRequest(DrawingRequest):
     label: Label | None = Field(default=None, description="one class name or index")
     format: Name = Field(
         default="gif",
-        description=f"{_FORMAT}, or {STREAM}: a line of JSON for each frame, as it is drawn",
+        description=f"{_FORMAT}, or {STREAM}: a line of JSON for each frame, as it is sampled",
         json_schema_extra={"enum": [*FORMATS, STREAM]},
     )
     fps: Annotated[float, _range("number", 0.1, 100)] = Field(
@@ -154,7 +154,7 @@ class InterpolateRequest(DrawingRequest):
     )
     start: Place = Field(
         default=0,
-        description="a whole number, 0 or more: the first frame to give, to go on with a walk that was cut off",
+        description="a whole number, 0 or more and below stop: the first frame, to continue a walk that was cut off",
     )
     stop: Count | None = Field(
         default=None,

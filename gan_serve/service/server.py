@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterable
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import click
+import uvicorn
 
 from gan_serve.checkpoint.bundled import list_models
 from gan_serve.checkpoint.config import CheckpointConfig, Precision, describe
@@ -19,9 +21,15 @@ from gan_serve.errors import ServiceError
 from gan_serve.hub.file_sets import service_files
 from gan_serve.hub.resolve import resolve
 from gan_serve.sampling.device import choose_precision, wants_cuda
-from gan_serve.service.settings import METRICS_FOLDER, Settings
+from gan_serve.service import request_log
+from gan_serve.service.access import read_keys
+from gan_serve.service.settings import Settings
+from gan_serve.service.supervisor import Supervisor
 
+FILES = ("api_keys", "uds", "tls_cert", "tls_key")  # settings that are paths
 MAX_FILES = 65_536
+BACKLOG = 2048
+HEALTH_SECONDS = 30  # in which a thread of a worker must respond, or it is killed
 
 
 def serve(
@@ -35,9 +43,9 @@ def serve(
     lazy: bool | None = None,
     memory: int | None = None,
 ) -> None:
-    """Serve models over HTTP until a signal ends it; it does not return.
+    """Serve models over HTTP until a signal ends it.
 
-    What is not given here is as the environment says (``Settings``), with all other limits.
+    What is not given here is as the environment sets it (``Settings``), with all other limits.
 
     Args:
         host: the name or address to listen on; ``0.0.0.0`` for all.
@@ -46,34 +54,82 @@ def serve(
         precision: ``fp32``, another that every model has a file for, or ``auto``.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: processes, each with its own copy of the models; 0 for one a core, up to 8.
-        lazy: whether a model is loaded at its first request.
+        lazy: load a model at its first request.
         memory: megabytes for the models of a worker, 0 for no bound.
 
     Raises:
         UnknownModel, InvalidCheckpoint, HubError: a model is not there. InvalidOption: a model has no such precision,
-        or there is no such device. ServiceError: the port is in use, the host unknown, or a setting makes no sense.
+        or there is no such device. ServiceError: the port is in use, the host unknown, a setting is not valid, or
+        workers cannot start.
     """
-    settings = Settings.from_environment().changed(
-        precision=precision, device=device, workers=workers, lazy=lazy, memory=memory
-    )
+    settings = Settings.read(precision=precision, device=device, workers=workers, lazy=lazy, memory=memory)
+    request_log.configure(settings)
     files = service_files(settings.precision, settings.device)
-    # Absolute, since BentoML may work in another folder. What lies on the Hub is fetched now, and by no request.
+    # Absolute, since workers have another folder. What lies on the Hub is fetched now, and by no request.
     wanted = dict.fromkeys([*models] or settings.models)
     directories = [resolve(model, files=files).resolve() for model in wanted]
-    configs = [read_config(directory) for directory in directories or map(resolve, list_models())]
+    aliases = {name: resolve(model, files=files).resolve() for name, model in map(_pair, settings.aliases)}
+    shown = [*directories, *aliases.values()] or list(map(resolve, list_models()))
+    configs = [read_config(directory) for directory in shown]
     if not configs:
         raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
     precisions = [choose_precision(config, settings.precision, settings.device) for config in configs]
-    settings = settings.model_copy(update={"models": tuple(map(str, directories))})
-    address = _free_address(host, port)
-    _say_what_is_served(host, port, settings, configs, precisions)
-    os.environ |= settings.as_environment() | {"BENTOML_DO_NOT_TRACK": "True"}
+    read_keys(settings)
+    update: dict[str, object] = {
+        "models": tuple(map(str, directories)),
+        "aliases": tuple(f"{name}={directory}" for name, directory in aliases.items()),
+        **{name: str(Path(given).resolve()) for name in FILES if (given := getattr(settings, name))},
+    }
+    settings = settings.model_copy(update=update)
+    listening = _listen_on_path(settings.uds) if settings.uds else _listen(host, port)
+    _announce(host, port, settings, configs, precisions)
     _raise_file_limit()
-    [bentoml] = entry_points(group="console_scripts", name="bentoml")
-    with tempfile.TemporaryDirectory(prefix="gan-serve-metrics-") as folder:
-        os.environ[METRICS_FOLDER] = folder
-        # In this process, which has imported half of what BentoML needs already.
-        bentoml.load()(["serve", "gan_serve.service:GanService", "--host", address, "--port", str(port)])
+    os.environ |= settings.as_environment()
+    with _private_folder():
+        config = uvicorn.Config(
+            "gan_serve.service.app:create",
+            factory=True,
+            workers=settings.processes,
+            http="gan_serve.service.http_limits:LimitedProtocol",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            forwarded_allow_ips=list(settings.proxies),
+            timeout_keep_alive=settings.keep_alive,
+            timeout_worker_healthcheck=HEALTH_SECONDS,
+            ssl_certfile=settings.tls_cert or None,
+            ssl_keyfile=settings.tls_key or None,
+        )
+        supervisor = Supervisor(config, [listening], settings.drain)
+        supervisor.run()
+        if settings.uds:
+            Path(settings.uds).unlink(missing_ok=True)
+    if supervisor.failure:
+        raise ServiceError(supervisor.failure, "The lines above say why.")
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[None]:
+    """Let workers run in a folder that nobody else writes to: Python looks for modules in the one that it runs in.
+
+    Their metrics meet there.
+    """
+    here = Path.cwd()
+    sys.path[:] = [path for path in sys.path if path and (Path(path) != here or _holds_this_package(here))]
+    os.environ["PYTHONSAFEPATH"] = "1"
+    with tempfile.TemporaryDirectory(prefix="gan-serve-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+
+
+def _holds_this_package(folder: Path) -> bool:
+    return folder == Path(__file__).parents[2]
 
 
 def _raise_file_limit() -> None:
@@ -85,14 +141,11 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_FILES)), hard))
 
 
-def _free_address(host: str, port: int) -> str:
-    """The IP address of ``host`` (BentoML takes no names), after a try to listen there."""
+def _listen(host: str, port: int) -> socket.socket:
+    """Return the listening socket of all workers."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            if os.name == "posix":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
-            probe.bind(address)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ServiceError(
@@ -101,15 +154,39 @@ def _free_address(host: str, port: int) -> str:
         raise ServiceError(
             f"Cannot listen on {host}, port {port}: {error.strerror}.", "Try 127.0.0.1 and a port from 1024 to 65535."
         ) from error
-    return str(address[0])
 
 
-def _say_what_is_served(
+def _listen_on_path(path: str) -> socket.socket:
+    """Return a listening Unix socket; one that a server left behind is replaced."""
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+            raise ServiceError(f"{path} is in use.", "Take another path, or stop what listens there.")
+        Path(path).unlink(missing_ok=True)
+        listening.bind(path)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise ServiceError(f"Cannot listen on {path}: {error.strerror}.", "Name a path that may be written.") from error
+    return listening
+
+
+def _pair(alias: str) -> tuple[str, str]:
+    name, _, model = alias.partition("=")
+    return name, model
+
+
+def _announce(
     host: str, port: int, settings: Settings, configs: list[CheckpointConfig], precisions: list[Precision]
 ) -> None:
     host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{port}"
+    url = f"unix:{settings.uds}" if settings.uds else f"http{'s' * bool(settings.tls_cert)}://{host}:{port}"
     device = "cuda" if wants_cuda(settings.device) else "cpu"
+    if request_log.uses_json(settings):
+        served = {config.name: precision for config, precision in zip(configs, precisions, strict=True)}
+        fields = {"url": url, "workers": settings.processes, "device": device, "models": served}
+        request_log.service.info("Serving on %s.", url, extra={"fields": fields})
+        return
     click.echo(f"Serving on {url} with {settings.processes} worker(s); Ctrl+C ends it.")
     width = max(len(config.name) for config in configs)
     for config, precision in zip(configs, precisions, strict=True):

@@ -1,76 +1,110 @@
-"""What an operator can set: environment variables, ``GAN_SERVE_`` and the name of a field in capitals."""
+"""The settings of the service: environment variables, ``GAN_SERVE_`` and the name of a field in capitals."""
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import json
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gan_serve.errors import ServiceError
 
 PREFIX = "GAN_SERVE_"
-METRICS_FOLDER = "GAN_SERVE_METRICS_FOLDER"  # no setting: gan-serve serve tells its workers where their counts meet
-MAX_WORKERS = 8  # unless more are asked for: each takes some 200 MB
+MAX_WORKERS = 8  # unless more are set: each takes some 200 MB
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 AtLeastOne = Annotated[int, Field(ge=1)]
-Texts = tuple[str, ...]
+AtLeastZero = Annotated[int, Field(ge=0)]
+Texts = Annotated[tuple[str, ...], NoDecode]  # commas between, rather than JSON
 
 
-class Settings(BaseModel):
-    """The settings of the service.
+class Settings(BaseSettings):
+    """The settings of the service: arguments, then environment variables, then the defaults below.
 
-    >>> Settings.from_environment({"GAN_SERVE_MODELS": "fashion-dcgan,/data/mine"}).models
+    >>> Settings(models="fashion-dcgan,/data/mine").models
     ('fashion-dcgan', '/data/mine')
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
+    # Models
     models: Texts = Field(
         default=(), description="names, directories or org/name on the Hub, commas between; all of the package if empty"
+    )
+    aliases: Texts = Field(
+        default=(), description="further names of models, NAME=MODEL, commas between: a directory or org/name@revision"
     )
     precision: str = Field(default="fp32", description="fp32, another that every model has a file for, or auto")
     device: str = Field(default="auto", description="auto, cpu or cuda")
     lazy: bool = Field(default=False, description="true or false: load a model at its first request, not at the start")
-    memory: Annotated[int, Field(ge=0)] = Field(
+    memory: AtLeastZero = Field(
         default=0, description="megabytes for the models of a worker, 0 for no bound; those used last stay"
     )
-    workers: Annotated[int, Field(ge=0)] = Field(
+    retry_models: Annotated[float, Field(gt=0)] = Field(
+        default=30.0, description="seconds after which a model that could not be loaded is tried again by a request"
+    )
+    # Processes
+    workers: AtLeastZero = Field(
         default=0, description="processes, each with its own copy of the models; 0 for one a core, up to 8"
     )
-    threads: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="drawing threads of a worker; 0 for the cores divided by the workers"
+    threads: AtLeastZero = Field(
+        default=0, description="sampling threads of a worker; 0 for the cores divided by the workers"
     )
-    max_images: AtLeastOne = Field(default=1024, description="images, or frames of a walk, in one answer")
+    # Limits
+    max_images: AtLeastOne = Field(default=1024, description="images, or frames of a walk, in one response")
     max_frames: AtLeastOne = Field(default=10_000, description="frames of a walk that is streamed")
-    max_pixels: AtLeastOne = Field(default=2**26, description="pixels in one answer, all images together")
+    max_pixels: AtLeastOne = Field(default=2**26, description="pixels in one response, all images together")
+    max_response: AtLeastOne = Field(
+        default=2**26, description="bytes of one response, as estimated before anything is sampled"
+    )
     max_body: AtLeastOne = Field(default=4 * 2**20, description="bytes in the body of one request; beyond it: 413")
     max_queue: AtLeastOne = Field(
-        default=64, description="requests that may wait or be drawn in a worker; beyond it: 429"
+        default=64, description="requests that may wait or be sampled in a worker; beyond it: 429"
     )
     max_queued_images: AtLeastOne = Field(
-        default=2048, description="images of all requests that wait or are drawn in a worker; beyond it: 429"
+        default=2048, description="images of all requests that wait or are sampled in a worker; beyond it: 429"
+    )
+    max_queued_bytes: AtLeastOne = Field(
+        default=2**26, description="bytes of all responses that a worker samples or sends; beyond it: 429"
     )
     timeout: Annotated[float, Field(gt=0)] = Field(
-        default=60.0, description="seconds until a request is answered with 504, and between parts of a stream"
+        default=60.0, description="seconds until a request gets 504, and between the parts of a response"
     )
+    # HTTP
+    keep_alive: AtLeastOne = Field(default=75, description="seconds that a connection without a request stays open")
     drain: Annotated[float, Field(ge=0)] = Field(
-        default=1.0, description="seconds after SIGTERM in which /readyz is red and requests are still taken"
+        default=1.0, description="seconds after SIGTERM in which /readyz is 503 and requests are still accepted"
     )
-    api_key: SecretStr = Field(
-        default=SecretStr(""), description="a secret that requests must carry as Authorization: Bearer; none if empty"
+    hosts: Texts = Field(
+        default=(), description="names accepted in the header Host, commas between; see docs/serving.md if empty"
+    )
+    proxies: Texts = Field(
+        default=("127.0.0.1",),
+        description="addresses whose X-Forwarded-For is believed, commas between, or *; none if empty",
     )
     cors_origins: Texts = Field(
         default=(), description="origins whose pages may call this server, commas between, or *; none if empty"
     )
-    log: Literal["json", "text", "off"] = Field(default="json", description="json, text or off: a line for a request")
+    api_key: SecretStr = Field(
+        default=SecretStr(""), description="a secret that requests must carry as Authorization: Bearer; none if empty"
+    )
+    api_keys: str = Field(
+        default="", description="a TOML file of keys: a table for each name, with key and maybe requests_per_minute"
+    )
+    uds: str = Field(default="", description="the path of a Unix socket to listen on in place of host and port")
+    tls_cert: str = Field(default="", description="a file with the certificate chain (PEM); with it, HTTPS is spoken")
+    tls_key: str = Field(default="", description="a file with the private key of the certificate (PEM)")
+    log: Literal["auto", "json", "text", "off"] = Field(
+        default="auto", description="json, text, off (no line for a request), or auto: text on a terminal, else json"
+    )
 
-    @field_validator("models", "cors_origins", mode="before")
+    @field_validator("models", "aliases", "cors_origins", "hosts", "proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -87,58 +121,49 @@ class Settings(BaseModel):
             raise ValueError("not printable ASCII")
         return key
 
+    @field_validator("aliases")
+    @classmethod
+    def _are_pairs(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        for alias in aliases:
+            name, _, model = alias.partition("=")
+            if not (name and model):
+                raise ValueError("not NAME=MODEL")
+        return aliases
+
     @property
     def processes(self) -> int:
-        """Workers to start. More processes of one thread draw more than one of more threads (benchmarks/serving.md)."""
+        """Workers to start. Processes of one thread sample faster than one process of more (benchmarks/serving.md)."""
         return self.workers or min(available_cores(), MAX_WORKERS)
 
     @property
-    def drawing_threads(self) -> int:
-        """Threads of a worker that draw."""
+    def sampling_threads(self) -> int:
+        """Threads of a worker that sample."""
         return self.threads or max(1, available_cores() // self.processes)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings.
+    def read(cls, **given: Any) -> Self:
+        """Read the settings from the environment; what is ``given`` and not None replaces its variable.
 
         Raises:
-            ServiceError: a value that makes no sense, with the variable's name and what it is for.
-        """
-        variables = {name: PREFIX + name.upper() for name in cls.model_fields}
-        given = {name: environment[variable] for name, variable in variables.items() if environment.get(variable)}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            name = str(error.errors()[0]["loc"][0])
-            shown = "what it is" if name == "api_key" else repr(given[name])  # a secret stays out of logs
-            raise ServiceError(
-                f"{variables[name]} cannot be {shown}.", f"It means: {cls.model_fields[name].description}."
-            ) from error
-
-    def changed(self, **given: object) -> Self:
-        """These settings with others for those that are not None.
-
-        Raises:
-            ServiceError: a value that makes no sense.
+            ServiceError: a value that is not valid, with the name of the setting and what it means.
         """
         given = {name: value for name, value in given.items() if value is not None}
         try:
-            return self.model_validate(dict(self) | given)
+            return cls(**given)
         except ValidationError as error:
-            name = str(error.errors()[0]["loc"][0])
-            meaning = type(self).model_fields[name].description
-            raise ServiceError(f"{name} cannot be {given[name]!r}.", f"It means: {meaning}.") from error
+            name, value = str(error.errors()[0]["loc"][0]), error.errors()[0]["input"]
+            shown = "its value" if name == "api_key" else repr(value)  # a secret stays out of logs
+            named = name if name in given else PREFIX + name.upper()
+            meaning = cls.model_fields[name].description
+            raise ServiceError(f"{named} cannot be {shown}.", f"It means: {meaning}.") from error
 
     def as_environment(self) -> dict[str, str]:
-        """The environment variables that give these settings."""
+        """Return the environment variables that give these settings."""
         return {PREFIX + name.upper(): _as_text(getattr(self, name)) for name in type(self).model_fields}
 
 
 def available_cores() -> int:
-    """Cores that this process may use: of its affinity, and of its container (cgroup v2).
-
-    BentoML's own count is not used: it belongs to its internals.
-    """
+    """Return the number of cores that this process may use: by its affinity, and by its container (cgroup v2)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _CGROUP_CPU.read_text().split()
@@ -146,6 +171,15 @@ def available_cores() -> int:
     except (OSError, ValueError):  # no cgroup v2, or no limit ("max")
         pass
     return max(1, cores)
+
+
+@functools.lru_cache(maxsize=64)
+def is_loopback(address: str) -> bool:
+    """Return True where an IP address is one of this machine alone."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a name, of a server in a test
+        return False
 
 
 def _as_text(value: object) -> str:

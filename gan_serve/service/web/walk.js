@@ -126,7 +126,7 @@ export class WalkView {
 
   #offer({ url, receipt }) {
     this.#receipt.href = url;
-    this.#receipt.download = `${receipt.model}-walk-frame-${receipt.walk.frame}.png`;
+    this.#receipt.download = `${receipt.model}-walk-${receipt.walk.seeds.join("-")}-frame-${receipt.walk.frame}.png`;
   }
 
   #stage() {
