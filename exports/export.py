@@ -43,7 +43,7 @@ from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import Session, draw, network_inputs, open_session
 from gan_serve.training.evaluation.pixel_metrics import SAMPLE, pixel_metrics
 from gan_serve.training.load_run import load_trained
-from gan_serve.training.monitoring.monitor import GRID_SEEDS
+from gan_serve.training.monitoring.grids import GRID_SEEDS
 
 GOLDEN_SEED = 0
 GATE_SEEDS = range(256)  # what int8 and fp16 are judged by

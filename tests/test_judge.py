@@ -24,8 +24,8 @@ from gan_serve.training.evaluation.evaluate_model import judge
 from gan_serve.training.evaluation.features import extract, find_extractor, logits_of_classes
 from gan_serve.training.load_run import load_trained
 from gan_serve.training.loop import train
-from gan_serve.training.monitoring.monitor import read_log
 from gan_serve.training.monitoring.quality import quality
+from gan_serve.training.monitoring.run_log import read_log
 
 FEATURES = "cnn-mnist"
 FEW = {"features": FEATURES, "images": 100, "dial": False, "quiet": True}

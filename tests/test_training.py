@@ -21,7 +21,8 @@ from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunE
 from gan_serve.training.config import command_line, make_config, parse_settings
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.loop import pick_device, train
-from gan_serve.training.monitoring.monitor import best_kimg, read_log, write_curves
+from gan_serve.training.monitoring.curves import write_curves
+from gan_serve.training.monitoring.run_log import best_kimg, read_log
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import sole_writer
 from gan_serve.training.snapshots import DataOrder, load_snapshot, snapshots

@@ -10,7 +10,7 @@ from torch import nn
 
 from gan_serve.errors import RunError
 from gan_serve.training.config import TrainConfig, generator_arguments, read_config
-from gan_serve.training.monitoring.monitor import best_kimg
+from gan_serve.training.monitoring.run_log import best_kimg
 from gan_serve.training.networks import build_generator
 from gan_serve.training.run_info import RunInfo, read_run_info
 from gan_serve.training.snapshots import all_finite, load_snapshot, snapshot_path, snapshots

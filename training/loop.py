@@ -27,8 +27,8 @@ from gan_serve.training.distributed import (
     started_processes,
 )
 from gan_serve.training.initial_weights import InitialWeights, compare_classes, read_initial_weights
-from gan_serve.training.monitoring.monitor import rewind_log
 from gan_serve.training.monitoring.quality import Measure
+from gan_serve.training.monitoring.run_log import rewind_log
 from gan_serve.training.monitoring.tick import Recorder, check_finite
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots

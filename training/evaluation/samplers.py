@@ -16,7 +16,7 @@ from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.load_run import load_trained
-from gan_serve.training.monitoring.monitor import draw_images
+from gan_serve.training.sample_images import sample_images
 
 
 class CheckpointSampler:
@@ -54,7 +54,7 @@ class NetworkSampler:
         """The images of seeds, see ``Sampler``."""
         latents = latents_from_seeds(seeds, int(self.generator.z_dim))  # type: ignore[arg-type]
         inputs = network_inputs(latents, labels, truncation, self.generator.truncation_space)  # type: ignore[arg-type]
-        return draw_images(self.generator, **{name: torch.from_numpy(values) for name, values in inputs.items()})
+        return sample_images(self.generator, **{name: torch.from_numpy(values) for name, values in inputs.items()})
 
 
 def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSampler:

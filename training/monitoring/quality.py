@@ -1,4 +1,4 @@
-"""What a run is measured by while it trains: one figure, lower is better, that decides which snapshot is the best."""
+"""Measure a run while it trains: by one number, lower is better, that decides which snapshot is the best."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gan_serve.training.evaluation.evaluate import count_in_name, distance_name,
 from gan_serve.training.evaluation.features import extract, find_extractor, logits_of_classes
 from gan_serve.training.evaluation.pixel_metrics import random_sample
 from gan_serve.training.evaluation.swd import SlicedWasserstein
-from gan_serve.training.monitoring.monitor import draw_images
+from gan_serve.training.sample_images import sample_images
 
 Measure = Callable[[nn.Module], Mapping[str, Any]]
 
@@ -69,4 +69,4 @@ def _frechet(data: ImageSet, features: str) -> Measure:
 def _draw(generator: nn.Module, data: ImageSet, order: Int64Array) -> UInt8Array:
     z = torch.from_numpy(latents_from_seeds(range(len(order)), int(generator.z_dim)))  # type: ignore[arg-type]
     c = torch.from_numpy(data.labels[order]) if generator.c_dim and data.labels is not None else None
-    return draw_images(generator, z, c)
+    return sample_images(generator, z, c)

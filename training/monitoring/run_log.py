@@ -1,0 +1,54 @@
+"""Write, read and rewind ``log.jsonl``, the log of a run: a record for each tick."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gan_serve.atomic_files import write_atomically
+
+
+def append_record(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """Append the record of a tick to ``log.jsonl``."""
+    with open(run_dir / "log.jsonl", "a") as log:
+        log.write(json.dumps(record) + "\n")
+
+
+def read_log(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the records of ``log.jsonl`` without a line that a kill cut off."""
+    path = run_dir / "log.jsonl"
+    if not path.exists():
+        return []
+    return list(_whole_records(path.read_text().splitlines()))
+
+
+def best_kimg(run_dir: Path) -> float | None:
+    """Return the kimg at which the log has its lowest ``quality``; None if it was not measured."""
+    measured = [
+        (record["quality"], record["kimg"])
+        for record in read_log(run_dir)
+        if math.isfinite(record.get("quality", math.nan))
+    ]
+    return min(measured)[1] if measured else None
+
+
+def rewind_log(run_dir: Path, kimg: float) -> None:
+    """Drop the records and grids after the snapshot that a run resumes from, so that no tick is there twice."""
+    kept = [json.dumps(record) + "\n" for record in read_log(run_dir) if record["kimg"] <= kimg]
+    write_atomically(run_dir / "log.jsonl", "".join(kept))
+    for path in (run_dir / "grids").glob("kimg*.png"):
+        if path.stem > f"kimg{kimg:010.3f}":
+            path.unlink()
+
+
+def _whole_records(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "kimg" in record:
+            yield record
