@@ -28,6 +28,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gan_serve._version import __version__
 from gan_serve.atomic_files import directory_atomically
+from gan_serve.checkpoint.class_names import is_printable
 from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint
 from gan_serve.images.encoding import UInt8Array, encode_png, from_pil
 from gan_serve.sampling.latents import shorten
@@ -46,7 +47,7 @@ VERSION = re.compile(r"[\w.+-]{1,40}", re.ASCII)
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable():
+    if not is_printable(text):
         raise ValueError("it holds characters that cannot be shown")
     return text
 

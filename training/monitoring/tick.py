@@ -8,6 +8,7 @@ from typing import Any
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.training.data.load import ImageSet
+from gan_serve.training.data.summary import summary_lines
 from gan_serve.training.diagnosis import Doctor, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
 from gan_serve.training.monitoring.grids import grid_inputs, write_grid
@@ -51,9 +52,8 @@ class Recorder:
         earlier = read_log(run_dir)
         self._doctor.read(earlier)
         self._ticks = len(earlier)
-        if data.skipped:
-            more = "; ..." if len(data.skipped) > 5 else ""
-            self._monitor.say(f"{len(data.skipped)} images could not be read: {'; '.join(data.skipped[:5])}{more}")
+        for line in summary_lines(data, conditional=bool(config.conditional)):
+            self._monitor.say(line)
         if training.final_level is not None and training.final_level < training.levels:
             self._monitor.say(
                 f"In {config.kimg:g} kimg the networks grow to level {training.final_level:.2g} of {training.levels}: "
