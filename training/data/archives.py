@@ -24,13 +24,7 @@ from gan_serve.training.data.image_set import MAX_RATIO, LeftOut
 from gan_serve.training.data.pixels import Entry
 
 MAX_FILE_BYTES = 128 * 2**20  # of one image: a header may claim any size
-MAX_SIDECAR_BYTES = {
-    ".cls": 1024,
-    ".json": 64 * 2**20,
-    ".jsonl": 64 * 2**20,
-    ".csv": 64 * 2**20,
-    ".parquet": 64 * 2**20,
-}
+MAX_TABLE_BYTES, MAX_SIDECAR_BYTES = 64 * 2**20, 4096  # of a table of labels, and of a file with one label
 UNREAD_IMAGES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".tga", ".jp2", ".ico", ".cr2", ".nef", ".arw", ".dng"}
 )

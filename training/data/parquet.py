@@ -127,12 +127,9 @@ def _features(schema: Any) -> dict[str, Any]:
 
 def _label_column(schema: Any, features: dict[str, Any]) -> tuple[str, list[str]]:
     """Return the column of labels (or empty), and other columns that could be labels."""
-    plain = [
-        str(field.name) for field in schema if str(field.type) not in ("binary", "large_binary") and not _members(field)
-    ]
-    of_classes = [
-        name for name in plain if isinstance(features.get(name), dict) and features[name].get("_type") == "ClassLabel"
-    ]
+    files = {str(field.name) for field in schema if "binary" in str(field.type) or _members(field)}
+    plain = [str(name) for name in schema.names if name not in files]
+    of_classes = [name for name in plain if (features.get(name) or {}).get("_type") == "ClassLabel"]
     known = [name for name in LABEL_COLUMNS if name in plain]
     label = known[0] if known else of_classes[0] if len(of_classes) == 1 else ""
     return label, [name for name in plain if name != label]

@@ -1,4 +1,4 @@
-"""Labels that lie with image files: ``dataset.json`` of StyleGAN, ``.cls`` of WebDataset, ``metadata`` of imagefolder."""
+"""Labels that lie with image files: StyleGAN's ``dataset.json``, WebDataset's ``.cls``, imagefolder's ``metadata``."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def lay_out(names: Sequence[str], split: str, where: str) -> Layout:
 
 
 def files_of_split(names: Sequence[str], split: str, where: str) -> list[str]:
-    """Return those of several files that hold ``split``, by the words in their paths; all where no path has such a word.
+    """Return the files of ``split``, by the words in their paths; all where no path has such a word.
 
     Raises:
         DataError: some paths name a split, and none names this one.

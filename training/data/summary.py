@@ -85,7 +85,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _left_out(data: ImageSet) -> str:
-    """Return one line such as ``Left out: 20 of 70 files: 12 .heic (not read: convert ...), 8 unreadable (a.png: ...)``."""
+    """Return a line such as ``Left out: 20 of 70 files: 12 .txt is no image, 8 unreadable (a.png: ...).``"""
     broken = [item for item in data.left_out if item.broken]
     by_reason = Counter(reason for _, reason, is_broken in data.left_out if not is_broken)
     parts = [f"{count} {_short(reason)}" for reason, count in by_reason.most_common()]
