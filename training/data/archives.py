@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from gan_serve.training.data.formats import (
     TAR_SUFFIXES,
-    decode_name,
+    encoding_of,
     is_image_name,
     is_run_folder,
     junk_part,
-    readable_name,
+    readable_names,
     suffix_of,
 )
 from gan_serve.training.data.image_set import MAX_RATIO, LeftOut
@@ -62,7 +62,8 @@ def list_files(containers: Sequence[Path]) -> Listing:
             path = PurePosixPath(member.name)
             position = junk_part(path.parts)
             if position is not None:
-                top = "/".join(path.parts[: position + 1]) + ("/" if position + 1 < len(path.parts) else "")
+                is_folder = position + 1 < len(path.parts) or member.name.endswith("/")
+                top = "/".join(path.parts[: position + 1]) + "/" * is_folder
                 if top not in junk:
                     junk.add(top)
                     found.left_out.append(LeftOut(top, "hidden, or made by the system"))
@@ -126,10 +127,11 @@ def _folder_members(folder: Path) -> Iterator[_File]:
             return
         with os.scandir(directory) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
-        for entry in ordered:
-            name = prefix + readable_name(os.fsdecode(entry.name))
+        names = readable_names([os.fsdecode(entry.name) for entry in ordered])
+        for entry, own_name in zip(ordered, names, strict=True):
+            name = prefix + own_name
             if entry.is_dir():
-                if junk_part((name.rsplit("/", 1)[-1],)) is None:
+                if junk_part((own_name,)) is None:
                     yield from walk(entry.path, f"{name}/", (*above, identity))
                 else:
                     yield _File(f"{name}/", "", entry.path)
@@ -160,7 +162,7 @@ def _tar_members(path: Path) -> Iterator[Member]:
         for member in archive:
             if not member.isdir():
                 reason = "" if member.isreg() else "a link or a device"
-                yield Member(_path(readable_name(member.name)), reason, lambda member=member: content(member))  # type: ignore[misc]
+                yield Member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]
         # tarfile takes a header that is damaged or cut short for the end of the archive.
         if archive.fileobj:
             archive.fileobj.seek(archive.offset)
@@ -178,20 +180,24 @@ def _zip_members(path: Path) -> Iterator[Member]:
             return file.read(MAX_FILE_BYTES)
 
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            name = _path(_zip_name(member))
+        members = archive.infolist()
+        for member, stored in zip(members, _zip_names(members), strict=True):
+            name = _path(stored)
             if not member.is_dir() and not name.endswith("/"):
                 reason = "a link" if stat.S_ISLNK(member.external_attr >> 16) else ""
                 yield Member(name, reason, lambda member=member: content(member))  # type: ignore[misc]
 
 
-def _zip_name(member: zipfile.ZipInfo) -> str:
-    """Return a member's name; without the flag for UTF-8 it may be in any encoding, and Python reads code page 437."""
-    name = member.filename
-    if not member.flag_bits & 0x800:
-        with contextlib.suppress(UnicodeEncodeError):  # an extra field gave the name in Unicode
-            name = decode_name(name.encode("cp437"), "cp437")
-    return name.replace("\\", "/")  # as some programs on Windows write it
+def _zip_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the members' names; without the flag for UTF-8 they may be in any encoding, and Python takes cp437."""
+    raw: dict[int, bytes] = {}
+    for number, member in enumerate(members):
+        if not member.flag_bits & 0x800:
+            with contextlib.suppress(UnicodeEncodeError):  # an extra field gave the name in Unicode
+                raw[number] = member.filename.encode("cp437")
+    encoding = encoding_of(list(raw.values()), "cp437")
+    names = [raw[at].decode(encoding, "replace") if at in raw else m.filename for at, m in enumerate(members)]
+    return [name.replace("\\", "/") for name in names]  # as some programs on Windows write it
 
 
 def _path(stored: str) -> str:

@@ -157,7 +157,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of an npy: shape, whether it is in Fortran's order, dtype."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)  # type: ignore[no-any-return]
+    return read(file)
 
 
 def _stored(opener: Callable[[], AbstractContextManager[BinaryIO]], file: BinaryIO) -> StoredArray:

@@ -21,7 +21,8 @@ TILE = 64  # pixels; larger images are read at this size, since only the sheet s
 def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> None:
     """Show what training would take from SOURCE: images, classes, and the files that are left out, with reasons."""
     with needs_extra("train"):
-        from gan_serve.training.data.load import Wanted, load_wanted
+        from gan_serve.training.data.image_set import Wanted
+        from gan_serve.training.data.load import load_wanted
         from gan_serve.training.data.summary import contact_sheet, summary, summary_lines
     from gan_serve.images.encoding import encode_png
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,8 @@ FORMATS = tuple(dict.fromkeys(FORMAT_OF.values()))  # Pillow opens these only: n
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".npz", ".parquet", ".json", ".jsonl")
+
+GB2312 = re.compile(rb"([\x00-\x7f]|[\xb0-\xf7][\xa1-\xfe])*")
 
 # Folders of file managers, disk stations and archivers; hidden ones need no entry.
 JUNK_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"})
@@ -67,27 +70,25 @@ def name_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix_of(path.name))] or path.name
 
 
-def decode_name(raw: bytes, fallback: str) -> str:
-    """Decode a file's name: UTF-8, else GBK where all of its high bytes are pairs of GB 2312, else ``fallback``.
+def encoding_of(names: Sequence[bytes], fallback: str) -> str:
+    """Return the encoding of the names of files that lie together.
 
-    >>> decode_name("猫".encode("gbk"), "cp437"), decode_name("ä".encode("cp437"), "cp437")
-    ('猫', 'ä')
+    UTF-8, else GBK where all high bytes are pairs of GB 2312 (a European name rarely has only such pairs), else
+    ``fallback``.
+
+    >>> encoding_of(["猫".encode("gbk"), "狗".encode("gbk")], "cp437"), encoding_of(["ä".encode("cp437")], "cp437")
+    ('gb18030', 'cp437')
     """
     try:
-        return raw.decode("utf-8")
+        for name in names:
+            name.decode("utf-8")
+        return "utf-8"
     except UnicodeDecodeError:
-        pass
-    position = 0
-    while position < len(raw):  # pairs of bytes from A1 to FE; a European name rarely has only such pairs
-        if raw[position] < 0x80:
-            position += 1
-        elif 0xB0 <= raw[position] <= 0xF7 and len(raw) > position + 1 and 0xA1 <= raw[position + 1] <= 0xFE:
-            position += 2
-        else:
-            return raw.decode(fallback, "replace")
-    return raw.decode("gb18030", "replace")
+        return "gb18030" if all(GB2312.fullmatch(name) for name in names) else fallback
 
 
-def readable_name(name: str) -> str:
-    """Return a file's name that can be printed: bytes that are not UTF-8 are read as GBK or Windows-1252."""
-    return decode_name(os.fsencode(name), "cp1252")
+def readable_names(names: Sequence[str]) -> list[str]:
+    """Return names of files that can be printed: bytes that are not UTF-8 are read as GBK or Windows-1252."""
+    raw = [os.fsencode(name) for name in names]
+    encoding = encoding_of(raw, "cp1252")
+    return [name.decode(encoding, "replace") for name in raw]

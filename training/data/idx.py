@@ -127,7 +127,7 @@ def _split(word: str) -> str:
 
 def _fill(file: BinaryIO, values: UInt8Array) -> int:
     """Read into ``values`` until they are full or the file ends; return the number of bytes."""
-    view, filled = memoryview(values), 0
+    view, filled = values.data, 0
     while filled < len(values) and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
         filled += count
     return filled

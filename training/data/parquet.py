@@ -103,7 +103,7 @@ def _rows_at_once(group: Any, column: str, where: str) -> int:
     chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column]
     size = sum(chunk.total_uncompressed_size for chunk in chunks)
     check_claim(size, sum(chunk.total_compressed_size for chunk in chunks), where)
-    return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, size)))
+    return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, int(size))))
 
 
 def _content(scalar: Any) -> bytes:

@@ -15,8 +15,8 @@ SHEET_COLUMNS, SHEET_ROWS = 8, 16
 MODES = {1: "gray", 3: "RGB"}
 
 
-def summary(data: ImageSet) -> dict[str, Any]:
-    """Return a description that fits into JSON.
+def summary(data: ImageSet, most: int | None = None) -> dict[str, Any]:
+    """Return a description that fits into JSON, with the first ``most`` of the files that were left out.
 
     Keys: ``images``, ``width``, ``height`` (in the source, of most images), ``channels``, ``classes`` (name: count, or
     None), ``split``, ``left_out`` (each with ``file`` and ``reason``), ``notes``.
@@ -29,7 +29,7 @@ def summary(data: ImageSet) -> dict[str, Any]:
         "channels": data.img_channels,
         "classes": class_counts(data),
         "split": data.split,
-        "left_out": [{"file": file, "reason": reason} for file, reason, _ in data.left_out],
+        "left_out": [{"file": file, "reason": reason} for file, reason, _ in data.left_out[:most]],
         "notes": list(data.notes),
     }
 

@@ -150,14 +150,19 @@ def _json_columns(path: Path) -> Mapping[str, list[Any]]:
         if path.suffix.casefold() == ".jsonl":
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
-            found = json.loads(text)
+            found = _records(json.loads(text))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}.", FORM) from error
-    if isinstance(found, dict) and isinstance(found.get("labels"), list):
-        found = [{"file_name": pair[0], "label": pair[1]} for pair in found["labels"] if len(pair) == 2]
-    if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
+    if not all(isinstance(record, dict) for record in found):
         raise DataError(f"{path} is no list of objects.", FORM)
     return {name: [record.get(name) for record in found] for name in (found[0] if found else {})}
+
+
+def _records(found: Any) -> list[Any]:
+    """Return the rows of a list of objects, or of StyleGAN's ``{"labels": [[name, label], ...]}``."""
+    if isinstance(found, dict) and isinstance(found.get("labels"), list):
+        return [{"file_name": pair[0], "label": pair[1]} for pair in found["labels"] if len(pair) == 2]
+    return found if isinstance(found, list) else [found]
 
 
 def _parquet(path: Path) -> Mapping[str, list[Any]]:

@@ -1,0 +1,52 @@
+"""The command ``gan-serve data``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from gan_serve.errors import DataError
+from gan_serve.training.data.commands import data
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number, kind in enumerate(("cat", "dog", "dog")):
+        (tmp_path / "photos" / kind).mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (120, 160, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{number}.png")
+    (tmp_path / "photos" / "notes.docx").write_text("x")
+    return tmp_path / "photos"
+
+
+def test_it_prints_what_training_would_take(photos):
+    result = CliRunner().invoke(data, [str(photos)], catch_exceptions=False)
+    assert "3 images of 160x120 RGB" in result.output
+    assert "Classes: 2: cat 1, dog 2." in result.output
+    assert "Left out: 1 of 4 files: 1 .docx is no image." in result.output
+
+
+def test_json_has_these_keys(photos, tmp_path):
+    (tmp_path / "t.csv").write_text("image,kind\n0.png,x\n1.png,y\n2.png,y\n")
+    result = CliRunner().invoke(data, [str(photos), "--json", "--labels", f"{tmp_path / 't.csv'}:kind"])
+    found = json.loads(result.output)
+    assert list(found) == ["images", "width", "height", "channels", "classes", "split", "left_out", "notes"]
+    assert (found["images"], found["width"], found["height"], found["channels"]) == (3, 160, 120, 3)
+    assert found["classes"] == {"x": 1, "y": 2}
+    assert found["left_out"] == [{"file": "notes.docx", "reason": ".docx is no image"}]
+
+
+def test_a_sheet_shows_a_row_for_each_class(photos, tmp_path):
+    result = CliRunner().invoke(data, [str(photos), "--sheet", str(tmp_path / "sheet.png")], catch_exceptions=False)
+    assert "Sheet:" in result.output
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (8 * 66 + 2, 2 * 66 + 2)
+
+
+def test_what_cannot_be_read_is_one_clear_error(tmp_path):
+    result = CliRunner().invoke(data, [str(tmp_path)])
+    assert isinstance(result.exception, DataError)
