@@ -30,6 +30,16 @@ def test_it_prints_what_training_would_take(photos):
     assert "Left out: 1 of 4 files: 1 .docx is no image." in result.output
 
 
+def test_names_of_files_cannot_move_the_cursor(photos):
+    (photos / "evil\x1b[2J.docx").write_text("x")
+    (photos / "cat" / "\x1b[31m.png").write_text("x")
+    for number in range(10):
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(photos / "cat" / f"more{number}.png")
+    result = CliRunner().invoke(data, [str(photos)], catch_exceptions=False)
+    assert "\x1b" not in result.output
+    assert "\\x1b[31m.png: cannot identify" in result.output
+
+
 def test_json_has_these_keys(photos, tmp_path):
     (tmp_path / "t.csv").write_text("image,kind\n0.png,x\n1.png,y\n2.png,y\n")
     result = CliRunner().invoke(data, [str(photos), "--json", "--labels", f"{tmp_path / 't.csv'}:kind"])

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
+from gan_serve.checkpoint.config import Text
 from gan_serve.errors import DataError
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.summary import class_counts, contact_sheet, summary, summary_lines
@@ -30,7 +32,7 @@ def write(root: Path, *names: str, content: bytes | None = None) -> Path:
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(number % 256) if content is None else content)
+        path.write_bytes(png(100 + number % 100) if content is None else content)
     return root
 
 
@@ -317,6 +319,7 @@ def test_names_of_classes_are_normalised_when_they_are_read(tmp_path, value, nam
     write(tmp_path, "a.png", "b.png")
     (tmp_path / "t.csv").write_text(f'image,kind\na.png,"{value}"\nb.png,plain\n', encoding="utf-8")
     assert labels_of(load_images(tmp_path, labels="t.csv:kind"))[0] == name
+    assert TypeAdapter(Text).validate_python(name) == name  # as in the config of a checkpoint
 
 
 @pytest.mark.parametrize(("value", "says"), [("x" * 201, "201 characters"), ("a\x1b[31mb", "cannot be shown")])
@@ -358,6 +361,11 @@ def test_twelve_bits_in_sixteen_are_scaled_by_the_range_of_the_set(tmp_path):
     data = load_images(tmp_path)
     assert data.images.max(axis=(1, 2, 3)).tolist() == [255, 62]
     assert "16-bit images use 12 bits: white is 4095." in data.notes
+
+
+def test_a_set_that_is_nearly_black_is_told(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(15))
+    assert load_images(tmp_path).notes == ("all images are nearly black: the largest value is 15 of 255.",)
 
 
 # Arrays that everybody has
@@ -454,7 +462,7 @@ def test_the_summary_counts_classes_and_states_sizes(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
     for number in range(3):
-        Image.new("RGB", (20, 10), (number, 0, 0)).save(tmp_path / "cat" / f"{number}.png")
+        Image.new("RGB", (20, 10), (100 + number, 0, 0)).save(tmp_path / "cat" / f"{number}.png")
     Image.new("RGB", (40, 40), (9, 0, 0)).save(tmp_path / "dog" / "a.png")
     data = load_images(tmp_path, resolution=8)
     found = summary(data)

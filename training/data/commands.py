@@ -30,7 +30,7 @@ def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> 
     if as_json:
         click.echo(json.dumps(summary(found), indent=2))
     else:
-        click.echo("\n".join(summary_lines(found)))
+        click.echo("\n".join(summary_lines(found, is_final=False)))
     if sheet:
         write_atomically(sheet, encode_png(contact_sheet(found)))
         if not as_json:

@@ -1,4 +1,4 @@
-"""The files that the intake reads: one table of image suffixes, and the suffixes of archives, arrays and tables."""
+"""The files that the intake reads: one table of image suffixes, and the suffixes of archives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ FORMATS = tuple(dict.fromkeys(FORMAT_OF.values()))  # Pillow opens these only: n
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".npz", ".parquet", ".json", ".jsonl")
 
 GB2312 = re.compile(rb"([\x00-\x7f]|[\xb0-\xf7][\xa1-\xfe])*")
 

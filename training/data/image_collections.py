@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from gan_serve.errors import DataError
 from gan_serve.training.data.archives import Listing, image_entries, list_files
 from gan_serve.training.data.class_names import with_labels
-from gan_serve.training.data.formats import FORMAT_OF, TABLE_SUFFIXES, suffix_of
+from gan_serve.training.data.formats import FORMAT_OF, suffix_of
 from gan_serve.training.data.image_set import ImageSet, LeftOut, Wanted, examples
 from gan_serve.training.data.pixels import DAMAGED, read_pixels
 from gan_serve.training.data.sidecars import SidecarLabels, sidecar_labels
 from gan_serve.training.data.splits import lay_out
 
-PROSE = ("readme.txt", "license.txt", "requirements.txt")
+TABLE = re.compile(r".*\.(csv|tsv|npz|parquet|jsonl|json)|.*(attr|label|class|annot|list).*\.txt", re.IGNORECASE)
 
 
 def read_image_files(containers: Sequence[Path], name: str, wanted: Wanted) -> ImageSet:
@@ -72,7 +73,7 @@ def _unread_tables(left_out: Sequence[LeftOut]) -> list[str]:
     """Return a note about tables among the files that are not read."""
     tables = sorted(
         file for file, _, broken in left_out
-        if not broken and suffix_of(file) in TABLE_SUFFIXES and not file.casefold().endswith(PROSE)
+        if not broken and TABLE.fullmatch(file)
     )  # fmt: skip
     if not tables or len(tables) > 20:  # many are captions, one for each image
         return []

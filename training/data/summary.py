@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_serve.checkpoint.class_names import is_printable
 from gan_serve.images.encoding import UInt8Array, grid
 from gan_serve.training.data.formats import suffix_of
 from gan_serve.training.data.image_set import ImageSet, examples
@@ -42,16 +43,18 @@ def class_counts(data: ImageSet) -> dict[str, int] | None:
     return {name: int(count) for name, count in zip(data.class_names, counts, strict=True)}
 
 
-def summary_lines(data: ImageSet, *, conditional: bool | None = None) -> list[str]:
+def summary_lines(data: ImageSet, *, conditional: bool | None = None, is_final: bool = True) -> list[str]:
     """Return the lines that a run prints before it starts.
 
     Args:
         data: the training images, as the run uses them.
         conditional: whether the run uses labels; None where that is not decided.
+        is_final: the images have the size that a network is trained at; False: the size of a preview.
     """
     width, height = data.size or (data.img_resolution, data.img_resolution)
     side = data.img_resolution
-    resized = "" if (width, height) == (side, side) else f", cut square and resized to {side}x{side}"
+    same = (width, height) == (side, side) or not is_final
+    resized = "" if same else f", cut square and resized to {side}x{side}"
     lines = [f"Data: {data.name}, {len(data)} images of {width}x{height} {MODES[data.img_channels]}{resized}."]
     counts = class_counts(data)
     if counts is None:
@@ -62,7 +65,7 @@ def summary_lines(data: ImageSet, *, conditional: bool | None = None) -> list[st
     lines.append(f"Split: {data.split}.")
     if data.left_out:
         lines.append(_left_out(data))
-    return lines + [f"Note: {note}" for note in data.notes]
+    return [_printable(line) for line in (*lines, *(f"Note: {note}" for note in data.notes))]
 
 
 def contact_sheet(data: ImageSet) -> UInt8Array:
@@ -76,6 +79,11 @@ def contact_sheet(data: ImageSet) -> UInt8Array:
         of_class = np.flatnonzero(data.labels == label)[:SHEET_COLUMNS]
         tiles[label, : len(of_class)] = data.images[of_class]
     return grid(tiles.reshape(-1, *data.images.shape[1:]), SHEET_COLUMNS)
+
+
+def _printable(line: str) -> str:
+    """Escape control characters, which names of files may have."""
+    return "".join(char if is_printable(char) else ascii(char)[1:-1] for char in line)
 
 
 def _counts(counts: dict[str, int]) -> str:
