@@ -60,3 +60,18 @@ def test_a_sheet_shows_a_row_for_each_class(photos, tmp_path):
 def test_what_cannot_be_read_is_one_clear_error(tmp_path):
     result = CliRunner().invoke(data, [str(tmp_path)])
     assert isinstance(result.exception, DataError)
+
+
+def test_a_run_starts_with_the_summary_and_records_it(photos, tmp_path, capsys):
+    from gan_serve.training.config import make_config
+    from gan_serve.training.loop import train
+    from gan_serve.training.run_info import read_run_info
+
+    settings = {"data": str(photos), "resolution": 8, "batch_size": 2, "kimg": 0.004, "ticks_per_evaluation": 0}
+    train(make_config("mlp-gan", settings), tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "3 images of 160x120 RGB, cut square and resized to 8x8." in printed
+    assert "They are not used: --set conditional=true uses them." in printed
+    recorded = read_run_info(tmp_path / "run").data.summary
+    assert recorded["classes"] == {"cat": 1, "dog": 2}
+    assert recorded["left_out"] == [{"file": "notes.docx", "reason": ".docx is no image"}]

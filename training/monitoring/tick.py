@@ -41,6 +41,8 @@ class Recorder:
         chosen = random_sample(len(data), DIVERSITY_IMAGES)
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
+        if not quiet:  # above the progress bar
+            print("\n".join(summary_lines(data, conditional=bool(config.conditional))), flush=True)
         self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
         self._doctor = Doctor(
             real_diversity,
@@ -52,8 +54,6 @@ class Recorder:
         earlier = read_log(run_dir)
         self._doctor.read(earlier)
         self._ticks = len(earlier)
-        for line in summary_lines(data, conditional=bool(config.conditional)):
-            self._monitor.say(line)
         if training.final_level is not None and training.final_level < training.levels:
             self._monitor.say(
                 f"In {config.kimg:g} kimg the networks grow to level {training.final_level:.2g} of {training.levels}: "
