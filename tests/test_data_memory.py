@@ -96,6 +96,13 @@ def parquet_of(tmp_path: Path, cells: list[bytes], labels: list[int]) -> Path:
     return tmp_path / "a.parquet"
 
 
+def large_honest_images(tmp_path: Path) -> Path:
+    """Write photos of 49 megapixels: in colour, and in 16 bits."""
+    Image.new("RGB", (7000, 7000), (9, 200, 9)).save(tmp_path / "a.png", compress_level=1)
+    Image.fromarray(np.full((7000, 7000), 40_000, np.uint16)).save(tmp_path / "b.png", compress_level=1)
+    return tmp_path
+
+
 def npz_of_a_tebibyte(tmp_path: Path) -> Path:
     """Write an npz whose header claims 931 GiB."""
     header = io.BytesIO()
@@ -122,6 +129,7 @@ def json_of_many_megabytes(tmp_path: Path) -> Path:
     ("make", "says"),
     [
         (large_transparent_png, ""),
+        (large_honest_images, ""),
         (idx_bomb, "not a whole IDX file"),
         (honest_idx_bomb, "claims 1573 MB in 1.5"),
         (lambda path: parquet_of(path, [png()] * 2, [0, 2**40]), "go up to 1099511627776"),
@@ -145,7 +153,7 @@ def test_an_image_beyond_the_limit_is_named(tmp_path: Path) -> None:
 
     data = load_images(large_transparent_png(tmp_path))
     assert len(data) == 20
-    assert data.skipped == ("zz.png: it has 13300x13300 pixels; 64000000 are read at most",)
+    assert data.skipped == ("zz.png: it has 13300x13300 pixels; 50000000 are read at most",)
 
 
 @pytest.mark.parametrize("form", ["npz", "npy", "float", "idx", "png"])

@@ -430,6 +430,13 @@ def test_idx_files_of_other_names(tmp_path):
         load_images(emnist)
 
 
+def test_labels_beside_an_array_of_another_name(tmp_path):
+    np.savez(tmp_path / "a.npz", data=np.zeros((2, 8, 8), np.uint8), labels=[1, 0])
+    assert load_images(f"{tmp_path / 'a.npz'}:data").labels.tolist() == [1, 0]
+    np.savez(tmp_path / "a.npz", data=np.zeros((2, 8, 8), np.uint8), labels=[1, 0, 1])
+    assert load_images(f"{tmp_path / 'a.npz'}:data").labels is None
+
+
 # Tables
 
 

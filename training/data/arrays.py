@@ -140,9 +140,9 @@ def read_npz(path: Path, wanted: Wanted = TRAIN, key: str = "") -> ImageSet:
     filenames = small.get("filenames", np.array([]))
     names = tuple(texts(filenames)) if filenames.shape == (len(images),) else ()
     data = ImageSet(path.stem, images, names=names, split=wanted.split, notes=notes)
-    if label_key not in small or not wanted.labels:
+    labels = small.get(label_key)
+    if labels is None or not wanted.labels or (key and len(np.atleast_1d(labels)) != len(images)):
         return data
-    labels = small[label_key]
     if labels.ndim not in (1, 2) or len(labels) != len(images):
         raise DataError(
             f"'{label_key}' in {path} is {labels.dtype} {list(labels.shape)}.",

@@ -17,8 +17,8 @@ BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
     Image.DecompressionBombError,
 )  # fmt: skip
-MAX_PIXELS = 64_000_000  # of one image: at most 256 MB while it is decoded; larger JPEGs are decoded at a lower size
-MAX_COMPOSITE = 16_000_000  # pixels that are laid on white at full size; larger images are shrunk before
+MAX_PIXELS = 50_000_000  # of one image: at most 200 MB while it is decoded; larger JPEGs are decoded at a lower size
+MAX_COMPOSITE = 12_000_000  # pixels that are laid on white at full size; larger images are shrunk before
 STRIP = 64  # rows at a time where an image is shrunk
 SIXTEEN_BITS = 65535
 
@@ -53,7 +53,12 @@ def read_image(file: BinaryIO, resolution: int | None = None, *, white: int = SI
                 opened.draft(None, (2 * side, 2 * side))  # JPEG: decode no more than needed
             if math.prod(opened.size) > MAX_PIXELS:
                 raise ValueError(f"it has {size[0]}x{size[1]} pixels; {MAX_PIXELS} are read at most")
-            image, maximum = _eight_bits(ImageOps.exif_transpose(opened), white)
+            before = opened.width - opened.height
+            ImageOps.exif_transpose(opened, in_place=True)  # in place, and no copy below: the image may be large
+            if before * (opened.width - opened.height) < 0:
+                size = size[::-1]
+            opened.load()
+            image, maximum = _eight_bits(opened, white)
     return Decoded(resize(image, resolution) if resolution else image, size, maximum)
 
 
@@ -78,14 +83,17 @@ def on_white(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image, white: int) -> tuple[Image.Image, int]:
     """Return ``image`` as mode L or RGB, and the largest value of 16-bit pixels."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 65535
-        values = np.asarray(image).astype(np.uint32)
-        maximum = int(values.max(initial=0))
-        scaled = np.minimum(values * 255 // white, 255).astype(np.uint8)
-        return Image.fromarray(scaled), maximum if image.mode != "I" else SIXTEEN_BITS
+        values = np.asarray(image)
+        scaled = np.empty(values.shape, np.uint8)
+        for top in range(0, len(values), STRIP):
+            strip = values[top : top + STRIP].astype(np.uint32)
+            scaled[top : top + STRIP] = np.minimum(strip * 255 // white, 255)
+        maximum = int(values.max(initial=0)) if image.mode != "I" else SIXTEEN_BITS
+        return Image.fromarray(scaled), maximum
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits of no known range; save it with 8 or 16 bits")
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
-        return image.copy(), 0
+        return image, 0
     if image.mode == "1":
         return image.convert("L"), 0
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):

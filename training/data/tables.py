@@ -59,7 +59,10 @@ def rows_of_csv(content: bytes) -> tuple[dict[str, list[str]], tuple[str, ...]]:
         ValueError: a row has another number of cells.
     """
     text, delimiter, notes = _text_form(content)
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    try:
+        rows = list(_csv_rows(text, delimiter))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
     header = [cell.strip() for cell in rows[0]] if rows else []
     if any(len(row) != len(header) for row in rows):
         raise ValueError(f"not all rows have {len(header)} cells")
