@@ -127,9 +127,9 @@ def test_a_hub_that_is_down_is_told_within_seconds(tmp_path):
         (f"hf://datasets/{REPO}@v9", "has no revision v9"),
         ("hf://datasets/somebody/else", "no data set somebody/else"),
         (f"hf://datasets/{REPO}/nothing", "has no nothing"),
-        ("hf://models/a/b", "no address of a data set"),
-        ("hf://datasets/pets", "no address of a data set"),
-        ("hf://datasets/a--b/..c", "is no name of a data set"),
+        ("hf://models/a/b", "is not the address of a data set"),
+        ("hf://datasets/pets", "is not the address of a data set"),
+        ("hf://datasets/a--b/..c", "is not the name of a data set"),
     ],
 )
 @pytest.mark.usefixtures("hub")

@@ -21,7 +21,7 @@ from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunE
 from gan_serve.training.config import command_line, make_config, parse_settings, read_config
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.loop import pick_device, train
-from gan_serve.training.monitoring.monitor import write_curves
+from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
 from gan_serve.training.recipes import RECOMMENDED, recipes
 from gan_serve.training.run_info import sole_writer

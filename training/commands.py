@@ -12,10 +12,12 @@ import click
 
 from gan_serve.cli import needs_extra
 from gan_serve.errors import GanServeError, InvalidOption, RunError
+from gan_serve.training.data.commands import data as data_command
 
 
 def register(group: click.Group) -> None:
     """Add the commands of this package to ``gan-serve``."""
+    group.add_command(data_command)
     group.add_command(train)
     group.add_command(recipes)
 

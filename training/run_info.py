@@ -6,6 +6,7 @@ import contextlib
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.training.data.load import ImageSet
+from gan_serve.training.data.summary import summary
 from gan_serve.training.distributed import Processes
 from gan_serve.training.evaluation.pixel_metrics import pixel_metrics, random_sample
 
@@ -31,6 +33,7 @@ class DataInfo(BaseModel):
     license: str
     credit: str
     metrics: dict[str, float]
+    summary: dict[str, Any] | None = None  # as ``gan-serve data`` describes them; None in runs of earlier versions
 
 
 class InitInfo(BaseModel):
@@ -71,6 +74,7 @@ class RunInfo(BaseModel):
             license=data.license,
             credit=data.credit,
             metrics=pixel_metrics(data.images[random_sample(len(data))], "train"),
+            summary=summary(data, most=1000),
         )
         return cls(data=described, init_from=init_from, machines=(machine,), gan_serve_version=gan_serve_version)
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from gan_serve.checkpoint.class_names import is_printable
 from gan_serve.errors import shorten
 from gan_serve.images.pixels import UInt8Array, from_pil
 from gan_serve.images.png import encode_png
@@ -39,8 +40,8 @@ VERSION = re.compile(r"[\w.+-]{1,40}", re.ASCII)
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("it contains characters that are not printable")
+    if not is_printable(text):
+        raise ValueError("it holds characters that cannot be shown")
     return text
 
 

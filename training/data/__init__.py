@@ -1,1 +1,1 @@
-"""Load training images: one file a kind of source; ``gan_serve.training.data.load`` opens them all."""
+"""Load training images: a file for each kind of source; ``gan_serve.training.data.load`` reads all kinds."""

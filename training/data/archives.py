@@ -1,164 +1,168 @@
-"""Image files in a folder, a tar or a zip: read in memory, one after another; nothing is ever extracted to disk."""
+"""The files in folders, tars and zips: read in memory, one after another; nothing is ever extracted to disk."""
 
 from __future__ import annotations
 
-import io
-import itertools
-import lzma
+import contextlib
 import os
 import stat
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import numpy as np
-
-from gan_serve.errors import DataError
-from gan_serve.images.pixels import UInt8Array
-from gan_serve.training.data.image_files import (
-    BROKEN,
-    SUFFIXES,
-    find_images,
+from gan_serve.training.data.formats import (
+    TAR_SUFFIXES,
+    encoding_of,
     is_image_name,
-    is_junk,
-    read_image,
-    resize,
+    is_run_folder,
+    junk_part,
+    readable_names,
+    suffix_of,
 )
-from gan_serve.training.data.image_set import MODES, ImageSet, examples, new_images
-from gan_serve.training.data.splits import lay_out
+from gan_serve.training.data.image_set import MAX_RATIO, LeftOut
+from gan_serve.training.data.pixels import Entry
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
-MAX_FILE_BYTES = 256 * 2**20  # of one image in an archive: a header may claim any size
-MAX_BROKEN = 0.10  # share of images that may be broken before the set is refused
-
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, lzma.LZMAError)
-# A zip member may be encrypted, or packed in a way that Python does not know.
-UNREADABLE = (*BROKEN, *DAMAGED, RuntimeError)
+MAX_FILE_BYTES = 128 * 2**20  # of one image: a header may claim any size
+MAX_TABLE_BYTES, MAX_SIDECAR_BYTES = 64 * 2**20, 4096  # of a table of labels, and of a file with one label
+UNREAD_IMAGES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".tga", ".jp2", ".ico", ".cr2", ".nef", ".arw", ".dng"}
+)
+TABLES = frozenset({"dataset.json", "metadata.jsonl", "metadata.csv", "metadata.parquet"})
 
 
-class Entry(NamedTuple):
-    """An image file: its path with ``/`` as seen from the source, and how to get its bytes while it is at hand."""
+class Member(NamedTuple):
+    """A file of a container: its path with ``/``, a reason to leave it out (or empty), and a function that reads it."""
 
     name: str
+    reason: str
     read: Callable[[], bytes]
 
 
-class Pixels(NamedTuple):
-    """What could be read: images uint8 [n, side, side, C], their positions among those wanted, and what was skipped."""
+class Listing(NamedTuple):
+    """The files of containers.
 
-    images: UInt8Array
-    readable: list[int]
-    skipped: tuple[str, ...]
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the name is that of a tar or a zip."""
-    return path.name.casefold().endswith(ARCHIVE_SUFFIXES)
-
-
-def read_image_files(
-    containers: Sequence[Path], name: str, split: str, resolution: int | None, channels: int | None
-) -> ImageSet:
-    """Read all images of ``containers`` (folders, tars, zips) in the order of their names; folders are labels.
-
-    Raises:
-        DataError: no images, a damaged archive, or more than ``MAX_BROKEN`` of the images cannot be read.
+    images: paths of the images, in the order of ``image_entries``. containers: the number of each one's container.
+    sidecars: contents of the files that may hold labels, by the container's number and the path.
+    left_out: all other files.
     """
-    where = str(containers[0]) if len(containers) == 1 else str(containers[0].parent)
-    try:
-        found = [entry.name for entry in _entries(containers)]
-    except DAMAGED as error:
-        raise DataError(f"{where} cannot be read: {error}.", "It may be cut short: fetch it again.") from error
-    if not found:
-        raise DataError(f"{where} holds no images.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
-    kept, classes = lay_out(found, split, where)
-    order = sorted(range(len(kept)), key=lambda position: found[kept[position]].split("/"))
-    rows = [kept[position] for position in order]
-    pixels = read_pixels(_entries(containers), rows, resolution, channels, where)
-    names = tuple(found[rows[position]] for position in pixels.readable)
-    if not classes:
-        return ImageSet(name, pixels.images, names=names, skipped=pixels.skipped)
-    class_names = tuple(sorted(set(classes)))
-    index = {class_name: label for label, class_name in enumerate(class_names)}
-    labels = np.array([index[classes[order[position]]] for position in pixels.readable], np.int64)
-    return ImageSet(name, pixels.images, labels, class_names, names=names, skipped=pixels.skipped)
+
+    images: list[str]
+    containers: list[int]
+    sidecars: dict[tuple[int, str], bytes]
+    left_out: list[LeftOut]
 
 
-def read_pixels(
-    entries: Iterable[Entry], rows: Sequence[int], resolution: int | None, channels: int | None, where: str
-) -> Pixels:
-    """Decode the entries at the positions ``rows``, in that order, into one array that is allocated once.
-
-    Without a ``resolution`` the first image that can be read gives it; without ``channels`` they are 1 as long as all
-    images are gray.
-
-    Raises:
-        DataError: more than ``MAX_BROKEN`` of them cannot be read.
-    """
-    row_of = {position: row for row, position in enumerate(rows)}
-    images: UInt8Array | None = None
-    broken: dict[int, str] = {}
-    for position, entry in enumerate(entries):
-        row = row_of.get(position)
-        if row is None:
-            continue
-        try:
-            image = read_image(io.BytesIO(entry.read()), resolution)
-        except UNREADABLE as error:
-            broken[row] = f"{entry.name}: {error}".replace("\n", " ")
-            continue
-        resolution = resolution or min(image.size)
-        image = image if image.size == (resolution, resolution) else resize(image, resolution)
-        if images is None:
-            images = new_images(len(rows), resolution, channels or len(image.getbands()))
-        elif channels is None and image.mode == "RGB" and images.shape[3] == 1:
-            gray, images = images, new_images(len(rows), resolution, 3)
-            images[:] = gray  # the same value in all three
-        count = images.shape[3]
-        images[row] = np.asarray(image.convert(MODES[count])).reshape(resolution, resolution, count)
-    skipped = tuple(broken[row] for row in sorted(broken))
-    if images is None or len(skipped) > MAX_BROKEN * len(rows):
-        raise DataError(
-            f"{len(skipped)} of {len(rows)} images in {where} cannot be read ({examples(skipped)}).",
-            f"Up to {MAX_BROKEN:.0%} are skipped; beyond that, repair or remove them.",
-        )
-    readable = [row for row in range(len(rows)) if row not in broken]
-    if broken:
-        for target, row in enumerate(readable):  # in place: the set may fill the memory
-            images[target] = images[row]
-    return Pixels(images[: len(readable)], readable, skipped)
+def list_files(containers: Sequence[Path]) -> Listing:
+    """List the files of folders, tars and zips, and read those that may hold labels."""
+    found = Listing([], [], {}, [])
+    junk: set[str] = set()
+    for number, container in enumerate(containers):
+        for member in _members(container):
+            path = PurePosixPath(member.name)
+            position = junk_part(path.parts)
+            if position is not None:
+                is_folder = position + 1 < len(path.parts) or member.name.endswith("/")
+                top = "/".join(path.parts[: position + 1]) + "/" * is_folder
+                if top not in junk:
+                    junk.add(top)
+                    found.left_out.append(LeftOut(top, "hidden, or made by the system"))
+            elif member.reason:
+                found.left_out.append(LeftOut(member.name, member.reason))
+            elif is_image_name(path.name):
+                found.images.append(member.name)
+                found.containers.append(number)
+            elif _may_hold_labels(path, container) and (content := _sidecar(member, path)) is not None:
+                found.sidecars[number, member.name] = content
+            else:
+                found.left_out.append(LeftOut(member.name, _reason(path.name)))
+    return found
 
 
-def _entries(containers: Sequence[Path]) -> Iterator[Entry]:
-    return itertools.chain.from_iterable(map(_entries_of, containers))
+def image_entries(containers: Sequence[Path]) -> Iterator[Entry]:
+    """Yield the images of containers in the order of ``list_files``."""
+    for container in containers:
+        for member in _members(container):
+            path = PurePosixPath(member.name)
+            if not member.reason and is_image_name(path.name) and junk_part(path.parts) is None:
+                yield Entry(member.name, member.read)
 
 
-def _entries_of(container: Path) -> Iterator[Entry]:
-    """The image files in the order in which they lie, links, devices and what is hidden left out."""
+def find_files(folder: Path) -> list[Path]:
+    """Return the regular files below ``folder``, hidden ones, junk and the files of training runs left out."""
+    members = (member for member in _folder_members(folder) if not member.reason)
+    found = (Path(os.fsdecode(member.stored)) for member in members)
+    return [path for path in found if junk_part(path.relative_to(folder).parts) is None]
+
+
+def _members(container: Path) -> Iterator[Member]:
+    """Yield the files of a container in the order in which they lie there."""
     if container.is_dir():
-        for path in find_images(container):
-            yield Entry(path.relative_to(container).as_posix(), path.read_bytes)
-    elif container.name.casefold().endswith(TAR_SUFFIXES):
-        yield from _tar_entries(container)
+        for file in _folder_members(container):
+            yield Member(file.name, file.reason, lambda path=file.stored: _read_file(path))  # type: ignore[misc]
+    elif suffix_of(container.name) in TAR_SUFFIXES:
+        yield from _tar_members(container)
     else:
-        yield from _zip_entries(container)
+        yield from _zip_members(container)
 
 
-def _tar_entries(path: Path) -> Iterator[Entry]:
+class _File(NamedTuple):
+    name: str
+    reason: str
+    stored: bytes
+
+
+def _folder_members(folder: Path) -> Iterator[_File]:
+    """Yield the files below a folder; links to folders are followed, but not back into a folder that they lie in."""
+    root = os.fsencode(folder)
+
+    def walk(directory: bytes, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[_File]:
+        found = os.stat(directory)
+        identity = (found.st_dev, found.st_ino)
+        if identity in above:
+            yield _File(prefix, "a link to a folder that it lies in", directory)
+            return
+        if prefix and is_run_folder(os.fsdecode(directory)):
+            yield _File(prefix, "a training run of gan-serve", directory)
+            return
+        with os.scandir(directory) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+        names = readable_names([os.fsdecode(entry.name) for entry in ordered])
+        for entry, own_name in zip(ordered, names, strict=True):
+            name = prefix + own_name
+            if entry.is_dir():
+                if junk_part((own_name,)) is None:
+                    yield from walk(entry.path, f"{name}/", (*above, identity))
+                else:
+                    yield _File(f"{name}/", "", entry.path)
+            elif entry.is_file():
+                yield _File(name, "", entry.path)
+            else:
+                yield _File(name, "a link to nowhere" if entry.is_symlink() else "not a regular file", entry.path)
+
+    yield from walk(root, "", ())
+
+
+def _read_file(path: bytes) -> bytes:
+    with open(path, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is not a regular file")
+        check_size(found.st_size)
+        return file.read(MAX_FILE_BYTES)
+
+
+def _tar_members(path: Path) -> Iterator[Member]:
     def content(member: tarfile.TarInfo) -> bytes:
-        _check_size(member.size)
+        check_size(member.size)
         file = archive.extractfile(member)
         return file.read() if file else b""
 
     with tarfile.open(path) as archive:
         for member in archive:
-            name = _member_name(member.name)
-            if member.isreg() and name:
-                yield Entry(name, lambda member=member: content(member))  # type: ignore[misc]
+            if not member.isdir():
+                reason = "" if member.isreg() else "a link or a device"
+                yield Member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]
         # tarfile takes a header that is damaged or cut short for the end of the archive.
         if archive.fileobj:
             archive.fileobj.seek(archive.offset)
@@ -167,33 +171,65 @@ def _tar_entries(path: Path) -> Iterator[Entry]:
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")
 
 
-def _zip_entries(path: Path) -> Iterator[Entry]:
+def _zip_members(path: Path) -> Iterator[Member]:
     def content(member: zipfile.ZipInfo) -> bytes:
-        _check_size(member.file_size)
+        check_size(member.file_size)
+        if member.file_size > 2**24 and member.file_size > MAX_RATIO * member.compress_size:
+            raise ValueError(f"it is said to have {member.file_size} bytes in {member.compress_size}")
         with archive.open(member) as file:
             return file.read(MAX_FILE_BYTES)
 
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            name = _member_name(member.filename)
-            if not member.is_dir() and not stat.S_ISLNK(member.external_attr >> 16) and name:
-                yield Entry(name, lambda member=member: content(member))  # type: ignore[misc]
+        members = archive.infolist()
+        for member, stored in zip(members, _zip_names(members), strict=True):
+            name = _path(stored)
+            if not member.is_dir() and not name.endswith("/"):
+                reason = "a link" if stat.S_ISLNK(member.external_attr >> 16) else ""
+                yield Member(name, reason, lambda member=member: content(member))  # type: ignore[misc]
 
 
-def _member_name(stored: str) -> str:
-    """The member's path without ``./`` and a leading ``/``; empty where it is no image, or hidden."""
-    path = PurePosixPath(stored.lstrip("/"))
-    return str(path) if is_image_name(path.name) and not is_junk(path.parts) else ""
+def _zip_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the members' names; without the flag for UTF-8 they may be in any encoding, and Python takes cp437."""
+    raw: dict[int, bytes] = {}
+    for number, member in enumerate(members):
+        if not member.flag_bits & 0x800:
+            with contextlib.suppress(UnicodeEncodeError):  # an extra field gave the name in Unicode
+                raw[number] = member.filename.encode("cp437")
+    encoding = encoding_of(list(raw.values()), "cp437")
+    names = [raw[at].decode(encoding, "replace") if at in raw else m.filename for at, m in enumerate(members)]
+    return [name.replace("\\", "/") for name in names]  # as some programs on Windows write it
 
 
-def _check_size(size: int) -> None:
+def _path(stored: str) -> str:
+    """Return a member's path without ``./`` and a leading ``/``."""
+    parts = [part for part in stored.split("/") if part not in ("", ".")]
+    return "/".join(parts)
+
+
+def check_size(size: int) -> None:
+    """Raise ValueError for an image file of more than ``MAX_FILE_BYTES``."""
     if size > MAX_FILE_BYTES:
         raise ValueError(f"it is said to have {size} bytes; {MAX_FILE_BYTES} are the most")
 
 
-def name_of(path: Path) -> str:
-    """A name for what lies at ``path``: the folder's, or the file's without its suffixes."""
-    if os.path.isdir(path):
-        return path.resolve().name
-    suffix = next((suffix for suffix in ARCHIVE_SUFFIXES if path.name.casefold().endswith(suffix)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)] or path.name
+def _may_hold_labels(path: PurePosixPath, container: Path) -> bool:
+    if path.name.casefold() in TABLES:
+        return True
+    # WebDataset keeps a label beside each image, and often a JSON.
+    return path.suffix == ".cls" or (path.suffix == ".json" and not container.is_dir())
+
+
+def _sidecar(member: Member, path: PurePosixPath) -> bytes | None:
+    try:
+        content = member.read()
+    except (ValueError, OSError):
+        return None
+    largest = MAX_TABLE_BYTES if path.name.casefold() in TABLES else MAX_SIDECAR_BYTES
+    return content if len(content) <= largest else None
+
+
+def _reason(name: str) -> str:
+    suffix = suffix_of(name)
+    if suffix in UNREAD_IMAGES:
+        return f"{suffix} is not read: convert it to PNG or JPEG"
+    return f"{suffix or 'a file without suffix'} is no image"

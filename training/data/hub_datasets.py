@@ -1,4 +1,4 @@
-"""Data sets on the Hugging Face Hub: from ``hf://datasets/org/name[@revision][/path]`` to a folder or file here."""
+"""Download data sets of the Hugging Face Hub by their address, ``hf://datasets/org/name[@revision][/path]``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 
 from gan_serve.errors import DataError
 
-TIMEOUT = 10  # seconds for the Hub's first answer, and for each file's
+TIMEOUT = 10  # seconds for the Hub's first response, and for each file's
 FORM = "Write hf://datasets/org/name, hf://datasets/org/name@revision, or either with /path/in/it."
 # Branches with a slash in their name: the Hub's own conversions and pull requests.
 ADDRESS = re.compile(
@@ -32,7 +32,7 @@ ADDRESS = re.compile(
 class HubData:
     """A downloaded data set.
 
-    root: the snapshot's folder; path: what was asked for in it.
+    root: the snapshot's folder; path: the file or folder in it.
     repo, revision: where it came from; revision is a commit. license: as its card states it, else ``other``.
     """
 
@@ -57,7 +57,7 @@ def fetch(address: str, *, endpoint: str | None = None, cache_dir: Path | None =
     """
     match = ADDRESS.fullmatch(address)
     if not match:
-        raise DataError(f"{address} is no address of a data set on the Hub.", FORM)
+        raise DataError(f"{address} is not the address of a data set on the Hub.", FORM)
     repo, path = match["repo"], match["path"]
     endpoint = endpoint or os.environ.get("HF_ENDPOINT") or None
     patterns = [path, f"{path}/*"] if path else None
@@ -78,7 +78,7 @@ def fetch(address: str, *, endpoint: str | None = None, cache_dir: Path | None =
     revision, license = match["revision"] or "main", "other"
     try:
         try:
-            # Asked before anything else, and once: snapshot_download alone would try for 23 seconds.
+            # One request before all others: snapshot_download alone would try for 23 seconds.
             info = HfApi(endpoint=endpoint).dataset_info(repo, revision=revision, timeout=TIMEOUT)
             revision, license = info.sha or revision, _license(info.card_data)
             root = snapshot(revision, local=False)
@@ -95,7 +95,7 @@ def fetch(address: str, *, endpoint: str | None = None, cache_dir: Path | None =
     except RevisionNotFoundError as error:
         raise DataError(f"The data set {repo} has no revision {match['revision']}.", FORM) from error
     except HFValidationError as error:
-        raise DataError(f"{repo} is no name of a data set: {error}.", FORM) from error
+        raise DataError(f"{repo} is not the name of a data set: {error}.", FORM) from error
     found = root / path if path else root
     if not found.exists():
         raise DataError(f"The data set {repo} has no {path or 'files'}.", "Look at its files on the Hub.")
@@ -103,7 +103,7 @@ def fetch(address: str, *, endpoint: str | None = None, cache_dir: Path | None =
 
 
 def _cached(snapshot: Callable[[], Path], repo: str, reason: Exception) -> Path:
-    """What an earlier download left, where the Hub cannot be reached."""
+    """Return an earlier download, where the Hub cannot be reached."""
     try:
         return snapshot()
     except LocalEntryNotFoundError:
@@ -114,6 +114,6 @@ def _cached(snapshot: Callable[[], Path], repo: str, reason: Exception) -> Path:
 
 
 def _license(card: object) -> str:
-    """The licence as a data set's card states it, where it is one."""
+    """Return the licence of a data set's card; ``other`` without one."""
     license = getattr(card, "license", None)
     return license if isinstance(license, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license) else "other"

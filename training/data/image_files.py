@@ -1,56 +1,65 @@
-"""Image files to pixels: upright, on white, 8 bits, gray where they are gray."""
+"""Read one image file as pixels: upright, on white, 8 bits, gray where it is gray."""
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Sequence
-from pathlib import Path
-from typing import BinaryIO
+import warnings
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-# What Pillow raises for damaged files: its decoders trust lengths and indices that they find in them.
+from gan_serve.training.data.formats import FORMATS
+
+# Raised by Pillow for damaged files: its decoders trust lengths and indices that they find in them.
 BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
     Image.DecompressionBombError,
 )  # fmt: skip
+MAX_PIXELS = 50_000_000  # of one image: at most 200 MB while it is decoded; larger JPEGs are decoded at a lower size
+MAX_COMPOSITE = 12_000_000  # pixels that are laid on white at full size; larger images are shrunk before
+STRIP = 64  # rows at a time where an image is shrunk
+SIXTEEN_BITS = 65535
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files below ``folder`` that are not hidden, in the order of their names."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if is_image_name(path.name) and not is_junk(path.relative_to(folder).parts) and path.is_file()
-    )
+class Decoded(NamedTuple):
+    """An image of mode L or RGB, its size in the file, and the largest value of 16-bit pixels (0 for 8 bits)."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    maximum: int
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file is an image, by its suffix."""
-    return Path(name).suffix.lower() in SUFFIXES
-
-
-def is_junk(parts: Sequence[str]) -> bool:
-    """Whether a path (its parts, as seen from the source) is hidden or what macOS puts into archives."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
-
-
-def read_image(file: Path | BinaryIO, resolution: int | None = None) -> Image.Image:
+def read_image(file: BinaryIO, resolution: int | None = None, *, white: int = SIXTEEN_BITS) -> Decoded:
     """Read an image as mode L or RGB, cut and resized to ``resolution`` where one is given.
 
-    It is turned as its EXIF orientation says; what is transparent lies on white; 16 bits become 8; gray stays gray
-    also in a palette.
+    It is turned as its EXIF orientation says; transparency becomes white; 16 bits become 8 (``white``, the value of
+    white in 16-bit pixels, becomes 255); gray stays gray also in a palette.
 
     Raises:
-        One of ``BROKEN``: it cannot be read, or has values whose range is not known (32 bits, floats).
+        One of ``BROKEN``: it cannot be read, has more than ``MAX_PIXELS``, or values of no known range (32 bits).
     """
-    with Image.open(file) as opened:
-        if resolution:
-            opened.draft(None, (2 * resolution, 2 * resolution))  # JPEG: decode no more than is needed
-        image = _eight_bits(ImageOps.exif_transpose(opened))
-    return resize(image, resolution) if resolution else image
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is lower than Pillow's limit
+        try:
+            opened = Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError:
+            raise ValueError(f"cannot identify image: it is none of {', '.join(FORMATS)}") from None
+        with opened:
+            size = opened.size
+            side = resolution or (1024 if math.prod(size) > MAX_PIXELS else None)
+            if side:
+                opened.draft(None, (2 * side, 2 * side))  # JPEG: decode no more than needed
+            if math.prod(opened.size) > MAX_PIXELS:
+                raise ValueError(f"it has {size[0]}x{size[1]} pixels; {MAX_PIXELS} are read at most")
+            before = opened.width - opened.height
+            ImageOps.exif_transpose(opened, in_place=True)  # in place, and no copy below: the image may be large
+            if before * (opened.width - opened.height) < 0:
+                size = size[::-1]
+            opened.load()
+            image, maximum = _eight_bits(opened, white)
+    return Decoded(resize(image, resolution) if resolution else image, size, maximum)
 
 
 def resize(image: Image.Image, resolution: int) -> Image.Image:
@@ -62,24 +71,45 @@ def resize(image: Image.Image, resolution: int) -> Image.Image:
     return square.resize((resolution, resolution), Image.Resampling.LANCZOS)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """``image`` as mode L or RGB."""
-    if image.mode in ("L", "RGB"):
-        return image.copy() if "transparency" not in image.info else _on_white(image.convert("RGBA"))
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits of no known range; save it with 8 or 16 bits")
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        return image.convert("RGB")
-    return _on_white(image.convert("RGBA"))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """Lay mode RGBA on white: mode L where the result is gray, else RGB."""
     white = Image.new("RGBA", image.size, "white")
     flat = Image.alpha_composite(white, image).convert("RGB")
     red, green, blue = (np.asarray(channel) for channel in flat.split())
     gray = np.array_equal(red, green) and np.array_equal(green, blue)
     return flat.getchannel(0) if gray else flat
+
+
+def _eight_bits(image: Image.Image, white: int) -> tuple[Image.Image, int]:
+    """Return ``image`` as mode L or RGB, and the largest value of 16-bit pixels."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 65535
+        values = np.asarray(image)
+        scaled = np.empty(values.shape, np.uint8)
+        for top in range(0, len(values), STRIP):
+            strip = values[top : top + STRIP].astype(np.uint32)
+            scaled[top : top + STRIP] = np.minimum(strip * 255 // white, 255)
+        maximum = int(values.max(initial=0)) if image.mode != "I" else SIXTEEN_BITS
+        return Image.fromarray(scaled), maximum
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits of no known range; save it with 8 or 16 bits")
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image, 0
+    if image.mode == "1":
+        return image.convert("L"), 0
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        return image.convert("RGB"), 0
+    return on_white(_shrunk_rgba(image)), 0
+
+
+def _shrunk_rgba(image: Image.Image) -> Image.Image:
+    """Return ``image`` as RGBA of at most ``MAX_COMPOSITE`` pixels, by whole factors and a strip at a time."""
+    factor = math.ceil(math.sqrt(math.prod(image.size) / MAX_COMPOSITE))
+    if factor <= 1:
+        return image.convert("RGBA")
+    width, height = (math.ceil(length / factor) for length in image.size)
+    shrunk = Image.new("RGBA", (width, height))
+    for top in range(0, image.height, STRIP * factor):
+        strip = image.crop((0, top, image.width, min(top + STRIP * factor, image.height)))
+        strip.info = image.info  # the colour of a palette that is transparent
+        shrunk.paste(strip.convert("RGBA").reduce(factor), (0, top // factor))
+    return shrunk

@@ -1,14 +1,15 @@
-"""What every source gives: images of one size in one array, with labels where the source has them."""
+"""The result of every reader: images of one size in one array, with labels where the source has them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from PIL import Image
 
 from gan_serve.errors import DataError
@@ -18,7 +19,37 @@ from gan_serve.training.data.image_files import resize
 Int64Array = npt.NDArray[np.int64]
 
 MAX_CLASSES = 65536  # as a checkpoint's config allows
+MAX_LEFT_OUT = 0.10  # share of the images that may be broken, or without a label, before the set is refused
+MAX_SIDE = 1024  # pixels; the largest resolution that a network is built for
+MAX_RATIO, ALWAYS_ALLOWED = 200, 2**26  # packed data may claim 200 times their bytes, or 64 MB
 MODES: Final[dict[int, Literal["L", "RGB"]]] = {1: "L", 3: "RGB"}
+
+
+class LeftOut(NamedTuple):
+    """A file that was not taken, and the reason. ``broken``: it is an image that cannot be read."""
+
+    file: str
+    reason: str
+    broken: bool = False
+
+
+class Wanted(NamedTuple):
+    """The images to read from a source.
+
+    split: ``train`` or ``test``.
+    resolution, channels: of the result; None: as the source has them, and at most ``largest`` pixels wide.
+    labels: False where the source's own labels are not asked for.
+    """
+
+    split: str = "train"
+    resolution: int | None = None
+    channels: int | None = None
+    largest: int = MAX_SIDE
+    labels: bool = True
+
+    def side_for(self, size: tuple[int, int]) -> int:
+        """Return the width and height in the result for an image of ``size``."""
+        return self.resolution or min(*size, self.largest)
 
 
 @dataclass(frozen=True)
@@ -29,7 +60,10 @@ class ImageSet:
     labels: int64 [N] from 0 to len(class_names)-1, or None.
     license, credit: of the data, where they are known; a checkpoint's card states them.
     names: of the N images, where the source names them (paths with ``/``, as seen from the source).
-    skipped: the images that could not be read, each as ``name: why``; they are in none of the arrays.
+    split: which split of the source was read.
+    size: width and height in the source, of most of the images; None: as in ``images``.
+    left_out: the files of the source that are in none of the arrays, with reasons.
+    notes: sentences about choices that the intake made.
     """
 
     name: str
@@ -39,13 +73,16 @@ class ImageSet:
     license: str = "other"
     credit: str = "the trainer's own images"
     names: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
+    split: str = "train"
+    size: tuple[int, int] | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def only(self, rows: npt.NDArray[np.bool_] | Int64Array) -> ImageSet:
-        """The images of those rows: a mask, or numbers in the order that is wanted. Class names stay as they are."""
+        """Return the images of ``rows``: a mask, or row numbers in any order. Class names stay as they are."""
         chosen = np.arange(len(self))[rows]
         return replace(
             self,
@@ -53,6 +90,23 @@ class ImageSet:
             labels=None if self.labels is None else self.labels[chosen],
             names=tuple(self.names[row] for row in chosen) if self.names else (),
         )
+
+    def with_(self, **changes: Any) -> ImageSet:
+        """Return a copy with other fields."""
+        return replace(self, **changes)
+
+    def noting(self, *notes: str) -> ImageSet:
+        """Return a copy with further notes."""
+        return replace(self, notes=self.notes + notes)
+
+    def name_of(self, row: int) -> str:
+        """Return the name of an image, or its row where the source has no names."""
+        return self.names[row] if self.names else f"row {row}"
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The images that could not be read, each as ``name: why``."""
+        return tuple(f"{file}: {reason}" for file, reason, broken in self.left_out if broken)
 
     @property
     def img_resolution(self) -> int:
@@ -82,7 +136,7 @@ class ImageSet:
 
 
 def fit(data: ImageSet, resolution: int | None, channels: int | None) -> ImageSet:
-    """Bring images to the size and the channels that are wanted: cut square from the middle, Lanczos, ITU-R 601 luma.
+    """Return images of the wanted size and channels: cut square from the middle, Lanczos, ITU-R 601 luma.
 
     Raises:
         DataError: there are no images.
@@ -94,31 +148,45 @@ def fit(data: ImageSet, resolution: int | None, channels: int | None) -> ImageSe
     channels = channels or data.img_channels
     if (height, width, data.img_channels) == (side, side, channels):
         return data
+    size = data.size or (width, height)
     fitted = new_images(len(data), side, channels)
     for row, image in zip(fitted, data.images, strict=True):
         opened = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
         row[:] = np.asarray(resize(opened.convert(MODES[channels]), side)).reshape(side, side, channels)
-    return replace(data, images=fitted)
+    return replace(data, images=fitted, size=size)
 
 
 def new_images(count: int, side: int, channels: int) -> UInt8Array:
-    """Room for uint8 [count, side, side, channels].
+    """Allocate uint8 [count, side, side, channels].
 
     Raises:
         DataError: it does not fit in memory.
     """
-    try:
-        return np.empty((count, side, side, channels), np.uint8)
-    except (MemoryError, ValueError) as error:
-        gigabytes = count * side * side * channels / 1e9
+    check_memory(count * side * side * channels, f"{count} images of {side}x{side}")
+    return np.empty((count, side, side, channels), np.uint8)
+
+
+def check_memory(size: int, subject: str) -> None:
+    """Raise DataError where ``size`` bytes for ``subject`` are more than the free memory."""
+    if size > psutil.virtual_memory().available:
         raise DataError(
-            f"{count} images of {side}x{side} need {gigabytes:.0f} GB of memory, more than there is.",
+            f"{subject} need {size / 1e9:.0f} GB of memory, more than there is.",
             "Choose a lower resolution, or fewer images.",
-        ) from error
+        )
+
+
+def check_claim(claimed: int, packed: int, where: str) -> None:
+    """Raise DataError where a file of ``packed`` bytes claims far more content than images compress to."""
+    if claimed > ALWAYS_ALLOWED and claimed > MAX_RATIO * packed:
+        raise DataError(
+            f"{where} claims {claimed / 1e6:.0f} MB in {packed / 1e6:.3g} MB.",
+            f"Images compress to a few times less; more than {MAX_RATIO} times is not read. Fetch the file again.",
+        )
+    check_memory(claimed, f"The contents of {where}")
 
 
 def examples(items: Iterable[str], shown: int = 5) -> str:
-    """A few of many, for a message: ``a; b; c and 7 more``.
+    """Return a few of many for a message: ``a; b; c and 7 more``.
 
     >>> examples(["a", "b", "c"], shown=2)
     'a; b and 1 more'

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from gan_serve.errors import DataError, nearest
-from gan_serve.training.data.arrays import NPZ_ERRORS
-from gan_serve.training.data.image_set import MAX_CLASSES, ImageSet, Int64Array, examples
+from gan_serve.training.data.arrays import ARRAY_ERRORS, stored_arrays
+from gan_serve.training.data.class_names import Classes, clean_name, texts, word_classes
+from gan_serve.training.data.image_set import ImageSet, Int64Array, examples
+from gan_serve.training.data.tables import FORM, LABEL_COLUMNS, read_column
 
 NONE = "none"
-NAME_COLUMNS = ("image", "file", "filename", "file_name", "image_id")
-# Columns whose 0 and 1 are two classes, not the absence and the presence of something.
-PLAIN_COLUMNS = frozenset({"label", "labels", "class", "classes", "target", "targets", "y"})
-FORM = "Write labels as file.csv:column, file.npz:attribute, or none."
 
 
 class Table(NamedTuple):
@@ -29,13 +25,14 @@ class Table(NamedTuple):
     column: str
     names: list[str] | None
     values: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def read_table(spec: str, beside: Path | None = None) -> Table:
-    """The column that ``spec`` names.
+    """Return the column that ``spec`` names.
 
     Args:
-        spec: ``file.csv:column`` or ``file.npz:attribute``.
+        spec: ``file:column`` of a CSV, TSV, TXT, JSON, JSONL, npz or parquet file.
         beside: the images: the file is looked for in their folder where it does not lie in the current one.
 
     Raises:
@@ -43,11 +40,11 @@ def read_table(spec: str, beside: Path | None = None) -> Table:
     """
     file, _, column = spec.rpartition(":")
     path = _find(file or spec, beside)
-    return (_read_npz if path.suffix == ".npz" else _read_csv)(path, column if file else "")
+    return Table(path, column if file else "", *read_column(path, column if file else ""))
 
 
 def relabel(data: ImageSet, table: Table) -> ImageSet:
-    """``data`` with the labels of ``table``, matched by file name, or by row where the images have no names.
+    """Return ``data`` with the labels of ``table``, matched by file name, or by row where the images have no names.
 
     Raises:
         DataError: images without a row, names that fit several, another number of rows, too many classes.
@@ -64,11 +61,11 @@ def relabel(data: ImageSet, table: Table) -> ImageSet:
             f"{path} has {len(table.values)} rows for {len(data)} images.", "Give one row an image, in order."
         )
     labels, class_names = classes_of([table.values[row] for row in rows], table.column)
-    return replace(data, labels=labels, class_names=class_names)
+    return data.with_(labels=labels, class_names=class_names).noting(*table.notes)
 
 
 def read_attributes(path: Path, images: Sequence[str]) -> tuple[tuple[str, ...], Int64Array]:
-    """All attributes of images, by an npz with ``attr_names`` [K], and ``attrs`` [M, K] of the ``filenames`` [M].
+    """Return all attributes of images, from an npz with ``attr_names`` [K], and ``attrs`` [M, K] of ``filenames`` [M].
 
     Args:
         path: of the npz.
@@ -81,38 +78,31 @@ def read_attributes(path: Path, images: Sequence[str]) -> tuple[tuple[str, ...],
         DataError: the file is not such an npz, or does not know an image.
     """
     try:
-        with np.load(path, allow_pickle=False) as opened:
-            names, values, files = opened["attr_names"], opened["attrs"], opened["filenames"]
-    except (*NPZ_ERRORS, KeyError) as error:
+        arrays = stored_arrays(path)
+        names, values, files = (arrays[name].read() for name in ("attr_names", "attrs", "filenames"))
+    except (*ARRAY_ERRORS, KeyError) as error:
         raise DataError(f"{path} is no readable npz with attrs, attr_names, filenames: {error}.", FORM) from error
     if values.shape != (len(files), len(names)):
         raise DataError(f"attrs in {path} is of shape {list(values.shape)}, not {[len(files), len(names)]}.", FORM)
     if not images:
         raise DataError("The images have no names.", "Give image files, or an archive of them.")
-    rows = _match(images, [str(file) for file in files], ["".join(map(str, row)) for row in values], path)
-    return tuple(str(name) for name in names), (values[rows] > 0).astype(np.int64)
+    rows = _match(images, texts(files), ["".join(map(str, row)) for row in values], path)
+    return tuple(texts(names)), (values[rows] > 0).astype(np.int64)
 
 
-def classes_of(values: Sequence[str], column: str) -> tuple[Int64Array, tuple[str, ...]]:
-    """Labels int64 [N] and the names of their classes: the distinct values, numbers in their order, else as words.
+def classes_of(values: Sequence[str], column: str) -> Classes:
+    """Return the classes of a column: see ``word_classes``.
 
-    Where all values are -1 or 1, or 0 or 1, they say whether an image has what the column is called.
+    Where all values are -1 or 1, or 0 or 1, they say whether an image has the property that the column is called after.
 
     >>> classes_of(["-1", "1"], "Blond_Hair")
-    (array([0, 1]), ('not blond hair', 'blond hair'))
-    >>> classes_of(["10", "9", "10"], "age")
-    (array([1, 0, 1]), ('9', '10'))
+    Classes(labels=array([0, 1]), class_names=('not blond hair', 'blond hair'))
     """
     different = set(values)
-    if (different <= {"-1", "1"} or different <= {"0", "1"}) and column.casefold() not in PLAIN_COLUMNS:
-        name = column.replace("_", " ").lower()
-        return np.array([value == "1" for value in values], np.int64), (f"not {name}", name)
-    if len(different) > MAX_CLASSES:
-        raise DataError(f"'{column}' has {len(different)} different values.", f"There may be {MAX_CLASSES} classes.")
-    numbers = all(value.removeprefix("-").isdecimal() for value in different)
-    class_names = tuple(sorted(different, key=int)) if numbers else tuple(sorted(different))
-    index = {name: label for label, name in enumerate(class_names)}
-    return np.array([index[value] for value in values], np.int64), class_names
+    if (different <= {"-1", "1"} or different <= {"0", "1"}) and column.casefold() not in LABEL_COLUMNS:
+        name = clean_name(column.replace("_", " ").lower())
+        return Classes(np.array([value == "1" for value in values], np.int64), (f"not {name}", name))
+    return word_classes(values)
 
 
 def _find(file: str, beside: Path | None) -> Path:
@@ -124,65 +114,8 @@ def _find(file: str, beside: Path | None) -> Path:
         raise DataError(f"There are no labels at {file}.", FORM) from None
 
 
-def _read_csv(path: Path, column: str) -> Table:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a readable CSV: {error}.", FORM) from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    name_at = next((at for at, cell in enumerate(header) if cell.casefold() in NAME_COLUMNS), 0)
-    if column not in header:
-        raise _no_column(path, column, header)
-    value_at = header.index(column)
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(header) or not row[value_at].strip():
-            raise DataError(f"Row {number} of {path} has no {column}, or not {len(header)} cells.", "Complete it.")
-    # With one column, or asked for the first itself, there are no names.
-    names = [row[name_at].strip() for row in rows[1:]] if name_at != value_at else None
-    return Table(path, column, names, [row[value_at].strip() for row in rows[1:]])
-
-
-def _read_npz(path: Path, column: str) -> Table:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as opened:
-            arrays = {name: opened[name] for name in opened.files if name != "images"}
-    except NPZ_ERRORS as error:
-        raise DataError(f"{path} is not a readable npz: {error}.", FORM) from error
-    names = [str(name) for name in np.atleast_1d(arrays.pop("filenames"))] if "filenames" in arrays else None
-    attributes = [str(name) for name in np.atleast_1d(arrays.get("attr_names", []))]
-    if column in attributes and arrays.get("attrs", np.empty(0)).shape[1:] == (len(attributes),):
-        values = arrays["attrs"][:, attributes.index(column)]
-    elif column in arrays and arrays[column].ndim == 1:
-        values = arrays[column]
-    else:
-        columns = [
-            name for name, array in arrays.items() if array.ndim == 1 and name not in ("attr_names", "class_names")
-        ]
-        raise _no_column(path, column, [*columns, *attributes])
-    if values.dtype.kind not in "biuU":
-        raise DataError(f"'{column}' in {path} is {values.dtype}.", "Labels are whole numbers, booleans or words.")
-    if names is not None and len(names) != len(values):
-        raise DataError(
-            f"{path} has {len(names)} file names and {len(values)} of '{column}'.", "Store one each an image."
-        )
-    if "class_names" in arrays and column in PLAIN_COLUMNS and values.dtype.kind in "iu":
-        class_names = [str(name) for name in np.atleast_1d(arrays["class_names"])]
-        if values.min(initial=0) >= 0 and values.max(initial=0) < len(class_names):
-            return Table(path, column, names, [class_names[value] for value in values])
-    return Table(
-        path, column, names, [str(value) for value in (values.astype(np.int64) if values.dtype.kind == "b" else values)]
-    )
-
-
-def _no_column(path: Path, column: str, columns: Sequence[str]) -> DataError:
-    asked = f"no column {column!r}" if column else "several columns, and none was named"
-    shown = ", ".join(columns[:50]) + (", ..." if len(columns) > 50 else "")
-    return DataError(f"{path} has {asked}; it has: {shown}.", nearest(column, columns) or FORM)
-
-
 def _match(images: Sequence[str], names: Sequence[str], values: Sequence[str], path: Path) -> list[int]:
-    """The row of each image: by its whole path, else by its file name, else by that without its suffix."""
+    """Return the row of each image: by its whole path, else by its file name, else by that without its suffix."""
     fewest_missing: list[str] | None = None
     for key in KEYS:
         row_of: dict[str, int] = {}

@@ -1,32 +1,36 @@
-"""Training images from wherever they lie: ``load_images`` opens every kind of source.
+"""Load training images from any kind of source.
 
 A folder, tar or zip of images, IDX files, an npz, parquet files, a data set known by name or one on the Hugging Face
-Hub: each has its file in ``sources/``. Everything becomes one array in memory, uint8 [N, H, W, C]. The rule for images
-of another size: cut the largest square from the middle, then resize with Lanczos. Colour becomes gray by ITU-R 601 luma
-where one channel is asked for. Single image files are read by ``image_files``, labels of a table by ``sources.labels``.
+Hub: each has a file in this folder. Everything becomes one array in memory, uint8 [N, H, W, C]. The rule for images of
+another size: cut the largest square from the middle, then resize with Lanczos. Colour becomes gray by ITU-R 601 luma
+where one channel is asked for.
+
+Memory: at most three times the array that is returned, and 512 MB for the image that is being decoded.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from gan_serve.errors import DataError, nearest
-from gan_serve.training.data import arrays
-from gan_serve.training.data.archives import ARCHIVE_SUFFIXES, is_archive, name_of, read_image_files
-from gan_serve.training.data.image_files import find_images, is_junk
-from gan_serve.training.data.image_set import ImageSet, Int64Array, fit
+from gan_serve.errors import DataError
+from gan_serve.training.data.archives import find_files
+from gan_serve.training.data.arrays import read_npz
+from gan_serve.training.data.formats import ARCHIVE_SUFFIXES, is_archive, is_image_name, name_of, suffix_of
+from gan_serve.training.data.idx import has_idx, read_idx_source
+from gan_serve.training.data.image_collections import read_image_files
+from gan_serve.training.data.image_set import ImageSet, Int64Array, Wanted, fit
 from gan_serve.training.data.labels import NONE, read_table, relabel
 from gan_serve.training.data.named import NAMED_SOURCES, NamedSource, load_named
 from gan_serve.training.data.parquet import read_parquet
 from gan_serve.training.data.splits import HOLDOUT, check_split, files_of_split, held_out
 
-__all__ = ["NAMED_SOURCES", "ImageSet", "Int64Array", "NamedSource", "load_images"]
+__all__ = ["NAMED_SOURCES", "ImageSet", "Int64Array", "NamedSource", "load_images", "load_wanted"]
 
 HUB_PREFIX = "hf://"
-KINDS = f"Give a folder of images, an archive ({', '.join(ARCHIVE_SUFFIXES)}), an .npz, .parquet or IDX files."
+KINDS = f"Give a folder of images, an archive ({', '.join(ARCHIVE_SUFFIXES)}), an .npz, .npy, .parquet or IDX files."
 
 
 def load_images(
@@ -43,9 +47,10 @@ def load_images(
     Args:
         source: a name of ``NAMED_SOURCES`` (``fashion-mnist``), ``hf://datasets/org/name[@revision][/path]``, a
             folder, tar or zip of images (subfolders are labels), a folder of such archives, a folder with IDX files,
-            one IDX file, an npz with ``images`` (and ``labels``, ``class_names``, ``filenames``), parquet files.
-        split: ``train`` or ``test``, where the source has both; or ``holdout``: what ``holdout`` keeps from ``train``.
-        resolution: wanted width and height; the source's own if None (of image files: that of the first).
+            one IDX file, an npz or npy, parquet files. ``file.npz:name`` and ``file.parquet:column`` name the images.
+        split: ``train`` or ``test``, where the source has both; or ``holdout``: the share of ``train`` that ``holdout``
+            keeps from it.
+        resolution: wanted width and height; the source's own if None (of image files: that of the first, up to 1024).
         channels: 1 or 3; the source's own if None.
         labels: where labels come from, if not from the source: ``file.csv:column``, ``file.npz:attribute`` (looked for
             here, then in the source's folder); ``none`` drops the source's own.
@@ -54,82 +59,115 @@ def load_images(
 
     Raises:
         DataError: nothing there, no images in it, a damaged file, more than a tenth of the images broken (fewer are
-            left out and named in ``skipped``), arrays of a wrong shape, labels that do not fit, a failed download.
+            left out and named in ``left_out``), arrays of a wrong shape, labels that do not fit, a failed download.
         InvalidOption: ``split`` is none of them, or nothing is held out.
 
     >>> load_images("fashion-mnist").images.shape  # doctest: +SKIP
     (60000, 28, 28, 1)
     """
     check_split(split, holdout)
-    name, wanted, split = str(source), split, "train" if split == HOLDOUT else split
-    fetched = None
+    wanted = Wanted("train" if split == HOLDOUT else split, resolution, channels)
+    data = load_wanted(source, wanted, labels)
+    if holdout and split != "test":
+        mask = held_out(len(data), holdout)
+        data = data.only(mask if split == HOLDOUT else ~mask)
+    return data
+
+
+def load_wanted(source: str | Path, wanted: Wanted, labels: str | None = None) -> ImageSet:
+    """Read the ``wanted`` images of a source; see ``load_images`` for the arguments and errors."""
+    name, fetched = str(source), None
     if name.startswith(HUB_PREFIX):
         from gan_serve.training.data import hub_datasets  # here: it needs huggingface_hub, and local data do not
 
         fetched = hub_datasets.fetch(name)
-    path = fetched.path if fetched else Path(source).expanduser()
+    path, key = (fetched.path, "") if fetched else _path_and_key(source)
     # The table is read first: a misspelt column should not cost the minutes that the images take.
     table = read_table(labels, fetched.root if fetched else path) if labels not in (None, NONE) else None
+    wanted = wanted._replace(labels=labels is None)
     if name in NAMED_SOURCES:
-        data = load_named(name, split)
+        data = load_named(name, wanted.split)
+        if os.path.isdir(name):
+            data = data.noting(f"{name} is the published data set; the folder here is read as --data ./{name}.")
     else:
-        data = _read_path(path, split, resolution, channels)
+        data = _read_path(path, key, wanted)
     if fetched:
-        data = replace(
-            data,
-            name=fetched.repo.split("/")[-1],
-            license=fetched.license,
-            credit=f"{fetched.repo} on the Hugging Face Hub, revision {fetched.revision[:12]}",
-        )
-    data = fit(data, resolution, channels)
+        credit = f"{fetched.repo} on the Hugging Face Hub, revision {fetched.revision[:12]}"
+        data = data.with_(name=fetched.repo.split("/")[-1], license=fetched.license, credit=credit)
+    side = wanted.side_for(data.images.shape[2:0:-1]) if 0 not in data.images.shape else wanted.resolution
+    data = fit(data, side, wanted.channels)
+    if (
+        brightest := int(data.images.max())
+    ) < 32:  # 12 bits in the 16 of a colour PNG, of which Pillow keeps the upper 8
+        data = data.with_(notes=(f"all images are nearly black: the largest value is {brightest} of 255.", *data.notes))
     if table:
-        data = relabel(data, table)
-    elif labels == NONE:
-        data = replace(data, labels=None, class_names=())
-    if holdout and wanted != "test":
-        left_out = held_out(len(data), holdout)
-        data = data.only(left_out if wanted == HOLDOUT else ~left_out)
-    return data
+        return relabel(data, table)
+    return data.with_(labels=None, class_names=()) if labels == NONE else data
 
 
-def _read_path(path: Path, split: str, resolution: int | None, channels: int | None) -> ImageSet:
+def _path_and_key(source: str | Path) -> tuple[Path, str]:
+    """Split ``file.npz:name`` and ``file.parquet:column``; the key of other sources is empty."""
+    path = Path(source).expanduser()
+    file, colon, key = str(path).rpartition(":")
+    if colon and not os.path.exists(path) and suffix_of(file) in (".npz", ".parquet") and os.path.isfile(file):
+        return Path(file), key
+    return path, ""
+
+
+def _read_path(path: Path, key: str, wanted: Wanted) -> ImageSet:
     if not os.path.exists(path):  # Path.exists raises where a name is too long
         shown = str(path) if len(str(path)) < 100 else f"{str(path)[:100]}..."
-        raise DataError(
-            f"There is no data at {shown}.",
-            nearest(path, NAMED_SOURCES) or f"{KINDS} Or a name: {', '.join(NAMED_SOURCES)}.",
-        )
+        raise DataError(f"There is no data at {shown}.", _suggestion(path))
+    suffix = suffix_of(path.name)
     if os.path.isdir(path):
-        return _read_folder(path, split, resolution, channels)
-    if path.suffix == ".npz":
-        return arrays.read_npz(path)
-    if path.suffix == ".parquet":
-        return read_parquet([path], path.stem, resolution, channels)
+        return _read_folder(path, wanted)
+    if suffix in (".npz", ".npy"):
+        return read_npz(path, wanted, key)
+    if suffix == ".parquet":
+        return read_parquet([path], path.stem, wanted, key)
     if is_archive(path):
-        return read_image_files([path], name_of(path), split, resolution, channels)
-    if "ubyte" in path.name:
-        return ImageSet(path.name, arrays.read_idx(path, dimensions=3)[..., None])
+        return read_image_files([path], name_of(path), wanted)
+    if "ubyte" in path.name.casefold():
+        return read_idx_source(path, wanted)
     raise DataError(f"{path} is neither an archive of images nor an npz, parquet or IDX file.", KINDS)
 
 
-def _read_folder(folder: Path, split: str, resolution: int | None, channels: int | None) -> ImageSet:
+def _read_folder(folder: Path, wanted: Wanted) -> ImageSet:
     """Read the first of these that a folder holds: IDX files, parquet, images, archives of images, an npz."""
-    if arrays.has_idx(folder):
-        return arrays.read_idx_folder(folder, split)
-    if tables := _files(folder, split, lambda path: path.suffix == ".parquet"):
-        return read_parquet(tables, name_of(folder), resolution, channels)
-    if not find_images(folder):
-        if archives := _files(folder, split, is_archive):
-            return read_image_files(archives, name_of(folder), split, resolution, channels)
-        if packed := _files(folder, split, lambda path: path.suffix == ".npz"):
+    if has_idx(folder):
+        return read_idx_source(folder, wanted)
+    files, name = find_files(folder), name_of(folder)
+    images = sum(is_image_name(file.name) for file in files)
+
+    def of_split(chosen: Callable[[Path], bool]) -> list[Path]:
+        names = sorted(path.relative_to(folder).as_posix() for path in files if chosen(path))
+        return [folder / name for name in files_of_split(names, wanted.split, str(folder))]
+
+    if tables := of_split(lambda path: suffix_of(path.name) == ".parquet" and path.stem != "metadata"):
+        data = read_parquet(tables, name, wanted)
+        return data.noting(f"{images} image files beside the parquet files are not read.") if images else data
+    if not images:
+        if archives := of_split(is_archive):
+            return read_image_files(archives, name, wanted)
+        if packed := of_split(lambda path: suffix_of(path.name) == ".npz"):
             if len(packed) > 1:
                 raise DataError(f"{folder} holds {len(packed)} npz files.", f"Give one of them, such as {packed[0]}.")
-            return arrays.read_npz(packed[0])
-    return read_image_files([folder], name_of(folder), split, resolution, channels)
+            return read_npz(packed[0], wanted)
+    return read_image_files([folder], name, wanted)
 
 
-def _files(folder: Path, split: str, wanted: Callable[[Path], bool]) -> list[Path]:
-    """The files below ``folder`` that are ``wanted`` and not hidden, those of ``split`` where their names tell."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if wanted(path) and path.is_file())
-    names = sorted(path.as_posix() for path in paths if not is_junk(path.parts))
-    return [folder / name for name in files_of_split(names, split, str(folder))]
+def _suggestion(path: Path) -> str:
+    """Return a hint that names the data that is most like ``path``: beside it, or known by name."""
+    try:
+        beside = [entry.name for entry in os.scandir(path.parent) if entry.is_dir() or suffix_of(entry.name) in SOURCES]
+    except OSError:
+        beside = []
+    by_folded = {name.casefold(): name for name in NAMED_SOURCES}
+    by_folded |= {name.casefold(): str(path.parent / name) for name in beside if not name.startswith(".")}
+    matches = difflib.get_close_matches(path.name.casefold(), by_folded, n=1, cutoff=0.5)
+    if matches:
+        return f"Did you mean {by_folded[matches[0]]!r}?"
+    return f"{KINDS} Or a name: {', '.join(NAMED_SOURCES)}."
+
+
+SOURCES = (*ARCHIVE_SUFFIXES, ".npz", ".npy", ".parquet")

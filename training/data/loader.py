@@ -1,4 +1,4 @@
-"""The whole data set on the device as uint8, cut into batches there: no loader processes, no copies in a step."""
+"""Batches of a data set that lies on the device as uint8: no loader processes, no copies in a step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Loader:
         self._processes = processes or Processes()
 
     def batch(self, shown: int, size: int) -> Batch:
-        """This process' part of the ``size`` images that follow when ``shown`` images were shown so far."""
+        """Return this process' part of the next ``size`` images after ``shown`` images were shown."""
         rank, world, _ = self._processes
         part = size // world
         indices = self._order.batch(shown + rank * part, part)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gan_serve.errors import DataError
-from gan_serve.training.data.arrays import IDX_FILES, read_cifar10, read_idx_pair, unpacked
+from gan_serve.training.data.idx import IDX_FILES, open_unpacked, read_cifar10, read_idx_pair
 from gan_serve.training.data.image_set import ImageSet
 from gan_serve.training.data.rendered import AVATARS, BRICKS, RenderedSource, read_rendered
 
@@ -122,7 +123,7 @@ def load_named(name: str, split: str) -> ImageSet:
 
 
 def data_home() -> Path:
-    """The folder of downloaded data sets: ``$GAN_SERVE_DATA``, else ``gan-serve/datasets`` in the user's cache."""
+    """Return the folder of downloaded data sets: ``$GAN_SERVE_DATA``, else ``gan-serve/datasets`` in the cache."""
     if chosen := os.environ.get(DATA_VARIABLE):
         return Path(chosen).expanduser()
     import pooch  # type: ignore[import-untyped]  # not needed where the data set is on this machine
@@ -131,17 +132,17 @@ def data_home() -> Path:
 
 
 def read_source(name: str, source: NamedSource, split: str, home: Path) -> ImageSet:
-    """One split of ``source``, whose files lie in ``home`` or one of its folders, or are downloaded into ``home``."""
+    """Read one split of ``source``, whose files lie in ``home`` or its folders, or are downloaded into ``home``."""
     if CIFAR10_ARCHIVE in source.files:
         data = read_cifar10(_obtain(name, source, CIFAR10_ARCHIVE, home), split, name)
     else:
         images, labels = (_obtain(name, source, f"{stem}.gz", home) for stem in IDX_FILES[split])
         data = read_idx_pair(images, labels, name)
-    return replace(data, class_names=source.class_names, license=source.license, credit=source.credit)
+    return replace(data, split=split, class_names=source.class_names, license=source.license, credit=source.credit)
 
 
 def _obtain(name: str, source: NamedSource, file: str, home: Path) -> Path:
-    """A file of ``source``, found or downloaded, whose digest was checked."""
+    """Return the path of a file of ``source``, found or downloaded, whose digest was checked."""
     pinned = source.files[file]
     for folder in (home, *map(Path, source.folders)):
         for path in (folder / file, folder / file.removesuffix(".gz")):
@@ -159,11 +160,17 @@ def _is_published(path: Path, pinned: PinnedFile) -> bool:
     with path.open("rb") as opened:
         if hashlib.file_digest(opened, "sha256").hexdigest() == pinned.packed:
             return True
-    return bool(pinned.content) and hashlib.sha256(unpacked(path)).hexdigest() == pinned.content
+    if not pinned.content:
+        return False
+    try:
+        with open_unpacked(path) as content:  # piece by piece: the file may hold anything
+            return hashlib.file_digest(content, "sha256").hexdigest() == pinned.content  # type: ignore[arg-type]
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}.", "Fetch the file again.") from error
 
 
 def _download(name: str, source: NamedSource, file: str, home: Path) -> Path:
-    """Fetch into a file beside, compare its digest, and only then give it its name."""
+    """Download a file under another name, compare its digest, and rename it."""
     import pooch
 
     reasons = []

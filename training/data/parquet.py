@@ -2,55 +2,74 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from gan_serve.errors import DataError, nearest
+from gan_serve.training.data.archives import check_size
+from gan_serve.training.data.class_names import with_labels
+from gan_serve.training.data.image_set import ImageSet, Wanted, check_claim
+from gan_serve.training.data.pixels import Entry, read_pixels
+from gan_serve.training.data.tables import LABEL_COLUMNS, import_pyarrow
 
-from gan_serve.errors import DataError
-from gan_serve.training.data.archives import Entry, read_pixels
-from gan_serve.training.data.image_set import ImageSet
-
-LABEL_COLUMNS = ("label", "labels")
-ROWS_AT_ONCE = 256
+IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "picture", "photo")
+ROWS_AT_ONCE, BYTES_AT_ONCE = 256, 64 * 2**20
 
 
-def read_parquet(files: Sequence[Path], name: str, resolution: int | None, channels: int | None) -> ImageSet:
-    """The first column that holds image files (bytes, or a struct with ``bytes``), and ``label`` or ``labels``.
+def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str = "") -> ImageSet:
+    """Read a column that holds image files (bytes, or a struct with ``bytes``), and one of labels.
+
+    Args:
+        files: of one data set, in order. name: of the data set.
+        wanted: resolution and channels, and whether labels are asked for.
+        column: of the images; if empty, the only one that holds files, or one of ``IMAGE_COLUMNS``.
 
     Raises:
-        DataError: pyarrow is not installed, a file is damaged or has no such column, too many images are broken.
+        DataError: pyarrow is not installed, a file is damaged, no such column or several, too many images are broken.
     """
-    try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise DataError("Parquet files need pyarrow.", 'Run: pip install "gan-serve[hf]".') from error
+    parquet = import_pyarrow()
     where = str(files[0]) if len(files) == 1 else str(files[0].parent)
     try:
         schema = parquet.ParquetFile(files[0]).schema_arrow
-        column = _image_column(schema, where)
-        labels, class_names = _labels(parquet, files, schema)
+        column = _image_column(schema, column, where)
         names = [name for file in files for name in _names(parquet, file, column)]
-        pixels = read_pixels(_entries(parquet, files, column), range(len(names)), resolution, channels, where)
+        pixels = read_pixels(lambda: _entries(parquet, files, column), range(len(names)), wanted, where)
+        data = ImageSet(name, pixels.images, names=tuple(names[row] for row in pixels.readable), split=wanted.split,
+                        size=pixels.size, left_out=pixels.broken, notes=pixels.notes)  # fmt: skip
+        features = _features(schema)
+        label, unread = _label_column(schema, features)
+        if unread:
+            data = data.noting(f"columns that are not read: {', '.join(unread)}.")
+        if not label or not wanted.labels:
+            return data
+        values = [value for file in files for value in parquet.read_table(file, columns=[label]).column(0).to_pylist()]
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
         raise DataError(f"{where} cannot be read: {error}.", "Fetch the files again.") from error
-    return ImageSet(
-        name,
-        pixels.images,
-        labels[pixels.readable] if labels is not None else None,
-        class_names,
-        names=tuple(names[row] for row in pixels.readable),
-        skipped=pixels.skipped,
-    )
+    class_names = features.get(label, {}).get("names") or ()
+    if not all(isinstance(value, int) for value in values if value is not None):
+        class_names = ()
+    largest = max((value for value in values if isinstance(value, int)), default=0)
+    if class_names and len(class_names) <= largest:
+        class_names = ()
+    return with_labels(data, [values[row] for row in pixels.readable], f"column {label!r} of {where}", class_names)
 
 
-def _image_column(schema: Any, where: str) -> str:
-    for field in schema:
-        if "bytes" in _members(field) or str(field.type) in ("binary", "large_binary"):
-            return str(field.name)
+def _image_column(schema: Any, asked: str, where: str) -> str:
+    found = [
+        str(field.name) for field in schema
+        if "bytes" in _members(field) or str(field.type) in ("binary", "large_binary")
+    ]  # fmt: skip
+    if asked and asked not in found:
+        raise DataError(
+            f"{where} has no column of images {asked!r}; it has: {', '.join(found)}.", nearest(asked, found)
+        )
+    preferred = [name for name in IMAGE_COLUMNS if name in found]
+    if asked or preferred or len(found) == 1:
+        return asked or (preferred or found)[0]
+    if found:
+        raise DataError(f"{where} has several columns of images: {', '.join(found)}.", f"Give one: {where}:{found[0]}.")
     raise DataError(f"{where} has no column of images; it has: {', '.join(schema.names)}.", "Give a folder of images.")
 
 
@@ -59,7 +78,7 @@ def _members(field: Any) -> list[str]:
 
 
 def _names(parquet: Any, file: Path, column: str) -> list[str]:
-    """The path that is stored with each image, else the file and the row."""
+    """Return the path that is stored with each image, else the file and the row."""
     opened = parquet.ParquetFile(file)
     if "path" not in _members(opened.schema_arrow.field(column)):
         return [f"{file.name}:{row}" for row in range(opened.metadata.num_rows)]
@@ -70,25 +89,47 @@ def _names(parquet: Any, file: Path, column: str) -> list[str]:
 def _entries(parquet: Any, files: Sequence[Path], column: str) -> Iterator[Entry]:
     for file in files:
         names = iter(_names(parquet, file, column))
-        for batch in parquet.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=[column]):
-            for cell in batch.column(0).to_pylist():
-                content = cell.get("bytes") if isinstance(cell, dict) else cell
-                yield Entry(next(names), lambda content=content: content or b"")  # type: ignore[misc]
+        opened = parquet.ParquetFile(file)
+        for group in range(opened.metadata.num_row_groups):
+            rows = _rows_at_once(opened.metadata.row_group(group), column, str(file))
+            for batch in opened.iter_batches(rows, row_groups=[group], columns=[column]):
+                for scalar in batch.column(0):
+                    yield Entry(next(names), lambda scalar=scalar: _content(scalar))  # type: ignore[misc]
 
 
-def _labels(parquet: Any, files: Sequence[Path], schema: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels and their names: whole numbers with the names that the Hub keeps in the schema, or words."""
-    column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
-    if column is None:
-        return None, ()
-    values = [value for file in files for value in parquet.read_table(file, columns=[column]).column(0).to_pylist()]
-    if all(isinstance(value, str) for value in values):
-        class_names = tuple(sorted(set(values)))
-        index = {name: label for label, name in enumerate(class_names)}
-        return np.array([index[value] for value in values], np.int64), class_names
-    if not all(isinstance(value, int) and value >= 0 for value in values):
-        return None, ()  # several labels an image, or -1 for a test set without labels
-    stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    named = stored.get("info", {}).get("features", {}).get(column, {}).get("names") or []
-    count = max(values, default=0) + 1
-    return np.array(values, np.int64), tuple(map(str, named if len(named) >= count else range(count)))
+def _rows_at_once(group: Any, column: str, where: str) -> int:
+    """Return how many rows to decode at once; a dictionary may repeat one large value in every row."""
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column]
+    size = sum(chunk.total_uncompressed_size for chunk in chunks)
+    check_claim(size, sum(chunk.total_compressed_size for chunk in chunks), where)
+    return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, int(size))))
+
+
+def _content(scalar: Any) -> bytes:
+    if scalar.is_valid and hasattr(scalar, "keys"):
+        scalar = scalar["bytes"]
+    if not scalar.is_valid:
+        raise ValueError("the cell is empty")
+    content = scalar.as_buffer()
+    check_size(len(content))
+    return bytes(content)
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """Return what the Hub keeps in the schema about each column."""
+    try:
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return dict(stored.get("info", {}).get("features", {}))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return {}
+
+
+def _label_column(schema: Any, features: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return the column of labels (or empty), and other columns that could be labels."""
+    files = {str(field.name) for field in schema if "binary" in str(field.type) or _members(field)}
+    plain = [str(name) for name in schema.names if name not in files]
+    of_classes = [name for name in plain if (features.get(name) or {}).get("_type") == "ClassLabel"]
+    known = [name for name in LABEL_COLUMNS if name in plain]
+    label = known[0] if known else of_classes[0] if len(of_classes) == 1 else ""
+    return label, [name for name in plain if name != label]

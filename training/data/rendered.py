@@ -78,7 +78,7 @@ def read_rendered(name: str, source: RenderedSource, split: str, folder: Path) -
     make = f"Make it with `{source.command}` in a checkout of gan-serve ({source.needs})."
     if not path.is_file():
         raise DataError(f"The data set {name} is not on this machine: there is no {path}.", make)
-    data = replace(read_npz(path), name=name, license=source.license, credit=source.credit)
+    data = replace(read_npz(path), name=name, split=split, license=source.license, credit=source.credit)
     pinned = source.splits[split]
     for what, found, wanted in (
         ("images", data.digest, pinned.images),

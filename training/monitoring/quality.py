@@ -1,4 +1,4 @@
-"""The quality of a run while it trains: one figure, lower is better, that decides which snapshot is the best."""
+"""Measure a run while it trains: by one number, lower is better, that decides which snapshot is the best."""
 
 from __future__ import annotations
 

@@ -1,14 +1,20 @@
-"""Read and rewind ``log.jsonl``, the log of a run: a record for each tick."""
+"""Write, read and rewind ``log.jsonl``, the log of a run: a record for each tick."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gan_serve.atomic_files import write_atomically
+
+
+def append_record(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """Append the record of a tick to ``log.jsonl``."""
+    with open(run_dir / "log.jsonl", "a") as log:
+        log.write(json.dumps(record) + "\n")
 
 
 def read_log(run_dir: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The end of a tick: a grid, a measurement, the diagnosis, the log, the snapshot."""
+"""Record a tick of a run: sample a grid, measure, diagnose, log, and write a snapshot."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.training.data.load import ImageSet
+from gan_serve.training.data.summary import summary_lines
 from gan_serve.training.diagnosis import Doctor, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
-from gan_serve.training.monitoring.grids import grid_inputs
+from gan_serve.training.monitoring.grids import grid_inputs, write_grid
 from gan_serve.training.monitoring.monitor import Monitor
 from gan_serve.training.monitoring.quality import Measure, quality
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 
-DIVERSITY_IMAGES = 1024  # real images that the diversity of generated ones is held against
+DIVERSITY_IMAGES = 1024  # real images whose diversity is compared with that of generated ones
 
 
 class Recorder:
-    """Writes what a run leaves behind. Of several processes, only the first has one.
+    """Writes the files of a run. Of several processes, only the first has one.
 
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
@@ -40,6 +41,8 @@ class Recorder:
         chosen = random_sample(len(data), DIVERSITY_IMAGES)
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
+        if not quiet:  # above the progress bar
+            print("\n".join(summary_lines(data, conditional=bool(config.conditional))), flush=True)
         self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
         self._doctor = Doctor(
             real_diversity,
@@ -51,9 +54,6 @@ class Recorder:
         earlier = read_log(run_dir)
         self._doctor.read(earlier)
         self._ticks = len(earlier)
-        if data.skipped:
-            more = "; ..." if len(data.skipped) > 5 else ""
-            self._monitor.say(f"{len(data.skipped)} images could not be read: {'; '.join(data.skipped[:5])}{more}")
         if training.final_level is not None and training.final_level < training.levels:
             self._monitor.say(
                 f"In {config.kimg:g} kimg the networks grow to level {training.final_level:.2g} of {training.levels}: "
@@ -61,9 +61,9 @@ class Recorder:
             )
 
     def begin(self, training: Training, note: str = "") -> None:
-        """Draw what a run begins with that does not begin with noise, and say ``note``."""
+        """Write a grid before the first step, for a run that starts from a checkpoint, and print ``note``."""
         with cannot_write(self.run_dir):
-            self._monitor.grid(training.shown / 1000, self._monitor.draw(training.ema.generator))
+            write_grid(self.run_dir, training.shown / 1000, self._monitor.sample(training.ema.generator))
         if note:
             self._monitor.say(note)
 
@@ -72,14 +72,14 @@ class Recorder:
         self._monitor.step(training.shown, training.tick_means)
 
     def tick(self, training: Training, record: dict[str, Any], *, last: bool) -> Path:
-        """Draw, measure and write; ``last``: nothing follows. Returns the snapshot.
+        """Sample, measure and write, and return the snapshot's path. ``last``: no tick follows.
 
         Raises:
-            CannotWrite: the disk refuses; earlier snapshots are untouched.
+            CannotWrite: a file could not be written; earlier snapshots are untouched.
         """
         config = training.config
         self._ticks += 1
-        images = self._monitor.draw(training.ema.generator)
+        images = self._monitor.sample(training.ema.generator)
         record["diversity"] = round(diversity(images, self._c), 3)
         if self._evaluate and (last or self._ticks % self._every == 0):
             figures = self._evaluate(training.ema.generator)
@@ -99,10 +99,10 @@ class Recorder:
 
 
 def check_finite(training: Training) -> None:
-    """Stop before a snapshot of a run that has diverged takes the place of a good one.
+    """Raise RunError before the snapshot of a diverged run replaces a good one.
 
     Raises:
-        RunError: a scalar of the tick or a weight is not a finite number; it says where that began.
+        RunError: a scalar of the tick or a weight is not a finite number; the message says which, and since when.
     """
     began = training.tick_means.first_not_finite()
     networks = {"generator": training.generator, "discriminator": training.discriminator}

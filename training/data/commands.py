@@ -1,0 +1,37 @@
+"""The command ``gan-serve data``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gan_serve.atomic_files import write_atomically
+from gan_serve.cli import needs_extra
+
+TILE = 64  # pixels; larger images are read at this size, since only the sheet shows them
+
+
+@click.command()
+@click.argument("source")
+@click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; none drops them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet, a PNG.")
+def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> None:
+    """Show what training would take from SOURCE: images, classes, and the files that are left out, with reasons."""
+    with needs_extra("train"):
+        from gan_serve.training.data.image_set import Wanted
+        from gan_serve.training.data.load import load_wanted
+        from gan_serve.training.data.summary import contact_sheet, summary, summary_lines
+    from gan_serve.images.png import encode_png
+
+    found = load_wanted(source, Wanted(largest=TILE), labels)
+    if as_json:
+        click.echo(json.dumps(summary(found), indent=2))
+    else:
+        click.echo("\n".join(summary_lines(found, is_final=False)))
+    if sheet:
+        write_atomically(sheet, encode_png(contact_sheet(found)))
+        if not as_json:
+            click.echo(f"Sheet: {sheet}")

@@ -1,0 +1,216 @@
+"""Read columns of tables: CSV in its many forms, JSON, npz and parquet."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import importlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gan_serve.errors import DataError, nearest
+from gan_serve.training.data.arrays import ARRAY_ERRORS, stored_arrays
+from gan_serve.training.data.class_names import texts
+from gan_serve.training.data.formats import suffix_of
+
+NAME_COLUMNS = ("image", "file", "filename", "file_name", "image_id", "path", "filepath")
+# Columns whose values are classes: a 0 and a 1 there are two classes, not the absence and the presence of something.
+LABEL_COLUMNS = (
+    "label", "labels", "class", "classes", "class_name", "category", "target", "targets", "fine_label", "y",
+)  # fmt: skip
+FORM = "Write labels as file.csv:column, file.npz:attribute, or none."
+DELIMITERS = ",;\t|"
+MAX_TABLE_BYTES = 512 * 2**20
+
+
+def read_column(path: Path, column: str) -> tuple[list[str] | None, list[str], tuple[str, ...]]:
+    """Return the images' names (None without a column of names), the values of ``column``, and notes.
+
+    Raises:
+        DataError: the file is no table, or has no such column, or rows without a value.
+    """
+    suffix = suffix_of(path.name)
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise DataError(f"{path} has {path.stat().st_size} bytes.", "Tables of labels up to 512 MB are read.")
+    if "," in column:
+        raise DataError(f"{column} names several columns; labels are read from one.", FORM)
+    if suffix == ".npz":
+        return _npz_column(path, column)
+    if suffix in (".json", ".jsonl", ".parquet"):
+        return _named_column(path, column, _json_columns(path) if suffix != ".parquet" else _parquet(path))
+    return _text_column(path, column)
+
+
+def no_column(path: Path, column: str, columns: Sequence[str]) -> DataError:
+    """Return the error for a ``column`` that a table does not have; it names the nearest."""
+    asked = f"no column {column!r}" if column else "several columns, and none was named"
+    shown = ", ".join(columns[:50]) + (", ..." if len(columns) > 50 else "")
+    return DataError(f"{path} has {asked}; it has: {shown}.", nearest(column, columns) or FORM)
+
+
+def rows_of_csv(content: bytes) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Return the columns of a CSV, by the names in its header, and notes about its form.
+
+    Raises:
+        ValueError: a row has another number of cells.
+    """
+    text, delimiter, notes = _text_form(content)
+    try:
+        rows = list(_csv_rows(text, delimiter))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if any(len(row) != len(header) for row in rows):
+        raise ValueError(f"not all rows have {len(header)} cells")
+    return {name: [row[at].strip() for row in rows[1:]] for at, name in enumerate(header)}, notes
+
+
+def parquet_columns(source: bytes | Path) -> dict[str, list[Any]]:
+    """Return the columns of a parquet file that hold no images.
+
+    Raises:
+        DataError: pyarrow is not installed. OSError, ValueError: the file is damaged.
+    """
+    parquet = import_pyarrow()
+    opened = parquet.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    plain = [field.name for field in opened.schema_arrow if not str(field.type).startswith(("binary", "struct"))]
+    return dict(opened.read(columns=plain).to_pydict())
+
+
+def import_pyarrow() -> Any:
+    """Import ``pyarrow.parquet``; DataError where it is not installed."""
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise DataError("Parquet files need pyarrow.", 'Run: pip install "gan-serve[hf]".') from error
+
+
+def _text_form(content: bytes) -> tuple[str, str, tuple[str, ...]]:
+    """Return the text of a table, the character between its cells, and notes where the form is unusual."""
+    encoding = "utf-8-sig"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif len(content) > 3 and not any(content[1:64:2]):
+        encoding = "utf-16-le"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        encoding = "cp1252"
+        text = content.decode(encoding, "replace")
+    header = text.lstrip().split("\n", 1)[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    notes = []
+    if encoding != "utf-8-sig":
+        notes.append(f"the table of labels is read as {encoding}, since it is not UTF-8.")
+    if delimiter != "," and header.count(delimiter):
+        notes.append(f"the table of labels has {delimiter!r} between its cells.")
+    return text, delimiter, tuple(notes)
+
+
+def _text_column(path: Path, column: str) -> tuple[list[str] | None, list[str], tuple[str, ...]]:
+    """Read a CSV, a table with tabs or semicolons, or CelebA's ``list_attr_celeba.txt``."""
+    try:
+        text, delimiter, notes = _text_form(path.read_bytes())
+        rows = _celeba_rows(text) if re.match(r"\s*\d+\s*\n", text) else _csv_rows(text, delimiter)
+        header = [cell.strip() for cell in next(rows, [])]
+        if column not in header:
+            raise no_column(path, column, header)
+        value_at = header.index(column)
+        name_at = next((at for at, cell in enumerate(header) if cell.casefold() in NAME_COLUMNS), 0)
+        names, values = [], []
+        for number, row in enumerate(rows, 2):
+            if len(row) != len(header) or not row[value_at].strip():
+                raise DataError(f"Row {number} of {path} has no {column}, or not {len(header)} cells.", "Complete it.")
+            names.append(row[name_at].strip())
+            values.append(row[value_at].strip())
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path} is not a readable CSV: {error}.", FORM) from error
+    # With one column, or asked for the first itself, there are no names.
+    return names if name_at != value_at else None, values, notes
+
+
+def _csv_rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    return (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row)
+
+
+def _celeba_rows(text: str) -> Iterator[list[str]]:
+    """Yield rows of CelebA's text files: the number of images, the names of the attributes, a row for each image."""
+    lines = iter(text.strip().splitlines())
+    next(lines)
+    yield ["image_id", *next(lines, "").split()]
+    for line in lines:
+        yield line.split()
+
+
+def _json_columns(path: Path) -> Mapping[str, list[Any]]:
+    """Read JSON lines, a list of objects, or StyleGAN's ``dataset.json``."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.casefold() == ".jsonl":
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            found = _records(json.loads(text))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not readable JSON: {error}.", FORM) from error
+    if not all(isinstance(record, dict) for record in found):
+        raise DataError(f"{path} is no list of objects.", FORM)
+    return {name: [record.get(name) for record in found] for name in (found[0] if found else {})}
+
+
+def _records(found: Any) -> list[Any]:
+    """Return the rows of a list of objects, or of StyleGAN's ``{"labels": [[name, label], ...]}``."""
+    if isinstance(found, dict) and isinstance(found.get("labels"), list):
+        return [{"file_name": pair[0], "label": pair[1]} for pair in found["labels"] if len(pair) == 2]
+    return found if isinstance(found, list) else [found]
+
+
+def _parquet(path: Path) -> Mapping[str, list[Any]]:
+    try:
+        return parquet_columns(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", "Fetch the file again.") from error
+
+
+def _named_column(
+    path: Path, column: str, columns: Mapping[str, list[Any]]
+) -> tuple[list[str] | None, list[str], tuple[str, ...]]:
+    column = column or next((name for name in LABEL_COLUMNS if name in columns), "")
+    if column not in columns:
+        raise no_column(path, column, list(columns))
+    names = next((columns[name] for name in columns if name.casefold() in NAME_COLUMNS and name != column), None)
+    for number, value in enumerate(columns[column], 1):
+        if value is None or isinstance(value, list | dict):
+            raise DataError(f"Row {number} of {path} has no single value of {column}.", "Complete it.")
+    return None if names is None else list(map(str, names)), [str(value) for value in columns[column]], ()
+
+
+def _npz_column(path: Path, column: str) -> tuple[list[str] | None, list[str], tuple[str, ...]]:
+    try:
+        stored = stored_arrays(path)
+        arrays = {name: array.read() for name, array in stored.items() if len(array.shape) < 3}
+    except ARRAY_ERRORS as error:
+        raise DataError(f"{path} is not a readable npz: {error}.", FORM) from error
+    names = texts(arrays.pop("filenames")) if "filenames" in arrays else None
+    attributes = texts(arrays["attr_names"]) if "attr_names" in arrays else []
+    if column in attributes and "attrs" in arrays and arrays["attrs"].shape[1:] == (len(attributes),):
+        values = arrays["attrs"][:, attributes.index(column)]
+    elif column in arrays and (arrays[column].ndim == 1 or arrays[column].shape[1:] == (1,)):
+        values = arrays[column].reshape(-1)
+    else:
+        one = [name for name, array in arrays.items() if array.ndim == 1 and name not in ("attr_names", "class_names")]
+        raise no_column(path, column, [*one, *attributes])
+    if values.dtype.kind not in "biuUS":
+        raise DataError(f"'{column}' in {path} is {values.dtype}.", "Labels are whole numbers, booleans or words.")
+    if names is not None and len(names) != len(values):
+        raise DataError(
+            f"{path} has {len(names)} file names and {len(values)} of '{column}'.", "Store one for each image."
+        )
+    if values.dtype.kind in "iu" and "class_names" in arrays and column in LABEL_COLUMNS:
+        class_names = texts(arrays["class_names"])
+        if values.min(initial=0) >= 0 and values.max(initial=0) < len(class_names):
+            return names, [class_names[value] for value in values], ()
+    return names, texts(values.astype(int) if values.dtype.kind == "b" else values), ()
