@@ -119,7 +119,7 @@ def test_bad_input_is_one_clear_error_and_no_file(cli, tmp_path, arguments, says
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["train", "--run-dir", "{tmp}/run"], "--recipe and --data"),
+        (["train", "--run-dir", "{tmp}/run"], "A new run needs --data"),
         (["train", "--recipe", "dcgan", "--data", "x", "--run-dir", "{tmp}/run"], "dcgan-28"),
         (["train", "--recipe", "dcgan-28", "--data", "{tmp}", "--run-dir", "{tmp}/run"], "holds no images"),
         (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "kimg"], "key=value"),

@@ -39,9 +39,10 @@ def test_a_critic_that_cannot_follow_is_named(digits, tmp_path):
     assert "critic-not-converged" in signs(tmp_path / "run")
 
 
-@pytest.mark.parametrize("recipe", ["dcgan-28", "wgan-gp"])
-def test_a_healthy_run_is_left_alone(recipe, digits, tmp_path):
-    train(make_config(recipe, LONG | {"data": str(digits)}), tmp_path / "run", quiet=True)
+# So small a DCGAN collapses on 1,797 digits; with the deviation of the minibatch it does not.
+@pytest.mark.parametrize(("recipe", "settings"), [("dcgan-28", {"minibatch": "std"}), ("wgan-gp", {})])
+def test_a_healthy_run_is_left_alone(recipe, settings, digits, tmp_path):
+    train(make_config(recipe, LONG | {"data": str(digits)} | settings), tmp_path / "run", quiet=True)
     assert signs(tmp_path / "run") == set()
 
 

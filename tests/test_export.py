@@ -388,7 +388,7 @@ def test_a_config_that_describes_other_inputs_is_refused(stylegan, tmp_path, cla
         config |= {"c_dim": 2, "class_names": ["a", "b"]}
         config["golden_sample"]["label"] = 0
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InvalidCheckpoint, match="config describes another"):
+    with pytest.raises(InvalidCheckpoint, match="its config requires others"):
         Generator.from_pretrained(copy)
 
 

@@ -184,7 +184,7 @@ print(json.dumps([gan_serve.__file__, gan_serve.list_models(), told]))
         assert message.startswith(f"{name} is a checkpoint of the project, but it is not in the package: ")
         assert hint == (
             f"Clone the project's repository and give its directory gan_serve/checkpoints/{name}, "
-            "or train it as docs/zoo.md says."
+            "or train it as docs/zoo.md describes."
         )
 
 

@@ -90,7 +90,7 @@ def test_the_training_block_runs(shell, tmp_path):
 
 def test_every_make_target_of_the_readme_exists():
     named = set(re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
-    assert named == {"demo", "test", "serve", "lint", "bench"}
+    assert named == {"demo", "test", "serve", "lint", "bench", "gpu"}
     assert named <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
