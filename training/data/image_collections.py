@@ -11,7 +11,7 @@ from gan_serve.training.data.archives import Listing, image_entries, list_files
 from gan_serve.training.data.class_names import with_labels
 from gan_serve.training.data.formats import FORMAT_OF, suffix_of
 from gan_serve.training.data.image_set import ImageSet, LeftOut, Wanted, examples
-from gan_serve.training.data.pixels import DAMAGED, read_pixels
+from gan_serve.training.data.pixels import UNREADABLE, read_pixels
 from gan_serve.training.data.sidecars import SidecarLabels, sidecar_labels
 from gan_serve.training.data.splits import lay_out
 
@@ -29,7 +29,7 @@ def read_image_files(containers: Sequence[Path], name: str, wanted: Wanted) -> I
     where = str(containers[0]) if len(containers) == 1 else str(containers[0].parent)
     try:
         listing = list_files(containers)
-    except DAMAGED as error:
+    except UNREADABLE as error:
         raise DataError(f"{where} cannot be read: {error}.", "It may be cut short: fetch it again.") from error
     found = listing.images
     if not found:

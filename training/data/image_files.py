@@ -41,7 +41,7 @@ def read_image(file: BinaryIO, resolution: int | None = None, *, white: int = SI
         One of ``BROKEN``: it cannot be read, has more than ``MAX_PIXELS``, or values of no known range (32 bits).
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is lower than Pillow's limit
+        warnings.simplefilter("ignore")  # of large images, which MAX_PIXELS bounds, and of damaged metadata
         try:
             opened = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError:

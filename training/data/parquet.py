@@ -45,7 +45,7 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
         if not label or not wanted.labels:
             return data
         values = [value for file in files for value in parquet.read_table(file, columns=[label]).column(0).to_pylist()]
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
+    except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:  # pyarrow's errors are among these
         raise DataError(f"{where} cannot be read: {error}.", "Fetch the files again.") from error
     class_names = features.get(label, {}).get("names") or ()
     if not all(isinstance(value, int) for value in values if value is not None):
