@@ -69,7 +69,7 @@ def test_serve_refuses_a_model_that_is_not_there() -> None:
 @pytest.mark.usefixtures("no_start")
 def test_serve_refuses_options_that_make_no_sense() -> None:
     with pytest.raises(ServiceError, match="workers cannot be -1") as error:
-        serve(port=free_port(), workers=-1)
+        serve(port=free_port(), settings=Settings.read(workers=-1))
     assert "0 for one a core" in error.value.hint
 
 

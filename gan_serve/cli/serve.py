@@ -35,17 +35,10 @@ def serve(
     GAN_SERVE_MAX_IMAGES and others, see docs/serving.md.
     """
     from gan_serve.service.server import serve as run
+    from gan_serve.service.settings import Settings
 
-    run(
-        host=host,
-        port=port,
-        models=models,
-        precision=precision,
-        device=device,
-        workers=workers,
-        lazy=lazy or None,
-        memory=memory,
-    )
+    settings = Settings.read(precision=precision, device=device, workers=workers, lazy=lazy or None, memory=memory)
+    run(host=host, port=port, models=models, settings=settings)
 
 
 @click.command()

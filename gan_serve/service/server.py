@@ -37,32 +37,22 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 3000,
     models: Iterable[str] = (),
-    precision: str | None = None,
-    device: str | None = None,
-    workers: int | None = None,
-    lazy: bool | None = None,
-    memory: int | None = None,
+    settings: Settings | None = None,
 ) -> None:
     """Serve models over HTTP until a signal ends it.
-
-    What is not given here is as the environment sets it (``Settings``), with all other limits.
 
     Args:
         host: the name or address to listen on; ``0.0.0.0`` for all.
         port: the port to listen on.
         models: names, directories or repositories on the Hub; if empty, and none are set, all of the package.
-        precision: ``fp32``, another that every model has a file for, or ``auto``.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        workers: processes, each with its own copy of the models; 0 for one a core, up to 8.
-        lazy: load a model at its first request.
-        memory: megabytes for the models of a worker, 0 for no bound.
+        settings: everything else; by default as the environment sets it.
 
     Raises:
         UnknownModel, InvalidCheckpoint, HubError: a model is not there. InvalidOption: a model has no such precision,
         or there is no such device. ServiceError: the port is in use, the host unknown, a setting is not valid, or
         workers cannot start.
     """
-    settings = Settings.read(precision=precision, device=device, workers=workers, lazy=lazy, memory=memory)
+    settings = settings or Settings.read()
     request_log.configure(settings)
     files = service_files(settings.precision, settings.device)
     # Absolute, since workers have another folder. What lies on the Hub is fetched now, and by no request.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gan_serve.images.pixels import UInt8Array
 
 BATCH = 128
+SEED = 0  # of weights, order and shifts
 PEAK_LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 5e-4  # of AdamW, times the learning rate
 SHIFT = 1 / 28  # of the width, at most
@@ -64,7 +65,6 @@ def train_classifier(
     *,
     epochs: int,
     flip: bool,
-    seed: int = 0,
     bf16: bool = False,
     progress: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Classifier:
@@ -76,15 +76,14 @@ def train_classifier(
         outputs: classes or attributes.
         epochs: passes over the images.
         flip: mirror half of the images.
-        seed: of weights, order and shifts.
         bf16: convolutions in bfloat16.
         progress: called after each pass with its number and mean loss.
 
     Returns:
         The classifier in eval mode.
     """
-    torch.manual_seed(seed)
-    random = torch.Generator().manual_seed(seed)
+    torch.manual_seed(SEED)
+    random = torch.Generator().manual_seed(SEED)
     channels_first = torch.tensor(images).permute(0, 3, 1, 2)  # a copy: images may be read-only
     expected = torch.from_numpy(targets)
     model = Classifier(images.shape[1], images.shape[3], outputs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
