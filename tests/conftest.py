@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
-from servers import GAN_SERVE, KINDS, running
+from servers import BENTOML, GAN_SERVE, KINDS, running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
@@ -38,7 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of the service against ``gan-serve serve`` and against ``bentoml serve``."""
     name = metafunc.module.__name__.rpartition(".")[2]
     if "server" in metafunc.fixturenames and name.startswith("test_service") and name not in OWN_SERVERS:
-        metafunc.parametrize("server", KINDS, indirect=True, scope="session")
+        kinds = (GAN_SERVE, BENTOML) if name == "test_service" else KINDS  # the requests of every day run on both
+        metafunc.parametrize("server", kinds, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

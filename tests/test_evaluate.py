@@ -324,6 +324,7 @@ def test_our_extractors_are_small_and_good_enough_to_judge(name, accuracy):
     assert f"{extractor.info.accuracy:.2%}" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_accuracy_of_an_extractor_can_be_measured_again(fashion_mnist):
     extractor = find_extractor("cnn-fashion")
     test = load_images("fashion-mnist", split="test").only(np.arange(1000))

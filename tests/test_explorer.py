@@ -447,6 +447,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Any, conditional: Path
         visit.context.close()
 
 
+@pytest.mark.slow
 def test_a_key_serves_where_storage_is_forbidden(browser: Any, conditional: Path, tmp_path: Path) -> None:
     forbidden = "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('no') }})"
     settings = {"GAN_SERVE_API_KEY": "open-sesame", "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}

@@ -404,6 +404,7 @@ def test_every_family_exports_with_labels(family):
     assert (parity.labels, parity.seeds) == (16, 16)
 
 
+@pytest.mark.slow
 def test_the_same_weights_export_to_the_same_bytes():
     generator = build_generator("stylegan", z_dim=6, img_resolution=8, img_channels=1, c_dim=2, width=0.05).eval()
     metadata = {"name": "a", "license": "mit"}
