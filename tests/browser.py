@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
+CLASSES = ("Bag", "Ankle boot/shoe")  # a name that file names, shells and addresses must quote
+PAGE = ".cell[data-seed]"  # the images of the grid
 TIMEOUT = 30_000  # milliseconds; machines that run tests can be slow
 
 # Run before the page's own scripts: what moved without anybody's doing, and what the policy forbade.
@@ -90,3 +93,18 @@ class Visit:
         assert watched["shift"] < 0.1, watched  # "good" in Web Vitals
         wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert self.page.evaluate(wider) <= 0
+
+
+def expect(locator: Any) -> Any:
+    from playwright.sync_api import expect as expect_of_playwright
+
+    return expect_of_playwright(locator)
+
+
+def saved(visit: Visit, button: Any, folder: Path) -> Path:
+    """What a click on a button downloads."""
+    with visit.page.expect_download() as download:
+        button.click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
 import pytest
+from browser import CLASSES, SIZES, Visit, chromium
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
-from servers import GAN_SERVE, KINDS, running
+from servers import BENTOML, GAN_SERVE, KINDS, running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
@@ -38,7 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of the service against ``gan-serve serve`` and against ``bentoml serve``."""
     name = metafunc.module.__name__.rpartition(".")[2]
     if "server" in metafunc.fixturenames and name.startswith("test_service") and name not in OWN_SERVERS:
-        metafunc.parametrize("server", KINDS, indirect=True, scope="session")
+        kinds = (GAN_SERVE, BENTOML) if name == "test_service" else KINDS  # the requests of every day run on both
+        metafunc.parametrize("server", kinds, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -124,3 +126,44 @@ def tiny(tmp_path: Path) -> Path:
 def published(hub: Hub, tiny: Path) -> str:
     """The commit of a checkpoint on the Hub, as ``hub_server.REPO``."""
     return hub.publish(REPO, tiny)
+
+
+# The explorer page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser for one module: Playwright keeps an event loop running, which other tests must not meet."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def quoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with labels of which file names, shells and addresses must quote one."""
+    return write_conditional(tmp_path_factory.mktemp("conditional"), CLASSES)
+
+
+@pytest.fixture(scope="module")
+def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a model that has labels, one that has none, and one that is damaged."""
+    folder = tmp_path_factory.mktemp("server")
+    damaged = write_checkpoint(folder / "damaged")
+    (damaged / "generator.onnx").write_bytes(b"not a network")
+    with running([NAME, str(quoted), str(damaged)], folder, GAN_SERVE_WORKERS="1", GAN_SERVE_DRAIN="0") as client:
+        yield str(client.base_url).rstrip("/")
+
+
+@pytest.fixture(params=list(SIZES))
+def visit(request: pytest.FixtureRequest, browser: Any, explorer: str) -> Iterator[Visit]:
+    """A visit at both sizes of window."""
+    visit = Visit(browser, explorer, request.param)
+    yield visit
+    visit.context.close()
+
+
+@pytest.fixture
+def desktop(browser: Any, explorer: str) -> Iterator[Visit]:
+    visit = Visit(browser, explorer)
+    yield visit
+    visit.context.close()

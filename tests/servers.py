@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 GAN_SERVE, BENTOML = "gan-serve", "bentoml"
-KINDS = (GAN_SERVE, BENTOML)  # of servers that run the same app
+KINDS = (GAN_SERVE, pytest.param(BENTOML, marks=pytest.mark.slow))  # of servers that run the same app
 CHECKOUT = Path(__file__).parents[1]
 _WORKERS = ("multiprocessing.spawn", "_bentoml_impl.worker.service")  # in the command line of a worker
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import doctest
-import inspect
 import io
 import re
 import subprocess
@@ -15,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import generate_sync_client
 import numpy as np
 import pytest
 from clients import BOTH, AwaitedClient
@@ -348,12 +346,6 @@ def test_a_call_that_is_cancelled_leaves_the_client_usable(address):
     assert asyncio.run(draw()) == 2
 
 
-def test_the_package_imports_without_the_clients_libraries():
-    code = "import sys, gan_serve; print({'httpx', 'tenacity', 'asyncio'} & set(sys.modules)); gan_serve.Client"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout == "set()\n"
-
-
 def test_a_client_that_nobody_closes_leaves_no_socket_open(address):
     code = f"import gan_serve; gan_serve.Client({address!r}, api_key={KEY!r}).models(); import gc; gc.collect()"
     command = [sys.executable, "-W", "error", "-X", "dev", "-c", code]
@@ -384,10 +376,6 @@ def test_the_code_of_the_documentation_runs(number, address, monkeypatch, tmp_pa
         assert len(names["pixels"]) == 100
 
 
-def test_the_sync_client_is_generated_from_the_async_one():
-    assert (generate_sync_client.CLIENT / "sync_client.py").read_text() == generate_sync_client.generate()
-
-
 @pytest.mark.parametrize("call", [Client.generate, Client.condition, Client.interpolate, Client.download])
 def test_the_examples_of_the_client_run(address, call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -400,21 +388,3 @@ def test_the_examples_of_the_client_run(address, call, tmp_path, monkeypatch):
             example.want = example.want.replace("8)", "3)").replace("Coat", "Ankle boot")
         assert examples.examples
         assert doctest.DocTestRunner().run(examples).failed == 0
-
-
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
-@pytest.mark.parametrize("call", ["generate", "condition", "interpolate"])
-def test_the_clients_have_the_arguments_of_the_generator(kind, call):
-    ours, local = inspect.signature(getattr(kind, call)), inspect.signature(getattr(Generator, call))
-    arguments = dict(ours.parameters)
-    assert list(arguments)[:2] == ["self", "model"]
-    del arguments["model"]
-    assert [str(each) for each in arguments.values()] == [str(each) for each in local.parameters.values()]
-
-
-@BOTH
-def test_a_wrong_keyword_names_the_nearest_one(kind):
-    with kind("http://127.0.0.1:9") as client, pytest.raises(TypeError, match="Did you mean 'truncation'"):
-        client.generate(NAME, truncaton=0.5)
-    with kind("http://127.0.0.1:9") as client, pytest.raises(TypeError, match="Did you mean 'labels'"):
-        client.download("condition", NAME, lables=["Bag"])

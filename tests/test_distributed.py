@@ -46,7 +46,9 @@ def long_run(digits: Path, run_dir: Path, settings: dict[str, object]) -> Iterat
         process.communicate()
 
 
-@pytest.mark.parametrize("settings", [WGAN_GP, DCGAN], ids=["wgan-gp", "dcgan-28"])
+@pytest.mark.parametrize(
+    "settings", [pytest.param(WGAN_GP, marks=pytest.mark.slow), DCGAN], ids=["wgan-gp", "dcgan-28"]
+)
 def test_two_processes_compute_what_one_does(digits, tmp_path, settings):
     """Each tick is one step. BatchNorm, gradient penalty and the average are those of the whole batch."""
     code, out, err = end(start_two(digits, tmp_path / "two", settings))
@@ -71,6 +73,7 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, settings):
     assert "Warning:" not in err
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_run_with_a_message_and_a_snapshot(digits, tmp_path):
     """Even before its first tick."""
     settings = LONG | {"kimg_per_tick": 20_000}
@@ -91,6 +94,7 @@ def test_a_lost_process_ends_the_run_with_a_message_and_a_snapshot(digits, tmp_p
     assert load_snapshot(last)["shown"] >= 100
 
 
+@pytest.mark.slow
 def test_sigterm_to_torchrun_ends_all_with_a_snapshot(digits, tmp_path):
     with long_run(digits, tmp_path / "run", LONG) as process:
         while not whole_lines(tmp_path / "run"):
@@ -110,6 +114,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_once(digits, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_group_and_its_threads_end_with_it(tmp_path):
     """A thread of it that lives on can abort the process at its exit, after all was done."""
     script = tmp_path / "script.py"

@@ -23,7 +23,7 @@ def signs(run_dir: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("settings", "sign"),
     [
-        ({"d_lr": 2e-3, "g_lr": 1e-6, "dropout": 0}, "discriminator-overpowering"),
+        pytest.param({"d_lr": 2e-3, "g_lr": 1e-6, "dropout": 0}, "discriminator-overpowering", marks=pytest.mark.slow),
         ({"g_lr": 0.05, "d_lr": 1e-3, "g_beta1": 0.9, "width": 0.5}, "mode-collapse"),
     ],
 )
@@ -33,6 +33,7 @@ def test_a_run_built_to_fail_is_named(settings, sign, digits, tmp_path, capsys):
     assert sign in capsys.readouterr().out  # tqdm writes above its bar
 
 
+@pytest.mark.slow
 def test_a_critic_that_cannot_follow_is_named(digits, tmp_path):
     settings = {"n_critic": 1, "g_lr": 5e-3, "d_lr": 1e-5}
     train(make_config("wgan-gp", LONG | {"data": str(digits)} | settings), tmp_path / "run", quiet=True)
@@ -40,7 +41,9 @@ def test_a_critic_that_cannot_follow_is_named(digits, tmp_path):
 
 
 # So small a DCGAN collapses on 1,797 digits; with the deviation of the minibatch it does not.
-@pytest.mark.parametrize(("recipe", "settings"), [("dcgan-28", {"minibatch": "std"}), ("wgan-gp", {})])
+@pytest.mark.parametrize(
+    ("recipe", "settings"), [pytest.param("dcgan-28", {"minibatch": "std"}, marks=pytest.mark.slow), ("wgan-gp", {})]
+)
 def test_a_healthy_run_is_left_alone(recipe, settings, digits, tmp_path):
     train(make_config(recipe, LONG | {"data": str(digits)} | settings), tmp_path / "run", quiet=True)
     assert signs(tmp_path / "run") == set()

@@ -10,80 +10,23 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import SIZES, Visit, chromium
-from conditional_checkpoint import write_conditional
+from browser import CLASSES, PAGE, Visit, expect, saved
 from PIL import Image
-from servers import running
-from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
 from gan_serve.verify import verify_image
 
 NAME = "fashion-dcgan"
-CLASSES = ("Bag", "Ankle boot/shoe")  # a name that file names, shells and addresses must quote
-PAGE = ".cell[data-seed]"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_conditional(tmp_path_factory.mktemp("conditional"), CLASSES)
-
-
-@pytest.fixture(scope="module")
-def address(browser: Any, conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a model that has labels, one that has none, and one that is damaged."""
-    folder = tmp_path_factory.mktemp("server")
-    damaged = write_checkpoint(folder / "damaged")
-    (damaged / "generator.onnx").write_bytes(b"not a network")
-    with running([NAME, str(conditional), str(damaged)], folder, GAN_SERVE_WORKERS="1", GAN_SERVE_DRAIN="0") as client:
-        yield str(client.base_url).rstrip("/")
-
-
-@pytest.fixture(params=list(SIZES))
-def visit(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Visit]:
-    """A visit at both sizes of window."""
-    visit = Visit(browser, address, request.param)
-    yield visit
-    visit.context.close()
-
-
-@pytest.fixture
-def desktop(browser: Any, address: str) -> Iterator[Visit]:
-    visit = Visit(browser, address)
-    yield visit
-    visit.context.close()
-
-
-def expect(locator: Any) -> Any:
-    from playwright.sync_api import expect as expect_of_playwright
-
-    return expect_of_playwright(locator)
 
 
 def pixels_of(image: Any) -> np.ndarray[Any, Any]:
     """The pixels of an ``img``, uint8 [H, W] or [H, W, C]."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(image.get_attribute("src").partition(",")[2]))))
-
-
-def saved(visit: Visit, button: Any, folder: Path) -> Path:
-    """What a click on a button downloads."""
-    with visit.page.expect_download() as download:
-        button.click()
-    path = folder / download.value.suggested_filename
-    download.value.save_as(path)
-    return path
 
 
 def test_a_page_of_seeds_is_one_request_and_the_pixels_of_python(visit: Visit, generator: Generator) -> None:
@@ -295,7 +238,7 @@ def test_a_link_holds_everything(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("view", ["grid", "walk", "labels"])
-def test_the_code_on_the_page_runs(desktop: Visit, conditional: Path, tmp_path: Path, view: str) -> None:
+def test_the_code_on_the_page_runs(desktop: Visit, quoted: Path, tmp_path: Path, view: str) -> None:
     page = desktop.open(
         f"model=conditional&seeds=3,9&truncation=0.5&picks=3,9&steps=4&loop=1&view={view}&label={CLASSES[1]}"
     )
@@ -309,7 +252,7 @@ def test_the_code_on_the_page_runs(desktop: Visit, conditional: Path, tmp_path: 
         subprocess.run(code.inner_text(), shell=True, cwd=tmp_path, check=True, capture_output=True)
     page.get_by_role("tab", name="CLI").click()
     expect(code).to_contain_text("gan-serve")
-    command = code.inner_text().replace(" conditional ", f" '{conditional}' ")  # as the page says: its directory
+    command = code.inner_text().replace(" conditional ", f" '{quoted}' ")  # as the page says: its directory
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True, env=environment)
     page.locator("#takeaway").get_by_role("button", name="Copy").click()
@@ -329,23 +272,6 @@ def test_files_of_a_page(desktop: Visit, tmp_path: Path) -> None:
     with Image.open(saved(desktop, page.get_by_role("button", name="PNG", exact=True), tmp_path)) as image:
         assert json.loads(image.info["gan_serve"])["seeds"] == [0, 1, 2, 3, 9]
     desktop.check()
-
-
-def test_errors_are_said_in_words(visit: Visit) -> None:
-    page = visit.open("model=fashion-dcgam")
-    problem = page.get_by_role("alert")
-    expect(problem).to_contain_text("no model 'fashion-dcgam'")
-    expect(problem).to_contain_text("Did you mean 'fashion-dcgan'?")
-    page.get_by_label("Model").select_option("tiny (not ready)")
-    expect(problem).to_contain_text("digest_mismatch")
-    page.get_by_label("Model").select_option("conditional")
-    expect(page.get_by_role("option", name="Seed 0, Bag")).to_be_visible()
-    expect(problem).to_be_empty()
-    visit.open("model=conditional&seeds=0-15&label=Boot")
-    expect(problem).to_contain_text("has no label 'Boot'")
-    visit.open("model=conditional&seeds=15-0")
-    expect(problem).to_contain_text("runs backwards")
-    visit.check(refused=True)
 
 
 def test_a_link_for_a_model_with_labels_works_for_one_without(desktop: Visit) -> None:
@@ -377,41 +303,8 @@ def test_the_focus_stays_where_a_pick_is_taken_out_and_a_file_is_saved(desktop: 
     desktop.check()
 
 
-def test_a_file_that_is_too_long_is_refused_where_one_looks(visit: Visit) -> None:
-    page = visit.open(f"model={NAME}&view=walk&picks=0-31&steps=64")
-    gif = page.get_by_role("button", name="GIF")
-    gif.click()
-    hint = page.get_by_text("Take fewer key images")
-    expect(hint).to_be_in_viewport()
-    visit.check(refused=True)
-
-
-def test_a_server_that_does_not_answer_is_asked_again(desktop: Visit) -> None:
-    page = desktop.open(f"model={NAME}&seeds=0-15")
-    expect(page.locator(PAGE)).to_have_count(16)
-    desktop.context.set_offline(True)
-    page.get_by_role("button", name="Re-roll").click()
-    expect(page.get_by_role("alert")).to_contain_text("The server does not answer.")
-    desktop.context.set_offline(False)
-    page.get_by_role("button", name="Try again").click()
-    expect(page.locator(PAGE)).to_have_count(16)
-    expect(page.get_by_role("alert")).to_be_empty()
-    desktop.check(refused=True)
-
-
-def test_a_busy_server_is_waited_for(desktop: Visit) -> None:
-    busy = {"error": {"code": "too_many_requests", "message": "The server is busy.", "hint": "Try again soon."}}
-    refuse = lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, json=busy)  # noqa: E731
-    desktop.page.route("**/sample", refuse, times=1)
-    page = desktop.open(f"model={NAME}&seeds=0-15")
-    expect(page.get_by_role("status")).to_have_text("The server is busy. Trying again in 1 s…")
-    expect(page.locator(PAGE)).to_have_count(16)
-    assert len(desktop.asked("sample")) == 2
-    desktop.check(refused=True)
-
-
-def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, address: str) -> None:
-    visit = Visit(browser, address, color_scheme="dark")
+def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, explorer: str) -> None:
+    visit = Visit(browser, explorer, color_scheme="dark")
     page = visit.open(f"model={NAME}&seeds=0-15")
     background = "getComputedStyle(document.body).backgroundColor"
     dark = page.evaluate(background)
@@ -422,55 +315,3 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, address: 
     assert page.evaluate(background) == light
     visit.check()
     visit.context.close()
-
-
-def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Any, conditional: Path, tmp_path: Path) -> None:
-    settings = {"GAN_SERVE_API_KEY": "open-sesame", "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}
-    with running([str(conditional)], tmp_path, **settings) as client:
-        visit = Visit(browser, str(client.base_url).rstrip("/"), "phone")
-        page = visit.open()
-        dialog = page.get_by_role("dialog")
-        expect(dialog).to_have_accessible_name("This server wants a key")
-        page.get_by_label("Key", exact=True).fill("guess")
-        page.keyboard.press("Enter")
-        expect(dialog).to_contain_text("did not accept that key")
-        page.get_by_label("Key", exact=True).fill("sesame\N{EN DASH}1")  # no header can hold it
-        page.keyboard.press("Enter")
-        expect(dialog).to_contain_text("did not accept that key")
-        page.get_by_label("Key", exact=True).fill("open-sesame")
-        page.get_by_role("button", name="Continue").click()
-        expect(page.locator(PAGE)).to_have_count(32)
-        expect(page.locator("#takeaway pre")).to_contain_text("GAN_SERVE_API_KEY")
-        page.reload()
-        expect(page.locator(PAGE)).to_have_count(32)
-        visit.check(refused=True)
-        visit.context.close()
-
-
-def test_a_key_serves_where_storage_is_forbidden(browser: Any, conditional: Path, tmp_path: Path) -> None:
-    forbidden = "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('no') }})"
-    settings = {"GAN_SERVE_API_KEY": "open-sesame", "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}
-    with running([str(conditional)], tmp_path, **settings) as client:
-        visit = Visit(browser, str(client.base_url).rstrip("/"))
-        visit.context.add_init_script(forbidden)
-        page = visit.open()
-        page.get_by_label("Key", exact=True).fill("open-sesame")
-        page.keyboard.press("Enter")
-        expect(page.locator(PAGE)).to_have_count(32)
-        visit.check(refused=True)
-        visit.context.close()
-
-
-def test_a_server_that_draws_few_images_a_request_is_asked_for_few(
-    browser: Any, conditional: Path, tmp_path: Path
-) -> None:
-    with running([str(conditional)], tmp_path, GAN_SERVE_WORKERS="1", GAN_SERVE_MAX_IMAGES="5") as client:
-        visit = Visit(browser, str(client.base_url).rstrip("/"))
-        visit.open("model=conditional")
-        expect(visit.page.locator(PAGE)).to_have_count(5)
-        visit.page.get_by_role("button", name="Re-roll").click()
-        expect(visit.page.locator(PAGE)).to_have_count(5)
-        expect(visit.page.locator(PAGE).first).not_to_have_attribute("data-seed", "0")
-        visit.page.get_by_role("tab", name="Labels").click()
-        expect(visit.page.get_by_role("status")).to_have_text("2 labels, 2 seeds")
-        visit.context.close()

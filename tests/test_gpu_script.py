@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -145,15 +146,16 @@ print(train(make_config("dcgan-28", settings), {str(tmp_path / "run")!r}))
     assert not (tmp_path / "run" / "curves.png").exists()  # that needs matplotlib
 
 
-@pytest.mark.parametrize("module", ["export", "certify", "card"])
-def test_exporting_loads_no_plots(module):
-    script = f"import sys, gan_serve.exports.{module}; print('matplotlib' in sys.modules)"
+def test_exporting_loads_no_plots():
+    script = "import sys; from gan_serve.exports import card, certify, export; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in (REPOSITORY / "exports").glob("[a-z]*.py")))
-def test_a_file_of_exports_shadows_no_package(file):
+def test_a_file_of_exports_shadows_no_package():
     """Run as a script, its folder comes first on Python's path."""
-    done = subprocess.run([sys.executable, REPOSITORY / "exports" / file, "--help"], capture_output=True, text=True)
+    names = {path.stem for path in (REPOSITORY / "exports").glob("*.py")}
+    assert not names & (sys.stdlib_module_names | packages_distributions().keys())
+    script = REPOSITORY / "exports" / "graph.py"  # imports onnx
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hub_server import READER, REPO, Hub
-from tiny_checkpoint import contents, pixels, seal, write_checkpoint
+from hub_cache import downloads, draws, hub_cache
+from hub_server import READER, REPO
+from tiny_checkpoint import contents, seal, write_checkpoint
 
 import gan_serve
-from gan_serve import DigestMismatch, Generator, InvalidCheckpoint, UnknownModel
+from gan_serve import Generator, InvalidCheckpoint, UnknownModel
 from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.errors import (
     AccessDenied,
-    CannotWrite,
     FormatTooNew,
     HubUnreachable,
     InvalidOption,
@@ -34,15 +30,6 @@ from gan_serve.hub.file_sets import every_file
 from gan_serve.hub.resolve import resolve
 
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard": nothing listens there
-
-
-def draws(generator: Generator, weights: int = 0) -> bool:
-    return bool((np.abs(generator.generate(seed=7, output="numpy")[0] - pixels(7, weights).astype(int)) <= 1).all())
-
-
-def downloads(hub: Hub) -> list[str]:
-    """The names of the files that were sent, in order."""
-    return [line.rsplit("/", 1)[1] for line in hub.log if line.startswith("GET ")]
 
 
 @pytest.mark.usefixtures("published")
@@ -235,70 +222,6 @@ def test_a_private_model_takes_a_token(hub, tiny, monkeypatch):
     assert READER not in repr(Generator.from_pretrained(REPO, token=READER))
 
 
-@pytest.mark.usefixtures("published")
-@pytest.mark.parametrize("faults", [[(100_000, "close")], [(100_000, "reset")], [(0, "reset"), (150_000, "close")]])
-def test_a_download_that_breaks_off_goes_on(hub, monkeypatch, faults):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # what was received in whole chunks is kept
-    hub.cut["generator.onnx"] = list(faults)
-    assert draws(Generator.from_pretrained(REPO))
-    assert hub.ranges or faults[-1][1] == "reset"  # after a reset, some versions of the client begin anew
-
-
-@pytest.mark.parametrize("name", ["generator.onnx", "config.json"])
-def test_a_wrong_byte_is_caught_and_fetched_again(hub, published, name):
-    hub.damage[name] = 1
-    assert draws(Generator.from_pretrained(REPO, revision=published))
-    assert downloads(hub).count(name) == 2
-    assert contents(resolve(f"{REPO}@{published}", files=every_file)) == hub.files(REPO)
-
-
-@pytest.mark.parametrize("name", ["generator.onnx", "config.json"])
-def test_a_file_that_stays_wrong_is_never_used_nor_kept(hub, published, name):
-    hub.damage[name] = 2
-    with pytest.raises(DigestMismatch, match=rf"{name} of {REPO}@{published[:12]}") as error:
-        Generator.from_pretrained(REPO, revision=published)
-    assert "not used" in error.value.hint
-    assert not list(Path(hub_cache()).rglob(name))
-    assert draws(Generator.from_pretrained(REPO, revision=published))  # the Hub is whole again
-
-
-@pytest.mark.parametrize("name", ["generator.onnx", "config.json"])
-def test_what_was_damaged_in_the_cache_is_fetched_again(hub, published, name):
-    file = Generator.from_pretrained(REPO).directory / name
-    content = file.read_bytes()
-    file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])  # a config stays one of the schema
-    hub.log.clear()
-    assert draws(Generator.from_pretrained(REPO, revision=published))
-    assert name in downloads(hub)
-    hub.log.clear()
-    assert draws(Generator.from_pretrained(REPO, revision=published))
-    assert not hub.log
-
-
-def test_one_commit_that_lies_does_not_damage_another(hub, published):
-    """The commits share their README.md; the later one's config tells another digest."""
-    resolve(f"{REPO}@{published}", files=every_file)
-    config = json.loads(hub.files(REPO)["config.json"])
-    config["files"]["README.md"]["sha256"] = "0" * 64
-    hub.repositories[REPO].commit({**hub.files(REPO), "config.json": json.dumps(config).encode()})
-    with pytest.raises(DigestMismatch, match=r"README\.md"):
-        resolve(REPO, files=every_file)
-    hub.log.clear()
-    assert contents(resolve(f"{REPO}@{published}", files=every_file)) == hub.files(REPO, published)
-    assert not hub.log
-
-
-def test_a_link_out_of_the_cache_is_no_way_to_remove_a_file(hub, published, tmp_path):
-    file = Generator.from_pretrained(REPO).directory / "generator.onnx"
-    (tmp_path / "mine").write_text("mine")
-    file.unlink()
-    file.symlink_to(tmp_path / "mine")
-    assert draws(Generator.from_pretrained(REPO, revision=published))
-    assert (tmp_path / "mine").read_text() == "mine"
-
-
 def test_what_only_told_leaves_what_can_draw(hub, published, tmp_path, monkeypatch):
     """``info`` of a newer commit, then no network: the older one, which is whole, is drawn with."""
     Generator.from_pretrained(REPO)
@@ -319,61 +242,12 @@ def test_a_cache_that_was_emptied_is_filled_again(hub, tmp_path):
     np.testing.assert_array_equal(gan_serve.generate("somebody/emptied", seed=7, output="numpy"), first)
 
 
-@pytest.mark.usefixtures("published")
-def test_a_hub_that_goes_silent_half_way_is_left(hub, monkeypatch):
-    """The client's own six tries, and no more."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    hub.hold.add("generator.onnx")
-    with pytest.raises(HubUnreachable, match=REPO):
-        Generator.from_pretrained(REPO)
-    assert 1 <= downloads(hub).count("generator.onnx") <= 6
-
-
-@pytest.mark.usefixtures("published")
-def test_a_hub_that_goes_silent_between_two_files_is_left(hub, monkeypatch):
-    monkeypatch.setattr(repository, "TIMEOUT", 0.2)
-    hub.hold.add("HEAD generator.onnx")
-    with pytest.raises(HubUnreachable, match=REPO):
-        Generator.from_pretrained(REPO)
-    assert len([line for line in hub.log if line.endswith("generator.onnx")]) == 1
-
-
-def test_a_killed_download_can_be_repeated(hub, published, tmp_path):
-    hub.hold.add("generator.onnx")
-    code = f"from gan_serve import Generator; Generator.from_pretrained({REPO!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    assert hub.held.wait(60)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    hub.hold.clear()
-    assert contents(resolve(f"{REPO}@{published}", files=every_file)) == hub.files(REPO)
-    assert draws(Generator.from_pretrained(REPO))
-
-
 def test_save_pretrained_fetches_the_rest_and_gives_the_same_bytes(hub, tiny, published, tmp_path):
     generator = Generator.from_pretrained(REPO)
     hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))  # what was loaded is what is saved
     assert contents(generator.save_pretrained(tmp_path / "saved")) == contents(tiny)
     again = Generator.from_pretrained(f"{REPO}@{published}")
     assert contents(again.save_pretrained(tmp_path / "again")) == contents(tiny)
-
-
-def test_a_cache_that_cannot_be_written_is_told(hub, published, monkeypatch, tmp_path):
-    from huggingface_hub import constants
-
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file"))
-    with pytest.raises(CannotWrite, match="file"):
-        Generator.from_pretrained(f"{REPO}@{published}")
-
-
-def hub_cache() -> str:
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_CACHE
 
 
 # What must not happen
@@ -394,22 +268,3 @@ print([name for name in ("huggingface_hub", "httpx", "requests") if name in sys.
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == []
-
-
-@pytest.mark.usefixtures("published")
-def test_a_cache_that_is_read_only_serves_the_commit_it_has(hub, tmp_path, monkeypatch, caplog):
-    """The branch moved on; the newer commit cannot be downloaded."""
-    import huggingface_hub
-
-    older = Generator.from_pretrained(REPO).directory.name
-    newer = hub.publish(REPO, write_checkpoint(tmp_path / "newer", seed=1))
-
-    def refuse(repo: str, name: str, **_: Any) -> str:
-        raise OSError(errno.EROFS, "Read-only file system", name)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    assert draws(Generator.from_pretrained(REPO), weights=0)
-    assert f"Commit {older[:12]} of the cache is used, although {REPO}@main is at {newer[:12]}" in caplog.text
-    assert f"{REPO}@{older}" in caplog.text
-    with pytest.raises(CannotWrite, match="Read-only"):
-        Generator.from_pretrained(f"{REPO}@{newer}")

@@ -279,6 +279,7 @@ def test_fp16_halves_the_file_and_keeps_the_gate_and_the_interface(models):
     assert {constant.data_type for constant in model.graph.initializer if constant.dims} >= {TensorProto.FLOAT16}
 
 
+@pytest.mark.slow
 def test_a_model_that_upsamples_twice_becomes_fp16():
     torch.manual_seed(0)
     generator = build_generator("stylegan", z_dim=Z_DIM, img_resolution=16, img_channels=1, width=0.05).eval()

@@ -78,6 +78,7 @@ def test_the_http_block_runs(shell, tmp_path):
     assert (tmp_path / "served.gif").read_bytes().startswith(b"GIF89a")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fashion_mnist")
 def test_the_training_block_runs(shell, tmp_path):
     """As typed, but for the length: a few steps instead of hours, a few images instead of 10,000."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import shutil
@@ -15,87 +14,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from conditional_checkpoint import SIZE, level, write_conditional
+from conditional_checkpoint import SIZE, level
 from PIL import Image
-from tiny_checkpoint import SIDE, pixels, seal, write_checkpoint
+from tiny_checkpoint import SIDE, pixels
 from training_runs import SMALL
 from zoo_lists import ZOO
+from zoo_program import PROGRAM, load_program, run, write_zoo
 
 from gan_serve import Generator
-from gan_serve.checkpoint.files import verify_checkpoint
 from gan_serve.cli import cli as gan_serve_command
 from gan_serve.exports.export import export_run
 from gan_serve.exports.report import bounds_block
 from gan_serve.images.grid import cut_grid
-from gan_serve.images.png import encode_png
 from gan_serve.training.config import make_config, parse_settings
 from gan_serve.training.loop import train
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = ROOT / "docs" / "zoo.py"
-
-TOML = """
-[tiny]
-data = "photos"
-recipe = "dcgan-28"
-kimg = 3
-set = { width = 0.5, flip = true, holdout = 0.1 }
-export = { snapshot = "best" }
-licence = "MIT"
-in_wheel = true
-note = "Noise."
-must = [
-    { metric = "precision10k_cnn_test", at_least = 0.7 },
-    { metric = "sharp_seeds", over = "sharp_train", at_least = 0.9, at_most = 1.1 },
-    { metric = "never_measured", at_least = 1 },
-]
-must_see = ["nothing at all"]
-
-[conditional]
-data = "photos with spaces"
-labels = "labels.csv:kind"
-recipe = "cgan"
-licence = "none"
-in_wheel = false
-note = "Grey."
-
-[absent]
-data = "photos"
-recipe = "cgan"
-licence = "none"
-in_wheel = false
-note = "Nothing."
-"""
 
 
 @pytest.fixture(scope="module")
 def zoo() -> ModuleType:
-    """docs/zoo.py as a module; it imports its neighbours as a program does."""
-    sys.path.insert(0, str(PROGRAM.parent))
-    spec = importlib.util.spec_from_file_location("zoo", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["zoo"] = module  # pydantic looks there for the names in annotations
-    spec.loader.exec_module(module)
-    return module
+    return load_program()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A zoo of two checkpoints, and one that is not there."""
-    (tmp_path / "zoo.toml").write_text(TOML)
-    tiny = write_checkpoint(tmp_path / "checkpoints" / "tiny")
-    metrics = {"fd10k_cnn_test": 12.5, "precision10k_cnn_test": 0.5, "sharp_seeds": 10.0, "sharp_train": 10.5}
-    (tiny / "metrics.json").write_text(json.dumps(metrics | {"fd2k_cnn_test_truncation0.5": 99.0}))
-    (tiny / "neighbours.png").write_bytes(encode_png(np.full((20, 30, 1), 7, np.uint8)))
-    card = "---\nlicense: mit\n---\n# tiny\n\n## Training\n- Two hours on a toaster.\n\n## Figures\nnone\n"
-    (tiny / "README.md").write_text(card)
-    seal(tiny)
-    (tmp_path / "checkpoints" / "conditional").mkdir()
-    write_conditional(tmp_path / "checkpoints" / "conditional")
-    return tmp_path
+    return write_zoo(tmp_path)
 
 
 @pytest.fixture
@@ -105,10 +49,6 @@ def page(zoo: ModuleType, folder: Path) -> str:
     )
     assert result.exit_code == 0, result.output
     return (folder / "docs" / "zoo.md").read_text()
-
-
-def run(zoo: ModuleType, *words: object) -> Result:
-    return CliRunner().invoke(zoo.main, [str(word) for word in words])
 
 
 def section(page: str, name: str) -> str:
@@ -339,83 +279,3 @@ def test_the_page_of_the_bundled_checkpoints_can_be_written(tmp_path):
     with Image.open(tmp_path / "docs" / "zoo" / "fashion-dcgan-grid.png") as picture:
         assert picture.size == (484, 484)
     assert "fashion-stylegan" in (tmp_path / "docs" / "zoo.md").read_text()
-
-
-# Bounds and the blind sorting
-
-
-def test_bounds_are_written_into_the_card(zoo, folder):
-    words = ("bounds", "tiny", "--checkpoints", folder / "checkpoints", "--zoo", folder / "zoo.toml")
-    result = run(zoo, *words)
-    assert result.exit_code == 0, result.output
-    card = (folder / "checkpoints" / "tiny" / "README.md").read_text()
-    missed = "**Missed:** `precision10k_cnn_test`, which must be at least 0.7, is 0.5."
-    assert missed in card
-    assert "Not measured yet: `never_measured` (at least 1)." in card
-    assert "| `sharp_seeds` / `sharp_train` | at least 0.9 and at most 1.1 | 0.9524 | yes |" in card
-    verify_checkpoint(folder / "checkpoints" / "tiny")
-    run(zoo, *words)
-    assert (folder / "checkpoints" / "tiny" / "README.md").read_text() == card
-    assert card.count("What it must reach") == 1
-
-
-def test_a_bound_may_be_on_a_difference_or_a_judgement(zoo):
-    entries = sys.modules["zoo_entries"]
-    must = entries.Must(metric="agreement", minus="of_real", at_least=-0.01)
-    assert must.row({"agreement": 0.92, "of_real": 0.93})[2:] == ("-0.01", "yes")
-    assert must.row({"agreement": 0.9, "of_real": 0.93})[2:] == ("-0.03", "**no**")
-    assert must.row({"agreement": 0.9})[2:] == ("not measured", "")
-    rows = entries.ByEye(good_at_least=0.8, good=0.7, broken=0.1, blind_at_most=0.8).rows()
-    assert [row[1:] for row in rows] == [
-        ("at least 0.8", "0.7", "**no**"), ("", "0.1", ""), ("at most 0.8", "not measured", "")
-    ]  # fmt: skip
-
-
-@pytest.fixture
-def sheets(zoo: ModuleType, folder: Path) -> Path:
-    """The sheets of a blind sorting of ``tiny``, whose real images are all white."""
-    np.savez(folder / "white.npz", images=np.full((400, SIDE, SIDE, 1), 255, np.uint8))
-    result = run(
-        zoo, "blind", "tiny", "--data", folder / "white.npz", "--out", folder / "blind",
-        "--checkpoints", folder / "checkpoints", "--zoo", folder / "zoo.toml",
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    return folder / "blind"
-
-
-def test_the_sheets_show_32_real_and_32_sampled_images_in_an_order_that_the_key_has(zoo, folder, sheets):
-    key = json.loads((sheets / "key.json").read_text())
-    assert len(key["real"]) == len(key["seeds"]) == 32
-    assert min(key["seeds"]) >= 1000
-    assert sorted(path.name for path in sheets.iterdir()) == ["key.json", *(f"sheet-{n}.png" for n in (1, 2, 3, 4))]
-    white = []
-    for number in range(64):
-        row, column = divmod(number % 16, 4)
-        with Image.open(sheets / f"sheet-{number // 16 + 1}.png") as sheet:
-            left, top = 8 + column * 200, 8 + row * 222 + 22
-            white.append(np.asarray(sheet.crop((left, top, left + 192, top + 192))).min() == 255)
-    assert [number for number, is_white in enumerate(white, start=1) if is_white] == key["real"]
-
-
-@pytest.mark.parametrize(("answers", "right"), [("all", 64), ("none", 32), ("wrong", 0)])
-def test_answers_are_counted(zoo, folder, sheets, answers, right):
-    real = json.loads((sheets / "key.json").read_text())["real"]
-    chosen = {"all": real, "none": [], "wrong": [number for number in range(1, 65) if number not in real]}[answers]
-    words = ("blind", "tiny", "--out", sheets, "--zoo", folder / "zoo.toml", "--real", ",".join(map(str, chosen)))
-    result = run(zoo, *words)
-    assert result.exit_code == 0, result.output
-    assert f"tiny: {right} of 64 right, {right / 64:.0%}" in result.output
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--real", "0,3"), "There is no image 0"),
-        (("--real", "65"), "There is no image 65"),
-        (("--out", "nowhere", "--real", "1"), "There is no key.json in nowhere"),
-    ],
-)
-def test_answers_that_cannot_be_counted_are_refused(zoo, folder, sheets, words, message):
-    result = run(zoo, "blind", "tiny", "--out", sheets, "--zoo", folder / "zoo.toml", *words)
-    assert result.exit_code == 1
-    assert message in result.output
