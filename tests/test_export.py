@@ -169,7 +169,7 @@ class Fixed(Plain):
 
 
 def test_a_network_that_fixes_the_number_of_images_is_refused():
-    with pytest.raises(ExportRefused, match="fixes the number of images by z"):
+    with pytest.raises(ExportRefused, match="fixes the number of images in z"):
         to_onnx(Fixed())
 
 
@@ -236,7 +236,7 @@ def test_what_cannot_be_exported_says_why(run, tmp_path):
         export_run(tmp_path, tmp_path / "out")
     with pytest.raises(InvalidOption, match="no name"):
         export_run(run, tmp_path / "out", name="a/b")
-    with pytest.raises(InvalidOption, match="no name of a licence"):
+    with pytest.raises(InvalidOption, match="not the name of a licence"):
         export_run(run, tmp_path / "out", publication=Publication(license="a\n---\nevil: 1"))
     (tmp_path / "bad.pt").write_bytes(b"no")
     with pytest.raises(RunError, match="cannot be read"):
