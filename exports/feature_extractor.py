@@ -42,15 +42,15 @@ means over the pixels of the last layer of a small convolutional network that wa
 - Trained by `{command}`.
 - Data: {credit}; digest of the pixels `{digest}`. Licence: `{license}`.
 
-Figures with these features do not compare with published FID, which has Inception's.
+Metrics in these features cannot be compared with published FID, which uses those of Inception.
 
 | {column} | {measure} |
 |---|---|
 {rows}
 """
 CALIBRATED = (
-    " The temperature that its logits are divided by was fitted on these very images;"
-    " it is one number, and does not change which class is the likeliest, so not the accuracy either."
+    " The temperature of its logits was fitted on the same images; it is a single number that does not change which"
+    " class is the likeliest, and so not the accuracy."
 )
 
 

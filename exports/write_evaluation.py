@@ -41,7 +41,7 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
 
     Raises:
         InvalidCheckpoint, DigestMismatch: the files do not match the config, or the card's metadata cannot be read.
-            CannotWrite: a file cannot be written; see ``_put``.
+        CannotWrite: a file cannot be written; see ``_put``.
     """
     directory = Path(os.path.realpath(directory))
     config = verify_checkpoint(directory)

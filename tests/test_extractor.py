@@ -63,7 +63,7 @@ def test_its_card_says_how_well_it_does(trained):
     assert info.command in text
     assert "--holdout 0.2" in info.command
     assert "`bsd-3-clause`" in text
-    assert "temperature that its logits are divided by was fitted on these very images" in text
+    assert "temperature of its logits was fitted on the same images" in text
     assert (trained / "extractor.onnx").stat().st_size < 1_000_000
 
 

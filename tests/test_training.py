@@ -250,7 +250,7 @@ def test_a_run_without_a_recipe_takes_the_recommended_one(cli, digits, tmp_path)
 def test_resuming_where_no_run_is_says_so(cli, tmp_path):
     outcome = cli("train", "--resume", "--run-dir", tmp_path / "nothing")
     assert outcome.code == 1
-    assert "holds no run to go on with" in outcome.err
+    assert "has no run to resume" in outcome.err
 
 
 # The best snapshot

@@ -8,7 +8,7 @@ from typing import Any
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.training.data.load import ImageSet
-from gan_serve.training.diagnosis import Doctor, find_non_finite
+from gan_serve.training.diagnosis import Diagnosis, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
 from gan_serve.training.monitoring.grids import grid_inputs
 from gan_serve.training.monitoring.monitor import Monitor
@@ -41,7 +41,7 @@ class Recorder:
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
         self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
-        self._doctor = Doctor(
+        self._doctor = Diagnosis(
             real_diversity,
             wasserstein=config.loss == "wasserstein",
             class_names=data.class_names,
