@@ -103,7 +103,7 @@ def _low_precisions(
         fp32: the certified file that the images are compared with.
     """
     if set(wanted) == {"fp32"}:
-        return {}, dict.fromkeys([other for other in PRECISION_FILES if other != "fp32"], "it was not asked for")
+        return {}, dict.fromkeys([other for other in PRECISION_FILES if other != "fp32"], "it was not requested")
     inputs = _all_inputs(network, GATE_SEEDS)
     session, _ = open_session(fp32, "cpu")
     reference = run_in_batches(session, inputs)
@@ -126,7 +126,7 @@ def _low_precisions(
     refused: dict[Precision, str] = {}
     for precision, convert in converters.items():
         if precision not in wanted:
-            refused[precision] = "it was not asked for"
+            refused[precision] = "it was not requested"
         elif (each := convert()) is None:
             refused[precision] = (
                 f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "

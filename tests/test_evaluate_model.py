@@ -197,7 +197,7 @@ def test_a_snapshot_that_is_not_there_is_told_with_those_that_are(run, cli):
     assert outcome.code == 1
     assert "There is no snapshot nope." in outcome.err
     assert f"The run has {run}/snapshots/kimg" in outcome.err
-    assert "; best is the best of them" in outcome.err
+    assert "; `best` stands for the best of them" in outcome.err
     with pytest.raises(RunError, match="There is no snapshot"):
         load_trained(run, "x" * 300)
     last = max((run / "snapshots").iterdir())

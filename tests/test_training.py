@@ -60,7 +60,7 @@ def test_training_changes_the_grid(run):
 
 
 def test_a_new_run_does_not_overwrite_another(run, digits):
-    with pytest.raises(RunError, match="already holds a run") as error:
+    with pytest.raises(RunError, match="already has a run") as error:
         train(small_config(digits), run, quiet=True)
     assert "--resume" in error.value.hint
 
@@ -68,7 +68,7 @@ def test_a_new_run_does_not_overwrite_another(run, digits):
 def test_snapshots_without_a_config_are_a_run_too(run, digits, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     (copy / "config.json").unlink()
-    with pytest.raises(RunError, match="already holds a run"):
+    with pytest.raises(RunError, match="already has a run"):
         train(small_config(digits), copy, quiet=True)
 
 
