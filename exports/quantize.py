@@ -35,7 +35,7 @@ MEAN_PSNR = 40.0  # decibels, the mean over images
 LOW_PSNR = 30.0  # decibels, the first percentile: a mean would hide a few bad images among many good ones
 SEARCH_IMAGES = 256  # on which candidates are compared; the chosen one is then measured on all images
 TOO_FAR = MEAN_PSNR - 10  # decibels; below it, keeping a few layers in fp32 does not help enough
-MOST_IN_FP32 = 0.5  # share of the multiplications; with more of them in fp32, an int8 file is not worthwhile
+MAX_IN_FP32 = 0.5  # share of the multiplications; with more of them in fp32, an int8 file is not worthwhile
 LARGEST_LATENT = 5.0  # the largest number of a latent that int8 represents; one in two million is larger
 BATCH = 16
 VALUES = 100_000  # of an activation, from which its range is chosen
@@ -140,7 +140,7 @@ def to_int8(model: onnx.ModelProto, calibration: Inputs, inputs: Inputs, referen
     while affordable := [
         layer
         for layer in shares
-        if layer not in keep and shares[layer] + sum(map(shares.__getitem__, keep)) <= MOST_IN_FP32
+        if layer not in keep and shares[layer] + sum(map(shares.__getitem__, keep)) <= MAX_IN_FP32
     ]:
         tried = {layer: search.best([*keep, layer], 8) for layer in affordable}
         if sufficient := [layer for layer in affordable if tried[layer].fidelity.is_near]:

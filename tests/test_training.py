@@ -291,7 +291,7 @@ def test_a_run_too_short_to_grow_says_so(digits, tmp_path, capsys):
 
 
 def test_parts_of_one_image_are_refused(digits, tmp_path):
-    with pytest.raises(InvalidOption, match="one image to each part"):
+    with pytest.raises(InvalidOption, match="each part has one image"):
         train(small_config(digits, accumulate=32), tmp_path / "run", quiet=True)
 
 

@@ -28,9 +28,7 @@ COLLAPSED = 0.5  # share of the data's diversity: that of a generator with only 
 COLLAPSED_GROWING = 0.25  # the same while a growing network is below its full size, when images are blurred
 STILL_RISING = 1.03  # growth of the diversity in PATIENCE ticks that shows that a generator is still learning
 SWING = 0.5  # share of the mean that a change must have to count as a swing
-LEAST_SWING = (
-    0.2  # smallest swing of a loss, with logits of order one; smaller changes are noise, however small the mean
-)
+MIN_SWING = 0.2  # smallest swing of a loss, with logits of order one; smaller changes are noise, however small the mean
 SWINGS = 4  # two full periods in a window
 
 Record = Mapping[str, Any]
@@ -194,7 +192,7 @@ class Diagnosis:
         for name in names:
             values = [value for each in self._records if (value := _number(each, name)) is not None]
             scale = sum(map(abs, values)) / max(len(values), 1)
-            least = max(SWING * scale, LEAST_SWING if name in ("d_loss", "g_loss") else 0.0)
+            least = max(SWING * scale, MIN_SWING if name in ("d_loss", "g_loss") else 0.0)
             swings = count_swings(values, least) if len(values) == WINDOW and least else 0
             if swings >= SWINGS:
                 found.append(f"{name} swung {swings} times between {min(values):.3g} and {max(values):.3g}")

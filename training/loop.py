@@ -196,7 +196,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
-    """Return the config with the settings that depend on the data and the machine, so that a resumed run repeats them."""
+    """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
     threads = config.threads or min(torch.get_num_threads(), 256)  # the largest value that the config allows
     torch.set_num_threads(threads)
     bf16 = bf16_pays(device) if config.bf16 is None else config.bf16
@@ -282,7 +282,7 @@ def _check_kimg(training: Training) -> None:
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-    """Return an event that SIGINT and SIGTERM set, to stop the loop after a step; a second SIGINT interrupts at once."""
+    """Yield an event that SIGINT and SIGTERM set, to stop the loop after a step; a second SIGINT interrupts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

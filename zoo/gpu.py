@@ -4,7 +4,7 @@
     python zoo/gpu.py pack --data avatars --out avatars.zip     before: a part of a data set, small enough to carry
 
 ``run`` installs and fetches nothing. It needs torch, numpy, pillow and pydantic, and uses what else is installed. The
-run itself lies in ``build/gpu``. ``--out`` gets at most ``MOST_FILES`` files of ``LARGEST`` bytes: results, grid,
+run itself lies in ``build/gpu``. ``--out`` gets at most ``MAX_FILES`` files of ``LARGEST`` bytes: results, grid,
 averaged weights, and the run in parts, from which ``--resume-from`` goes on where ``build/gpu`` is gone.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORK = REPOSITORY / "build" / "gpu"
-MOST_FILES, LARGEST = 8, 16 * 2**20  # what may come back from the machine
+MAX_FILES, LARGEST = 8, 16 * 2**20  # what may come back from the machine
 MEGABYTES = 40  # of a packed data set
 PART = "run.zip.part"
 STEPS = ("train.md", "onnx.md", "bench.md")  # what they printed
@@ -238,7 +238,7 @@ def _write_results(out: Path, run_dir: Path, facts: dict[str, Any]) -> list[str]
     if snapshots:
         files |= _weights(snapshots[-1])
         parts = _parts(run_dir, snapshots[-1])
-        if len(files) + len(parts) + 1 <= MOST_FILES:
+        if len(files) + len(parts) + 1 <= MAX_FILES:
             files |= parts
         else:
             notes.append(f"The snapshot needs {len(parts)} parts, too many to be written; it stays in {run_dir}.")

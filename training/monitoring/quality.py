@@ -15,7 +15,7 @@ from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.evaluation.cache import cached_features
 from gan_serve.training.evaluation.compute_metrics import (
-    FEWEST_OF_A_CLASS,
+    MIN_PER_CLASS,
     class_distances,
     frechet,
     missing_classes,
@@ -107,10 +107,7 @@ class _PixelsBesideReal:
 
 def _reference(data: ImageSet, order: Int64Array) -> Int64Array | None:
     """Return as many other images of the same classes, see ``reference_rows``; None if a class has too few."""
-    if (
-        data.labels is None
-        or np.bincount(data.labels[order], minlength=len(data.class_names)).min() < FEWEST_OF_A_CLASS
-    ):
+    if data.labels is None or np.bincount(data.labels[order], minlength=len(data.class_names)).min() < MIN_PER_CLASS:
         return None
     return reference_rows(data, data.only(order), excluded=order, by_class=True)
 
