@@ -21,9 +21,8 @@ from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs, open_session, run_in_batches
 
 GATE_SEEDS = range(5000)  # on which int8 is compared with fp32
-FP16_SEEDS = range(
-    1000
-)  # for fp16: fewer, because CPUs emulate it slowly, and it has no ranges that latents could exceed
+# For fp16: fewer, because CPUs emulate it slowly, and it has no ranges that latents could exceed.
+FP16_SEEDS = range(1000)
 BATCH_SEEDS = range(256)  # sampled in batches of several sizes
 CALIBRATION_SEEDS = range(2**31, 2**31 + 128)  # on which the ranges of int8 are measured; none of GATE_SEEDS
 LARGE_SEEDS = range(2**31 + 128, 2**31 + 160)  # as CALIBRATION_SEEDS, with latents enlarged by with_large_latents

@@ -72,9 +72,8 @@ def evaluate_model(
     {'fd10k_cnn-fashion_test': 0.47572, ...}
     """
     sampler, data = _open(model_or_run, real.data, snapshot)
-    extractor = (
-        find_extractor(features) if features is not None else None
-    )  # before the data are loaded, so that its error comes early
+    # Before the data are loaded, so that its error comes early.
+    extractor = find_extractor(features) if features is not None else None
     found = _training_images(sampler, data, real.labels, real.holdout)
     if own_data:
         _check_own(model_or_run, sampler.training_data, real.labels, found)

@@ -39,18 +39,8 @@ MAX_IN_FP32 = 0.5  # share of the multiplications; with more of them in fp32, an
 LARGEST_LATENT = 5.0  # the largest number of a latent that int8 represents; one in two million is larger
 BATCH = 16
 VALUES = 100_000  # of an activation, from which its range is chosen
-LOW = (
-    0,
-    0.0001,
-    0.0003,
-    0.001,
-    0.003,
-    0.01,
-    0.03,
-    0.1,
-    0.2,
-    0.3,
-)  # candidates for the share of values that a range clips
+# Candidates for the share of values that a range clips.
+LOW = (0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
 HIGH = (0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999, 1)
 EXPONENTS = (0.9, 1.1, 1.4, 2.0)
 
@@ -238,9 +228,8 @@ def ranges(model: onnx.ModelProto, calibration: Inputs, exponent: float) -> Rang
         parts = [name for name in node.input if name in chosen]
         if parts:
             joint = min(chosen[name][0] for name in parts), max(chosen[name][1] for name in parts)
-            chosen |= dict.fromkeys(
-                [*parts, node.output[0]], joint
-            )  # one range for all inputs, or Concat would round again
+            # One range for all inputs, or Concat would round again.
+            chosen |= dict.fromkeys([*parts, node.output[0]], joint)
     return chosen
 
 

@@ -15,12 +15,8 @@ CARD_FILE = "README.md"
 START, END = "<!-- figures -->", "<!-- end of figures -->"  # comments, which the Hub and GitHub do not show
 BOUNDS_START, BOUNDS_END = "<!-- bounds -->", "<!-- end of bounds -->"
 TRUNCATION_PICTURE = "truncation.png"
-PLOTTED = {
-    "fid": "C0",
-    "fd": "C0",
-    "precision": "C1",
-    "recall": "C2",
-}  # metrics in the plot over truncation, and their colours
+# Metrics in the plot over truncation, and their colours.
+PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}
 DISTANCES = ("fid", "fd")  # the distances among them
 
 

@@ -35,10 +35,8 @@ TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 ACTIVATIONS = ("Relu", "LeakyRelu")
 PHASES = tuple(itertools.product((0, 1), (0, 1)))  # row and column of an output pixel, modulo the stride
 SMALL = 8  # a layer with an input up to this width and height becomes a convolution for each phase
-FEW = {
-    "fp32": 4,
-    "int8": 2,
-}  # up to so many output channels, as images have, a convolution leaves most of a vector unused
+# Up to so many output channels, as images have, a convolution leaves most of a vector unused.
+FEW = {"fp32": 4, "int8": 2}
 NO_LIMIT = 2**31
 
 

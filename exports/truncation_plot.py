@@ -38,7 +38,6 @@ def truncation_plot(metrics: Mapping[str, float]) -> bytes:
         right.set_ylim(0, 1.05)
         left.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(PLOTTED), frameon=False)
     out = io.BytesIO()
-    figure.savefig(
-        out, format="png", dpi=100, metadata={"Software": None}
-    )  # without matplotlib's version, so that equal metrics give equal bytes
+    # Without matplotlib's version, so that equal metrics give equal bytes.
+    figure.savefig(out, format="png", dpi=100, metadata={"Software": None})
     return out.getvalue()

@@ -74,9 +74,8 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
     values = dict(available[recipe].config)
     for chosen, other in (("decay_kimg", "decay_share"), ("decay_share", "decay_kimg")):
         if chosen in settings:
-            values.pop(
-                other, None
-            )  # two ways to set when the learning rates fall: the user's one replaces the recipe's
+            # Two ways to set when the learning rates fall: the user's one replaces the recipe's.
+            values.pop(other, None)
     return check_config(values | dict(settings) | {"recipe": recipe})
 
 

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from gan_serve.errors import DeviceUnavailable, RunError
 
-TIMEOUT = timedelta(
-    minutes=30
-)  # long enough for the grid, evaluation and snapshot of a tick, which the first process does alone
+# Long enough for the grid, evaluation and snapshot of a tick, which the first process does alone.
+TIMEOUT = timedelta(minutes=30)
 
 
 class Processes(NamedTuple):
@@ -173,9 +172,8 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
         wide = x.float()
         variances, means = gather(torch.stack(torch.var_mean(wide, [0, *range(2, x.ndim)], correction=0))).unbind(1)
         mean = means.mean(dim=0)
-        variance = (variances + (means - mean).square()).mean(
-            dim=0
-        )  # not a difference of large squares, which would lose precision
+        # Not a difference of large squares, which would lose precision.
+        variance = (variances + (means - mean).square()).mean(dim=0)
         with torch.no_grad():
             count = x.numel() // x.shape[1] * dist.get_world_size()
             self.running_mean.lerp_(mean, self.momentum or 0.0)  # type: ignore[union-attr]

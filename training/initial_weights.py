@@ -113,9 +113,8 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     >>> compare_classes(("cat", "dog"), ("cat", "horse")).split(": ")[1]
     "class 1 was 'dog' and is 'horse' now. Each class starts from the one with the same index."
     """
-    pairs = enumerate(
-        zip(before, now, strict=True) if before else ()
-    )  # an unconditional checkpoint has no classes to compare
+    # An unconditional checkpoint has no classes to compare.
+    pairs = enumerate(zip(before, now, strict=True) if before else ())
     changes = [f"class {place} was {old!r} and is {new!r} now" for place, (old, new) in pairs if old != new]
     more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
     told = f"Classes have other names than in the checkpoint: {'; '.join(changes[:3])}{more}."

@@ -227,7 +227,7 @@ def confident_share(logits: Features, above: float = 0.9) -> float:
 
 
 def _root_columns(covariance: Float64s) -> Float64s:
-    """Return A [D, rank] with A Aᵀ = Σ, without eigenvalues that are rounding errors and have roots that are not small."""
+    """Return A [D, rank] with A Aᵀ = Σ. Eigenvalues that are only rounding errors are left out."""
     values, vectors = np.linalg.eigh(covariance)
     kept = values > max(values.max(), 0) * len(values) * np.finfo(np.float64).eps
     columns: Float64s = vectors[:, kept] * np.sqrt(values[kept])

@@ -141,9 +141,8 @@ def pairs_picture(
 def _dissimilarity(images: UInt8Array, among: UInt8Array, nearest: Nearest) -> npt.NDArray[np.float64]:
     """Return the Bray-Curtis dissimilarity of each image and its nearest one, float64 [N] from 0 (equal) to 1."""
     light = np.array([image.mean() + among[n].mean() for image, n in zip(images, nearest.index, strict=True)])
-    dissimilarity: npt.NDArray[np.float64] = nearest.distance / np.where(
-        light > 0, light, 1
-    )  # for two black images, 0 / 1
+    # For two black images, 0 / 1.
+    dissimilarity: npt.NDArray[np.float64] = nearest.distance / np.where(light > 0, light, 1)
     return dissimilarity
 
 
@@ -156,9 +155,8 @@ def _nearest(levels: list[tuple[Values, Values]]) -> tuple[int, int]:
         likely = np.argpartition(bounds, min(TRIED_FIRST, len(bounds)) - 1)[:TRIED_FIRST]
         best = _l1(query, pixels, likely).min()
         for level_query, rows in levels[1:]:
-            left = left[
-                bounds <= best
-            ]  # not <, because the first of equal rows is wanted, and ``best`` may belong to a later one
+            # Not <, because the first of equal rows is wanted, and ``best`` may belong to a later one.
+            left = left[bounds <= best]
             bounds = _l1(level_query, rows, left)
     place = int(bounds.argmin())
     return int(left[place]), int(bounds[place])
