@@ -37,7 +37,7 @@ from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.loader import Batch, Loader
 from gan_serve.training.distributed import Processes
 from gan_serve.training.evaluation.swd import SlicedWasserstein
-from gan_serve.training.loop import _number_of_classes, found_here, pick_device
+from gan_serve.training.loop import _number_of_classes, resolve_settings, pick_device
 from gan_serve.training.networks import to_pixels
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import describe_machine
@@ -86,7 +86,7 @@ class Ours:
 
     def __init__(self, config: TrainConfig, data: ImageSet, *, channels_last: bool | None = None) -> None:
         self.device = pick_device(config.device)
-        config = found_here(config, data, self.device)
+        config = resolve_settings(config, data, self.device)
         self.training = Training.start(config, self.device, c_dim=_number_of_classes(config, data))
         self.loader = Loader(data, seed=config.seed, labels=bool(config.conditional), device=self.device)
         self.layout = None if channels_last is None else _layout(channels_last)
@@ -121,7 +121,7 @@ class Tutorial:
 
     def __init__(self, config: TrainConfig, data: ImageSet) -> None:
         self.device = pick_device(config.device)
-        start = Training.start(found_here(config, data, self.device), self.device)
+        start = Training.start(resolve_settings(config, data, self.device), self.device)
         self.netG = start.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.netD = start.discriminator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.nz = config.z_dim
@@ -489,7 +489,7 @@ def _layout(channels_last: bool) -> torch.memory_format:
 def _recorded_bf16(device: torch.device) -> bool:
     """Whether the trainer chooses bfloat16 here."""
     data = ImageSet("one pixel", np.zeros((1, 8, 8, 1), np.uint8))
-    return bool(found_here(benchmark_config("dcgan-28", device), data, device).bf16)
+    return bool(resolve_settings(benchmark_config("dcgan-28", device), data, device).bf16)
 
 
 def _memory_name(device: torch.device) -> str:

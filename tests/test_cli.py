@@ -124,7 +124,7 @@ def test_bad_input_is_one_clear_error_and_no_file(cli, tmp_path, arguments, says
         (["train", "--recipe", "dcgan-28", "--data", "{tmp}", "--run-dir", "{tmp}/run"], "holds no images"),
         (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "kimg"], "key=value"),
         (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "lr=1"], "'lr'"),
-        (["export", "{tmp}", "--out", "{tmp}/out"], "holds no training run"),
+        (["export", "{tmp}", "--out", "{tmp}/out"], "has no training run"),
         (["verify", "{tmp}/none.png"], "cannot be read"),
         (
             ["generate", "fashion-dcgan", "--seeds", "1", "--out", "{tmp}/a.jpg"],

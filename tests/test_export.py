@@ -232,7 +232,7 @@ def test_an_export_overwrites_nothing(exported, run):
 
 
 def test_what_cannot_be_exported_says_why(run, tmp_path):
-    with pytest.raises(RunError, match="holds no training run"):
+    with pytest.raises(RunError, match="has no training run"):
         export_run(tmp_path, tmp_path / "out")
     with pytest.raises(InvalidOption, match="no name"):
         export_run(run, tmp_path / "out", name="a/b")

@@ -11,7 +11,7 @@ from gan_serve.training.distributed import Processes, synchronise_batch_norm
 from gan_serve.training.legacy import PLAIN_EMBEDDING, use_plain_embedding
 from gan_serve.training.networks import build_discriminator, build_generator, initialise, normalise_spectrally
 from gan_serve.training.networks.discriminator import Discriminator
-from gan_serve.training.networks.layers import MinibatchDiscrimination, quicken_dropout
+from gan_serve.training.networks.layers import MinibatchDiscrimination, use_byte_dropout
 
 
 def build_networks(
@@ -40,7 +40,7 @@ def build_networks(
     if config.spectral_norm:
         normalise_spectrally(discriminator)
     if device.type == "cpu":
-        quicken_dropout(discriminator)
+        use_byte_dropout(discriminator)
     for network in (generator, discriminator):
         network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     return generator, discriminator

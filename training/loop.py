@@ -89,7 +89,7 @@ def train(
         holdout=config.holdout,
     )
     device = pick_device(config.device)
-    config = found_here(config, data, device)
+    config = resolve_settings(config, data, device)
     c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
@@ -195,7 +195,7 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
+def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
     """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
     threads = config.threads or min(torch.get_num_threads(), 256)  # the largest value that the config allows
     torch.set_num_threads(threads)
