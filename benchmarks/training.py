@@ -37,7 +37,7 @@ from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.loader import Batch, Loader
 from gan_serve.training.distributed import Processes
 from gan_serve.training.evaluation.swd import SlicedWasserstein
-from gan_serve.training.loop import _number_of_classes, resolve_settings, pick_device
+from gan_serve.training.loop import _number_of_classes, pick_device, resolve_settings
 from gan_serve.training.networks import to_pixels
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import describe_machine
