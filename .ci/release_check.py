@@ -14,11 +14,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def problems(tag: str, root: Path = ROOT) -> list[str]:
-    """Return what stands between the tree in ``root`` and a release as ``tag``, one sentence each."""
+    """Return the reasons why the tree in ``root`` cannot be released as ``tag``, one sentence each."""
     found = []
     version = re.search(r'__version__ = "(.+)"', (root / "gan_serve" / "_version.py").read_text())
     if version is None or tag != f"v{version[1]}":
-        found.append(f"The tag is {tag!r}, the version {version and version[1]!r}: the tag must be v and the version.")
+        found.append(
+            f"The tag is {tag!r}, the version {version and version[1]!r}: the tag must be v followed by the version."
+        )
     changes = (root / "CHANGELOG.md").read_text()
     if not re.search(rf"^## \[{re.escape(tag.removeprefix('v'))}\] - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE):
         found.append(f"CHANGELOG.md has no section '## [{tag.removeprefix('v')}] - YYYY-MM-DD'.")

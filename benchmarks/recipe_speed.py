@@ -34,8 +34,8 @@ settings = {"data": source, "device": "cpu", "threads": 1} | ({} if wide else {"
 config = make_config(name, settings)
 data = load_images(source, resolution=config.resolution)
 device = loop.pick_device("cpu")
-found_here = getattr(loop, "found_here", None) or loop._found_here
-config = found_here(config, data, device)
+resolve_settings = getattr(loop, "resolve_settings", None) or getattr(loop, "found_here", None) or loop._found_here
+config = resolve_settings(config, data, device)
 training = Training.start(config, device, c_dim=10 if config.conditional else 0)
 training.shown = round(config.kimg * 1000 / 2) // config.batch_size * config.batch_size
 loader = Loader(data, seed=0, labels=bool(config.conditional), device=device)

@@ -28,7 +28,7 @@ from gan_serve.training.config import as_typed, make_config
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.loader import Loader
 from gan_serve.training.distributed import Processes
-from gan_serve.training.loop import found_here, pick_device
+from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.run_info import describe_machine
 from gan_serve.training.step import Training
 
@@ -103,7 +103,7 @@ def images_per_core_second(recipe: str, settings: Mapping[str, Any], data: str) 
     config = make_config(recipe, {"data": data} | settings)
     images = load_images(data, resolution=config.resolution)
     device = pick_device("cpu")
-    config = found_here(config, images, device)
+    config = resolve_settings(config, images, device)
     training = Training.start(config, device, c_dim=len(images.class_names) if config.conditional else 0)
     loader = Loader(images, seed=config.seed, labels=bool(config.conditional), device=device)
 

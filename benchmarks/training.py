@@ -35,7 +35,7 @@ from gan_serve.training.data.image_set import fit
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.distributed import Processes
 from gan_serve.training.evaluation.swd import SlicedWasserstein
-from gan_serve.training.loop import found_here, pick_device
+from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.networks import to_pixels
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import describe_machine
@@ -351,7 +351,7 @@ def synchronise(device: torch.device) -> None:
 def _recorded_bf16(device: torch.device) -> bool:
     """Whether the trainer chooses bfloat16 here."""
     data = ImageSet("one pixel", np.zeros((1, 8, 8, 1), np.uint8))
-    return bool(found_here(benchmark_config("dcgan-28", device), data, device).bf16)
+    return bool(resolve_settings(benchmark_config("dcgan-28", device), data, device).bf16)
 
 
 def _memory_name(device: torch.device) -> str:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.loader import Batch, Loader
-from gan_serve.training.loop import _number_of_classes, found_here, pick_device
+from gan_serve.training.loop import _number_of_classes, pick_device, resolve_settings
 from gan_serve.training.step import Training
 
 
@@ -37,7 +37,7 @@ class Ours:
 
     def __init__(self, config: TrainConfig, data: ImageSet, *, channels_last: bool | None = None) -> None:
         self.device = pick_device(config.device)
-        config = found_here(config, data, self.device)
+        config = resolve_settings(config, data, self.device)
         self.training = Training.start(config, self.device, c_dim=_number_of_classes(config, data))
         self.loader = Loader(data, seed=config.seed, labels=bool(config.conditional), device=self.device)
         self.layout = None if channels_last is None else _layout(channels_last)
@@ -72,7 +72,7 @@ class Tutorial:
 
     def __init__(self, config: TrainConfig, data: ImageSet) -> None:
         self.device = pick_device(config.device)
-        start = Training.start(found_here(config, data, self.device), self.device)
+        start = Training.start(resolve_settings(config, data, self.device), self.device)
         self.netG = start.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.netD = start.discriminator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.nz = config.z_dim

@@ -1,9 +1,9 @@
-"""The zoo of checkpoints: make one from data, compare it with its bounds, or write the page that shows them all.
+"""Make a checkpoint of the zoo from data, compare it with its bounds, or write the page that shows all of them.
 
 python docs/zoo.py make NAME     train, export and evaluate a checkpoint of docs/zoo.toml, from the root of a checkout
-python docs/zoo.py bounds NAME   write into the card which bounds of docs/zoo.toml the checkpoint reaches and misses
-python docs/zoo.py blind NAME    write shuffled sheets of real and sampled images; with answers, count the right ones
-python docs/zoo.py page          write docs/zoo.md and docs/zoo/*.png from the checkpoints that are there
+python docs/zoo.py bounds NAME   write the bounds of docs/zoo.toml, and which of them are met, into the card
+python docs/zoo.py blind NAME    write shuffled sheets of real and sampled images; with answers, count the correct ones
+python docs/zoo.py page          write docs/zoo.md and docs/zoo/*.png from the checkpoints that exist
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gan_serve.training.evaluation.metric_names import MetricName
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "gan_serve" / "checkpoints"
 DOCS = ROOT / "docs"
-SUMMARY = {  # columns of the first table after the distance: how a metric's name begins, and the column's head
+SUMMARY = {  # columns of the first table after the distance: the stem of a metric, and the head of the column
     "precision": "precision",
     "recall": "recall",
     "label_agreement": "label agreement",
@@ -43,35 +43,42 @@ DISTANCE, AS = "FD or FID", "measured as"
 OPENING = """\
 # The zoo
 
-Written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints; do not edit. One command makes a
-checkpoint from data: `python docs/zoo.py make NAME --checkpoints FOLDER`, from the root of a checkout, with
-`pip install -e ".[train]"`. It trains, exports and evaluates; FOLDER is one that has no NAME yet (without
-`--checkpoints`, the repository's own). A training that was killed goes on where it was.
+Written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints; do not edit.
+`python docs/zoo.py make NAME --checkpoints FOLDER` makes a checkpoint from data: it trains, exports and evaluates.
+It runs from the root of a checkout, with `pip install -e ".[train]"`.
+FOLDER must not contain NAME yet; without `--checkpoints` it is the folder of the repository.
+An interrupted training is resumed.
 
 {table}
 
-**How the figures are measured.** `gan-serve evaluate` draws as many images as a metric's name states (`10k`), without
-truncation, and compares them with real images that training did not see: `test` is the data's own test split,
-`holdout` a fixed share of the images that was kept out of training, `train` the training images. The features are in
-the name too: `cnn-...` are small classifiers of this repository, `inception` is the network that published figures
-use. FD is the Fréchet distance, called FID where the features are `inception`: lower is better. Precision, recall and
-label agreement are shares: higher is better.
-The nearest-neighbour ratio is how far generated images are from the training images, over how far unseen real images
-are: far below 1 means copies, far above 1 images that are like no real one.
+## How the metrics are measured
+`gan-serve evaluate` samples as many images as the name of a metric states (`10k`), without truncation.
+It compares them with real images: `test` is the test split of the data, `holdout` a share that was held out from
+training, `train` the training images.
+The name also states the features: `cnn-...` are small classifiers of this repository, `inception` is the network of
+published values.
+FD is the Fréchet distance, called FID for the features of `inception`; lower is better.
+Precision, recall and label agreement are shares; higher is better.
+The nearest-neighbour ratio is the distance of generated images to the training images over that of unseen real images.
+Far below 1 means copies, far above 1 means images that resemble no real one.
 
-**What they cannot tell.** An FD in other features than Inception does not compare with published FID, and rows with
-other features, or another number of images, do not compare with each other. Copies of training images look perfect to
-FD and to precision: read them beside the nearest neighbours. Precision on faces is easily fooled by blends of faces.
-A classifier that agrees with a label says that an image is recognised, not that it is a good one. So look at the
-grids: they are seeds 0 and on, none left out.
+## What the metrics do not tell
+An FD in other features than Inception cannot be compared with published FID.
+Rows with different features or numbers of images cannot be compared with each other.
+Copies of training images have a perfect FD and precision, so read these beside the nearest-neighbour ratio.
+Blends of faces can have a high precision.
+If a classifier agrees with the label, the image is recognisable, but not necessarily good.
+So look at the grids: they show the seeds from 0 on, none left out.
 
-**Where the images come from.** Fashion-MNIST and MNIST are downloaded by name. The others are not ours to give and lie
-in `data/`, as the commands name them; the card of a checkpoint has the digest of the pixels that it was trained on.
-`data/lego/bricks64_zoom.npz`: 13 of the 50 kinds in lego-brick-images (Joost Hazelzet, Kaggle), 800 renders each, cut
-so that the brick fills more of the frame: `images` uint8 [10400, 64, 64, 1], `labels` int, `class_names`.
-`data/celeba64`: a subset of CelebA (Liu et al. 2015), 42,068 of its aligned faces as JPEG of 64x64 pixels, named
-as in CelebA, in two tar archives; `attributes.npz` has `filenames`, `attrs` [N, 40] and `attr_names`. Any other cut of
-these sets trains as well, and gives another digest.
+## Where the images come from
+Fashion-MNIST and MNIST are downloaded by name.
+The licences of the other sets do not allow us to distribute them; the commands expect them in `data/`.
+The card of a checkpoint has the digest of its training images.
+`data/lego/bricks64_zoom.npz`: 13 of the 50 kinds in lego-brick-images (Joost Hazelzet, Kaggle), 800 renders each,
+cropped so that the brick fills more of the frame: `images` uint8 [10400, 64, 64, 1], `labels` int, `class_names`.
+`data/celeba64`: a subset of CelebA (Liu et al. 2015), 42,068 of its aligned faces as JPEG of 64x64 pixels with the file
+names of CelebA, in two tar archives; `attributes.npz` has `filenames`, `attrs` [N, 40] and `attr_names`.
+Other crops of these sets can be used for training too, and have another digest.
 """
 
 
@@ -79,10 +86,10 @@ these sets trains as well, and gives another digest.
 
 
 def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
-    """Write ``zoo.md`` and the pictures of the checkpoints that are in ``checkpoints``.
+    """Write ``zoo.md`` and the pictures of the checkpoints in ``checkpoints``.
 
     Raises:
-        CheckpointError: one is not what its config describes. CannotWrite: the disk refuses.
+        CheckpointError: the files of a checkpoint do not match its config. CannotWrite: writing fails.
     """
     rows, sections = [], []
     for name, entry in zoo.items():
@@ -100,7 +107,7 @@ def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
 
 
 def _summary(metrics: Mapping[str, float]) -> list[str]:
-    """The cells from ``DISTANCE`` to ``AS``: distances, what was measured beside the first of them, and protocols."""
+    """Return the cells from ``DISTANCE`` to ``AS``: distances, other metrics of the first protocol, and protocols."""
     measured = [(parsed, value) for name, value in of_all_images(metrics).items() if (parsed := MetricName.parse(name))]
     first = {parsed.stem: (parsed, value) for parsed, value in reversed(measured)}
     distances = [first[stem] for stem in ("fd", "fid") if stem in first]
@@ -124,16 +131,16 @@ def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, flo
     pictures = make_pictures(name, directory, docs / "zoo") if is_there else {}
     parts += [f"{caption}\n\n![{name}, {kind}](zoo/{name}-{kind}.png)" for kind, caption in pictures.items()]
     if rows := entry.bounds(directory, metrics):
-        parts.append(table(("figure", "must be", "is", "reached"), rows))
+        parts.append(table(("metric", "bound", "value", "reached"), rows))
     if entry.must_see:
         parts.append(f"What the pictures must show: {'; '.join(entry.must_see)}.")
     if is_there:
         link = Path(os.path.relpath(directory, docs)).as_posix()
-        parts.append(f"All figures, and what they mean: [the card]({link}/{CARD_FILE}).")
+        parts.append(f"All metrics and their meaning: [the card]({link}/{CARD_FILE}).")
     parts.append(_made_by(name, entry))
     training = _training(directory)
     if training:
-        parts.append(f"How this one was made, from its card:\n\n{training}")
+        parts.append(f"From its card:\n\n{training}")
     parts.append(f"Licence: {entry.licence}. {_whereabouts(name, entry) if is_there else ''}".rstrip())
     return "\n\n".join(parts)
 
@@ -144,7 +151,7 @@ def _metrics(directory: Path) -> dict[str, float]:
 
 
 def _training(directory: Path) -> str:
-    """The list under "Training" of the checkpoint's card: data, command, time, machines."""
+    """Return the list under "Training" in the card: data, command, duration and machines."""
     card = directory / CARD_FILE
     text = card.read_text() if card.is_file() else ""
     _, _, section = text.partition("\n## Training\n")
@@ -154,9 +161,8 @@ def _training(directory: Path) -> str:
 def _made_by(name: str, entry: Entry) -> str:
     lines = [f"gan-serve {shlex.join(words)}" for words in entry.commands(name)]
     return (
-        f"Made by `python docs/zoo.py make {name}` (`--checkpoints FOLDER` for a second one), which is\n```\n"
-        + "\n".join(lines)
-        + "\n```"
+        f"`python docs/zoo.py make {name}` runs these commands (with `--checkpoints FOLDER`, it makes a second "
+        "one):\n```\n" + "\n".join(lines) + "\n```"
     )
 
 
@@ -164,7 +170,7 @@ def _whereabouts(name: str, entry: Entry) -> str:
     if entry.in_wheel:
         return f'In the wheel: `gan_serve.generate("{name}")` works once gan-serve is installed.'
     return (
-        f'Not in the wheel. It lies in the repository, where `gan_serve.generate("{name}")` works from a checkout; '
+        f'Not in the wheel, but in the repository: `gan_serve.generate("{name}")` works from a checkout; '
         f"elsewhere, copy the folder `{REPOSITORY}/{name}` and give its path, or make it with the command above."
     )
 
@@ -176,23 +182,23 @@ ZOO_OPTION = click.option("--zoo", type=click.Path(path_type=Path), default=DOCS
 
 @click.group(help=__doc__.split("\n\n")[0])
 def main() -> None:
-    """See the module's docstring."""
+    """Make, check and show the checkpoints of the zoo."""
 
 
 @main.command()
 @click.argument("name")
-@click.option("--runs", default="runs", show_default=True, help="The folder of training runs.")
-@click.option("--checkpoints", default=REPOSITORY, show_default=True, help="Where the checkpoint's folder is made.")
-@click.option("--dry-run", is_flag=True, help="Print the commands, and run nothing.")
+@click.option("--runs", default="runs", show_default=True, help="The folder for training runs.")
+@click.option("--checkpoints", default=REPOSITORY, show_default=True, help="The folder for the checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Print the commands without running them.")
 @ZOO_OPTION
 def make(name: str, runs: str, checkpoints: str, dry_run: bool, zoo: Path) -> None:
-    """Make a checkpoint from data; a training that was killed goes on where it was."""
+    """Make a checkpoint from data. An interrupted training is resumed."""
     entry = _entry(zoo, name)
     if not dry_run:
         try:
-            check_new_directory(Path(checkpoints, name))  # before hours of training
+            check_new_directory(Path(checkpoints, name))  # before the training, which takes hours
         except GanServeError as error:
-            raise click.ClickException(f"{error} --checkpoints names another place.") from error
+            raise click.ClickException(f"{error} Give another folder with --checkpoints.") from error
     for words in entry.commands(name, runs, checkpoints):
         click.echo(f"gan-serve {shlex.join(words)}")
         if not dry_run:
@@ -208,7 +214,7 @@ def make(name: str, runs: str, checkpoints: str, dry_run: bool, zoo: Path) -> No
 @click.option("--checkpoints", type=click.Path(path_type=Path), default=CHECKPOINTS, help="Their folder.")
 @ZOO_OPTION
 def bounds(name: str, checkpoints: Path, zoo: Path) -> None:
-    """Compare a checkpoint's metrics with its bounds, and write both into its card."""
+    """Compare the metrics of a checkpoint with its bounds, and write both into its card."""
     _write_bounds(_entry(zoo, name), checkpoints / name)
 
 
@@ -224,16 +230,20 @@ def _write_bounds(entry: Entry, directory: Path) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--data", help="Real images; default: those of the entry.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of the sheets; default: blind/NAME.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice and the order of the images.")
+@click.option("--data", help="Real images; default: those of the entry in zoo.toml.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder for the sheets; default: blind/NAME.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for the choice and the order of the images.")
 @click.option("--checkpoints", type=click.Path(path_type=Path), default=CHECKPOINTS, help="Their folder.")
-@click.option("--real", "answers", help="Answers, in a second call: the numbers that look real, such as 1,4,7-9.")
+@click.option(
+    "--real",
+    "answers",
+    help="The answers, in a second call: the numbers of the images that look real, such as 1,4,7-9.",
+)
 @ZOO_OPTION
 def blind(
     name: str, data: str | None, out: Path | None, seed: int, checkpoints: Path, answers: str | None, zoo: Path
 ) -> None:
-    """Write sheets of 32 real and 32 sampled images, shuffled and numbered, and a key; or count the answers."""
+    """Write sheets of 32 real and 32 sampled images, shuffled and numbered, and a key; or count the correct answers."""
     entry, out = _entry(zoo, name), out or Path("blind", name)
     try:
         if answers is not None:
@@ -242,7 +252,9 @@ def blind(
         written = write_sheets(checkpoints / name, entry, out, data=data or entry.data, seed=seed)
     except GanServeError as error:
         raise click.ClickException(f"{error} {error.hint or ''}".rstrip()) from error
-    click.echo(f"Wrote {', '.join(path.name for path in written)} to {out}. Look at the sheets, not at the key; then:")
+    click.echo(
+        f"Wrote {', '.join(path.name for path in written)} to {out}. Look at the sheets, and not at the key. Then:"
+    )
     click.echo(f"python docs/zoo.py blind {name} --out {out} --real NUMBERS")
 
 
@@ -255,7 +267,7 @@ def _entry(zoo: Path, name: str) -> Entry:
 
 @main.command()
 @click.option("--checkpoints", type=click.Path(path_type=Path), default=CHECKPOINTS, help="Their folder.")
-@click.option("--docs", type=click.Path(path_type=Path), default=DOCS, help="Where zoo.md is written.")
+@click.option("--docs", type=click.Path(path_type=Path), default=DOCS, help="The folder for zoo.md.")
 @ZOO_OPTION
 def page(checkpoints: Path, docs: Path, zoo: Path) -> None:
     """Write zoo.md and its pictures."""

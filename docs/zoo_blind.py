@@ -1,7 +1,7 @@
-"""A blind sorting: can a person tell sampled images from real ones?
+"""Test whether a person can tell sampled images from real ones.
 
-``write_sheets`` shuffles 32 of each, numbers them and writes sheets and a key; ``count_answers`` counts what a person
-answered. A person who guesses is right in half of the cases.
+``write_sheets`` shuffles and numbers 32 of each, and writes sheets and a key; ``count_answers`` counts the correct
+answers of a person. Guessing gives half of them.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from gan_serve.training.data.load import load_images
 from gan_serve.training.data.splits import HOLDOUT
 
 OF_EACH = 32
-FIRST_SEED = 1000  # no page shows the seeds from here on
+FIRST_SEED = 1000  # no page shows the seeds from this one on
 PER_SHEET, COLUMNS = 16, 4
-CELL, HEAD = 192, 22  # pixels of an image and of its number
+CELL, HEAD = 192, 22  # pixels of an image and of its number on a sheet
 KEY_FILE = "key.json"
 
 
 def write_sheets(checkpoint: Path, entry: Entry, out: Path, *, data: str, seed: int = 0) -> list[Path]:
     """Write ``sheet-1.png``, ... and ``key.json`` into ``out``, a new folder; return their paths.
 
-    The real images are of the split that training did not see, at random; a conditional generator samples the labels
-    of these, so that the classes give nothing away.
+    The real images are chosen at random from the split that training did not see. A conditional generator samples
+    images with the same labels, so that the classes give no hint.
 
     Args:
-        checkpoint: the directory of the checkpoint. entry: its table of ``zoo.toml``, for labels and holdout.
+        checkpoint: the directory of the checkpoint. entry: its table in ``zoo.toml``, for labels and holdout.
         data: see ``load_images``.
-        seed: of the choice of real images and of the order; another one gives another sorting. The sampled images are
-            those of the seeds from 1000 + 32 ``seed`` on.
+        seed: seed for the choice of real images and the order. The sampled images have the seeds from 1000 + 32
+            ``seed`` on.
 
     Raises:
-        InvalidOption: fewer than 32 real images. CannotWrite: ``out`` is there already, and not empty.
+        InvalidOption: fewer than 32 real images. CannotWrite: ``out`` exists and is not empty.
     """
     check_new_directory(out)
     generator = Generator.from_pretrained(checkpoint, device="cpu")
@@ -55,7 +55,7 @@ def write_sheets(checkpoint: Path, entry: Entry, out: Path, *, data: str, seed: 
     )  # fmt: skip
     if len(real) < OF_EACH:
         raise InvalidOption(
-            f"{real.name} has {len(real)} images that training did not see.", f"Give {OF_EACH} or more."
+            f"{real.name} has only {len(real)} images that training did not see.", f"Give {OF_EACH} or more."
         )
     random = np.random.RandomState(seed)
     chosen = random.permutation(len(real))[:OF_EACH]
@@ -83,14 +83,14 @@ def write_sheets(checkpoint: Path, entry: Entry, out: Path, *, data: str, seed: 
 
 
 def count_answers(out: Path, answers: str) -> str:
-    """Return how many of the answers are right, as a sentence for the terminal.
+    """Return the number of correct answers, as a sentence for the terminal.
 
     Args:
-        out: the folder that ``write_sheets`` wrote. answers: the numbers of the images taken for real, as ``1,4,7-9``;
-            all others are taken for sampled ones.
+        out: the folder that ``write_sheets`` wrote. answers: the numbers of the images that look real, such as
+            ``1,4,7-9``; all others count as sampled ones.
 
     Raises:
-        InvalidOption: no key is there, or an answer is no number of an image.
+        InvalidOption: there is no key, or an answer is not the number of an image.
     """
     try:
         key: dict[str, Any] = json.loads((out / KEY_FILE).read_text())

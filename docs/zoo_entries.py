@@ -1,4 +1,4 @@
-"""The entries of ``zoo.toml``: how each checkpoint is made, and the values that it must reach."""
+"""The entries of ``zoo.toml``: the commands for each checkpoint, and the bounds of its metrics."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gan_serve.checkpoint.bundled import manifest
 from gan_serve.checkpoint.config import CONFIG_FILE
 from gan_serve.checkpoint.files import read_config
 
-REPOSITORY = "gan_serve/checkpoints"  # of the checkpoints that are not in the wheel
+REPOSITORY = "gan_serve/checkpoints"  # folder of the checkpoints that are not in the wheel
 
-ROUNDING = 1e-9  # of differences: 0.92 - 0.93 is not quite -0.01
+ROUNDING = 1e-9  # tolerance for differences, as 0.92 - 0.93 is not exactly -0.01
 
 Row = tuple[str, str, str, str]  # what is measured, its bounds, its value, and yes, **no** or nothing
 
 
 class Must(BaseModel):
-    """A value that must be reached: a metric, one over another, or one minus another."""
+    """The bounds of a value: of a metric, of one over another, or of one minus another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +32,7 @@ class Must(BaseModel):
     at_most: float | None = None
 
     def measured(self, metrics: Mapping[str, float]) -> float | None:
-        """Return the value; None where it was not measured."""
+        """Return the value; None if it was not measured."""
         others = [name for name in (self.over, self.minus) if name is not None]
         if any(name not in metrics for name in (self.metric, *others)) or (self.over and not metrics[self.over]):
             return None
@@ -40,12 +40,12 @@ class Must(BaseModel):
         return value - (metrics[self.minus] if self.minus else 0.0)
 
     def holds(self, value: float) -> bool:
-        """Return True where ``value`` is within the bounds."""
+        """Return True if ``value`` is within the bounds."""
         above = self.at_least is None or value >= self.at_least - ROUNDING
         return above and (self.at_most is None or value <= self.at_most + ROUNDING)
 
     def row(self, metrics: Mapping[str, float]) -> Row:
-        """Return the row of a table: the metric, its bounds, its value, and whether it is reached."""
+        """Return a row of a table: the metric, its bounds, its value, and yes, **no** or nothing."""
         name = f"`{self.metric}`" + (f" / `{self.over}`" if self.over else "")
         name += f" - `{self.minus}`" if self.minus else ""
         bounds = [f"at least {self.at_least:g}"] if self.at_least is not None else []
@@ -57,10 +57,10 @@ class Must(BaseModel):
 
 
 class ByEye(BaseModel):
-    """Judgements of people, as shares from 0 to 1: bounds, and what was counted.
+    """Judgements of people as shares from 0 to 1, with their bounds.
 
-    good, broken: of the images of seeds 1000 to 1063: would pass for a real one; parts missing, or of two things.
-    blind: of the answers in a blind sorting (``python docs/zoo.py blind NAME``) that were right; .5 is guessing.
+    good, broken: shares of the images of seeds 1000 to 1063 that could be real; that have missing or mixed parts.
+    blind: share of correct answers in a blind test (``python docs/zoo.py blind NAME``); 0.5 is guessing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,7 +87,7 @@ class ByEye(BaseModel):
 
 
 class Entry(BaseModel):
-    """A table of ``zoo.toml``, whose head explains the keys, with the facts of the manifest of checkpoints."""
+    """A table of ``zoo.toml``, whose head explains the keys, combined with the manifest of checkpoints."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -108,7 +108,7 @@ class Entry(BaseModel):
     size_at_most: float | None = None
 
     def bounds(self, directory: Path, metrics: Mapping[str, float]) -> list[Row]:
-        """Return the rows of the table of all bounds beside the values of the checkpoint in ``directory``."""
+        """Return the rows of the table of all bounds and the values of the checkpoint in ``directory``."""
         rows = [must.row(metrics) for must in self.must]
         if self.size_at_most is not None:
             measured = {}
@@ -135,7 +135,7 @@ class Entry(BaseModel):
 
 
 def read_zoo(path: Path) -> dict[str, Entry]:
-    """Return the entries of a ``zoo.toml`` by name. What an entry leaves out is taken from the manifest."""
+    """Return the entries of a ``zoo.toml`` by name. Missing keys are taken from the manifest."""
     entries = {name: _manifest_facts(name) | table for name, table in tomllib.loads(path.read_text()).items()}
     return TypeAdapter(dict[str, Entry]).validate_python(entries)
 
@@ -148,7 +148,7 @@ def _manifest_facts(name: str) -> dict[str, Any]:
 
 
 def _options(options: Mapping[str, Any]) -> list[str]:
-    """``{"snapshot": "best", "quiet": True}`` as words of a command line."""
+    """Return options such as ``{"snapshot": "best", "quiet": True}`` as words of a command line."""
     return [
         word
         for key, value in options.items()

@@ -18,22 +18,22 @@ from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.sampling.latents import latents_from_seeds
 
 SMALL = 32  # images up to this resolution are shown twice as large
-COLOURS = 128  # of an RGB picture on the page, so that it stays small; the checkpoint has the exact one
+COLOURS = 128  # in an RGB picture on the page, to keep it small; the checkpoint has the exact one
 WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
 SHEET_SEEDS, SHEET_LABELS = range(10), 16
 PSIS = (1.0, 0.7, 0.5, 0.3, 0.0)
 MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
-FIRST_FINE_LAYER = 4  # two layers a size: 4x4 and 8x8 are coarse
+FIRST_FINE_LAYER = 4  # two layers for each size; 4x4 and 8x8 are coarse
 
 
 def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
     """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; return their captions by kind.
 
-    Style mixing needs torch; all else, ONNX Runtime alone.
+    Style mixing needs torch; the rest needs only ONNX Runtime.
     """
     generator = Generator.from_pretrained(directory, device="cpu")
     small = generator.img_resolution <= SMALL
-    seeds = range(64 if small else 32)  # larger images in as many bytes
+    seeds = range(64 if small else 32)  # fewer of the larger images, for the same file size
     by_class = "; seed s takes class s mod " + str(generator.c_dim) if generator.c_dim else ""
     captions = {"grid": f"Seeds 0 to {seeds[-1]}, none left out, truncation 1{by_class}."}
     sheets = {"grid": grid(generator.generate(seeds=list(seeds), output="numpy"), 8)}
@@ -71,7 +71,7 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
         with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
         captions["neighbours"] = (
-            "The generated images most like a training image (first row, third, ...), each above that image."
+            "The generated images that are most like a training image (rows 1, 3, ...), each above that training image."
         )
     return captions
 
@@ -79,7 +79,7 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
 def style_mixing(directory: Path) -> UInt8Array:
     """Return images whose coarse layers follow one latent and fine layers another (Karras et al. 2019, figure 3).
 
-    They are made with the weights for fine-tuning, since the ONNX file has one style for all layers.
+    They are sampled from the weights for fine-tuning.
     """
     import torch
     from safetensors.torch import load_file
@@ -105,7 +105,7 @@ def style_mixing(directory: Path) -> UInt8Array:
 
 
 def small_png(image: Image.Image, scale: int = 1) -> bytes:
-    """Return a small PNG: gray exact, RGB in ``COLOURS`` colours; ``scale`` times as large, each pixel a square."""
+    """Return a small PNG, enlarged ``scale`` times by repeating pixels; RGB is reduced to ``COLOURS`` colours."""
     shown = image.convert("L" if image.mode == "L" else "RGB")
     if shown.mode == "RGB":
         shown = shown.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG)

@@ -12,14 +12,14 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.exports.parity import Parity, spread
-from gan_serve.exports.report import figures_block, of_the_generator
+from gan_serve.exports.report import metrics_block, of_the_generator
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.load_run import Trained
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import DataInfo
 
-SHARP_ENOUGH = 0.9  # share of the training images' sharpness below which truncation is said to be of no use
+SHARP_ENOUGH = 0.9  # share of the training images' sharpness; below it the card says that truncation is of no use
 
 _DATASET = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)  # a name that the Hub accepts
 
@@ -45,11 +45,11 @@ gan-serve generate {name} --seeds 0-15{label_option} --out grid.png
 ```
 {labels}{truncation}
 
-`generator.onnx` needs nothing but an ONNX Runtime. In: {inputs}. Out: `img` uint8 [N, {size}, {size}, {channels}].
+`generator.onnx` runs in any ONNX Runtime. Inputs: {inputs}. Output: `img` uint8 [N, {size}, {size}, {channels}].
 The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_dim})`.
-`generator.safetensors` holds the same weights for fine-tuning (`gan-serve train --init-from`).
+`generator.safetensors` has the same weights, for fine-tuning (`gan-serve train --init-from`).
 
-| `precision` | file | size | beside fp32 |
+| `precision` | file | size | compared with fp32 |
 |---|---|---|---|
 {precisions}
 
@@ -65,13 +65,13 @@ The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_d
 ## Figures
 {figures}
 
-### ONNX beside torch
-ONNX in fp32 against torch over {seeds} seeds {times_labels}x {truncations} truncations x {batches} batch sizes: the
-largest difference of any pixel is {difference} grey level(s) of 255; the pixels of an image do not depend on its batch.
+### ONNX compared with torch
+ONNX in fp32 and torch were compared over {seeds} seeds {times_labels}x {truncations} truncations x {batches} batch
+sizes: no pixel differs by more than {difference} grey level(s) of 255, and an image does not depend on its batch.
 
 ## Limits
-Its images look like {data} and nothing else. Some seeds give shapes between two kinds of things. It was not made to
-judge, recognise or stand in for real images.
+Its images resemble those of {data} and nothing else. Some seeds give a mixture of two things. It is not meant to
+recognise images or to replace real ones.
 {note}"""
 
 
@@ -82,7 +82,7 @@ class Publication:
     Attributes:
         license: SPDX name; None: that of the data where it is known, otherwise ``other``.
         credit: the authors of the training images and their terms, for the card; None: those that the data states.
-        note: a remark for users, such as that the training should go on.
+        note: a remark for users, such as that a longer training would help.
     """
 
     license: str | None = None
@@ -90,7 +90,7 @@ class Publication:
     note: str = ""
 
     def completed(self, data: DataInfo) -> Publication:
-        """Return a copy in which what is None comes from the training images."""
+        """Return a copy in which the fields that are None have the values of the training images."""
         license = self.license or data.license
         return replace(self, license=license, credit=data.credit if self.credit is None else self.credit)
 
@@ -153,7 +153,7 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         hours=trained.seconds / 3600,
         machines=", then ".join(trained.info.machines),
         ema=config.ema_kimg,
-        figures=figures_block(measured.metrics),
+        figures=metrics_block(measured.metrics),
         seeds=parity.seeds,
         truncations=len(parity.truncations),
         batches=len(parity.batch_sizes),
@@ -163,13 +163,13 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
 
 
 def _as_long_as(config: TrainConfig, shown: int) -> TrainConfig:
-    """Return the config of a run that ends where this one was exported, perhaps before all its kimg were shown."""
-    kimg = shown // 1000  # the step that passes it is the one that was exported
+    """Return the config with ``kimg`` at which the run was exported, which may be before its end."""
+    kimg = shown // 1000  # the exported step is the first one beyond it
     return config.model_copy(update={"kimg": float(kimg)}) if 0 < kimg < config.kimg else config
 
 
 def _metadata(name: str, license: str, trained: Trained, metrics: Mapping[str, float]) -> str:
-    """Return the part of a card that the Hub reads: licence, library, tags, and the metrics as results."""
+    """Return the metadata of a card, which the Hub reads: licence, library, tags, and the metrics as results."""
     conditional, data = bool(trained.class_names), trained.info.data
     task = "unconditional-image-generation"
     metrics = of_the_generator(metrics)

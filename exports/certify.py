@@ -1,4 +1,4 @@
-"""Export a generator in every precision whose images hold their bounds, and measure how far they are from torch."""
+"""Export a generator in every precision that is close enough to fp32, and measure the difference from torch."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs, open_session, run_in_batches
 
-GATE_SEEDS = range(5000)  # that int8 is compared with fp32 on
-FP16_SEEDS = range(1000)  # the same for fp16, which CPUs emulate slowly; it has no ranges that latents could exceed
-BATCH_SEEDS = range(256)  # that are sampled in batches of several sizes
-CALIBRATION_SEEDS = range(2**31, 2**31 + 128)  # that the ranges of int8 are measured on; none of GATE_SEEDS
-LARGE_SEEDS = range(2**31 + 128, 2**31 + 160)  # the same, with latents enlarged by with_large_latents
+GATE_SEEDS = range(5000)  # on which int8 is compared with fp32
+# For fp16: fewer, because CPUs emulate it slowly, and it has no ranges that latents could exceed.
+FP16_SEEDS = range(1000)
+BATCH_SEEDS = range(256)  # sampled in batches of several sizes
+CALIBRATION_SEEDS = range(2**31, 2**31 + 128)  # on which the ranges of int8 are measured; none of GATE_SEEDS
+LARGE_SEEDS = range(2**31 + 128, 2**31 + 160)  # as CALIBRATION_SEEDS, with latents enlarged by with_large_latents
 
 
 class Certified(NamedTuple):
-    """The files of a generator by precision, and how far their images are from those of torch."""
+    """The files of a generator by precision, and the difference of their images from those of torch."""
 
     files: dict[Precision, bytes]
     parity: Parity
 
 
 def certify(generator: nn.Module, metadata: Mapping[str, str], precisions: Collection[Precision]) -> Certified:
-    """Export a generator in fp32, and in those of ``precisions`` that are close enough to it.
+    """Export a generator in fp32, and in those of ``precisions`` whose images are close enough to those of fp32.
 
     Args:
         generator: in eval mode, on the CPU; see ``PixelGenerator``.
@@ -43,7 +44,7 @@ def certify(generator: nn.Module, metadata: Mapping[str, str], precisions: Colle
         precisions: the files to make, see ``check_precisions``.
 
     Raises:
-        ExportRefused: ONNX differs from torch beyond the bound, or the network is none that every ONNX Runtime runs.
+        ExportRefused: ONNX differs from torch by more than the bound, or the network needs more than standard ONNX.
     """
     network = PixelGenerator(generator)
     plain = torch_export(generator)
@@ -72,14 +73,14 @@ def check_precisions(precisions: Collection[Precision] | None) -> Collection[Pre
         if precision not in PRECISION_FILES:
             raise InvalidOption.unknown("precision", precision, PRECISION_FILES)
     if "fp32" not in wanted:
-        raise InvalidOption("A checkpoint has fp32: the others are compared with it.", "Add fp32.")
+        raise InvalidOption("Every checkpoint has fp32; the other precisions are compared with it.", "Add fp32.")
     return wanted
 
 
 def sample(
     model: bytes, network: PixelGenerator, seeds: Iterable[int], labels: list[int] | None, truncation: float = 1.0
 ) -> UInt8Array:
-    """Return the images of seeds, each under its label, as an exported file makes them: uint8 [N, H, W, C]."""
+    """Return the images that an exported file computes for seeds and their labels, uint8 [N, H, W, C]."""
     session, _ = open_session(model, "cpu")
     classes = None if labels is None else np.array(labels, np.int64)
     latents = latents_from_seeds(seeds, network.z_dim)
@@ -87,21 +88,21 @@ def sample(
 
 
 def default_labels(seeds: Iterable[int], c_dim: int) -> list[int] | None:
-    """Return the labels that seeds have where none is asked for; None without classes. See ``Generator.generate``."""
+    """Return the default labels of seeds, as in ``Generator.generate``; None for a model without classes."""
     return [seed % c_dim for seed in seeds] if c_dim else None
 
 
 def _low_precisions(
     plain: onnx.ModelProto, network: PixelGenerator, fp32: bytes, wanted: Collection[Precision]
 ) -> tuple[dict[Precision, LowPrecision], dict[Precision, str]]:
-    """Convert to the other wanted precisions; return those that are close enough, and the reason against the rest.
+    """Convert to the other requested precisions; return those that are close enough, and why the rest was refused.
 
     Args:
         plain: the generator as torch exports it.
         fp32: the certified file that the images are compared with.
     """
     if set(wanted) == {"fp32"}:
-        return {}, dict.fromkeys([other for other in PRECISION_FILES if other != "fp32"], "it was not asked for")
+        return {}, dict.fromkeys([other for other in PRECISION_FILES if other != "fp32"], "it was not requested")
     inputs = _all_inputs(network, GATE_SEEDS)
     session, _ = open_session(fp32, "cpu")
     reference = run_in_batches(session, inputs)
@@ -124,7 +125,7 @@ def _low_precisions(
     refused: dict[Precision, str] = {}
     for precision, convert in converters.items():
         if precision not in wanted:
-            refused[precision] = "it was not asked for"
+            refused[precision] = "it was not requested"
         elif (each := convert()) is None:
             refused[precision] = (
                 f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "

@@ -25,9 +25,11 @@ def register(group: click.Group) -> None:
 @click.option("--name", help="The checkpoint's name; default: that of the directory.")
 @click.option("--license", help="SPDX name; default: that of the data if it is known, else `other`.")
 @click.option("--credit", help="The authors of the training images and their terms, for the card.")
-@click.option("--note", default="", help="A remark for the card, such as that a longer run is due.")
+@click.option("--note", default="", help="A remark for the card, such as that a longer training would help.")
 @click.option("--snapshot", help="A snapshot of the run, or `best`; default: the last.")
-@click.option("--precisions", help="The files to make, such as fp32,int8; default: each that is close enough to fp32.")
+@click.option(
+    "--precisions", help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32."
+)
 def export(
     run: Path,
     out: Path,
@@ -52,16 +54,16 @@ def export(
 
 
 class FeaturesOption(click.Option):
-    """An option whose help lists the extractors that are installed; they are looked up when help is asked for."""
+    """An option whose help lists the installed extractors, which are looked up only when the help is shown."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The option and its help."""
+        """Return the option and its help text."""
         with needs_extra("train"):
             from gan_serve.training.evaluation.extractor_registry import extractors
             from gan_serve.training.evaluation.features import INCEPTION
 
         names = ", ".join([*extractors(), INCEPTION])
-        self.help = f"{names}, or the folder of an extractor; default: the extractor trained on these data."
+        self.help = f"{names}, or the folder of an extractor; default: the extractor that was trained on these images."
         return super().get_help_record(ctx)
 
 
@@ -70,23 +72,30 @@ class FeaturesOption(click.Option):
 @click.option("--data", help="Real images, as gan-serve train takes them; default: the run's own data.")
 @click.option("--labels", help="Labels, as file.csv:column or file.npz:attribute; default: as in training.")
 @click.option(
-    "--split", help="The real images: test, holdout or train; default: holdout if a share was held out, else test."
+    "--split",
+    help="The split of the real images: test, holdout or train; default: holdout if a share was held out, else test.",
 )
-@click.option("--holdout", type=float, help="The share of the data that training did not see; default: as in training.")
+@click.option(
+    "--holdout", type=float, help="The share of the images that was held out from training; default: as in training."
+)
 @click.option("--features", cls=FeaturesOption)
 @click.option(
-    "--images", type=click.IntRange(min=10), default=10_000, show_default=True, help="How many images, at most."
+    "--images",
+    type=click.IntRange(min=10),
+    default=10_000,
+    show_default=True,
+    help="The largest number of images to compare.",
 )
-@click.option("--snapshot", help="Of a run, a snapshot file or `best`; default: the last snapshot.")
-@click.option("--dial/--no-dial", default=True, help="Whether to measure over truncation too; default: --dial.")
+@click.option("--snapshot", help="For a run: a snapshot file, or `best`; default: the last snapshot.")
+@click.option("--dial/--no-dial", default=True, help="Also measure at several truncations; default: --dial.")
 @click.option(
     "--pairs/--no-pairs",
     default=True,
-    help="Whether to draw generated images above their nearest training images, which it shows; default: --pairs.",
+    help="Also write a picture of generated images with their nearest training images; default: --pairs.",
 )
-@click.option("--write", is_flag=True, help="Put figures and pictures into the checkpoint and its card.")
+@click.option("--write", is_flag=True, help="Write metrics and pictures into the checkpoint and its card.")
 @click.option("--out-dir", type=click.Path(path_type=Path), help="Write metrics.json and the pictures to this folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the metrics, as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def evaluate(
     model_or_run: str,
@@ -106,23 +115,23 @@ def evaluate(
 ) -> None:
     """Measure MODEL_OR_RUN (a checkpoint, or the folder of a run) against real images.
 
-    What the figures mean: docs/evaluation.md.
+    docs/evaluation.md explains the metrics.
     """
     with needs_extra("train"):
         from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE
         from gan_serve.exports.evaluate_model import RealImages, evaluate_model
-        from gan_serve.exports.report import compared, figures_text
+        from gan_serve.exports.report import compared, metrics_text
         from gan_serve.exports.write_evaluation import all_pictures, check_writable, is_run, write_evaluation
         from gan_serve.training.config import read_config
         from gan_serve.training.evaluation.evaluate import EvaluationOptions
 
-    target = check_writable(model_or_run) if write else None  # before all the work
+    target = check_writable(model_or_run) if write else None  # before the measurements, which take minutes
     if out_dir:
         check_folder(out_dir)
         if (out_dir / CONFIG_FILE).is_file():
             raise CannotWrite(
-                f"{out_dir} is a checkpoint or a run, whose files belong together.",
-                "Choose another folder; --write puts the figures of a checkpoint into it.",
+                f"{out_dir} is a checkpoint or a run; its files must not be mixed with others.",
+                "Choose another folder; --write writes the metrics of a checkpoint into it.",
             )
     evaluation = evaluate_model(
         model_or_run,
@@ -134,7 +143,7 @@ def evaluate(
     )
     as_text = json.dumps(evaluation.metrics, indent=2, allow_nan=False)
     pictures = all_pictures(evaluation, evaluation.metrics) if out_dir else {}
-    try:  # before anything is printed: a closed pipe must not lose it
+    try:  # before anything is printed, so that a closed pipe does not lose the result
         if target:
             write_evaluation(target, evaluation)
         if out_dir:
@@ -142,7 +151,7 @@ def evaluate(
             for name, picture in pictures.items():
                 write_atomically(out_dir / name, picture)
     except GanServeError:
-        click.echo(as_text)  # what took minutes is not lost either
+        click.echo(as_text)  # print the result, which took minutes, also if it cannot be written
         raise
 
     if as_json:
@@ -150,8 +159,8 @@ def evaluate(
     else:
         source = read_config(Path(model_or_run, "config.json")).data if data is None and is_run(model_or_run) else data
         click.echo(f"{model_or_run} beside {source}: {compared(evaluation.metrics)}\n")
-        click.echo(figures_text(evaluation.metrics))
+        click.echo(metrics_text(evaluation.metrics))
     if out_dir:
         click.echo(f"\nWritten to {out_dir}: {', '.join([METRICS_FILE, *pictures])}", err=as_json)
     if target:
-        click.echo(f"\nWritten into the checkpoint {target}: figures, pictures and card", err=as_json)
+        click.echo(f"\nWritten into the checkpoint {target}: metrics, pictures and card", err=as_json)

@@ -20,7 +20,8 @@ from gan_serve.training.evaluation.evaluate import DEFAULT_OPTIONS, Evaluation, 
 from gan_serve.training.evaluation.extractor_registry import extractor_for, extractors, find_extractor
 from gan_serve.training.evaluation.features import INCEPTION
 
-MOST_SEEN, WARN_SEEN = 0.5, 0.05  # shares of the images to compare with that training saw
+# The share of real images that training saw too: beyond the first an evaluation is refused, beyond the second it warns.
+MAX_SEEN, WARN_SEEN = 0.5, 0.05
 
 AnySampler = CheckpointSampler | NetworkSampler
 
@@ -31,10 +32,10 @@ logger = logging.getLogger(__name__)
 class RealImages:
     """The real images that a model is compared with.
 
-    data: see ``load_images``; those of the run if None.
+    data: see ``load_images``; the data of the run if None.
     labels: see ``load_images``; as in training if None.
     split: ``test``, ``holdout`` or ``train``; if None ``holdout`` where a share is held out, else ``test``.
-    holdout: the share of the data that training did not see; as in training if None.
+    holdout: the share of the images that was held out from training; as in training if None.
     """
 
     data: str | None = None
@@ -57,25 +58,31 @@ def evaluate_model(
     Args:
         model_or_run: a checkpoint (name, directory, ``org/name``) or the folder of a run.
         real: the images to compare with.
-        features: an extractor, see ``find_extractor``; if None our own that was trained on these data.
-        snapshot: of a run, see ``load_trained``.
-        own_data: refuse all images but those of its training, and what was held out or kept for tests with them.
+        features: an extractor, see ``find_extractor``; if None, the one of this package that was trained on these
+            images.
+        snapshot: a snapshot of a run, see ``load_trained``.
+        own_data: refuse real images of another data set than that of its training.
         options: the extent of the evaluation.
 
     Raises:
-        InvalidOption: no data, no extractor, or no images that training did not see. Else see ``evaluate``,
+        InvalidOption: no data, no extractor, or no held-out images. Other errors: see ``evaluate``,
         ``load_images``, ``find_extractor``, ``Generator.from_pretrained`` and ``load_trained``.
 
     >>> evaluate_model("fashion-dcgan", RealImages("fashion-mnist")).metrics  # doctest: +SKIP
     {'fd10k_cnn-fashion_test': 0.47572, ...}
     """
     sampler, data = _open(model_or_run, real.data, snapshot)
-    extractor = find_extractor(features) if features is not None else None  # an error that needs no data comes first
+    # Before the data are loaded, so that its error comes early.
+    extractor = find_extractor(features) if features is not None else None
     found = _training_images(sampler, data, real.labels, real.holdout)
     if own_data:
         _check_own(model_or_run, sampler.training_data, real.labels, found)
     if not found.are_known:
-        logger.warning("%s is not what %s was trained on: no nearest-neighbour test.", found.images.name, model_or_run)
+        logger.warning(
+            "%s is not the data set that %s was trained on; the nearest-neighbour test is left out.",
+            found.images.name,
+            model_or_run,
+        )
     split = real.split or (HOLDOUT if found.source.holdout else "test")
     images = _real_images(model_or_run, sampler.training_data, split, found)
     return evaluate(
@@ -85,7 +92,7 @@ def evaluate_model(
 
 
 class Source(NamedTuple):
-    """The arguments of ``load_images`` but the split."""
+    """The arguments of ``load_images`` except the split."""
 
     data: str
     resolution: int
@@ -102,7 +109,7 @@ class Source(NamedTuple):
 
 
 class TrainingImages(NamedTuple):
-    """The ``train`` split of a source; ``are_known``: these images are what training saw, as far as it is recorded."""
+    """The ``train`` split of a source; ``are_known``: the record of the training says that it saw these images."""
 
     source: Source
     images: ImageSet
@@ -112,7 +119,7 @@ class TrainingImages(NamedTuple):
 def _open(model_or_run: str | Path, data: str | None, snapshot: str | None) -> tuple[AnySampler, str]:
     """Return the sampler, and the source of the images that it is compared with."""
     run = Path(model_or_run)
-    if os.path.isfile(run / "run.json"):  # Path.is_file raises where a name is too long
+    if os.path.isfile(run / "run.json"):  # Path.is_file raises for names that are too long
         return run_sampler(run, snapshot), data or read_config(run / "config.json").data
     if snapshot is not None:
         raise InvalidOption(f"{model_or_run} is a checkpoint and has no snapshots.", "Give the folder of its run.")
@@ -124,9 +131,9 @@ def _open(model_or_run: str | Path, data: str | None, snapshot: str | None) -> t
 
 
 def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout: float | None) -> TrainingImages:
-    """Return the training images of the data, with labels and holdout as given, else as in training.
+    """Return the training images of the data; labels and holdout are those given, or else those of the training.
 
-    Where they are not the images of training, labels and holdout of training do not apply to them.
+    The labels and the holdout of the training do not apply to other images.
     """
     given = Source(data, sampler.img_resolution, sampler.img_channels, labels, holdout or 0.0)
     seen = sampler.training_data
@@ -137,7 +144,7 @@ def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout
     )
     try:
         images = as_in_training.load("train")
-    except DataError:  # the table of the training labels may not have other images
+    except DataError:  # the table of the training labels may lack other images
         if labels == as_in_training.labels or as_in_training._replace(labels=NONE).load("train").digest == seen.digest:
             raise
         return TrainingImages(given, given.load("train"), are_known=False)
@@ -149,21 +156,22 @@ def _training_images(sampler: AnySampler, data: str, labels: str | None, holdout
 
 
 def _check_own(model_or_run: str | Path, seen: TrainingData | None, labels: str | None, found: TrainingImages) -> None:
-    """Raise InvalidOption where the metrics would be of other images or labels than those of training."""
+    """Raise ``InvalidOption`` if the metrics would be those of other images or labels than in training."""
     if not found.are_known and seen is not None:
         raise InvalidOption(
-            f"These are not the images that {model_or_run} was trained on, and its own metrics are of those.",
-            f"Give those of {seen.name} as --data, without --holdout and --labels; or leave out --write.",
+            f"{model_or_run} was trained on other images, and a checkpoint has only metrics of its own data set.",
+            f"Give the images of {seen.name} as --data, without --holdout and --labels; or leave out --write.",
         )
     if seen is not None and labels not in (None, seen.labels):
         raise InvalidOption(
-            f"{model_or_run} was not trained with --labels {labels}, and its own metrics are by its own labels.",
+            f"{model_or_run} was not trained with --labels {labels}, and a checkpoint has only metrics for its own "
+            "labels.",
             "Leave out --labels, or leave out --write.",
         )
 
 
 def _real_images(model_or_run: str | Path, seen: TrainingData | None, split: str, found: TrainingImages) -> ImageSet:
-    """Return the images of the split; raise InvalidOption where there are none, or training saw them."""
+    """Return the images of the split; raise ``InvalidOption`` if there are none, or training saw them."""
     source, train, are_known = found
     if split == HOLDOUT and seen is not None and not are_known:
         raise InvalidOption(
@@ -173,14 +181,14 @@ def _real_images(model_or_run: str | Path, seen: TrainingData | None, split: str
         )
     if not len(train):
         raise InvalidOption(
-            f"A share of {source.holdout:g} of {train.name} leaves no image to train on.", "Hold out a smaller one."
+            f"A holdout of {source.holdout:g} of {train.name} leaves no image to train on.", "Hold out a smaller one."
         )
     if split == "train":
         return train
     real = source.load(split)
     if not len(real):
         raise InvalidOption(
-            f"A share of {source.holdout:g} of {real.name} holds out no image.",
+            f"A holdout of {source.holdout:g} of {real.name} has no image.",
             "Hold out a larger one, or take --split test or train.",
         )
     _check_unseen(real, train, split)
@@ -188,26 +196,25 @@ def _real_images(model_or_run: str | Path, seen: TrainingData | None, split: str
 
 
 def _check_unseen(real: ImageSet, train: ImageSet, split: str) -> None:
-    """Raise InvalidOption where most of the images are among those of training too; warn where some are."""
+    """Raise ``InvalidOption`` if most of the images are also training images; warn if some are."""
     seen = _share_of(real, train)
-    if seen > MOST_SEEN and split == HOLDOUT:
+    if seen > MAX_SEEN and split == HOLDOUT:
         raise InvalidOption(
-            f"{100 * seen:.0f} % of the held-out images are among the training images too.",
-            "Keep each image once in the data, or take --split train.",
+            f"{100 * seen:.0f} % of the held-out images are also training images.",
+            "Remove duplicates from the data, or use --split train.",
         )
-    if seen > MOST_SEEN:
+    if seen > MAX_SEEN:
         raise InvalidOption(
             f"{real.name} has no {split} split of its own.",
-            "Say which share training did not see (--holdout, as in the run's settings), or take --split train.",
+            "Give the share that was held out from training (--holdout, as in the run's settings), or use --split "
+            "train.",
         )
     if seen >= WARN_SEEN:
-        logger.warning(
-            "%.0f %% of the %s images of %s are among the training images too.", 100 * seen, split, real.name
-        )
+        logger.warning("%.0f %% of the %s images of %s are also training images.", 100 * seen, split, real.name)
 
 
 def _share_of(images: ImageSet, others: ImageSet) -> float:
-    """Return the share of images that are among others, pixel by pixel."""
+    """Return the share of images that have an exact copy in ``others``."""
     known = {image.tobytes() for image in others.images}
     return sum(image.tobytes() in known for image in images.images) / len(images)
 
@@ -216,8 +223,8 @@ def _features_for(train: ImageSet) -> str:
     found = extractor_for(train)
     if found is None:
         raise InvalidOption(
-            f"No extractor of features was trained on these images ({train.name}).",
-            f"Name one: --features {' or '.join([*extractors(), INCEPTION])}; or train one: "
-            "python -m gan_serve.exports.feature_extractor.",
+            f"There is no feature extractor for these images ({train.name}).",
+            f"Choose one: --features {' or '.join([*extractors(), INCEPTION])}; or train one with python -m "
+            "gan_serve.exports.feature_extractor.",
         )
     return found

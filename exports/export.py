@@ -40,8 +40,8 @@ from gan_serve.training.load_run import Trained, load_trained
 from gan_serve.training.monitoring.grids import GRID_SEEDS
 
 GOLDEN_SEED = 0
-SEEDS_PER_CLASS = 8  # in samples.png of a conditional generator
-TRUNCATION = 0.7  # at which the card states the sharpness
+SEEDS_PER_CLASS = 8  # columns of samples.png for a conditional generator
+TRUNCATION = 0.7  # the card states the sharpness at this truncation
 
 
 def export_run(
@@ -57,25 +57,25 @@ def export_run(
 
     Args:
         run_dir: the folder of a training run.
-        out: a new directory; it appears whole or not at all.
+        out: a new directory; it is written completely or not at all.
         name: the checkpoint's name; that of ``out`` if None.
         publication: the licence, the credit and the note of the card; see ``Publication``.
-        snapshot: one of the run's snapshots, or ``best``: the one with the best quality in the log; the last if None.
-        precisions: the files to make, ``fp32`` among them; each that is close enough to fp32 if None.
+        snapshot: a snapshot of the run, or ``best`` for the one with the best quality in the log; the last one if None.
+        precisions: the files to write, ``fp32`` among them; all that are close enough to fp32 if None.
 
     Raises:
-        RunError: no run, or no snapshot that fits its config. ExportRefused: ONNX differs from torch. CannotWrite:
-        ``out`` exists, or the disk refuses. InvalidOption: a name, a licence or a precision that is not allowed.
+        RunError: there is no run, or no snapshot that fits its config. ExportRefused: ONNX differs from torch.
+        CannotWrite: ``out`` exists, or writing fails. InvalidOption: an invalid name, licence or precision.
     """
     run_dir, out = Path(run_dir), Path(out)
-    check_new_directory(out)  # before all the work
+    check_new_directory(out)  # before the export, which takes minutes
     precisions = check_precisions(precisions)
     publication = publication or Publication()
     name = name or out.resolve().name
     _check_names(name, publication.license)
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
-        raise ExportRefused("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
+        raise ExportRefused("The generator has weights that are not finite; the training diverged.", "Train anew.")
     publication = publication.completed(trained.info.data)
 
     network = PixelGenerator(trained.generator)
@@ -108,7 +108,7 @@ def export_run(
         (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         (directory / "README.md").write_text(model_card(name, trained, publication, measurements))
         checkpoint = _config(name, trained, publication, certified, directory)
-        for precision, content in certified.files.items():  # each must pass the checks of its users' runtime
+        for precision, content in certified.files.items():  # each file must pass the checks of the runtime
             Session(content, checkpoint, precision=precision, device="cpu")
         write_config(directory, checkpoint)
     return out
@@ -116,15 +116,19 @@ def export_run(
 
 def _check_names(name: str, license: str | None) -> None:
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
-        raise InvalidOption(f"{license!r} is no name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0.")
+        raise InvalidOption(
+            f"{license!r} is not the name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0."
+        )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InvalidOption(f"{name!r} is no name for a checkpoint.", "Use letters, digits, dots, dashes; give --name.")
+        raise InvalidOption(
+            f"{name!r} cannot be the name of a checkpoint.", "Give a --name of letters, digits, dots and hyphens."
+        )
 
 
 def _config(
     name: str, trained: Trained, publication: Publication, certified: Certified, directory: Path
 ) -> CheckpointConfig:
-    """Describe a checkpoint whose other files lie in ``directory``."""
+    """Return the config of a checkpoint whose other files are in ``directory``."""
     network, config, data = PixelGenerator(trained.generator), trained.config, trained.info.data
     labels = default_labels([GOLDEN_SEED], network.c_dim)
     golden = {

@@ -28,8 +28,8 @@ from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input
 from gan_serve.training.evaluation.extractor_registry import INFO_FILE, MODEL_FILE, ExtractorInfo
 from gan_serve.training.evaluation.features import Floats
 
-LARGEST = 998_000  # bytes of weights, so that an ONNX file stays below 1 MB
-PIECE = 64  # images at a time
+LARGEST = 998_000  # bytes of weights at most, so that an ONNX file stays below 1 MB
+CHUNK = 64  # images at a time
 CARD = """\
 # {name}
 
@@ -42,27 +42,39 @@ means over the pixels of the last layer of a small convolutional network that wa
 - Trained by `{command}`.
 - Data: {credit}; digest of the pixels `{digest}`. Licence: `{license}`.
 
-Figures with these features do not compare with published FID, which has Inception's.
+Metrics in these features cannot be compared with published FID, which uses those of Inception.
 
 | {column} | {measure} |
 |---|---|
 {rows}
 """
 CALIBRATED = (
-    " The temperature that its logits are divided by was fitted on these very images;"
-    " it is one number, and does not change which class is the likeliest, so not the accuracy either."
+    " The temperature of its logits was fitted on the same images; it is a single number that does not change which"
+    " class is the likeliest, and so not the accuracy."
 )
 
 
 @click.command()
-@click.option("--data", required=True, help="Labelled images, as gan-serve train takes them.")
-@click.option("--attributes", help="file.npz with attrs [N, K] and attr_names: learn all of them instead of classes.")
-@click.option("--holdout", type=float, default=0.0, help="Share to measure accuracy on; else the data's test split.")
+@click.option("--data", required=True, help="Labelled images; any source that gan-serve train reads.")
+@click.option(
+    "--attributes", help="A file.npz with attrs [N, K] and attr_names; learn these attributes instead of classes."
+)
+@click.option(
+    "--holdout",
+    type=float,
+    default=0.0,
+    help="Share of the images to measure the accuracy on; default: the data's test split.",
+)
 @click.option("--epochs", type=int, default=12, show_default=True)
 @click.option("--flip", is_flag=True, help="Mirror half of the images.")
-@click.option("--license", help="SPDX name; that of the data where it is known, else `other`.")
-@click.option("--credit", help="Whose images they are, and on what terms, for the card.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory; its name is the name.")
+@click.option("--license", help="SPDX name; default: that of the data if it is known, else `other`.")
+@click.option("--credit", help="The authors of the images and their terms, for the card.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A new directory; its name becomes the name of the extractor.",
+)
 def main(
     data: str,
     attributes: str | None,
@@ -73,14 +85,14 @@ def main(
     credit: str | None,
     out: Path,
 ) -> None:
-    """Train an extractor of features and write it with its accuracy on images that it was not trained on."""
+    """Train a feature extractor and write it with its accuracy on held-out images."""
     name = out.absolute().name
     command = _command(
         data=data, attributes=attributes, holdout=holdout or None, epochs=epochs, license=license, credit=credit,
         flip=flip, out=name,
     )  # fmt: skip
     try:
-        check_new_directory(out)  # before all the work
+        check_new_directory(out)  # before the training
         examples = read_examples(data, attributes=attributes, holdout=holdout)
         network = train_extractor(examples, epochs=epochs, flip=flip)
         info = describe(network, examples, name=name, command=command, license=license, credit=credit)
@@ -91,11 +103,11 @@ def main(
 
 
 class Examples(NamedTuple):
-    """Images to train on, others to measure on, and the targets of each.
+    """Images to train on, held-out images to measure the accuracy on, and the targets of each.
 
-    seen, unseen: the two sets, of one size and colour.
-    names: of the K outputs, classes or attributes.
-    targets, truth: of seen and of unseen: int64 [N], the classes; or int64 [N, K] of zeros and ones, the attributes.
+    seen, unseen: the two sets, of equal size and channels.
+    names: names of the K outputs, which are classes or attributes.
+    targets, truth: the targets of seen and of unseen: classes, int64 [N]; or attributes, int64 [N, K] of 0 and 1.
     """
 
     seen: ImageSet
@@ -106,17 +118,17 @@ class Examples(NamedTuple):
 
 
 def read_examples(data: str | Path, *, attributes: str | Path | None = None, holdout: float = 0.0) -> Examples:
-    """Read the images that an extractor is trained and measured on.
+    """Read the images to train an extractor and to measure its accuracy.
 
     Args:
         data: see ``load_images``.
-        attributes: an npz, see ``read_attributes``; if None the network learns the classes of ``data``.
-        holdout: the share of the images to measure on; with 0 these are the test split.
+        attributes: an npz, see ``read_attributes``; if None, the network learns the classes of ``data``.
+        holdout: the share of the images to measure the accuracy on; 0 takes the test split.
 
     Raises:
-        DataError: see ``load_images`` and ``read_attributes``; there are no labels, too few images to train on, none to
-            measure on, or these have other classes or all the same attributes.
-        InvalidOption: ``holdout`` is no share, or the data has no test split.
+        DataError: see ``load_images`` and ``read_attributes``; there are no labels, too few images to train on, no
+            held-out images, or these have other classes or all the same attributes.
+        InvalidOption: ``holdout`` is out of range, or the data has no test split.
     """
     seen = load_images(data, holdout=holdout)
     unseen = load_images(
@@ -126,26 +138,29 @@ def read_examples(data: str | Path, *, attributes: str | Path | None = None, hol
     if len(seen) < BATCH:
         raise DataError(f"{len(seen)} images of {seen.name} are too few to train on.", f"Give {BATCH} or more.")
     if not len(unseen):
-        raise DataError(f"A share of {holdout} of {seen.name} holds out no image.", "Give a larger one.")
+        raise DataError(f"A holdout of {holdout} of {seen.name} has no image.", "Give a larger one.")
     if unseen.digest == seen.digest:
         raise InvalidOption(
-            f"{seen.name} has no test split of its own.", "Say which share to measure accuracy on: --holdout 0.1."
+            f"{seen.name} has no test split of its own.",
+            "Give a share of the images to measure the accuracy on: --holdout 0.1.",
         )
     if attributes is not None:
         names, targets = read_attributes(Path(attributes), seen.names)
         _, truth = read_attributes(Path(attributes), unseen.names)
         if (truth == truth[0]).all():
             raise DataError(
-                f"The {len(unseen)} images to measure accuracy on do not differ in any attribute.",
+                f"The {len(unseen)} held-out images do not differ in any attribute.",
                 "Hold out a larger share.",
             )
         return Examples(seen, unseen, names, targets, truth)
     if seen.labels is None or unseen.labels is None:
-        raise DataError(f"{seen.name} has no labels.", "Give images in one folder for each class, or --attributes.")
+        raise DataError(
+            f"{seen.name} has no labels.", "Put the images into one folder for each class, or give --attributes."
+        )
     if unseen.class_names != seen.class_names:
         raise DataError(
             f"The test split of {seen.name} has other classes than its training images.",
-            "Measure on a share of the training images instead: --holdout 0.1.",
+            "Hold out a share of the training images instead: --holdout 0.1.",
         )
     return Examples(seen, unseen, seen.class_names, seen.labels, unseen.labels)
 
@@ -154,12 +169,12 @@ def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False,
     """Train an extractor and return it as the content of an ONNX file, see ``to_onnx``.
 
     Args:
-        examples: the network learns from ``seen``; of classes, one temperature is then fitted on ``unseen``.
+        examples: the network learns from ``seen``; for classes, one temperature is then fitted on ``unseen``.
         epochs, flip: see ``train_classifier``.
-        quiet: no progress bar.
+        quiet: show no progress bar.
 
     Raises:
-        InvalidOption: fewer than one epoch. DataError: so many outputs that the file would be larger than 1 MB.
+        InvalidOption: fewer than one epoch. DataError: too many outputs for a file of 1 MB.
     """
     if epochs < 1:
         raise InvalidOption(f"There cannot be {epochs} epochs.", "Give 1 or more.")
@@ -167,7 +182,7 @@ def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False,
     weights = Classifier(seen.img_resolution, seen.img_channels, outputs).parameters()
     if (size := 4 * sum(weight.numel() for weight in weights)) > LARGEST:
         raise DataError(
-            f"A network with {outputs} outputs has {size:,} bytes of weights; an extractor has at most {LARGEST:,}.",
+            f"A network with {outputs} outputs has {size:,} bytes of weights; at most {LARGEST:,} are allowed.",
             "Give images of fewer classes, or fewer attributes.",
         )
     from tqdm import tqdm
@@ -198,14 +213,14 @@ def describe(
     license: str | None = None,
     credit: str | None = None,
 ) -> ExtractorInfo:
-    """Describe an extractor; its accuracy is that of the ONNX file itself on ``examples.unseen``.
+    """Return the description of an extractor, with the accuracy of its ONNX file on ``examples.unseen``.
 
     Args:
         network: content of the ONNX file.
-        examples: the images that it was trained on.
-        name: of the extractor.
-        command: that made it.
-        license, credit: of the images; those that the data states if None.
+        examples: the images of its training.
+        name: the name of the extractor.
+        command: the command that made it.
+        license, credit: those of the images; if None, those that the data set states.
     """
     seen, unseen = examples.seen, examples.unseen
     accuracy, by_class = measure(logits_of(network, unseen.images), examples.truth, examples.names)
@@ -217,7 +232,7 @@ def describe(
         attributes=examples.truth.ndim == 2,
         accuracy=accuracy,
         accuracy_by_class=by_class,
-        held_out=f"{len(unseen):,} images of {unseen.name} that it did not see",
+        held_out=f"{len(unseen):,} images of {unseen.name} that were held out",
         data=seen.name,
         data_digest=seen.digest,
         credit=credit or seen.credit,
@@ -228,10 +243,10 @@ def describe(
 
 
 def write_extractor(out: Path, network: bytes, info: ExtractorInfo) -> None:
-    """Write a new folder with an extractor: the network, its description and its card.
+    """Write an extractor to a new folder: the network, its description and its card.
 
     Raises:
-        CannotWrite: ``out`` exists and is not an empty directory, or the disk refuses.
+        CannotWrite: ``out`` exists and is not an empty directory, or writing fails.
     """
     with directory_atomically(out) as directory:
         (directory / MODEL_FILE).write_bytes(network)
@@ -245,9 +260,9 @@ def _command(*, flip: bool, out: str, **options: object) -> str:
 
 
 def _without_priors(model: Classifier, targets: Int64Array) -> None:
-    """Make an attribute that few images have as likely as one that half of them have (Menon et al. 2021).
+    """Remove the prior of each attribute from the logits, as if half of the images had it (Menon et al. 2021).
 
-    A network trained on the shares of the data is unsure of rare attributes; a generator may be asked for them often.
+    The network rarely predicts attributes that are rare in its data; but a generator may be asked for them often.
     """
     share = torch.from_numpy(targets.mean(axis=0)).clamp(1e-3, 1 - 1e-3)
     with torch.no_grad():
@@ -255,13 +270,13 @@ def _without_priors(model: Classifier, targets: Int64Array) -> None:
 
 
 def _calibrate(model: Classifier, images: UInt8Array, truth: Int64Array) -> None:
-    """Divide the logits by the temperature that makes confidence equal accuracy (Guo et al. 2017).
+    """Divide the logits by the temperature that makes the confidence match the accuracy (Guo et al. 2017).
 
-    Smoothed labels have made it less confident. The temperature is fitted on the images whose accuracy is reported:
-    it is one number and does not change which class is the likeliest, so not the accuracy either.
+    Training with smoothed labels lowers the confidence. The temperature is fitted on the images whose accuracy is
+    reported. It does not change which class is the likeliest, and so not the accuracy.
     """
     with torch.no_grad():
-        pieces = [torch.tensor(images[start : start + PIECE]) for start in range(0, len(images), PIECE)]  # writable
+        pieces = [torch.tensor(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]  # writable
         logits = torch.cat([model(as_input(piece.permute(0, 3, 1, 2)))[1] for piece in pieces])
         found = temperature(logits.numpy(), truth)
         model.head.weight.div_(found)
@@ -269,7 +284,7 @@ def _calibrate(model: Classifier, images: UInt8Array, truth: Int64Array) -> None
 
 
 def temperature(logits: Floats, truth: Int64Array) -> float:
-    """Return the divisor of logits [N, K] with the lowest cross-entropy to the classes int64 [N]."""
+    """Return the temperature that gives logits [N, K] the lowest cross-entropy with the classes int64 [N]."""
     candidates = np.geomspace(0.1, 10, 401)
     wanted = torch.tensor(truth)
     losses = [F.cross_entropy(torch.from_numpy(logits / candidate), wanted).item() for candidate in candidates]
@@ -277,14 +292,14 @@ def temperature(logits: Floats, truth: Int64Array) -> float:
 
 
 def logits_of(network: bytes, images: UInt8Array) -> Floats:
-    """Return the logits float32 [N, K] of an ONNX file's content for images uint8 [N, R, R, C]."""
+    """Return the logits float32 [N, K] that the content of an ONNX file computes for images uint8 [N, R, R, C]."""
     session, _ = open_session(network, "cpu")
-    pieces = (images[start : start + PIECE] for start in range(0, len(images), PIECE))
+    pieces = (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
     return np.concatenate([session.run(["logits"], {"img": np.ascontiguousarray(piece)})[0] for piece in pieces])
 
 
 def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[float, dict[str, float]]:
-    """Return the accuracy of logits, in all and by name.
+    """Return the overall accuracy of logits, and the accuracy of each class or attribute by name.
 
     Args:
         logits: float32 [N, K].
@@ -292,9 +307,9 @@ def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[
         names: of the K classes or attributes.
 
     Returns:
-        Of classes, the share of images that are classified correctly, and the same within each class. Of attributes,
-        the mean of their balanced accuracies, and each of these. Classes and attributes that no image has are left out,
-        and attributes that all have.
+        For classes, the share of correctly classified images, overall and within each class. For attributes, the mean
+        of their balanced accuracies, and the balanced accuracy of each. Classes without images are left out, and so are
+        attributes that no image has or that all images have.
     """
     if truth.ndim == 1:
         right = logits.argmax(1) == truth
@@ -311,7 +326,7 @@ def measure(logits: Floats, truth: Int64Array, names: tuple[str, ...]) -> tuple[
 
 
 class _FromPixels(nn.Module):
-    """The computation of the ONNX file: pixels in, float32 features and logits out."""
+    """The computation of the ONNX file: from pixels to features and logits, both float32."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
@@ -325,8 +340,8 @@ class _FromPixels(nn.Module):
 def to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
     """Export a classifier in eval mode as the content of an ONNX file.
 
-    In: ``img`` uint8 [N, resolution, resolution, channels]. Out: ``features`` float32 [N, 128], ``logits`` float32
-    [N, K]. The same weights give the same bytes.
+    Input: ``img`` uint8 [N, resolution, resolution, channels]. Outputs: ``features`` float32 [N, 128], ``logits``
+    float32 [N, K]. The same weights give the same bytes.
     """
     example = torch.zeros(2, resolution, resolution, channels, dtype=torch.uint8)
     model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

@@ -15,11 +15,11 @@ Array = npt.NDArray[Any]
 
 
 class Graph:
-    """The graph of a model. A value keeps its name when the nodes that compute it are replaced.
+    """The graph of an ONNX model. A value keeps its name when the nodes that compute it are replaced.
 
     Attributes:
-        nodes: in the order in which they run.
-        constants: arrays by name.
+        nodes: the nodes in the order of execution.
+        constants: the constants (initializers) by name.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -35,7 +35,7 @@ class Graph:
         }
 
     def write(self, model: onnx.ModelProto) -> None:
-        """Replace the nodes of ``model`` by these, and its constants by those that they use."""
+        """Replace the nodes and constants of ``model`` by the nodes of this graph and the constants that they use."""
         used = {name for node in self.nodes for name in node.input} | self._outputs
         tensors = [numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in used]
         nodes = [NodeProto.FromString(node.SerializeToString()) for node in self.nodes]
@@ -49,26 +49,26 @@ class Graph:
         return [node for node in self.nodes if node.op_type in op_types]
 
     def before(self, node: NodeProto, *op_types: str) -> NodeProto | None:
-        """Return the node of these types that computes the first input of ``node``, if nothing else uses it."""
+        """Return the node that computes the first input of ``node``, if it has one of these types and no other user."""
         for other in self.find(*op_types):
             if node.input[0] in other.output and self._uses(other) == 1:
                 return other
         return None
 
     def after(self, node: NodeProto, *op_types: str) -> NodeProto | None:
-        """Return the node of these types that uses the output of ``node``, if nothing else does."""
+        """Return the node that uses the output of ``node``, if it has one of these types and is the only user."""
         for other in self.find(*op_types):
             if node.output[0] in other.input and self._uses(node) == 1:
                 return other
         return None
 
     def shape(self, name: str) -> list[int]:
-        """Return the shape of a value: 0 for a free dimension, an empty list for an unknown shape."""
+        """Return the shape of a value, with 0 for each dynamic dimension; an empty list if the shape is unknown."""
         return self._shapes.get(name, [])
 
     @contextlib.contextmanager
     def replacing(self, *nodes: NodeProto) -> Iterator[Builder]:
-        """Collect nodes in a builder, then replace ``nodes`` by them; their output is that of the last of ``nodes``."""
+        """Replace ``nodes`` by the nodes that the block adds to the yielded builder; the name of the output stays."""
         op = Builder(self, prefix=nodes[-1].output[0])
         yield op
         op.nodes[-1].output[0] = nodes[-1].output[0]
@@ -78,7 +78,7 @@ class Graph:
         self.nodes = [node for node in self.nodes if id(node) not in replaced]
 
     def computed(self, name: str) -> bool:
-        """Return whether an input or the output of a node has this name."""
+        """Return True if an input or the output of a node has this name."""
         return name in self._inputs or any(name in node.output for node in self.nodes)
 
     def _uses(self, node: NodeProto) -> int:
@@ -89,7 +89,7 @@ class Graph:
 class Builder:
     """Collects new nodes: ``op("Gemm", x, weight, transB=1)`` adds one and returns the name of its output.
 
-    They are called ``<value>/<number>`` after the value that they compute together.
+    Nodes are named ``<value>/<number>`` after the value that they compute together.
     """
 
     def __init__(self, graph: Graph, prefix: str) -> None:
@@ -111,7 +111,7 @@ class Builder:
         return self(node.op_type, x, *node.input[1:], **attributes)
 
     def constant(self, name: str, array: Array) -> str:
-        """Add a constant and return its name; one of the same name and content is used again."""
+        """Add a constant and return its name; a constant of the same name and content is reused."""
         constants = self._graph.constants
         while self._graph.computed(name) or (name in constants and not _same(constants[name], array)):
             name += "_"
@@ -119,7 +119,7 @@ class Builder:
         return name
 
     def shape(self, *sizes: int) -> str:
-        """Add a constant of int64, such as a shape for Reshape."""
+        """Add an int64 constant, such as the shape for a Reshape."""
         return self.constant("x".join(map(str, sizes)), np.array(sizes, np.int64))
 
 

@@ -1,8 +1,8 @@
 """Compare an ONNX file with torch, pixel by pixel, and check that an image does not depend on its batch.
 
-Measured over seeds x labels x truncations x batch sizes. The number of images for each truncation is bounded, so that a
-network with many classes takes no longer than one without: fewer seeds under each label, and at most 16 labels. A
-network with a space w is measured once more with mixed styles and offsets in w.
+The comparison covers seeds x labels x truncations x batch sizes. The number of images for each truncation is limited:
+with many classes there are fewer seeds for each label, and at most 16 labels. A network with a w space is compared once
+more with mixed styles and offsets in w.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs, open_session, run_in_batches
 
-IMAGES = 256  # for each truncation
+IMAGES = 256  # at each truncation
 MAX_LABELS = 16
 TRUNCATIONS = (1.0, 0.7, 0.5)
 BATCH_SIZES = (1, 2, 3, 7, 16, 64)
 BOUND = 1  # grey levels
-OFFSET = 0.1  # standard deviation of the offsets in w that are measured
+OFFSET = 0.1  # standard deviation of the offsets in w
 
 
 class Parity(BaseModel):
-    """``parity.json``: the largest difference of any pixel, in grey levels, and the extent of the measurement.
+    """``parity.json``: the largest difference of any pixel, in grey levels, and how it was measured.
 
-    ``seeds`` from 0 on under each of ``labels`` classes (0 where the model has none), at each truncation. ``int8`` and
-    ``fp16`` compare with fp32 where there is such a file; ``refused`` has the reason where there is none.
+    ``seeds`` counts the seeds from 0 on for each of ``labels`` classes (0 for a model without classes) at each
+    truncation. ``int8`` and ``fp16`` compare these files with fp32; ``refused`` has the reason for each file that was
+    not written.
     """
 
     max_difference: int
@@ -55,14 +56,14 @@ class Parity(BaseModel):
 
 
 def is_batch_invariant(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], whole: UInt8Array) -> bool:
-    """Return whether images sampled in batches of other sizes are bit-equal to ``whole``, uint8 [N, H, W, C]."""
+    """Return True if images sampled in batches of other sizes are bit-equal to ``whole``, uint8 [N, H, W, C]."""
     return all(np.array_equal(run_in_batches(session, inputs, batch=size), whole) for size in BATCH_SIZES)
 
 
 def varied_styles(network: PixelGenerator, seeds: Sequence[int]) -> dict[str, Any]:
     """Return optional inputs for seeds, arrays [N, ...] by name: defaults for even seeds, other values for odd ones.
 
-    Empty where the network has none.
+    The result is empty if the network has no optional inputs.
     """
     if not (defaults := network.optional_inputs()):
         return {}
@@ -76,7 +77,7 @@ def varied_styles(network: PixelGenerator, seeds: Sequence[int]) -> dict[str, An
 
 
 def spread(count: int, limit: int = MAX_LABELS) -> list[int]:
-    """Return the numbers below ``count``; of more than ``limit``, that many at equal distances, with both ends.
+    """Return the integers below ``count``; if there are more than ``limit``, evenly spaced ones with both ends.
 
     >>> spread(3), spread(1000, limit=4)
     ([0, 1, 2], [0, 333, 666, 999])
@@ -125,8 +126,8 @@ def measure_parity(model: bytes, generator: nn.Module) -> Parity:
     if parity.max_difference > BOUND:
         raise ExportRefused(
             f"The ONNX file differs from torch by {parity.max_difference} grey levels; at most {BOUND} is allowed.",
-            "Nothing was written. Try the pinned versions of torch and ONNX Runtime (constraints.txt).",
+            "Nothing was written. Try the versions of torch and ONNX Runtime that constraints.txt pins.",
         )
     if not invariant:
-        raise ExportRefused("The pixels of an image depend on the batch it is in.", "Nothing was written.")
+        raise ExportRefused("The pixels of an image depend on its batch.", "Nothing was written.")
     return parity

@@ -1,6 +1,6 @@
 """Convert an exported generator to int8 for CPUs and to fp16 for GPUs, where the images stay close to those of fp32.
 
-int8: static quantisation, weights per channel, activations by ranges that are measured on calibration latents
+int8: static quantisation, weights per channel, activations with ranges that are measured on calibration latents
 (``ranges``). The images are compared with those of the fp32 file by PSNR: the mean over images must be at least
 ``MEAN_PSNR`` decibels and the first percentile at least ``LOW_PSNR``.
 """
@@ -32,14 +32,15 @@ from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.session import open_session, run_in_batches
 
 MEAN_PSNR = 40.0  # decibels, the mean over images
-LOW_PSNR = 30.0  # decibels, the first percentile: a mean over many that are identical would hide some that are lost
-SEARCH_IMAGES = 256  # that candidates are compared by; the one that is chosen is then measured on all images
-TOO_FAR = MEAN_PSNR - 10  # decibels below which no few layers in fp32 make up for the loss
-MOST_IN_FP32 = 0.5  # share of the multiplications beyond which int8 is not worth a file
-LARGEST_LATENT = 5.0  # of the numbers of a latent that int8 represents: one of two million is beyond
+LOW_PSNR = 30.0  # decibels, the first percentile: a mean would hide a few bad images among many good ones
+SEARCH_IMAGES = 256  # on which candidates are compared; the chosen one is then measured on all images
+TOO_FAR = MEAN_PSNR - 10  # decibels; below it, keeping a few layers in fp32 does not help enough
+MAX_IN_FP32 = 0.5  # share of the multiplications; with more of them in fp32, an int8 file is not worthwhile
+LARGEST_LATENT = 5.0  # the largest number of a latent that int8 represents; one in two million is larger
 BATCH = 16
-VALUES = 100_000  # of an activation, to choose its range from
-LOW = (0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)  # shares of the values that a range may cut off
+VALUES = 100_000  # of an activation, from which its range is chosen
+# Candidates for the share of values that a range clips.
+LOW = (0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
 HIGH = (0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999, 1)
 EXPONENTS = (0.9, 1.1, 1.4, 2.0)
 
@@ -56,13 +57,13 @@ Function = Callable[[Array], Array]
 class Fidelity(BaseModel):
     """PSNR in decibels of the images of another precision against those of fp32, over seeds from 0 on.
 
-    ``psnr_p1`` is the first percentile over images. Files that were written before it was measured have none.
+    ``psnr_p1`` is the first percentile over images; files of earlier versions do not have it.
     """
 
     psnr_mean: float
     psnr_p1: float | None = None
     psnr_min: float
-    max_difference: int  # grey levels, in any pixel
+    max_difference: int  # grey levels, of any pixel
     images: int
     gate: float = MEAN_PSNR
     gate_p1: float | None = None
@@ -71,13 +72,13 @@ class Fidelity(BaseModel):
 
     @property
     def margin(self) -> float:
-        """Decibels by which the mean and the first percentile exceed their bounds, the smaller of both."""
+        """Decibels by which the mean and the first percentile exceed their bounds; the smaller of the two."""
         low = -math.inf if self.psnr_p1 is None else self.psnr_p1
         return min(self.psnr_mean - MEAN_PSNR, low - LOW_PSNR)
 
     @property
     def is_near(self) -> bool:
-        """Whether the file may be shipped."""
+        """True if the images are close enough to those of fp32."""
         return self.margin >= 0
 
 
@@ -89,10 +90,10 @@ class LowPrecision(NamedTuple):
 
 
 def with_large_latents(latents: FloatArray) -> FloatArray:
-    """Return calibration latents whose largest number has the size ``LARGEST_LATENT``, with its own sign.
+    """Return calibration latents in which the largest number of each is set to ±``LARGEST_LATENT``.
 
-    ``z`` is quantised by the largest and smallest number that calibration shows. A few hundred latents have none beyond
-    3.8, and the numbers of other latents beyond it would be cut off.
+    The range of ``z`` is that of the calibration latents. A few hundred latents do not exceed 3.8, so larger numbers in
+    other latents would be clipped.
 
     Args:
         latents: float32 [N, z_dim].
@@ -104,16 +105,16 @@ def with_large_latents(latents: FloatArray) -> FloatArray:
 
 
 def to_int8(model: onnx.ModelProto, calibration: Inputs, inputs: Inputs, reference: UInt8Array) -> LowPrecision | None:
-    """Quantise an optimised model. Return None where the images are not close enough to those of fp32.
+    """Quantise an optimised model; return None if its images are not close enough to those of fp32.
 
-    Weights of 7 bits are tried first: products of 8 and 8 bits saturate on x86 CPUs without VNNI, those of 8 and 7 bits
-    nowhere. Then 8 bits. Then layers are kept in fp32, one after the other: the one with the least work of those that
-    suffice, or else the one that helps most.
+    Weights of 7 bits are tried first, because products of 8 by 8 bits saturate on x86 CPUs without VNNI and products of
+    8 by 7 bits do not. Weights of 8 bits come next. Then layers are kept in fp32, one more at a time: the cheapest
+    layer that suffices, or else the layer that helps most.
 
     Args:
-        model: as ``optimize(model, "int8")`` leaves it.
-        calibration: inputs that the ranges are measured on, arrays [N, ...] by name; other latents than ``inputs``.
-        inputs: inputs that the images are compared for.
+        model: the result of ``optimize(model, "int8")``.
+        calibration: inputs on which the ranges are measured, arrays [N, ...] by name; other latents than ``inputs``.
+        inputs: inputs for which the images are compared.
         reference: the images of the fp32 file for ``inputs``, uint8 [N, H, W, C].
     """
     shares, names = multiplications(model), weight_names(model)
@@ -129,7 +130,7 @@ def to_int8(model: onnx.ModelProto, calibration: Inputs, inputs: Inputs, referen
     while affordable := [
         layer
         for layer in shares
-        if layer not in keep and shares[layer] + sum(map(shares.__getitem__, keep)) <= MOST_IN_FP32
+        if layer not in keep and shares[layer] + sum(map(shares.__getitem__, keep)) <= MAX_IN_FP32
     ]:
         tried = {layer: search.best([*keep, layer], 8) for layer in affordable}
         if sufficient := [layer for layer in affordable if tried[layer].fidelity.is_near]:
@@ -142,7 +143,7 @@ def to_int8(model: onnx.ModelProto, calibration: Inputs, inputs: Inputs, referen
 
 @dataclass
 class _Search:
-    """The quantised forms of a model, compared with fp32; the arguments are those of ``to_int8``."""
+    """A search over quantised forms of a model, which are compared with fp32; for the arguments see ``to_int8``."""
 
     model: onnx.ModelProto
     calibration: Inputs
@@ -154,13 +155,14 @@ class _Search:
         self._few = {name: values[:SEARCH_IMAGES] for name, values in self.inputs.items()}
 
     def best(self, keep: Collection[str], bits: Bits) -> LowPrecision:
-        """Quantise with each candidate of the ranges and return the closest to fp32.
+        """Quantise with each candidate for the ranges and return the file that is closest to fp32.
 
-        All candidates are compared on ``SEARCH_IMAGES`` images; the closest on all, if it may be close enough there.
+        All candidates are compared on ``SEARCH_IMAGES`` images, and the best one on all images if it can be close
+        enough.
 
         Args:
-            keep: layers that stay in fp32, by ``layer_of``.
-            bits: of the weights.
+            keep: layers that stay in fp32, named as by ``layer_of``.
+            bits: bits of the weights.
         """
         models = [_quantise(self.model, self.calibration, ranges, keep, bits) for ranges in self._candidates]
         few = [measure(model, self._few, self.reference[:SEARCH_IMAGES]) for model in models]
@@ -172,21 +174,21 @@ class _Search:
 
 
 def to_fp16(model: onnx.ModelProto, inputs: Inputs, reference: UInt8Array) -> LowPrecision | None:
-    """Convert a model to half precision, its inputs and pixels as before. Return None where it is not close enough.
+    """Convert a model to half precision, except its inputs and pixels; return None if it is not close enough to fp32.
 
     Args:
-        model: as torch exports it: the forms of ``optimize`` are for CPUs.
+        model: the model as torch exports it; ``optimize`` rewrites for CPUs.
         inputs, reference: as for ``to_int8``.
     """
     converted = OnnxModel(convert_float_to_float16(_with_own_scales(model), keep_io_types=True))
-    converted.topological_sort(is_deterministic=True)  # the casts of inputs were put last
+    converted.topological_sort(is_deterministic=True)  # the converter appends the casts of inputs at the end
     half = bytes(converted.model.SerializeToString(deterministic=True))
     fidelity = measure(half, inputs, reference)
     return LowPrecision(half, fidelity) if fidelity.is_near else None
 
 
 def measure(model: bytes, inputs: Inputs, reference: UInt8Array) -> Fidelity:
-    """Compare the images of a model on the CPU with ``reference``, uint8 [N, H, W, C]."""
+    """Compare the images that a model computes on the CPU with ``reference``, uint8 [N, H, W, C]."""
     session, _ = open_session(model, "cpu")
     images = run_in_batches(session, inputs)
     decibels = psnr(images, reference)
@@ -205,13 +207,13 @@ def _rounded_down(decibels: float) -> float:
 
 
 def ranges(model: onnx.ModelProto, calibration: Inputs, exponent: float) -> Ranges:
-    """Return the range of each activation for which 256 steps give the least mean of |error|**exponent.
+    """Return the range of each activation that minimises the mean of |error|**exponent with 256 steps.
 
-    The largest values are rare and cost all others their precision, so some are cut off. Where LeakyReLU or tanh
-    follows, the error is that of its output. An exponent of 2 is the mean square error; a smaller one cuts off more.
+    The largest values are rare, and representing them makes all steps larger, so some are clipped. If LeakyReLU or tanh
+    follows, the error is measured after it. An exponent of 2 is the mean squared error; a smaller one clips more.
     """
     graph = Graph(model)
-    outputs: dict[str, Function] = {}  # the function that follows, by the value that is quantised
+    outputs: dict[str, Function] = {}  # the function that follows each quantised value
     for layer in graph.find(*LAYERS):
         activation = graph.after(layer, *ACTIVATIONS)
         if activation is None or activation.op_type == "LeakyRelu":
@@ -226,12 +228,13 @@ def ranges(model: onnx.ModelProto, calibration: Inputs, exponent: float) -> Rang
         parts = [name for name in node.input if name in chosen]
         if parts:
             joint = min(chosen[name][0] for name in parts), max(chosen[name][1] for name in parts)
-            chosen |= dict.fromkeys([*parts, node.output[0]], joint)  # one range, or Concat would round once more
+            # One range for all inputs, or Concat would round again.
+            chosen |= dict.fromkeys([*parts, node.output[0]], joint)
     return chosen
 
 
 def _function(graph: Graph, node: NodeProto) -> Function:
-    """Return the LeakyReLU or tanh that follows a node, past nodes that only move values; otherwise the identity."""
+    """Return the LeakyReLU or tanh that follows a node, skipping nodes that only move values; else the identity."""
     following = graph.after(node, *MOVES, "LeakyRelu", "Tanh")
     while following is not None and following.op_type in MOVES:
         following = graph.after(following, *MOVES, "LeakyRelu", "Tanh")
@@ -244,7 +247,7 @@ def _function(graph: Graph, node: NodeProto) -> Function:
 
 
 def multiplications(model: onnx.ModelProto) -> dict[str, float]:
-    """Return the share of each layer in the multiplications of an image, by ``layer_of``."""
+    """Return each layer's share of the multiplications for an image, by the name from ``layer_of``."""
     graph = Graph(model)
     counts: dict[str, int] = {}
     for node in graph.find(*LAYERS):
@@ -256,7 +259,7 @@ def multiplications(model: onnx.ModelProto) -> dict[str, float]:
 
 
 def weight_names(model: onnx.ModelProto) -> dict[str, str]:
-    """Return torch's name of each layer, by ``layer_of``."""
+    """Return torch's name for each layer, by the name from ``layer_of``."""
     return {
         layer_of(node): str(node.input[1]).removeprefix("generator.").partition(".weight")[0]
         for node in Graph(model).find(*LAYERS)
@@ -264,7 +267,7 @@ def weight_names(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def layer_of(node: NodeProto) -> str:
-    """Return the layer that a node belongs to: nodes that replaced one share its name, up to the slash."""
+    """Return the layer of a node: the nodes that replaced one node share its name up to the slash."""
     return node.name.partition("/")[0]
 
 
@@ -293,7 +296,7 @@ def _values(model: onnx.ModelProto, names: list[str], calibration: Inputs) -> di
     seen: dict[str, list[Array]] = {name: [] for name in names}
     for batch in batches:
         for name, values in zip(names, session.run(names, batch), strict=True):
-            step = values.size * len(batches) // VALUES | 1  # odd, so that it meets every column of a map
+            step = values.size * len(batches) // VALUES | 1  # odd, so that every column of a map is sampled
             seen[name].append(values.ravel()[::step])
     return {name: np.concatenate(parts) for name, parts in seen.items()}
 
@@ -328,18 +331,18 @@ def _batches(inputs: Inputs) -> Iterator[dict[str, Any]]:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Batches in the form that the quantiser reads."""
+    """Batches in the form that the quantiser of ONNX Runtime reads."""
 
     def __init__(self, batches: Iterable[dict[str, Any]]) -> None:
         self._batches = iter(batches)
 
     def get_next(self) -> dict[str, Any] | None:
-        """Return the next batch, None after the last."""
+        """Return the next batch; None after the last one."""
         return next(self._batches, None)
 
 
 def _with_own_scales(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy in which no two Resize share their scales: the converter would give two nodes the same name."""
+    """Return a copy in which each Resize has its own scales; the converter gives nodes with shared scales one name."""
     copy = copy_of(model)
     constants = {tensor.name: tensor for tensor in copy.graph.initializer}
     resizes = [node for node in copy.graph.node if node.op_type == "Resize" and node.input[2] in constants]
@@ -352,7 +355,7 @@ def _with_own_scales(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep messages for the quantiser's developers off the terminal."""
+    """Suppress the debugging messages of the quantiser."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

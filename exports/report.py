@@ -1,6 +1,6 @@
-"""Show metrics: grouped by their meaning, as Markdown for a card or as plain text for a terminal.
+"""Format metrics, grouped by their meaning: as Markdown for a card or as plain text for a terminal.
 
-On a model card they are a block between two comments, which an evaluation replaces.
+On a model card they stand between two comments, and an evaluation replaces that block.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from gan_serve.training.evaluation.evaluate import NEIGHBOURS_PICTURE
 from gan_serve.training.evaluation.metric_names import MetricName
 
 CARD_FILE = "README.md"
-START, END = "<!-- figures -->", "<!-- end of figures -->"  # the Hub and GitHub do not show them
+START, END = "<!-- figures -->", "<!-- end of figures -->"  # comments, which the Hub and GitHub do not show
 BOUNDS_START, BOUNDS_END = "<!-- bounds -->", "<!-- end of bounds -->"
 TRUNCATION_PICTURE = "truncation.png"
-PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}  # over truncation, and their colours
-DISTANCES = ("fid", "fd")  # of those
+# Metrics in the plot over truncation, and their colours.
+PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}
+DISTANCES = ("fid", "fd")  # the distances among them
 
 
 class Group(NamedTuple):
-    """Metrics that are shown together: their stems in order, and their meaning, in a few words and in full."""
+    """Metrics that are shown together: their stems in order, and their meaning in short and in full."""
 
     title: str
     stems: tuple[str, ...]
@@ -34,20 +35,20 @@ GROUPS = (
     Group(
         "Distance to real images",
         ("fid", "kid", "fd", "fd_floor", "kd", "fd_within_class_max", "fd_within_class_max_floor"),
-        "lower is better; fd_floor: what two sets of real images have",
+        "lower is better; fd_floor: the distance between two sets of real images",
         "Fréchet distance (`fid`, `fd`) and kernel distance (`kid`, `kd`) between generated and real images, in the "
-        "features that the name states: lower is better. Figures with other features than Inception do not compare "
-        "with published FID or KID, nor with each other where features, number of images or split differ. `fd_floor`: "
-        "the Fréchet distance between two disjoint sets of as many real images, which a perfect generator would have. "
-        "`fd_within_class_max`: the distance within the class where it is the most times its floor.",
+        "features that the name states: lower is better. Values in other features than Inception cannot be compared "
+        "with published FID or KID, nor with each other if features, number of images or split differ. `fd_floor`: the "
+        "Fréchet distance between two disjoint sets of as many real images, which a perfect generator would have. "
+        "`fd_within_class_max`: the distance within the class with the largest ratio of distance to floor.",
     ),
     Group(
         FIDELITY,
         ("precision", "density", "recall", "coverage", "precision_within_class_min", "recall_within_class_min"),
         "higher is better",
-        "`precision` and `density`: how many generated images lie among the real ones; `recall` and `coverage`: how "
-        "many real ones lie among the generated (`within_class_min`: within the class where it is lowest). Higher is "
-        "better. Precision on faces is easily fooled by blends of faces.",
+        "`precision` and `density`: the share of generated images that lie among the real ones; `recall` and "
+        "`coverage`: the share of real images that lie among the generated ones (`within_class_min`: within the class "
+        "with the lowest value). Higher is better. Blends of faces can have a high precision.",
     ),
     Group(
         "Classes",
@@ -67,12 +68,13 @@ GROUPS = (
             "class_share_max_of_real",
             "classes_missing",
         ),
-        "label_agreement and score: higher is better; the others: as in the real images",
-        "As the classifier of the features sees the images. `label_agreement`: the share that it puts into the class "
-        "of their label (`balanced`: the mean over the classes); `is`: the Inception Score, called `cs` (classifier "
-        "score) with another classifier. Higher is better. `confident`: the share that it is more than 0.9 sure of; "
-        "`class_share_min` and `class_share_max`: the share of the rarest and of the commonest class. Best is what the "
-        "real images have (`of_real`). `classes_missing`: the classes that it sees in no image; best is 0.",
+        "label_agreement and score: higher is better; others: best if equal to the real images",
+        "These come from the classifier of the features. `label_agreement`: the share of images that it assigns to the "
+        "class of their label (`balanced`: the mean over the classes); `is`: the Inception Score, called `cs` "
+        "(classifier score) with another classifier. Higher is better. `confident`: the share of images with a class "
+        "probability above 0.9; `class_share_min` and `class_share_max`: the share of the rarest and of the most "
+        "frequent class. Best is the value of the real images (`of_real`). `classes_missing`: the number of classes "
+        "that it finds in no image; best is 0.",
     ),
     Group(
         NEIGHBOURS,
@@ -86,12 +88,12 @@ GROUPS = (
             "nn_suspects_left_out",
         ),
         "nn_ratio: near 1 is best, far below 1 means copies; nn_suspects: 0.01 or less is best",
-        "`nn_l1`: the median distance, in grey levels a pixel, to the nearest training image, of generated images and "
-        "of real ones that training did not see (`unseen`) or that it saw and the search leaves out (`left_out`); "
-        "`nn_ratio`: the first over the second. Near 1 is good; far below 1 the generator copies its training images, "
-        "far above 1 its images are like none of them. `nn_suspects`: the share of generated images that are as near "
-        "to a training image as the nearest hundredth of those real ones; far above 0.01, some of them are copies. "
-        "`left_out` in these names: the real ones were such images, which a copying generator has copied as well.",
+        "`nn_l1`: the median distance to the nearest training image, in grey levels a pixel, of generated images and "
+        "of real images: held-out ones (`unseen`), or training images that are left out of the search (`left_out`); "
+        "`nn_ratio`: the first over the second. Near 1 is good. Far below 1, the generator copies its training images; "
+        "far above 1, its images resemble none of them. `nn_suspects`: the share of generated images that are as near "
+        "to a training image as the nearest 1 % of those real images; far above 0.01, some of them are copies. With "
+        "`left_out`, training saw those real images, so a generator may have copied them too.",
     ),
     Group(
         "Sharpness, artefacts and diversity",
@@ -103,31 +105,31 @@ GROUPS = (
             "diversity_within_class",
             "diversity_ratio_within_class_min",
         ),
-        "best as in the real images",
+        "best if equal to the real images",
         "`mean_gradient` is sharpness, in grey levels; `checkerboard` the power of the luma at the diagonal pixel "
         "frequency, in grey levels squared: more than in real images is a pattern of single pixels; `specks` the share "
         "of images with a spot of one to four pixels that differs by more than 48 grey levels from its surroundings; "
-        "`diversity` how much two images differ, in grey levels (`within_class`: two images of a class; "
-        "`ratio_within_class_min`: over that of the real images, in the class where it is lowest). Best is what the "
-        "real images have: compare `seeds` or `generated` with `train`, `test` or `holdout`. They do not say whether "
-        "an image makes sense.",
+        "`diversity` the mean difference of two images, in grey levels (`within_class`: of two images of a class; "
+        "`ratio_within_class_min`: relative to the real images, in the class with the lowest ratio). Best is the value "
+        "of the real images: compare `seeds` or `generated` with `train`, `test` or `holdout`. These metrics do not "
+        "tell whether an image makes sense.",
     ),
 )
 OTHER = Group("Other metrics", (), "", "Their names state how they were measured.")
-COPIES = "Copies of training images look perfect to distances and to precision;"
+COPIES = "Copies of training images have perfect distances and precision;"
 
 STEMS = tuple(stem for group in GROUPS for stem in group.stems)
 
 TruncationTable = dict[float, dict[str, float]]  # truncation -> stem of a metric, or SHARPNESS -> value
-SHARPNESS = "sharpness"  # of generated images, in times of that of the real ones
+SHARPNESS = "sharpness"  # sharpness of generated images over that of the real ones
 
 
-def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) -> str:
-    """Return the metrics of a card as Markdown, from ``START`` to ``END``; every metric is in it.
+def metrics_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) -> str:
+    """Return all metrics as Markdown for a card, from ``START`` to ``END``.
 
     Args:
-        metrics: of ``metrics.json``. pictures: the names of the checkpoint's pictures; ``neighbours.png`` and
-            ``truncation.png`` are shown where they are among them.
+        metrics: those of ``metrics.json``.
+        pictures: the file names of the checkpoint's pictures; the card shows ``neighbours.png`` and ``truncation.png``.
     """
     groups = dict(by_group(metrics))
     has_neighbours = any(group.title == NEIGHBOURS for group in groups)
@@ -143,21 +145,21 @@ def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
         if shows_neighbours:
             parts.append(
                 f"![Generated images and their nearest training images]({NEIGHBOURS_PICTURE})\n\n"
-                "The generated images most like a training image (difference of the pixels as a share of the light in "
-                "both), each above that image."
+                "The generated images that are most like a training image (smallest difference of the pixels relative "
+                "to their sum), each above that training image."
             )
     if by_class := class_tables(metrics):
         parts.append(
-            "### By class\nDistance, its floor, precision and recall within each class, among as many images as the "
-            "class has of those compared, and how often the classifier sees the class."
+            "### By class\nDistance, its floor, precision and recall within each class, over the compared images of "
+            "the class, and the label agreement."
         )
         parts += [f"`{protocol}`:\n\n{table(*_class_cells(rows))}" for protocol, rows in by_class.items()]
     tables = truncation_tables(metrics)
     if tables or TRUNCATION_PICTURE in pictures:
         parts.append(
             "### Truncation\nA smaller truncation samples nearer to the mean: images become more alike and recall "
-            "falls; precision may rise at first, and falls where latents are unlike those of training. `sharpness` is "
-            "that of the generated images in times of the real ones."
+            "falls; precision may rise at first, and falls if latents become unlike those of training. `sharpness` is "
+            "that of the generated images over that of the real ones."
         )
     parts += [f"`{protocol}`:\n\n{table(*_truncation_cells(rows))}" for protocol, rows in tables.items()]
     if TRUNCATION_PICTURE in pictures:
@@ -165,10 +167,10 @@ def figures_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
     return "\n\n".join([START, *parts, END])
 
 
-def with_figures(card: str, block: str) -> str:
-    """Return a card with ``block`` in the place of its metrics; at its end where it has none that can be replaced.
+def with_metrics(card: str, block: str) -> str:
+    """Return a card with ``block`` in place of its metrics, or at its end if it has no metrics to replace.
 
-    >>> with_figures("before <!-- figures --> old <!-- end of figures --> after", "new")
+    >>> with_metrics("before <!-- figures --> old <!-- end of figures --> after", "new")
     'before new after'
     """
     before, start, rest = card.partition(START)
@@ -181,7 +183,7 @@ def with_figures(card: str, block: str) -> str:
 def bounds_block(rows: Iterable[tuple[str, str, str, str]]) -> str:
     """Return the bounds of a card as Markdown, from ``BOUNDS_START`` to ``BOUNDS_END``; missed ones come first.
 
-    rows: what is measured, its bounds, its value, and whether it is reached: ``yes``, ``**no**`` or nothing.
+    rows: what is measured, its bounds, its value, and ``yes``, ``**no**`` or nothing.
     """
     rows = list(rows)
     missed = [f"{name}, which must be {bounds}, is {value}" for name, bounds, value, reached in rows if "no" in reached]
@@ -196,7 +198,7 @@ def bounds_block(rows: Iterable[tuple[str, str, str, str]]) -> str:
 
 
 def with_bounds(card: str, block: str) -> str:
-    """Return a card with ``block`` in the place of its bounds; else after its metrics, or at its end without these."""
+    """Return a card with ``block`` in place of its bounds, else after its metrics, else at its end."""
     before, start, rest = card.partition(BOUNDS_START)
     _, end, after = rest.partition(BOUNDS_END)
     if start and end:
@@ -205,8 +207,8 @@ def with_bounds(card: str, block: str) -> str:
     return f"{before}{end}\n\n{block}{after}" if end else f"{card.rstrip()}\n\n{block}\n"
 
 
-def figures_text(metrics: Mapping[str, float]) -> str:
-    """Return the metrics as plain text for a terminal, a group a paragraph; every metric is in it."""
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """Return all metrics as plain text for a terminal, one paragraph for each group."""
     groups = by_group(metrics)
     width = max((len(name) for _, named in groups for name in named), default=0)
     paragraphs = []
@@ -222,7 +224,7 @@ def figures_text(metrics: Mapping[str, float]) -> str:
 
 
 def compared(metrics: Mapping[str, float]) -> str:
-    """Return how many images were compared, with which real ones, in which features; empty without a distance.
+    """Return a sentence on the compared images: their number, the split and the features; empty without a distance.
 
     >>> compared({"fd10k_cnn-fashion_test": 12.5})
     '10,000 generated and 10,000 real images (test), features cnn-fashion'
@@ -234,7 +236,7 @@ def compared(metrics: Mapping[str, float]) -> str:
 
 
 def by_group(metrics: Mapping[str, float]) -> list[tuple[Group, dict[str, float]]]:
-    """Return the metrics of all images at truncation 1, by the groups that have some, in the order of a card."""
+    """Return the metrics of all images at truncation 1 by group, in the order of a card, without empty groups."""
     whole = of_all_images(metrics)
     stems = {name: parsed.stem if (parsed := MetricName.parse(name)) else "" for name in whole}
     found = []
@@ -247,7 +249,7 @@ def by_group(metrics: Mapping[str, float]) -> list[tuple[Group, dict[str, float]
 
 
 def of_all_images(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the metrics of the checkpoint as a whole: not those of one class, and not those over truncation."""
+    """Return the metrics of the whole checkpoint, without those of single classes and those over truncation."""
     return {
         name: value
         for name, value in metrics.items()
@@ -258,7 +260,7 @@ def of_all_images(metrics: Mapping[str, float]) -> dict[str, float]:
 def of_the_generator(metrics: Mapping[str, float]) -> dict[str, float]:
     """Return the metrics of the generator as a whole, which the Hub may show as results of the model.
 
-    Metrics of real images alone, which stand beside others to compare with, are left out.
+    Metrics of real images alone, which are there for comparison, are left out.
     """
     return {
         name: value
@@ -268,7 +270,7 @@ def of_the_generator(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def truncation_tables(metrics: Mapping[str, float]) -> dict[str, TruncationTable]:
-    """Return the metrics over truncation, by the protocol that the names state, truncations in ascending order.
+    """Return the metrics over truncation by protocol, with the truncations in ascending order.
 
     >>> truncation_tables({"fd2k_cnn_test_truncation1": 3.0, "fd2k_cnn_test_truncation0.5": 9.0})
     {'2k_cnn_test': {0.5: {'fd': 9.0}, 1.0: {'fd': 3.0}}}
@@ -280,7 +282,10 @@ def truncation_tables(metrics: Mapping[str, float]) -> dict[str, TruncationTable
         if name and name.truncation is not None and name.features:
             tables.setdefault(name.protocol, {}).setdefault(name.truncation, {})[name.stem] = value
             sources[name.protocol] = name.source
-    for text, value in metrics.items():  # sharpness has no features: it belongs to every table of its real images
+    for (
+        text,
+        value,
+    ) in metrics.items():  # sharpness has no features, so it belongs to every table with the same real images
         name = MetricName.parse(text)
         if name and name.truncation is not None and name.stem == "mean_gradient":
             for protocol, rows in tables.items():
@@ -311,7 +316,7 @@ def class_tables(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, 
 
 
 def number(value: float) -> str:
-    """Return a value as a card shows it, with at most six digits; ``metrics.json`` has them all."""
+    """Return a value as a card shows it, with at most six digits."""
     return f"{value:.6g}"
 
 
@@ -327,17 +332,17 @@ def _meaning(group: Group, has_neighbours: bool) -> str:
         return group.meaning
     if has_neighbours:
         return f"{group.meaning}\n{COPIES} the nearest neighbours below tell them apart."
-    return f"{group.meaning}\n{COPIES} only the nearest-neighbour test tells them apart, and it was not run here."
+    return f"{group.meaning}\n{COPIES} only the nearest-neighbour test can tell them apart, and it was not run here."
 
 
 def _whole(metrics: Mapping[str, float]) -> list[MetricName]:
-    """The names of the metrics of all images at truncation 1."""
+    """Return the names of the metrics of all images at truncation 1."""
     parsed = (MetricName.parse(name) for name in of_all_images(metrics))
     return [name for name in parsed if name is not None]
 
 
 def _truncation_cells(rows: TruncationTable) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of a table over truncation: what is plotted first, then what else was measured."""
+    """Return the head and the rows of a table over truncation: first the plotted metrics, then the others."""
     columns = _columns(rows.values(), (*PLOTTED, SHARPNESS, *STEMS))
     head = ["truncation", *(stem.upper() if stem in DISTANCES else stem for stem in columns)]
     return head, [
@@ -347,7 +352,7 @@ def _truncation_cells(rows: TruncationTable) -> tuple[list[str], list[list[str]]
 
 
 def _class_cells(rows: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of a table of classes; the distance also in times of its floor."""
+    """Return the head and the rows of a table of classes, with the ratio of distance to floor."""
     columns = _columns(rows.values(), ("fd", "fd_floor", *STEMS))
     head = ["class", *(stem.upper() if stem in DISTANCES else stem.replace("fd_", "") for stem in columns)]
     body = [[label, *(_cell(row, stem, digits=4) for stem in columns)] for label, row in rows.items()]
@@ -370,7 +375,7 @@ def _cell(row: Mapping[str, float], stem: str, digits: int) -> str:
 
 
 def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a table as text, each column as wide as its longest cell."""
+    """Return the lines of a table as text, each column as wide as its longest cell."""
     cells = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["".join(f"  {cell:>{size}}" for cell, size in zip(row, widths, strict=True)) for row in cells]

@@ -1,17 +1,18 @@
-"""An exported generator in the form that ONNX Runtime draws fastest on CPUs: the same numbers but for rounding.
+"""Rewrite an exported generator into the form that ONNX Runtime computes fastest on CPUs, equal except for rounding.
 
-``optimize`` runs these passes one after the other (benchmarks/inference.md tells what they bring):
+``optimize`` runs these passes in order (benchmarks/inference.md has their effect):
 
-fold_constants              weights that are products of constants, such as those of an equalised learning rate
-norm_into_dense             BatchNorm behind a dense layer and a reshape
-upsampling_to_transposed    nearest-neighbour upsampling and a 3x3 convolution: a 4x4 transposed one, 4/9 of the work
-dense_to_nhwc               the first layer's columns in the order [H, W, C]
-stride_one_to_convolution   a transposed convolution of stride 1 is a convolution with the kernel turned around
-transposed_to_subpixel      one of stride 2 is a convolution for each of the four output phases, and a pixel shuffle
+fold_constants              weights that are products of constants, such as those with an equalised learning rate
+norm_into_dense             folds BatchNorm into the dense layer before it
+upsampling_to_transposed    nearest-neighbour upsampling and a 3x3 convolution become a 4x4 transposed one (4/9 of the
+work) dense_to_nhwc               orders the columns of the first layer as [H, W, C] stride_one_to_convolution   a
+transposed convolution of stride 1 becomes a convolution with the flipped kernel transposed_to_subpixel      one of
+stride 2 becomes a convolution for each of the four output phases and a pixel shuffle
 
-ONNX Runtime has fast kernels for convolutions, in fp32 and int8, and slow or none for transposed ones. The shuffle is
-written as Transpose to NHWC, Reshape and Transpose, since the runtime cancels those against its own changes of layout.
-A layer that does not fit a pass stays as it is.
+ONNX Runtime has fast kernels for convolutions in fp32 and int8; those for transposed ones are slow or missing. The
+shuffle is written as Transpose to NHWC, Reshape and Transpose, because the runtime cancels these against its own layout
+changes.
+A pass leaves the layers that it does not apply to unchanged.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ Kernels = Literal["fp32", "int8"]
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 ACTIVATIONS = ("Relu", "LeakyRelu")
 PHASES = tuple(itertools.product((0, 1), (0, 1)))  # row and column of an output pixel, modulo the stride
-SMALL = 8  # up to this width and height of its input, a layer becomes a convolution for each phase
-FEW = {"fp32": 4, "int8": 2}  # channels below which a convolution wastes too much of a vector: those of images
+SMALL = 8  # a layer with an input up to this width and height becomes a convolution for each phase
+# Up to so many output channels, as images have, a convolution leaves most of a vector unused.
+FEW = {"fp32": 4, "int8": 2}
 NO_LIMIT = 2**31
 
 
@@ -43,7 +45,8 @@ def optimize(model: onnx.ModelProto, kernels: Kernels = "fp32") -> None:
 
     Args:
         model: as torch exports it.
-        kernels: which it will run on. There is none in int8 for transposed convolutions, and so more of them go.
+        kernels: the kernels that it will run on, ``fp32`` or ``int8``. There are no int8 kernels for transposed
+            convolutions, so for int8 more of them are rewritten.
     """
     fold_constants(model)
     graph = Graph(model)
@@ -56,12 +59,12 @@ def optimize(model: onnx.ModelProto, kernels: Kernels = "fp32") -> None:
 
 
 def fold_constants(model: onnx.ModelProto) -> None:
-    """Compute every value that depends on no input, whatever its size."""
+    """Compute every value that does not depend on an input, whatever its size."""
     fold_onnx_constants(model, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT)
 
 
 def norm_into_dense(graph: Graph) -> None:
-    """Gemm, Reshape to [N, C, H, W], BatchNormalization: a channel's scale and shift go into its columns."""
+    """Fold the scale and shift of a BatchNormalization into the Gemm before it, through a Reshape to [N, C, H, W]."""
     for norm in graph.find("BatchNormalization"):
         reshape = graph.before(norm, "Reshape")
         dense = reshape and graph.before(reshape, "Gemm")
@@ -71,7 +74,7 @@ def norm_into_dense(graph: Graph) -> None:
             continue
         gamma, beta, mean, variance = (graph.constants[name] for name in norm.input[1:])
         scale = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
-        columns = len(layer.bias) // len(scale)  # of each channel
+        columns = len(layer.bias) // len(scale)  # columns of each channel
         scale, shift = np.repeat(scale, columns), np.repeat(beta - mean * scale, columns)
         with graph.replacing(dense, reshape, norm) as op:
             x = _dense(op, dense.input[0], layer, layer.weight * scale[:, None], layer.bias * scale + shift)
@@ -79,12 +82,12 @@ def norm_into_dense(graph: Graph) -> None:
 
 
 def upsampling_to_transposed(graph: Graph) -> None:
-    """Nearest-neighbour upsampling by 2 and a 3x3 convolution become a 4x4 transposed convolution of stride 2.
+    """Replace nearest-neighbour upsampling by 2 and a 3x3 convolution by a 4x4 transposed convolution of stride 2.
 
-    In each of the four output phases the nine taps fall on 2x2 input pixels only, and add up there.
+    In each of the four output phases the nine taps read only 2x2 input pixels, so that taps can be added up.
     """
-    # In the even phase tap 0 meets one input pixel and taps 1, 2 the next; in the odd phase taps 0, 1 and then tap 2.
-    # The transposed kernel has the rows 3 and 1 of the even phase, 2 and 0 of the odd one.
+    # In the even phase tap 0 reads one input pixel and taps 1 and 2 the next one; in the odd phase taps 0 and 1, then
+    # tap 2. The transposed kernel has the rows 3 and 1 of the even phase, 2 and 0 of the odd one.
     taps = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)  # [row, tap]
     for convolution in graph.find("Conv"):
         resize = graph.before(convolution, "Resize")
@@ -102,7 +105,7 @@ def upsampling_to_transposed(graph: Graph) -> None:
 
 
 def dense_to_nhwc(graph: Graph) -> None:
-    """Gemm, activation and Reshape to [N, C, H, W]: the columns give [N, H, W, C], and a Transpose follows."""
+    """Reorder the columns of a Gemm before a Reshape to [N, C, H, W] to give [N, H, W, C], and add a Transpose."""
     for reshape in graph.find("Reshape"):
         activation = graph.before(reshape, *ACTIVATIONS)
         dense = graph.before(activation or reshape, "Gemm")
@@ -119,7 +122,7 @@ def dense_to_nhwc(graph: Graph) -> None:
 
 
 def stride_one_to_convolution(graph: Graph) -> None:
-    """A transposed convolution of stride 1 becomes a convolution: the kernel turned around, padding k-1-p."""
+    """Replace a transposed convolution of stride 1 by a convolution with the flipped kernel and padding k-1-p."""
     for node in graph.find("ConvTranspose"):
         layer = _Transposed.of(graph, node)
         if layer is None or layer.stride != 1:
@@ -131,9 +134,9 @@ def stride_one_to_convolution(graph: Graph) -> None:
 
 
 def transposed_to_subpixel(graph: Graph, kernels: Kernels = "fp32") -> None:
-    """Transposed convolutions that double the image become convolutions and a pixel shuffle.
+    """Replace transposed convolutions that double the image by convolutions and a pixel shuffle.
 
-    Shi et al. 2016 (arXiv:1609.05158). An activation goes before the shuffle, where ONNX Runtime fuses it.
+    See Shi et al. 2016 (arXiv:1609.05158). An activation moves before the shuffle, where ONNX Runtime fuses it.
     """
     forms = {"phases": _phases, "cropped": _cropped}
     for node in graph.find("ConvTranspose"):
@@ -151,10 +154,10 @@ def transposed_to_subpixel(graph: Graph, kernels: Kernels = "fp32") -> None:
 
 
 def _form(layer: _Transposed, size: int, kernels: Kernels) -> Literal["plain", "phases", "cropped"]:
-    """Return the form that is fastest, as measured, for maps of ``size`` x ``size``: benchmarks/inference.md.
+    """Return the form that was measured as the fastest for maps of ``size`` x ``size`` (benchmarks/inference.md).
 
-    ``phases``: a convolution for each output phase. ``cropped``: one for all of them, whose 2x2 windows reach over the
-    edge, so that a pixel is cropped all around. ``plain``: as it is.
+    ``phases``: a convolution for each output phase. ``cropped``: one convolution for all phases; its 2x2 windows extend
+    beyond the edge, so that a border of one pixel is cropped. ``plain``: unchanged.
     """
     if layer.channels < FEW[kernels]:
         return "plain"
@@ -179,13 +182,13 @@ def _cropped(op: Builder, x: str, layer: _Transposed, activation: NodeProto | No
 
 
 def _shuffle(op: Builder, x: str, channels: int, height: int, width: int) -> str:
-    """[N, 4C, H, W], a block of C channels a phase -> [N, 2H, 2W, C]."""
+    """Shuffle [N, 4C, H, W], which has a block of C channels for each phase, to [N, 2H, 2W, C]."""
     x = op("Reshape", op("Transpose", x, perm=TO_NHWC), op.shape(-1, height, width, 2, 2, channels))
     return op("Reshape", op("Transpose", x, perm=(0, 1, 3, 2, 4, 5)), op.shape(-1, 2 * height, 2 * width, channels))
 
 
 def _convolution(op: Builder, x: str, layer: _Transposed, weight: Array, pads: Pads, suffix: str = "") -> str:
-    """A convolution by ``weight`` [k·C, in, h, w] with the layer's bias for each block of C channels."""
+    """Add a convolution with ``weight`` [k·C, in, h, w] and the layer's bias for each block of C channels."""
     bias = np.tile(layer.bias, len(weight) // layer.channels)
     inputs = x, op.constant(layer.name + suffix, weight), op.constant(f"{layer.name}_bias", bias)
     return op("Conv", *inputs, kernel_shape=weight.shape[2:], pads=pads)
@@ -196,26 +199,26 @@ def _dense(op: Builder, x: str, layer: _Dense, weight: Array, bias: Array) -> st
 
 
 def _is_of_each_image(graph: Graph, reshape: NodeProto, layer: _Dense) -> bool:
-    """Return whether a Reshape behind a dense layer splits its columns and keeps the images apart."""
+    """Return True if a Reshape after a dense layer splits its columns and keeps the batch dimension."""
     return int(np.prod(graph.shape(reshape.output[0])[1:])) == len(layer.bias)
 
 
 def _keeps_size(convolution: NodeProto) -> bool:
-    """Return whether a 3x3 convolution has stride 1, no groups, and an output of the size of its input."""
+    """Return True if a 3x3 convolution has stride 1, no groups, and an output of the size of its input."""
     rest = attribute(convolution, "strides", [1, 1]), attribute(convolution, "dilations", [1, 1])
     plain = rest == ([1, 1], [1, 1]) and attribute(convolution, "group", 1) == 1
     return plain and attribute(convolution, "pads") == [1, 1, 1, 1]
 
 
 def _repeats_pixels(graph: Graph, resize: NodeProto) -> bool:
-    """Return whether a Resize repeats each pixel as 2x2."""
+    """Return True if a Resize repeats each pixel as 2x2."""
     scales = graph.constants.get(resize.input[2]) if len(resize.input) == 3 else None
     kind = [attribute(resize, name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode")]
     return kind == [b"nearest", b"asymmetric", b"floor"] and scales is not None and scales.tolist() == [1, 1, 2, 2]
 
 
 def _constants(graph: Graph, node: NodeProto) -> tuple[Array | None, Array | None]:
-    """Return the weight and the bias of a layer, None where there is none or it is not constant."""
+    """Return the weight and the bias of a layer; None for one that is missing or not constant."""
     weight, bias = (graph.constants.get(name) for name in (*node.input[1:], "")[:2])
     return weight, bias
 
@@ -230,7 +233,7 @@ class _Dense:
 
     @classmethod
     def of(cls, graph: Graph, node: NodeProto) -> Self | None:
-        """Return the constants of a Gemm; None where they are not constant, or its form is another."""
+        """Return the constants of a Gemm; None if they are not constant or it has another form."""
         weight, bias = _constants(graph, node)
         names = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
         plain = [attribute(node, name, default) for name, default in names.items()] == [1, 1, 0, 1]
@@ -266,7 +269,7 @@ class _Transposed:
 
     @classmethod
     def of(cls, graph: Graph, node: NodeProto) -> Self | None:
-        """Return the constants of a ConvTranspose; None where they are not constant, or its form is another."""
+        """Return the constants of a ConvTranspose; None if they are not constant or it has another form."""
         weight, bias = _constants(graph, node)
         if weight is None or weight.ndim != 4 or (bias is None and len(node.input) > 2):
             return None
@@ -291,7 +294,7 @@ class _Transposed:
         return kernel, (top, left, bottom, right)
 
     def _taps(self, phase: int) -> tuple[list[int], int, int]:
-        """Return the rows of the kernel for an output phase, by their input pixel, and the padding before and after."""
+        """Return the kernel rows of an output phase, in the order of their input pixels, and the padding."""
         rows = [row for row in range(self.size) if (row - phase - self.padding) % self.stride == 0][::-1]
         first, last = ((phase + self.padding - row) // self.stride for row in (rows[0], rows[-1]))
         return rows, -first, last

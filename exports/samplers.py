@@ -1,4 +1,4 @@
-"""Samplers of the images that are evaluated: a checkpoint through its ONNX file, a run through its averaged network."""
+"""Sample images for an evaluation: from a checkpoint with its ONNX file, from a run with its averaged network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gan_serve.training.sample_images import sample_images
 
 
 class CheckpointSampler:
-    """Samples with the ONNX file that users sample with."""
+    """Samples with the ONNX file of a checkpoint."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
@@ -35,7 +35,7 @@ class CheckpointSampler:
 
 
 class NetworkSampler:
-    """Samples with a network of torch, as it is trained."""
+    """Samples with a network of torch."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class NetworkSampler:
 
 
 def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSampler:
-    """Return the averaged generator of a run as a sampler; see ``load_trained`` for the arguments and errors."""
+    """Return a sampler for the averaged generator of a run; see ``load_trained`` for the arguments and errors."""
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
-        raise RunError("The generator's weights are not all finite numbers; the training diverged.", "Train anew.")
+        raise RunError("The generator has weights that are not finite; the training diverged.", "Train anew.")
     data, config = trained.info.data, trained.config
     seen = TrainingData(name=data.name, digest=data.digest, holdout=config.holdout, labels=config.labels)
     return NetworkSampler(trained.generator, data.img_resolution, data.img_channels, trained.class_names, seen)

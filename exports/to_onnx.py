@@ -1,11 +1,11 @@
-"""Export a generator as one self-contained ONNX file: latents and labels in, pixels out, any number of images.
+"""Export a generator as one self-contained ONNX file: from latents and labels to pixels, for any number of images.
 
 z          float32 [N, z_dim]
-c          int64 [N], the class of each image, where the generator is conditional
-psi        float32 [N], truncation towards the mean w, where the generator has a space w
+c          int64 [N], the class of each image; for a conditional generator
+psi        float32 [N], truncation towards the mean w; for a generator with a w space
 img        uint8 [N, H, W, C]
 
-A generator with a space w has more inputs. Each has a default inside the file, so that a caller may leave it out:
+A generator with a w space has more inputs. Each has a default in the file, so that a caller may leave it out:
 
 z_mix      float32 [N, z_dim], a second latent for style mixing
 crossover  int64 [N], the first layer that takes its style from z_mix; by default the number of layers, so none does
@@ -35,7 +35,7 @@ from gan_serve.exports.graph import Array, Graph, attribute
 from gan_serve.exports.rewrite import optimize
 from gan_serve.training.networks import to_pixels
 
-OPSET = 18  # the lowest that torch exports to without a conversion, and whose operators suffice
+OPSET = 18  # the lowest that torch exports without a conversion and that has all the operators
 IR_VERSION = 8  # the one that ONNX released together with opset 18
 
 
@@ -43,8 +43,8 @@ class PixelGenerator(nn.Module):
     """A generator whose images are converted from [-1, 1] to pixels: the computation of the ONNX file.
 
     Args:
-        generator: has the attributes ``z_dim``, ``c_dim`` and ``truncation_space`` (see ``training/networks``), and
-            ``w_dim`` and ``num_layers`` where that space is ``w``.
+        generator: a module with ``z_dim``, ``c_dim`` and ``truncation_space`` (see ``training/networks``), and with
+            ``w_dim`` and ``num_layers`` if that space is ``w``.
     """
 
     def __init__(self, generator: nn.Module) -> None:
@@ -63,12 +63,12 @@ class PixelGenerator(nn.Module):
         crossover: Tensor | None = None,
         w_offset: Tensor | None = None,
     ) -> Tensor:
-        """Return images uint8 [N, H, W, C], to the nearest grey level.
+        """Return images uint8 [N, H, W, C], rounded to the nearest grey level.
 
         Args:
             z: float32 [N, z_dim].
-            c: int64 [N], where the generator is conditional.
-            psi, z_mix, crossover, w_offset: see the inputs above, where the generator has a space w.
+            c: int64 [N], for a conditional generator.
+            psi, z_mix, crossover, w_offset: for a generator with a w space; see the head of this module.
         """
         if self.truncation_space != "w":
             return to_pixels(self.generator(z, c))
@@ -80,13 +80,13 @@ class PixelGenerator(nn.Module):
             return {}
         w_dim, num_layers = cast(int, self.generator.w_dim), cast(int, self.generator.num_layers)
         return {
-            "z_mix": np.ones((1, self.z_dim), np.float32),  # not zeros, whose direction is NaN where z is normalised
+            "z_mix": np.ones((1, self.z_dim), np.float32),  # not zeros, which would give NaN if z is normalised
             "crossover": np.array([num_layers], np.int64),
             "w_offset": np.zeros((1, w_dim), np.float32),
         }
 
     def example(self, n: int = 2) -> dict[str, Tensor]:
-        """Return inputs for n images, by name. An export needs more than one image, or it would fix N to 1."""
+        """Return inputs for n images, by name. An export needs two or more, since one image would fix N to 1."""
         inputs = {"z": torch.zeros(n, self.z_dim)}
         if self.c_dim:
             inputs["c"] = torch.zeros(n, dtype=torch.int64)
@@ -114,9 +114,9 @@ def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None, *, 
 
 
 def torch_export(generator: nn.Module) -> onnx.ModelProto:
-    """Return the model as torch exports it, without torch's notes, with sums of a fixed order and without defaults.
+    """Return the model as torch exports it, without torch's metadata and defaults, with sums in a fixed order.
 
-    Every input is required; ``serialize`` adds the defaults, after all passes that take initializers for constants.
+    Every input is required. ``serialize`` adds the defaults after all passes, which treat initializers as constants.
     """
     network = PixelGenerator(without_parametrizations(generator)).eval()
     example = network.example()
@@ -143,9 +143,9 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
 
 
 def without_parametrizations(generator: nn.Module) -> nn.Module:
-    """Return a generator in eval mode whose weights are what its parametrizations make of them.
+    """Return a generator in eval mode with its parametrizations applied to its weights.
 
-    Spectral normalisation is one: in eval mode its divisor is constant.
+    One of them is spectral normalisation, whose divisor is constant in eval mode.
     """
     if not any(parametrize.is_parametrized(layer) for layer in generator.modules()):
         return generator
@@ -173,7 +173,7 @@ def serialize(
         optional_inputs: defaults by the name of an input, see ``PixelGenerator.optional_inputs``.
 
     Raises:
-        ExportRefused: it is not valid, fixes the number of images, or holds anything but standard operators.
+        ExportRefused: it is invalid, fixes the number of images, or needs operators that are not standard ONNX.
     """
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     for name, default in (optional_inputs or {}).items():
@@ -184,14 +184,18 @@ def serialize(
         raise ExportRefused(f"The exported network is not valid ONNX: {error}") from error
     fixed = [value.name for value in model.graph.input if not value.type.tensor_type.shape.dim[0].dim_param]
     if fixed:
-        raise ExportRefused(f"The exported network fixes the number of images by {', '.join(fixed)}; it must be free.")
+        raise ExportRefused(
+            f"The exported network fixes the number of images in {', '.join(fixed)}; it must be dynamic."
+        )
     if domains := {node.domain for node in model.graph.node} - {""}:
-        raise ExportRefused(f"The exported network needs operators of {', '.join(domains)}; any ONNX Runtime must do.")
+        raise ExportRefused(
+            f"The exported network needs operators of {', '.join(domains)}; only those of standard ONNX are allowed."
+        )
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def _make_optional(graph: onnx.GraphProto, name: str, default: Array) -> None:
-    """Give an input a default: an initializer of the same name, which callers may override (ONNX IR 4).
+    """Give an input a default: an initializer of the same name, which callers can override (ONNX IR 4).
 
     The default has one row, so the rows are expanded to N first. The input's first dimension gets a name of its own:
     ONNX Runtime shares buffers between tensors whose dimensions have the same name.
@@ -221,10 +225,10 @@ def _make_optional(graph: onnx.GraphProto, name: str, default: Array) -> None:
 
 
 def _fix_order_of_sums(graph: Graph) -> None:
-    """Replace means over [N, C] and over the channels or the pixels of [N, C, H, W] by sums of a fixed order.
+    """Replace means over [N, C] and over the channels or the pixels of [N, C, H, W] by sums in a fixed order.
 
-    ONNX Runtime's ReduceMean adds in an order that depends on where in memory an image lies and on whether it is alone,
-    so that a seed would not always be the same image. Products and pooling have no such dependence.
+    The order in which ONNX Runtime's ReduceMean adds depends on the memory address of an image and on the batch size,
+    so a seed would not always give the same image. Matrix products and pooling do not have this dependence.
     """
     for node in graph.find("ReduceMean"):
         over = _mean_over(graph, node)
@@ -241,7 +245,7 @@ def _fix_order_of_sums(graph: Graph) -> None:
 
 
 def _mean_over(graph: Graph, node: onnx.NodeProto) -> str | None:
-    """``features`` where a node is a mean over [N, C], ``channels`` or ``pixels`` of [N, C, H, W], None elsewhere."""
+    """Return ``features`` for a mean over [N, C], ``channels`` or ``pixels`` for one over [N, C, H, W], else None."""
     axes = graph.constants.get(node.input[1]) if len(node.input) == 2 else None
     if axes is None or not attribute(node, "keepdims", 1):
         return None
@@ -251,7 +255,7 @@ def _mean_over(graph: Graph, node: onnx.NodeProto) -> str | None:
 
 
 def strip_metadata(model: onnx.ModelProto) -> None:
-    """Drop what torch notes of its own: stack traces with paths of this machine among it."""
+    """Remove torch's own metadata, which has stack traces with paths of this machine."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         del part.metadata_props[:]
@@ -262,7 +266,7 @@ def strip_metadata(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def quiet_export() -> Iterator[None]:
-    """Keep torch's progress of an export, written for its developers, from the user's terminal."""
+    """Suppress the progress messages of an export, which torch prints for its developers."""
     level = logging.getLogger("torch.onnx").level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

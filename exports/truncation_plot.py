@@ -1,4 +1,4 @@
-"""The plot of distance, precision and recall over truncation."""
+"""Plot distance, precision and recall over truncation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def truncation_plot(metrics: Mapping[str, float]) -> bytes:
     """Return a PNG of the metrics over truncation: distance on the left axis, precision and recall on the right.
 
     Raises:
-        ValueError: there is nothing in ``metrics`` that was measured over truncation.
+        ValueError: ``metrics`` has no value that was measured over truncation.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -38,5 +38,6 @@ def truncation_plot(metrics: Mapping[str, float]) -> bytes:
         right.set_ylim(0, 1.05)
         left.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(PLOTTED), frameon=False)
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100, metadata={"Software": None})  # no version: the same bytes tomorrow
+    # Without matplotlib's version, so that equal metrics give equal bytes.
+    figure.savefig(out, format="png", dpi=100, metadata={"Software": None})
     return out.getvalue()

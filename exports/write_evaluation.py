@@ -20,11 +20,11 @@ from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.exports.report import (
     CARD_FILE,
     TRUNCATION_PICTURE,
-    figures_block,
+    metrics_block,
     of_the_generator,
     truncation_tables,
     with_bounds,
-    with_figures,
+    with_metrics,
 )
 from gan_serve.exports.truncation_plot import truncation_plot
 from gan_serve.hub.resolve import find_local
@@ -34,14 +34,14 @@ METRICS = TypeAdapter(dict[str, float])
 
 
 def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
-    """Write an evaluation into a checkpoint: its metrics, its pictures, the model card and the digests of all of them.
+    """Write an evaluation into a checkpoint: metrics, pictures, the model card, and the digests of these files.
 
-    Metrics of the same name are replaced, others stay. Of the card only the metrics and their part of the Hub's
-    metadata change; where it has no metrics to replace, they are appended. Metrics over truncation are also plotted.
+    Metrics of the same name are replaced, others stay. In the card, only the metrics and their part of the Hub's
+    metadata change; if it has no metrics yet, they are appended. Metrics over truncation are also plotted.
 
     Raises:
-        InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or its card's metadata
-        cannot be read. CannotWrite: a file cannot be written; see ``_put``.
+        InvalidCheckpoint, DigestMismatch: the files do not match the config, or the card's metadata cannot be read.
+        CannotWrite: a file cannot be written; see ``_put``.
     """
     directory = Path(os.path.realpath(directory))
     config = verify_checkpoint(directory)
@@ -54,10 +54,10 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
 
 
 def write_bounds(directory: str | Path, block: str) -> None:
-    """Write the bounds of ``bounds_block`` into a checkpoint's card, and its digest.
+    """Write the block of ``bounds_block`` into a checkpoint's card, and update the card's digest.
 
     Raises:
-        InvalidCheckpoint, DigestMismatch: the checkpoint is not what its config describes, or has no card.
+        InvalidCheckpoint, DigestMismatch: the files do not match the config, or there is no card.
         CannotWrite: a file cannot be written.
     """
     directory = Path(os.path.realpath(directory))
@@ -71,9 +71,10 @@ def write_bounds(directory: str | Path, block: str) -> None:
 def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
     """Write files into a checkpoint and describe them in its config.
 
-    Everything is first written to a temporary folder within, so that a full disk changes nothing. Then files are only
-    renamed: first a config that does not describe the new files, then these, then the new config. Killed in between,
-    the checkpoint still samples, but describes no card and no metrics until an evaluation is written again.
+    Everything is first written to a temporary folder in the checkpoint, so that a full disk changes nothing. Then files
+    are only renamed: first a config without the new files, then these files, then the new config. If the process is
+    killed in between, the checkpoint still samples, but its config lists no card and no metrics until the next
+    evaluation.
     """
 
     def with_files(digests: Mapping[str, FileDigest]) -> bytes:
@@ -87,24 +88,25 @@ def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) 
             for name, content in files.items():
                 write_atomically(new / name, content)
             write_atomically(new / CONFIG_FILE, with_files({**others, **digest_files(new)}))
-            read_config(new)  # raises where no checkpoint can hold a file of such a name
+            read_config(new)  # raises if a checkpoint cannot have a file of such a name
             write_atomically(directory / CONFIG_FILE, with_files(others))
             for name in (*files, CONFIG_FILE):
                 os.replace(new / name, directory / name)
 
 
 def all_pictures(evaluation: Evaluation, metrics: Mapping[str, float]) -> dict[str, bytes]:
-    """Return the pictures of an evaluation, with a plot over truncation of ``metrics`` where these were measured."""
+    """Return the pictures of an evaluation, with a plot over truncation if ``metrics`` has such values."""
     if not truncation_tables(evaluation.metrics) or TRUNCATION_PICTURE in evaluation.pictures:
         return dict(evaluation.pictures)
     return {**evaluation.pictures, TRUNCATION_PICTURE: truncation_plot(metrics)}
 
 
 def check_writable(model: str) -> Path:
-    """Return the directory of the checkpoint that an evaluation is to be written into.
+    """Return the directory of a checkpoint into which an evaluation can be written.
 
     Raises:
-        InvalidOption: ``model`` is no directory of a checkpoint, but a run or a repository on the Hub, for example.
+        InvalidOption: ``model`` is not the directory of a checkpoint, but a run or a repository on the Hub, for
+            example.
         CannotWrite: files cannot be written there.
     """
     if is_run(model):
@@ -127,7 +129,7 @@ def is_run(path: str) -> bool:
 
 
 def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
-    """The metrics of a checkpoint, also where an interrupted write left them undescribed; none without a file."""
+    """Return the metrics of a checkpoint, also if an interrupted write left them out of the config."""
     path = directory / METRICS_FILE
     if METRICS_FILE not in config.files and not path.is_file():
         return {}
@@ -136,33 +138,33 @@ def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
         return METRICS.validate_json(read_verified(directory, config, METRICS_FILE) if described else path.read_bytes())
     except ValidationError as error:
         raise InvalidCheckpoint(
-            f"{directory / METRICS_FILE} does not hold numbers by name.", "Export the checkpoint again."
+            f"{directory / METRICS_FILE} does not map names to numbers.", "Export the checkpoint again."
         ) from error
 
 
 def _card(path: Path, metrics: Mapping[str, float], pictures: set[str]) -> str:
-    """The card with these metrics, in its text and in its metadata for the Hub."""
+    """Return the card with these metrics in its text and in its metadata for the Hub."""
     try:
         text = path.read_bytes().decode()
         card = ModelCard(text) if text.startswith("---") else None
     except (ValueError, TypeError, YAMLError) as error:
         raise InvalidCheckpoint(
-            f"The metadata at the head of {path} cannot be read: {error}", "It is YAML between two lines of ---."
+            f"The metadata at the head of {path} cannot be read: {error}", "Write it as YAML between two lines of ---."
         ) from error
-    block = figures_block(metrics, pictures)
+    block = metrics_block(metrics, pictures)
     has_metadata = card is not None and card.data.to_dict()  # type: ignore[no-untyped-call]
     if card is None or not isinstance(card.data, ModelCardData) or not has_metadata:
-        return with_figures(text, block)
+        return with_metrics(text, block)
     data, shown = card.data, of_the_generator(metrics)
     others = [result for result in data.eval_results or [] if result.metric_type not in metrics.keys() - shown.keys()]
     data.metrics = sorted({*(data.metrics or ())} - metrics.keys() | shown.keys())
     data.eval_results = _results(others, shown)
-    card.text = with_figures(card.text, block)
+    card.text = with_metrics(card.text, block)
     return str(card)
 
 
 def _results(results: list[EvalResult], metrics: Mapping[str, float]) -> list[EvalResult] | None:
-    """The Hub's results with these metrics, on the data set of the first; None where no data set is known."""
+    """Return the Hub's results with these metrics, on the data set of the first one; None if no data set is known."""
     if not results:
         return None
     first = results[0]

@@ -44,7 +44,7 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a new directory that is renamed to ``path`` when the block succeeds, and removed when it fails.
 
     Raises:
-        CannotWrite: ``path`` exists and is not an empty directory, or the disk refuses.
+        CannotWrite: ``path`` exists and is not an empty directory, or writing fails.
     """
     path = Path(os.path.realpath(path))
     check_new_directory(path)
@@ -60,7 +60,7 @@ def directory_atomically(path: str | Path) -> Iterator[Path]:
 
 
 def check_new_directory(path: Path) -> None:
-    """Raise ``CannotWrite`` where ``path`` exists and is not an empty directory."""
+    """Raise ``CannotWrite`` if ``path`` exists and is not an empty directory."""
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise CannotWrite(f"{path} already exists.", "Choose another directory, or remove it first.")
 

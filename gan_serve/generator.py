@@ -335,7 +335,7 @@ class Generator(RequestBuilder):
         The files of a checkpoint from the Hub that sampling did not need are downloaded first.
 
         Raises:
-            CannotWrite: the directory exists and is not empty, or the disk refuses.
+            CannotWrite: the directory exists and is not empty, or writing fails.
             InvalidCheckpoint, DigestMismatch: a file is missing or damaged.
             HubError: a file of a checkpoint from the Hub cannot be downloaded.
         """

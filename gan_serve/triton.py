@@ -1,9 +1,8 @@
 """Export a checkpoint for NVIDIA Triton Inference Server: config.pbtxt and the network, for its ONNX Runtime backend.
 
-The tensors are those of the network (see ``gan_serve.checkpoint.config``), a batch of up to
-``max_batch_size`` images at a time:
-z float32 [N, z_dim]; c int64 [N, 1] where the model is conditional; psi float32 [N, 1] where its truncation space is w;
-img uint8 [N, H, W, C]. Triton does not know seeds, labels by name, truncation in z and receipts.
+The tensors are those of the network (see ``gan_serve.checkpoint.config``), for a batch of up to ``max_batch_size``
+images: z float32 [N, z_dim]; c int64 [N, 1] where the model is conditional; psi float32 [N, 1] where its truncation
+space is w; img uint8 [N, H, W, C]. Triton has no seeds, no labels by name, no truncation in z and no receipts.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from gan_serve.sampling.request import RequestBuilder
 
 VERSION = "1"
 MAX_BATCH_SIZE = 64
-_NAME = re.compile(r"[\w-][\w.-]*", re.ASCII)  # also part of the URLs of Triton
+_NAME = re.compile(r"[\w-][\w.-]*", re.ASCII)  # it is also part of Triton's URLs
 
 
 def export_triton(
@@ -46,12 +45,14 @@ def export_triton(
         The new folder.
 
     Raises:
-        CannotWrite: the repository has a model of this name, or the disk refuses. InvalidOption: an invalid name, or a
+        CannotWrite: the repository has a model of this name, or writing fails. InvalidOption: an invalid name, or a
         number below 1. Others: as for ``Generator.from_pretrained``.
     """
     for option, value in {"max_batch_size": max_batch_size, "instances": instances}.items():
         if not 1 <= value < 2**31:
-            raise InvalidOption(f"{option} must be at least 1, not {value}.", "For example 64 images, and 1 instance.")
+            raise InvalidOption(
+                f"{option} must be at least 1, not {value}.", "The defaults are 64 images and 1 instance."
+            )
     generator = Generator.from_pretrained(model, precision=precision)
     name = generator.name if name is None else name
     if not _NAME.fullmatch(name):

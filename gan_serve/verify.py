@@ -21,7 +21,7 @@ from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
 
 # Pillow's names for content of a PNG that changes how it looks; a text chunk of the same name must not hide it.
-CHANGES_WHAT_IS_SEEN = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
+AFFECTS_APPEARANCE = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _read(path: str | Path) -> tuple[Receipt, UInt8Array]:
             image.load()
             receipt = read_receipt(image)
             # A palette, transparency, a colour profile or a second frame would change how it looks.
-            harmless = {"dpi"} | set(getattr(image, "text", ())) - CHANGES_WHAT_IS_SEEN
+            harmless = {"dpi"} | set(getattr(image, "text", ())) - AFFECTS_APPEARANCE
             beside = set(image.info) - harmless
             if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
                 raise ReceiptError(f"{path} was altered: a PNG of gan-serve is gray or RGB and has no other content.")

@@ -12,11 +12,11 @@ from gan_serve.exports.report import (
     END,
     START,
     compared,
-    figures_block,
-    figures_text,
+    metrics_block,
+    metrics_text,
     of_the_generator,
     truncation_tables,
-    with_figures,
+    with_metrics,
 )
 from gan_serve.exports.truncation_plot import truncation_plot
 
@@ -36,7 +36,7 @@ def section(block: str, title: str) -> str:
 
 
 def test_each_metric_stands_in_its_group_and_none_is_lost():
-    block = figures_block(PIXELS | SAMPLED | NEIGHBOURS | DIAL)
+    block = metrics_block(PIXELS | SAMPLED | NEIGHBOURS | DIAL)
     assert block.startswith(START)
     assert block.endswith(END)
     for name in PIXELS | SAMPLED | NEIGHBOURS:
@@ -49,24 +49,24 @@ def test_each_metric_stands_in_its_group_and_none_is_lost():
 
 
 def test_what_the_figures_cannot_tell_stands_beside_them():
-    block = figures_block(SAMPLED | NEIGHBOURS)
-    assert "do not compare with published FID" in section(block, "Distance to real images")
+    block = metrics_block(SAMPLED | NEIGHBOURS)
+    assert "cannot be compared with published FID" in section(block, "Distance to real images")
     fidelity = section(block, "Fidelity and variety")
     assert "blends of faces" in fidelity
-    assert "Copies of training images look perfect" in fidelity
+    assert "Copies of training images have perfect distances" in fidelity
     assert "nearest neighbours below" in fidelity
-    assert "was not run here" in section(figures_block(SAMPLED), "Fidelity and variety")
+    assert "was not run here" in section(metrics_block(SAMPLED), "Fidelity and variety")
 
 
 def test_a_card_without_an_evaluation_speaks_of_pixels_alone():
-    block = figures_block(PIXELS)
-    assert "do not say whether an image makes sense" in block
+    block = metrics_block(PIXELS)
+    assert "do not tell whether an image makes sense" in block
     assert "FID" not in block
     assert block.count("###") == 1
 
 
 def test_the_truncation_dial_is_a_table_from_small_to_large():
-    block = section(figures_block(SAMPLED | DIAL), "Truncation")
+    block = section(metrics_block(SAMPLED | DIAL), "Truncation")
     rows = [line.split("|")[1:-1] for line in block.splitlines() if line.startswith("|")]
     assert [cell.strip() for cell in rows[0]] == ["truncation", "FD", "precision", "recall"]
     assert [row[0].strip() for row in rows[2:]] == ["0.5", "0.85", "1"]
@@ -77,7 +77,7 @@ def test_the_truncation_dial_is_a_table_from_small_to_large():
 def test_each_protocol_of_the_dial_has_its_table():
     other = {"fid2k_inception_test_truncation0.5": 80.0}
     assert list(truncation_tables(DIAL | other)) == ["2k_cnn-fashion_test", "2k_inception_test"]
-    assert "| truncation | FID |" in figures_block(DIAL | other)
+    assert "| truncation | FID |" in metrics_block(DIAL | other)
     with (
         Image.open(io.BytesIO(truncation_plot(DIAL | other))) as both,
         Image.open(io.BytesIO(truncation_plot(DIAL))) as one,
@@ -88,15 +88,15 @@ def test_each_protocol_of_the_dial_has_its_table():
 def test_what_only_looks_like_the_dial_is_a_figure_as_any_other():
     odd = {"fd2k_cnn_test_truncationhalf": 1.0, "made_up_truncation0.5": 2.0}
     assert not truncation_tables(odd)
-    block = figures_block(odd)
+    block = metrics_block(odd)
     assert all(f"`{name}`" in block for name in odd)
 
 
 def test_pictures_are_shown_where_they_are():
-    block = figures_block(NEIGHBOURS | DIAL, {"neighbours.png", "truncation.png", "samples.png"})
+    block = metrics_block(NEIGHBOURS | DIAL, {"neighbours.png", "truncation.png", "samples.png"})
     assert "](neighbours.png)" in section(block, "Nearest neighbours")
     assert "](truncation.png)" in section(block, "Truncation")
-    assert ".png" not in figures_block(NEIGHBOURS | DIAL)
+    assert ".png" not in metrics_block(NEIGHBOURS | DIAL)
 
 
 def test_what_was_compared_is_read_from_the_names():
@@ -107,14 +107,14 @@ def test_what_was_compared_is_read_from_the_names():
 
 
 def test_the_text_of_a_terminal_has_each_metric_and_says_which_way_is_better():
-    paragraphs = figures_text(PIXELS | SAMPLED | NEIGHBOURS | DIAL).split("\n\n")
+    paragraphs = metrics_text(PIXELS | SAMPLED | NEIGHBOURS | DIAL).split("\n\n")
     text = {paragraph.partition("\n")[0]: paragraph.splitlines()[1:] for paragraph in paragraphs}
-    assert text["Distance to real images (lower is better; fd_floor: what two sets of real images have)"] == [
-        "  fd10k_cnn-fashion_test         12.3457"
-    ]
+    assert text[
+        "Distance to real images (lower is better; fd_floor: the distance between two sets of real images)"
+    ] == ["  fd10k_cnn-fashion_test         12.3457"]
     assert text["Other metrics"] == ["  made_up                        1.5"]
     assert [
-        line.split()[0] for line in text["Sharpness, artefacts and diversity (best as in the real images)"]
+        line.split()[0] for line in text["Sharpness, artefacts and diversity (best if equal to the real images)"]
     ] == list(PIXELS)
     title, dial = list(text.items())[-1]
     assert "2k_cnn-fashion_test" in title
@@ -123,23 +123,23 @@ def test_the_text_of_a_terminal_has_each_metric_and_says_which_way_is_better():
         ["0.5", "20", "0.8", "0.6"],
     ]
     assert len({len(line) for line in dial}) == 1
-    assert figures_text({}) == ""
+    assert metrics_text({}) == ""
 
 
 def test_the_figures_of_a_card_can_be_replaced_again_and_again():
-    card = f"# name\n\n## Figures\n{figures_block(PIXELS)}\n\n## Limits\nSome.\n"
-    changed = with_figures(card, figures_block(SAMPLED))
+    card = f"# name\n\n## Figures\n{metrics_block(PIXELS)}\n\n## Limits\nSome.\n"
+    changed = with_metrics(card, metrics_block(SAMPLED))
     assert "fd10k" in changed
     assert "mean_gradient" not in changed
-    assert with_figures(changed, figures_block(PIXELS)) == card
+    assert with_metrics(changed, metrics_block(PIXELS)) == card
 
 
 def test_a_card_whose_figures_cannot_be_replaced_gets_them_at_its_end():
-    block = figures_block(PIXELS)
-    assert with_figures("# name\n", block) == f"# name\n\n## Evaluation\n{block}\n"
-    assert with_figures("", block) == f"## Evaluation\n{block}\n"
+    block = metrics_block(PIXELS)
+    assert with_metrics("# name\n", block) == f"# name\n\n## Evaluation\n{block}\n"
+    assert with_metrics("", block) == f"## Evaluation\n{block}\n"
     half = f"# name\n{START}\n"  # somebody cut the end off
-    assert with_figures(half, block).startswith(f"# name\n{START}")
+    assert with_metrics(half, block).startswith(f"# name\n{START}")
 
 
 def test_the_plot_is_a_png_with_a_line_for_each_metric():

@@ -37,7 +37,7 @@ def test_generate_writes_one_png_a_seed(cli, tmp_path, generator):
 
 def test_seeds_that_were_drawn_are_told(cli, tmp_path):
     outcome = cli("generate", "fashion-dcgan", "-n", 2, "--out", tmp_path / "a.npz")
-    told = parse_seeds(outcome.err.removeprefix("seeds drawn:").strip())
+    told = parse_seeds(outcome.err.removeprefix("random seeds:").strip())
     assert np.load(tmp_path / "a.npz")["seeds"].tolist() == told
 
 
@@ -119,12 +119,12 @@ def test_bad_input_is_one_clear_error_and_no_file(cli, tmp_path, arguments, says
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["train", "--run-dir", "{tmp}/run"], "A new run needs --data"),
+        (["train", "--run-dir", "{tmp}/run"], "needs --data"),
         (["train", "--recipe", "dcgan", "--data", "x", "--run-dir", "{tmp}/run"], "dcgan-28"),
         (["train", "--recipe", "dcgan-28", "--data", "{tmp}", "--run-dir", "{tmp}/run"], "holds no images"),
         (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "kimg"], "key=value"),
         (["train", "--recipe", "dcgan-28", "--data", "x", "--run-dir", "{tmp}/run", "--set", "lr=1"], "'lr'"),
-        (["export", "{tmp}", "--out", "{tmp}/out"], "holds no training run"),
+        (["export", "{tmp}", "--out", "{tmp}/out"], "has no training run"),
         (["verify", "{tmp}/none.png"], "cannot be read"),
         (
             ["generate", "fashion-dcgan", "--seeds", "1", "--out", "{tmp}/a.jpg"],

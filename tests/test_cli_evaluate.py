@@ -31,7 +31,7 @@ def test_the_text_says_what_was_compared_and_groups_the_figures(cli, tiny, optio
     assert titles[-3].startswith("Truncation, 60_cnn-mnist_train")
     assert titles[-2:] == [
         f"Written to {tmp_path / 'figures'}: metrics.json, neighbours.png, truncation.png",
-        f"Written into the checkpoint {tiny}: figures, pictures and card",
+        f"Written into the checkpoint {tiny}: metrics, pictures and card",
     ]
     assert "_truncation" not in out  # truncations are a table
     assert (tmp_path / "figures" / "truncation.png").read_bytes() == (tiny / "truncation.png").read_bytes()
@@ -91,5 +91,5 @@ def test_what_has_no_place_for_it_is_refused_before_the_work(cli, tiny, tmp_path
 def test_the_help_names_the_extractors_that_are_installed(cli):
     told = " ".join(cli("evaluate", "--help").out.split())
     assert all(name in told for name in [*extractors(), "inception"])
-    assert "default: the extractor trained on these data" in told
+    assert "default: the extractor that was trained on these images" in told
     assert "not given" not in told

@@ -180,7 +180,7 @@ def test_the_command_draws_a_sheet_that_verifies(cli, directory, tmp_path):
 def test_the_command_writes_a_folder_for_each_label_and_tells_the_seeds_once(cli, directory, tmp_path):
     outcome = cli("condition", directory, "-n", 2, "--label", 1, "--label", "Bag", "--out-dir", tmp_path / "out")
     assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["Ankle_boot", "Bag"]
-    first, last = map(int, outcome.err.removeprefix("seeds drawn:").split("-"))
+    first, last = map(int, outcome.err.removeprefix("random seeds:").split("-"))
     assert last == first + 1
     with Image.open(tmp_path / "out" / "Ankle_boot" / f"00001-seed{last}.png") as image:
         assert from_pil(image)[0, 0, 0] == level(last, 1)

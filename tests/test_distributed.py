@@ -86,7 +86,7 @@ def test_a_lost_process_ends_the_run_with_a_message_and_a_snapshot(digits, tmp_p
     assert "Snapshot: " not in out
     messages = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert len(messages) == 1, err
-    assert messages[0].startswith("Error: Another process of this run was lost, says process 0 of 2")
+    assert messages[0].startswith("Error: Process 0 of 2 lost another process of this run")
     assert "--resume" in err
 
     assert load_snapshot(snapshots(tmp_path / "run")[-1])["shown"] == 0
@@ -110,7 +110,7 @@ def test_sigterm_to_torchrun_ends_all_with_a_snapshot(digits, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused_once(digits, tmp_path):
     code, _, err = end(start_two(digits, tmp_path / "run", DCGAN | {"batch_size": 15}))
     assert code != 0
-    assert err.count("Error: A batch of 15 cannot be shared by 2 processes") == 1
+    assert err.count("Error: A batch of 15 cannot be split between 2 processes") == 1
     assert not (tmp_path / "run").exists()
 
 

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from gan_serve.training.config import setting_names
-from gan_serve.training.diagnosis import PATIENCE, SIGNS, WARM_UP, Doctor, Finding, count_swings, find_non_finite
+from gan_serve.training.diagnosis import PATIENCE, SIGNS, WARM_UP, Diagnosis, Finding, count_swings, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity
 
 HEALTHY = {
@@ -46,7 +46,7 @@ FASHION = [
 
 def told(records, **options) -> list[tuple[int, str, str]]:
     """Each finding as (tick, sign, what)."""
-    doctor = Doctor(70.0, **{"wasserstein": "c_loss" in records[-1]} | options)
+    doctor = Diagnosis(70.0, **{"wasserstein": "c_loss" in records[-1]} | options)
     return [(tick, found.sign, found.what) for tick, record in enumerate(records) for found in doctor.examine(record)]
 
 
@@ -75,7 +75,7 @@ def test_it_is_quiet_on_noise_about_a_balance(base):
         (SURE | {"g_acc": 0.1, "g_grad_norm": 1e-4}, "discriminator-overpowering", r"vanished to 0\.0001 \(it was 1\)"),
         ({"g_acc": 0.99, "d_fake_acc": 0.01}, "generator-overpowering", r"99\.0%"),
         (COLLAPSE, "mode-collapse", r"12\.0 grey levels a pixel, 17% of the 70\.0"),
-        ({"classes_missing": [0, 2]}, "mode-collapse", "no image of shirt, bag is drawn"),
+        ({"classes_missing": [0, 2]}, "mode-collapse", "no image of shirt, bag is sampled"),
     ],
 )
 def test_a_sign_is_told_once_when_it_begins_and_once_when_it_is_over(changes, sign, says):
@@ -173,22 +173,22 @@ def test_a_resumed_doctor_says_what_an_undisturbed_one_says():
     whole = told(records)
     assert len(whole) > 4
     for cut in range(len(records)):
-        doctor = Doctor(70.0, wasserstein=False)
+        doctor = Diagnosis(70.0, wasserstein=False)
         doctor.read(records[:cut])
         rest = [(cut + n, f.sign, f.what) for n, record in enumerate(records[cut:]) for f in doctor.examine(record)]
         assert rest == [finding for finding in whole if finding[0] >= cut]
 
 
 def test_a_finding_is_a_sentence_with_settings_that_exist():
-    doctor = Doctor(70.0, wasserstein=False)
+    doctor = Diagnosis(70.0, wasserstein=False)
     (finding,) = [f for record in run((COLLAPSE, 8)) for f in doctor.examine(record)]
     assert str(finding).startswith("mode-collapse: the grid's images differ by 12.0 grey levels")
-    assert "What may help, with --set: minibatch=std, minibatch=discrimination, " in str(finding)
+    assert "Settings that may help (--set): minibatch=std, minibatch=discrimination, " in str(finding)
     assert str(Finding("oscillation", "has passed")) == "oscillation: has passed."
 
 
 def test_a_relativistic_discriminator_that_wins_every_pair_is_reported():
-    doctor = Doctor(70.0, wasserstein=False, settings={"loss": "relativistic"})
+    doctor = Diagnosis(70.0, wasserstein=False, settings={"loss": "relativistic"})
     records = [{"d_acc": 0.99, "g_acc": 0.0, "d_loss": 0.01, "g_loss": 6.0, "g_grad_norm": 1.0}] * 8
     findings = [finding for record in records for finding in doctor.examine(record)]
     assert [finding.sign for finding in findings] == ["discriminator-overpowering"]
@@ -201,7 +201,7 @@ def test_every_option_is_a_setting(wasserstein):
     bad = SURE | COLLAPSE | {"c_wass_loss": 1.0, "c_loss": 1.0}
     swinging = [bad | {"diversity": 12.0 + 9 * (-1) ** tick} for tick in range(20)]
     upside_down = [{"g_acc": 1.0, "d_fake_acc": 0.0}] * 12
-    doctor = Doctor(70.0, wasserstein=wasserstein)
+    doctor = Diagnosis(70.0, wasserstein=wasserstein)
     findings = [f for record in swinging + upside_down for f in doctor.examine(record)]
     expected = set(SIGNS) - (
         {"discriminator-overpowering", "generator-overpowering"} if wasserstein else {"critic-not-converged"}
@@ -214,7 +214,7 @@ def test_every_option_is_a_setting(wasserstein):
 
 def test_what_is_set_already_is_not_recommended():
     settings = {"loss": "hinge", "dropout": 0.5, "augment": ("color",), "r1": 0.0, "spectral_norm": True}
-    doctor = Doctor(70.0, wasserstein=False, settings=settings)
+    doctor = Diagnosis(70.0, wasserstein=False, settings=settings)
     (finding,) = [f for record in run((SURE, 9)) for f in doctor.examine(record)]
     assert finding.options == ("a lower d_lr", "instance_noise=0.1", "r1=1")
 

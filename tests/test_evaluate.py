@@ -210,7 +210,7 @@ def test_classes_that_the_features_do_not_know_are_told(halves, caplog):
     metrics = evaluate(
         ArraySampler(in_order(real), real.class_names), real, Counting(), split="test", options=QUICK
     ).metrics
-    assert "counting does not know the classes of the generator (0; 1; 2; 3; 4 and 5 more)" in caplog.text
+    assert "counting does not have the classes of the generator (0; 1; 2; 3; 4 and 5 more)" in caplog.text
     assert caplog.text.count("does not know") == 1
     assert not any(name.startswith(("label_agreement", "class")) for name in metrics)
 
@@ -238,7 +238,7 @@ def test_diversity_within_a_class_shows_a_generator_that_ignores_its_latents(hal
     ("change", "message"),
     [
         ({"img_resolution": 16}, r"images have the shape \[16, 16, 1\], the real ones \[12, 12, 1\]"),
-        ({"class_names": ("cat", "dog")}, r"do not have the classes of the generator \(cat, dog\): theirs are 0, 1"),
+        ({"class_names": ("cat", "dog")}, r"generator has the classes cat, dog, but the real images have 0, 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(halves, extractor, change, message):

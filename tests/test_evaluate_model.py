@@ -138,15 +138,18 @@ def test_other_data_have_their_own_labels_all_of_them_and_no_nearest_neighbours(
     assert "fd100_cnn-mnist_test" in metrics
     assert "class_share_min100_cnn-mnist" in metrics
     assert not any(name.startswith("nn_") for name in metrics)
-    assert f"others is not what {trained} was trained on: no nearest-neighbour test." in caplog.text
-    assert "9 % of the test images of others are among the training images too." in caplog.text
+    assert (
+        f"others is not the data set that {trained} was trained on; the nearest-neighbour test is left out."
+        in caplog.text
+    )
+    assert "9 % of the test images of others are also training images." in caplog.text
 
 
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [
-        ({"holdout": 0.2}, "These are not the images that .* was trained on", "those of digits as --data"),
-        ({"holdout": 0, "split": "train"}, "These are not the images that .* was trained on", "without --holdout"),
+        ({"holdout": 0.2}, ".* was trained on other images", "images of digits as --data"),
+        ({"holdout": 0, "split": "train"}, ".* was trained on other images", "without --holdout"),
         ({"labels": "none"}, "was not trained with --labels none", "Leave out --labels"),
     ],
 )
@@ -157,7 +160,7 @@ def test_figures_of_its_own_are_of_its_own_data(trained, digits, options, messag
 
 
 def test_figures_of_its_own_are_not_of_other_images(trained, others, digits, labelled):
-    with pytest.raises(InvalidOption, match=r"These are not the images that .* was trained on"):
+    with pytest.raises(InvalidOption, match=r".* was trained on other images"):
         measure(trained, str(others), own_data=True)
     with_labels = measure(trained, str(digits), labels=labelled, own_data=True)  # its own ones
     assert "fd100_cnn-mnist_holdout" in with_labels.metrics
@@ -182,11 +185,11 @@ def test_images_that_the_data_hold_twice_are_told(digits, tmp_path, caplog):
     images = np.load(digits)["images"]
     checkpoint = write_checkpoint(tmp_path / "model")
     np.savez(tmp_path / "twice.npz", images=np.concatenate([images, images]))
-    with pytest.raises(InvalidOption, match=r"^(8|9)\d % of the held-out images are among the training images too."):
+    with pytest.raises(InvalidOption, match=r"^(8|9)\d % of the held-out images are also training images."):
         measure(checkpoint, str(tmp_path / "twice.npz"), holdout=0.1)
     np.savez(tmp_path / "some.npz", images=np.concatenate([images, images[:200]]))
     assert "fd100_cnn-mnist_holdout" in measure(checkpoint, str(tmp_path / "some.npz"), holdout=0.1).metrics
-    assert "% of the holdout images of some are among the training images too." in caplog.text
+    assert "% of the holdout images of some are also training images." in caplog.text
 
 
 def test_a_snapshot_that_is_not_there_is_told_with_those_that_are(run, cli):
@@ -194,7 +197,7 @@ def test_a_snapshot_that_is_not_there_is_told_with_those_that_are(run, cli):
     assert outcome.code == 1
     assert "There is no snapshot nope." in outcome.err
     assert f"The run has {run}/snapshots/kimg" in outcome.err
-    assert "; best is the best of them" in outcome.err
+    assert "; `best` stands for the best of them" in outcome.err
     with pytest.raises(RunError, match="There is no snapshot"):
         load_trained(run, "x" * 300)
     last = max((run / "snapshots").iterdir())
@@ -239,9 +242,9 @@ def test_the_dial_is_drawn_into_the_checkpoint(digits, tmp_path, cli):
         ({"data": None}, "A checkpoint is compared with real images"),
         ({}, "digits has no test split of its own"),
         ({"split": "holdout"}, "No images are held out"),
-        ({"holdout": 0.0001}, "A share of 0.0001 of digits holds out no image"),
-        ({"holdout": 0.9999}, "A share of 0.9999 of digits leaves no image to train on"),
-        ({"split": "train", "features": None}, "No extractor of features was trained on these images .digits."),
+        ({"holdout": 0.0001}, "A holdout of 0.0001 of digits has no image"),
+        ({"holdout": 0.9999}, "A holdout of 0.9999 of digits leaves no image to train on"),
+        ({"split": "train", "features": None}, "There is no feature extractor for these images .digits."),
         ({"split": "train", "features": "cnn"}, "There is no extractor of features 'cnn'"),
     ],
 )

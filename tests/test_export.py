@@ -167,7 +167,7 @@ class Fixed(Plain):
 
 
 def test_a_network_that_fixes_the_number_of_images_is_refused():
-    with pytest.raises(ExportRefused, match="fixes the number of images by z"):
+    with pytest.raises(ExportRefused, match="fixes the number of images in z"):
         to_onnx(Fixed())
 
 
@@ -230,11 +230,11 @@ def test_an_export_overwrites_nothing(exported, run):
 
 
 def test_what_cannot_be_exported_says_why(run, tmp_path):
-    with pytest.raises(RunError, match="holds no training run"):
+    with pytest.raises(RunError, match="has no training run"):
         export_run(tmp_path, tmp_path / "out")
     with pytest.raises(InvalidOption, match="no name"):
         export_run(run, tmp_path / "out", name="a/b")
-    with pytest.raises(InvalidOption, match="no name of a licence"):
+    with pytest.raises(InvalidOption, match="not the name of a licence"):
         export_run(run, tmp_path / "out", publication=Publication(license="a\n---\nevil: 1"))
     (tmp_path / "bad.pt").write_bytes(b"no")
     with pytest.raises(RunError, match="cannot be read"):
@@ -244,7 +244,7 @@ def test_what_cannot_be_exported_says_why(run, tmp_path):
 
 def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeypatch):
     def no_work(*_: object) -> None:
-        raise AssertionError("it was not asked for")
+        raise AssertionError("it was not requested")
 
     monkeypatch.setattr(certify, "to_fp16", no_work)
     publication = Publication(credit="Pictures by A. Painter", note="Trained\nbriefly.")
@@ -253,8 +253,8 @@ def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeyp
     assert "Pictures by A. Painter" in card.partition("## Training")[2].partition("## ")[0]
     assert card.partition("## Limits")[2].endswith("\n\nTrained briefly.\n")
     assert precisions(verify_checkpoint(some)) == ["fp32", "int8"]
-    assert json.loads((some / "parity.json").read_text())["refused"] == {"fp16": "it was not asked for"}
-    assert "There is no fp16 file: it was not asked for." in (some / "README.md").read_text()
+    assert json.loads((some / "parity.json").read_text())["refused"] == {"fp16": "it was not requested"}
+    assert "There is no fp16 file: it was not requested." in (some / "README.md").read_text()
     monkeypatch.setattr(certify, "to_int8", no_work)
     assert precisions(verify_checkpoint(export_run(run, tmp_path / "one", precisions=["fp32"]))) == ["fp32"]
 

@@ -1,4 +1,4 @@
-"""An extractor of features from labelled images: trained, written as ONNX, measured on what it did not see."""
+"""An extractor of features from labelled images: trained, written as ONNX, measured on held-out images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_its_card_says_how_well_it_does(trained):
     assert info.command in text
     assert "--holdout 0.2" in info.command
     assert "`bsd-3-clause`" in text
-    assert "temperature that its logits are divided by was fitted on these very images" in text
+    assert "temperature of its logits was fitted on the same images" in text
     assert (trained / "extractor.onnx").stat().st_size < 1_000_000
 
 
@@ -136,7 +136,7 @@ def test_attributes_that_all_images_share_are_refused(named, tmp_path):
     attributes = table(tmp_path / "attributes.npz", Digit=np.ones(1797))
     result = run_main("--data", named, "--out", tmp_path / "out", "--attributes", attributes, "--holdout", 0.1)
     assert result.exit_code == 1
-    assert result.output.startswith("Error: The 180 images to measure accuracy on do not differ in any attribute.")
+    assert result.output.startswith("Error: The 180 held-out images do not differ in any attribute.")
 
 
 def test_the_file_computes_what_torch_does(digits):
@@ -196,7 +196,7 @@ def test_our_own_extractors_are_found_by_their_folder_too(monkeypatch):
     [
         (300, None, ["--holdout", 0.5], "has no labels", "--attributes"),
         (100, 10, ["--holdout", 0.5], "50 images of some are too few", "128 or more"),
-        (300, 10, ["--holdout", 0.001], "holds out no image", "larger"),
+        (300, 10, ["--holdout", 0.001], "has no image", "larger"),
         (300, 10, [], "has no test split", "--holdout 0.1"),
         (300, 10, ["--holdout", 2], "from 0 to below 1", "a tenth"),
         (300, 10, ["--holdout", 0.1, "--epochs", 0], "cannot be 0 epochs", "1 or more"),

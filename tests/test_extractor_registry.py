@@ -48,7 +48,7 @@ def test_local_data_known_by_their_pixels_or_else_by_name_with_a_warning(caplog)
     images = np.zeros((13, 32, 32, 1), np.uint8)
     data = ImageSet(bricks.data, images, np.arange(13), bricks.class_names)
     assert extractor_for(data) == "cnn-bricks"
-    assert "cnn-bricks, chosen by the name of the data alone" in caplog.text
+    assert "cnn-bricks are used, chosen only by the name of the data" in caplog.text
     assert extractor_for(replace(data, class_names=tuple("abcdefghijklm"))) is None
     assert extractor_for(ImageSet("celeba64", images)) == "cnn-faces"
     caplog.clear()

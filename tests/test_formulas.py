@@ -244,8 +244,8 @@ def test_the_confident_share_counts_probabilities_not_logits():
     ("call", "said", "hint"),
     [
         (lambda x: feature_statistics(x[:1]), "1 images, too few for a covariance", "Give 2 images or more"),
-        (lambda x: manifold_metrics(x[:5], x), "real features are of 5 images", "Give 6 images"),
-        (lambda x: manifold_metrics(x, x[:5]), "generated features are of 5 images", "Give 6 images"),
+        (lambda x: manifold_metrics(x[:5], x), "real features belong to 5 images", "Give 6 images"),
+        (lambda x: manifold_metrics(x, x[:5]), "generated features belong to 5 images", "Give 6 images"),
         (lambda x: manifold_metrics(x, x, k_density=0), "no neighbour number 0", "begins at 1"),
         (lambda x: kernel_distance(x, x[:1]), "1 images, too few", "Give 2 images"),
         (lambda x: kernel_distance(x, x, subsets=0), "0 subsets of 1000", "1 or more"),

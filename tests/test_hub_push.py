@@ -155,7 +155,7 @@ def test_a_card_that_the_hub_refuses_makes_no_repository(writing, tiny):
 def test_a_push_that_is_not_answered_ends(writing, tiny, monkeypatch, step):
     from huggingface_hub import get_session
 
-    monkeypatch.setattr(hub_push, "SILENCE", 0.2)
+    monkeypatch.setattr(hub_push, "READ_TIMEOUT", 0.2)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     writing.hold.add(f"POST {step}")
     with pytest.raises(HubUnreachable, match=REPO):

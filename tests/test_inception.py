@@ -115,7 +115,7 @@ def test_it_is_fetched_once_and_works_offline_from_then_on(tmp_path, publish, co
 def test_another_file_than_the_published_one_is_refused_and_not_kept(tmp_path, publish, content):
     pinned, _ = publish(content, sha256="0" * 64)
     home = tmp_path / "features"
-    with pytest.raises(DataError, match="sends is not the published file") as error:
+    with pytest.raises(DataError, match="is not the published one") as error:
         Inception(pinned, home)
     assert list(home.iterdir()) == []
     assert str(home) in error.value.hint

@@ -170,7 +170,10 @@ def test_classes_of_other_names_are_told(cli, start, other_digits, tmp_path):
     words = ["train", "--recipe", "cgan", "--data", other_digits, "--run-dir", tmp_path / "run", "--kimg", "0.05"]
     outcome = cli(*words, "--init-from", start, *settings)
     assert outcome.code == 0
-    assert "class 0 was '0' and is 'zero' now. Each goes on from the one in its place." in outcome.out + outcome.err
+    assert (
+        "class 0 was '0' and is 'zero' now. Each class starts from the one with the same index."
+        in outcome.out + outcome.err
+    )
     assert not compare_classes(("a", "b"), ("a", "b"))
     assert compare_classes(tuple("abcde"), tuple("edcba")).count("class ") == 3
 

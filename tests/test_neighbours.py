@@ -129,7 +129,7 @@ def test_the_picture_of_few_images_leaves_the_rest_of_a_row_white(images):
 @pytest.mark.parametrize(
     ("call", "said", "hint"),
     [
-        (lambda x: neighbour_test(x[:5], x[:6], x), "5 generated images and 6 unseen", "as many of each"),
+        (lambda x: neighbour_test(x[:5], x[:6], x), "5 generated images and 6 unseen", "equal numbers"),
         (lambda x: neighbour_test(x[:5], x[:5], x), "unseen images or more are in the training set", "held out"),
         (lambda x: neighbour_test(x[:0], x[:0], x), r"shape \[0, 40, 40, 1\]", "one or more"),
         (lambda x: nearest(x[:5], x[:0]), r"shape \[0, 40, 40, 1\]", "one or more"),

@@ -194,7 +194,7 @@ def test_a_run_cannot_start_from_weights_that_the_wheel_leaves_out(unpacked, dig
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines() == [
         "Error: fashion-dcgan has no generator.safetensors in the package: "
-        "these are the weights that a run starts from.",
+        "which has the weights that a run starts from.",
         "Clone the project's repository and give its directory gan_serve/checkpoints/fashion-dcgan.",
     ]
 

@@ -16,8 +16,8 @@ from gan_serve.exports.parity import varied_styles
 from gan_serve.exports.quantize import (
     LARGEST_LATENT,
     LOW_PSNR,
+    MAX_IN_FP32,
     MEAN_PSNR,
-    MOST_IN_FP32,
     Fidelity,
     LowPrecision,
     layer_of,
@@ -225,7 +225,7 @@ def test_layers_are_kept_in_fp32_where_that_holds_the_gate(models):
     assert kept
     assert {names[layer] for layer in kept} <= {"layers.dense", "layers.conv1", "layers.conv2"}
     assert kept < shares.keys()
-    assert sum(shares[layer] for layer in kept) <= MOST_IN_FP32
+    assert sum(shares[layer] for layer in kept) <= MAX_IN_FP32
     weights = weights_of(onnx.load_from_string(reduced.model))
     assert all(array.dtype == np.float32 for layer in kept for array in weights.pop(layer))
     assert {array.dtype for arrays in weights.values() for array in arrays} == {np.dtype(np.int8)}

@@ -60,7 +60,7 @@ def test_the_averages_half_life_is_a_share_of_what_was_shown_and_then_its_own():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"decay_share": 0.3, "decay_kimg": 10}, "both say"),
+        ({"decay_share": 0.3, "decay_kimg": 10}, "both set"),
         ({"r2_end": 1}, "no effect without r2"),
         ({"augment_p": 0.5}, "no effect without augment"),
         ({"penalty_method": "finite-differences"}, "no effect without r1 or r2"),

@@ -60,7 +60,7 @@ def test_training_changes_the_grid(run):
 
 
 def test_a_new_run_does_not_overwrite_another(run, digits):
-    with pytest.raises(RunError, match="already holds a run") as error:
+    with pytest.raises(RunError, match="already has a run") as error:
         train(small_config(digits), run, quiet=True)
     assert "--resume" in error.value.hint
 
@@ -68,7 +68,7 @@ def test_a_new_run_does_not_overwrite_another(run, digits):
 def test_snapshots_without_a_config_are_a_run_too(run, digits, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     (copy / "config.json").unlink()
-    with pytest.raises(RunError, match="already holds a run"):
+    with pytest.raises(RunError, match="already has a run"):
         train(small_config(digits), copy, quiet=True)
 
 
@@ -250,7 +250,7 @@ def test_a_run_without_a_recipe_takes_the_recommended_one(cli, digits, tmp_path)
 def test_resuming_where_no_run_is_says_so(cli, tmp_path):
     outcome = cli("train", "--resume", "--run-dir", tmp_path / "nothing")
     assert outcome.code == 1
-    assert "holds no run to go on with" in outcome.err
+    assert "has no run to resume" in outcome.err
 
 
 # The best snapshot
@@ -291,7 +291,7 @@ def test_a_run_too_short_to_grow_says_so(digits, tmp_path, capsys):
 
 
 def test_parts_of_one_image_are_refused(digits, tmp_path):
-    with pytest.raises(InvalidOption, match="one image to each part"):
+    with pytest.raises(InvalidOption, match="each part has one image"):
         train(small_config(digits, accumulate=32), tmp_path / "run", quiet=True)
 
 

@@ -156,7 +156,7 @@ def test_the_page_begins_with_all_of_them(page):
     assert "| 4x4 gray, 2 classes | `cgan` | no |" in table[1]
     assert "not there yet" in table[2]
     opening = page.partition("\n## ")[0]
-    assert "does not compare with published FID" in opening
+    assert "cannot be compared with published FID" in opening
     assert "Copies of training images" in opening
 
 

@@ -182,7 +182,7 @@ def test_missing_node_is_one_clear_error(script, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     result = CliRunner().invoke(script.main, ["--out", str(tmp_path)])
     assert result.exit_code == 1
-    assert result.output == "Error: There is no Node.js on this machine. Install Node.js 20 or newer, with npm.\n"
+    assert result.output == "Error: Node.js is not installed. Install Node.js 20 or newer, with npm.\n"
 
 
 def test_the_script_starts_from_a_shell():

@@ -1,7 +1,7 @@
-"""Batched changes to images on the device: flips of real ones, and differentiable augmentation of all that D sees.
+"""Flip real images, and augment all images that the discriminator sees, in batches on the device.
 
-DiffAugment (Zhao et al. 2020, arXiv:2006.10738): the same kinds of random changes for real and generated images, in the
-discriminator's and the generator's step, so that the discriminator does not overfit to little data. Images are float
+DiffAugment (Zhao et al. 2020, arXiv:2006.10738): the same random changes for real and generated images, in the steps of
+the discriminator and the generator, so that the discriminator does not overfit to a small data set. Images are float
 [N, C, H, W] in [-1, 1]. To add an augmentation, write its function and name it in ``AUGMENTATIONS``;
 tests/test_extending.py does.
 """
@@ -23,7 +23,7 @@ def flip(images: Tensor, random: StepRandom) -> Tensor:
 
 
 def color(images: Tensor, random: StepRandom) -> Tensor:
-    """Brightness by up to ±0.5, saturation by a factor of 0 to 2, contrast by 0.5 to 1.5; gray has no saturation."""
+    """Change the brightness by up to ±0.5, the saturation by a factor of 0 to 2, the contrast by 0.5 to 1.5."""
     brightness, saturation, contrast = random.uniform(len(images), 3)[:, :, None, None, None].unbind(1)
     images = images + (brightness - 0.5)
     if images.shape[1] > 1:
@@ -34,7 +34,7 @@ def color(images: Tensor, random: StepRandom) -> Tensor:
 
 
 def translation(images: Tensor, random: StepRandom) -> Tensor:
-    """Move by up to an eighth of the size each way; 0 (mid-gray) comes in from outside."""
+    """Shift by up to an eighth of the size each way; the new border is 0 (mid-gray)."""
     n, _, height, width = images.shape
     reach = torch.tensor([height // 8, width // 8], device=images.device)
     dy, dx = torch.floor(random.uniform(n, 2) * (2 * reach + 1) - reach).long().unbind(1)
@@ -47,7 +47,7 @@ def translation(images: Tensor, random: StepRandom) -> Tensor:
 
 
 def cutout(images: Tensor, random: StepRandom) -> Tensor:
-    """Paint a square of half the size, at a random place, in mid-gray."""
+    """Set a square of half the size at a random place to 0 (mid-gray)."""
     n, _, height, width = images.shape
     size = torch.tensor([height, width], device=images.device)
     top, left = torch.floor(random.uniform(n, 2) * (size + 1)).long().unbind(1)
@@ -66,7 +66,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, StepRandom], Tensor]] = {
 
 
 def augment(images: Tensor, kinds: Sequence[str], random: StepRandom, probability: float = 1.0) -> Tensor:
-    """Apply the named changes in the order given, each to an image with the given probability.
+    """Apply the named augmentations in the order given, each with the given probability for an image.
 
     The probability is the strength p of Karras et al. 2020 (arXiv:2006.06676), section 2.2.
     """

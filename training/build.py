@@ -1,4 +1,4 @@
-"""Builds what a run trains from its config: both networks and their optimisers."""
+"""Build the networks and the optimisers of a run from its config."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gan_serve.training.distributed import Processes, synchronise_batch_norm
 from gan_serve.training.legacy import PLAIN_EMBEDDING, use_plain_embedding
 from gan_serve.training.networks import build_discriminator, build_generator, initialise, normalise_spectrally
 from gan_serve.training.networks.discriminator import Discriminator
-from gan_serve.training.networks.layers import MinibatchDiscrimination, quicken_dropout
+from gan_serve.training.networks.layers import MinibatchDiscrimination, use_byte_dropout
 
 
 def build_networks(
@@ -21,10 +21,10 @@ def build_networks(
 
     Args:
         config: with ``channels`` set. c_dim: number of classes; 0 for an unconditional run.
-        processes: those that share the run; several of them share the statistics of BatchNorm.
+        processes: the processes that share the run; several of them share the statistics of BatchNorm.
 
     Raises:
-        InvalidOption: the networks cannot be built so, or cannot take the penalty that was asked for.
+        InvalidOption: the networks cannot be built so, or do not allow the chosen penalty.
     """
     shape = {"img_channels": config.channels or 1, "c_dim": c_dim}
     generator = build_generator(config.family, **generator_arguments(config, **shape))
@@ -40,7 +40,7 @@ def build_networks(
     if config.spectral_norm:
         normalise_spectrally(discriminator)
     if device.type == "cpu":
-        quicken_dropout(discriminator)
+        use_byte_dropout(discriminator)
     for network in (generator, discriminator):
         network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     return generator, discriminator
@@ -63,9 +63,9 @@ def _optimizer(config: TrainConfig, network: nn.Module, lr: float, betas: tuple[
 
 
 def _check_penalties(config: TrainConfig, discriminator: Discriminator) -> None:
-    """Refuse a penalty on each image's gradient where a layer mixes the images (Gulrajani et al. 2017, section 4).
+    """Refuse a penalty on the gradient of each image if a layer mixes images (Gulrajani et al. 2017, section 4).
 
-    The deviation of a minibatch is let through, as progressive growing and StyleGAN use it beside their penalties.
+    The minibatch standard deviation is allowed, as progressive growing and StyleGAN combine it with their penalties.
     """
     mixing = {
         "BatchNorm": (nn.modules.batchnorm._BatchNorm, "d_norm=layer (or instance, none)"),

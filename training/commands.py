@@ -22,12 +22,12 @@ def register(group: click.Group) -> None:
     group.add_command(recipes)
 
 
-FIRST = os.environ.get("RANK", "0") == "0"  # the first of the processes that torchrun started, which alone prints
+FIRST = os.environ.get("RANK", "0") == "0"  # only the first process that torchrun started prints
 
 
 @contextlib.contextmanager
 def _only_first_process_reports() -> Iterator[None]:
-    """Let only the first process print an error that all have: torchrun ends the others while they wait."""
+    """Let only the first process print an error that all processes have; torchrun ends the others while they wait."""
     try:
         yield
     except GanServeError:
@@ -43,13 +43,19 @@ def _only_first_process_reports() -> Iterator[None]:
     help="Images: a folder, zip, tar, .npz, IDX files, hf://datasets/..., or a name: fashion-mnist, mnist, cifar10, "
     "avatars, bricks.",
 )
-@click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; none drops them.")
-@click.option("--init-from", metavar="CHECKPOINT", help="Start from its generator: a name, a directory or org/name.")
-@click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Folder for all that the run writes.")
-@click.option("--kimg", type=float, help="Thousands of real images to show in all; the recipe's if not given.")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given often.")
-@click.option("--resume", is_flag=True, help="Go on from the last snapshot of the run.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--labels", help="Labels: file.csv:column or file.npz:attribute; `none` ignores the labels of the data.")
+@click.option(
+    "--init-from",
+    metavar="CHECKPOINT",
+    help="A checkpoint whose generator to start from: a name, a directory or org/name.",
+)
+@click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="The folder of the run.")
+@click.option("--kimg", type=float, help="Thousands of real images to show in total; default: that of the recipe.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given several times."
+)
+@click.option("--resume", is_flag=True, help="Continue from the last snapshot of the run.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @_only_first_process_reports()
 def train(
     recipe: str | None,
@@ -76,20 +82,20 @@ def train(
         config = check_config(recorded.model_dump() | asked)
         if config.device == "auto":
             config = config.model_copy(update={"device": recorded.device})
-        # The data may have moved; whether it is the same is told by its digest.
-        fixed = asked.keys() - {"kimg", "data", "labels", "init_from"}  # train speaks of init_from
+        # The data may have moved; its digest shows that it is the same.
+        fixed = asked.keys() - {"kimg", "data", "labels", "init_from"}  # train checks init_from itself
         now, before = config.model_dump(), recorded.model_dump()
         changed = [key for key in sorted(fixed) if now.get(key) != before.get(key)]
         if changed:
             raise RunError(
                 f"The run in {run_dir} was started with another {changed[0]} ({before.get(changed[0])!r}).",
-                "Only --kimg may change, and --data and --labels where the same images lie elsewhere.",
+                "Only --kimg may change, and --data and --labels if the same images are now elsewhere.",
             )
     else:
         if resume and not asked.keys() & {"recipe", "data"}:
-            raise RunError(f"{run_dir} holds no run to go on with.", "Give the folder that --run-dir named before.")
+            raise RunError(f"{run_dir} has no run to resume.", "Give the --run-dir of the first call.")
         if "data" not in asked:
-            raise InvalidOption("A new run needs --data.", "See gan-serve train --help for what it takes.")
+            raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
         config = make_config(asked.pop("recipe", RECOMMENDED), asked)
 
     last = run(config, run_dir, resume=resume, quiet=quiet)

@@ -30,14 +30,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class TrainConfig(MachineSettings, OutputSettings, OptimizerSettings, LossSettings, NetworkSettings, DataSettings):
-    """Everything that decides what a run computes, as flat keys; options of the family of networks among them.
+    """Everything that determines what a run computes, as flat keys, with the options of its family of networks.
 
-    The groups stand in reverse, so that the fields come in the order of ``settings.py``.
+    The base classes are in reverse order, so that the fields have the order of ``settings.py``.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
-    recipe: str  # name of the recipe it began with
+    recipe: str  # name of the recipe that it is based on
 
     @property
     def network_options(self) -> dict[str, Any]:
@@ -45,8 +45,8 @@ class TrainConfig(MachineSettings, OutputSettings, OptimizerSettings, LossSettin
         return dict(self.__pydantic_extra__ or {})
 
 
-OF_THE_MACHINE = ("device", "threads")  # what another machine may choose otherwise
-# Settings that change nothing unless one of others is set.
+OF_THE_MACHINE = ("device", "threads")  # settings that may differ on another machine
+# Settings that have no effect unless another one is set.
 NEEDED = {
     "r1_every": ("r1", "r2"),
     "r1_end": ("r1",),
@@ -56,7 +56,7 @@ NEEDED = {
     "augment_p": ("augment",),
     "augment_p_end": ("augment",),
 }
-OPTIONS = ("labels", "init_from", "kimg")  # settings that the command line has options of their own for
+OPTIONS = ("labels", "init_from", "kimg")  # settings that have command-line options of their own
 
 
 def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
@@ -74,7 +74,8 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
     values = dict(available[recipe].config)
     for chosen, other in (("decay_kimg", "decay_share"), ("decay_share", "decay_kimg")):
         if chosen in settings:
-            values.pop(other, None)  # two ways to say when the learning rates fall: the user's holds
+            # Two ways to set when the learning rates fall: the user's one replaces the recipe's.
+            values.pop(other, None)
     return check_config(values | dict(settings) | {"recipe": recipe})
 
 
@@ -86,13 +87,13 @@ def check_config(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def setting_names() -> list[str]:
-    """Return the names of all settings, those that only some families of networks have at the end."""
+    """Return the names of all settings; those that only some families of networks have come last."""
     options = (key for family in FAMILIES.values() for key in family.options.model_fields)
     return list(dict.fromkeys([*TrainConfig.model_fields, *options]))
 
 
 def _validated(values: Mapping[str, Any]) -> TrainConfig:
-    """Check each value alone. Options of the family of networks at None are left out: the networks choose."""
+    """Check each value by itself. Network options that are None are left out: the networks have defaults."""
     options = {key: value for key, value in values.items() if key not in TrainConfig.model_fields}
     settings = setting_names()
     unknown = [key for key in options if key not in settings]
@@ -136,7 +137,7 @@ def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: in
 
 
 def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channels: int, c_dim: int) -> dict[str, Any]:
-    """Return the settings that are arguments of a network; those at None are left out: the network has a default."""
+    """Return the settings that are arguments of a network, without those that are None, for which it has defaults."""
     values = config.model_dump() | {
         "img_resolution": config.resolution, "img_channels": img_channels, "c_dim": c_dim
     }  # fmt: skip
@@ -144,11 +145,13 @@ def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channe
 
 
 def _check_together(config: TrainConfig) -> None:
-    """Raise InvalidOption for settings that need another one, or that contradict each other."""
+    """Raise ``InvalidOption`` for settings that need another one or contradict each other."""
     family = find_family(config.family)
     grows = hasattr(family.generator, "set_level")
     if grows and (config.stage_kimg is None or config.fade_kimg is None):
-        raise InvalidOption(f"Networks of the family {config.family} grow.", "Set stage_kimg and fade_kimg.")
+        raise InvalidOption(
+            f"Networks of the family {config.family} grow and need a schedule.", "Set stage_kimg and fade_kimg."
+        )
     if not grows and (config.stage_kimg is not None or config.fade_kimg is not None):
         raise InvalidOption(
             f"Networks of the family {config.family} do not grow.", "stage_kimg and fade_kimg are for progressive."
@@ -160,8 +163,8 @@ def _check_together(config: TrainConfig) -> None:
             raise InvalidOption(f"{option} has no effect without {' or '.join(needed)}.", f"Add --set {needed[0]}=...")
     if config.decay_kimg and config.decay_share:
         raise InvalidOption(
-            "decay_kimg and decay_share both say when the learning rates fall.",
-            "Set one of them; --set decay_kimg=0 or --set decay_share=0 takes back what the recipe sets.",
+            "decay_kimg and decay_share both set when the learning rates fall.",
+            "Set one of them; --set decay_kimg=0 or --set decay_share=0 removes the one of the recipe.",
         )
     if config.decay_kimg > config.kimg:
         raise InvalidOption(
@@ -171,15 +174,15 @@ def _check_together(config: TrainConfig) -> None:
     exact = config.penalty_method == "exact" and (config.r1 or config.r2)
     if config.compile and (config.gp_weight or exact):
         raise InvalidOption(
-            "torch.compile cannot differentiate twice, as a gradient penalty needs.",
+            "A gradient penalty differentiates twice, which torch.compile does not support.",
             "Leave compile at false" + (", or add --set penalty_method=finite-differences." if exact else "."),
         )
     if config.penalty_method == "finite-differences" and config.network_options.get("dropout"):
         raise InvalidOption(
-            "Dropout changes the logits more than the small step of a finite difference does.", "Add --set dropout=0."
+            "Dropout changes the logits more than the step of a finite difference does.", "Add --set dropout=0."
         )
     if config.optimizer != "adam" and (config.g_beta2_end is not None or config.d_beta2_end is not None):
-        raise InvalidOption("g_beta2_end and d_beta2_end are for Adam.", "Leave them out, or take optimizer=adam.")
+        raise InvalidOption("g_beta2_end and d_beta2_end are for Adam.", "Leave them out, or use optimizer=adam.")
     if config.init_std and config.family in ("progressive", "stylegan"):
         raise InvalidOption(
             f"Networks of the family {config.family} scale their weights themselves.", "Leave init_std at 0."
@@ -189,29 +192,30 @@ def _check_together(config: TrainConfig) -> None:
     softened = [name for name in ("label_smoothing", "label_noise", "label_flip") if getattr(config, name)]
     if softened and not LOSSES[config.loss].has_targets:
         raise InvalidOption(
-            f"The loss {config.loss} has no targets that {softened[0]} could change.",
-            f"Add --set {softened[0]}=0, or take the loss non-saturating, saturating or lsgan.",
+            f"The loss {config.loss} has no targets, so {softened[0]} has no effect.",
+            f"Add --set {softened[0]}=0, or use the loss non-saturating, saturating or lsgan.",
         )
     if config.batch_size % config.accumulate:
         raise InvalidOption(
-            f"A batch of {config.batch_size} cannot be cut into {config.accumulate} equal parts.",
+            f"A batch of {config.batch_size} cannot be split into {config.accumulate} equal parts.",
             "accumulate must divide batch_size.",
         )
 
 
 def _check_resnet(config: TrainConfig) -> None:
-    """Refuse what spoils the first weights of a residual network."""
+    """Refuse settings that conflict with the initial weights of a residual network."""
     if config.init_std:
-        raise InvalidOption("The first weights of a resnet are those of its block's paper.", "Leave init_std at 0.")
+        raise InvalidOption("The initial weights of a resnet are those of its block's paper.", "Leave init_std at 0.")
     if config.network_options.get("block") == "r3gan" and config.spectral_norm:
         raise InvalidOption(
-            "The last layer of each of R3GAN's blocks starts at 0, which has no largest singular value to divide by.",
-            "Leave spectral_norm at false; r1 and r2 take its place.",
+            "The last layer of each of R3GAN's blocks starts at 0, which spectral normalisation cannot divide by its "
+            "largest singular value.",
+            "Leave spectral_norm at false; R3GAN uses r1 and r2 instead.",
         )
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """Read ``key=value`` pairs as typed after ``--set``: a number or true/false as in TOML, anything else is text.
+    """Parse ``key=value`` pairs of ``--set``: numbers and true/false as in TOML, anything else as text.
 
     Raises:
         InvalidOption: a pair without ``=``.
@@ -230,7 +234,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
-    """Return the command that starts this run again: the recipe, and the settings that differ from it.
+    """Return the command that repeats this run: the recipe, and the settings that differ from it.
 
     >>> command_line(make_config("dcgan-28", {"data": "fashion-mnist", "kimg": 5}))
     'gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir RUN --kimg 5'
@@ -248,7 +252,7 @@ def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
 
 
 def as_typed(value: object) -> str:
-    """Return a setting's value as ``--set`` reads it; None is ``null``."""
+    """Return the value of a setting in the form that ``--set`` reads; None is ``null``."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -259,7 +263,7 @@ def as_typed(value: object) -> str:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Read a run's ``config.json``; what one of an earlier version lacks, it gets as that version did it.
+    """Read the ``config.json`` of a run. Settings that an earlier version did not have get the values of its behaviour.
 
     Raises:
         InvalidOption: it is not a config.
@@ -267,4 +271,4 @@ def read_config(path: Path) -> TrainConfig:
     try:
         return _validated(with_legacy_values(json.loads(path.read_text())))
     except (ValueError, TypeError, AttributeError, OSError, InvalidOption) as error:  # json's errors are ValueErrors
-        raise InvalidOption(f"{path} is not the config of a run.", "Start a new run directory.") from error
+        raise InvalidOption(f"{path} is not the config of a training run.", "Start a new run directory.") from error

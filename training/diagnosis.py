@@ -1,10 +1,10 @@
-"""Diagnosis of training: reads the log's records as they come, and reports known failures and settings that help.
+"""Diagnose a training run from the records of its log: report known failures and settings that may help.
 
-A sign is reported once when it begins, and once when it has passed. Findings follow from the records alone, so that a
-resumed run that replays its log (``Doctor.read``) reports what an undisturbed one would have.
+A sign is reported once when it begins and once when it has passed. Findings depend on the records alone, so a resumed
+run that replays its log (``Diagnosis.read``) reports the same as an uninterrupted one.
 
-Every rule must hold for ``PATIENCE`` ticks in a row, after the first ``WARM_UP`` ticks, which are odd in every run: the
-discriminator learns faster at first, and the average still holds the first weights.
+A rule must hold for ``PATIENCE`` ticks in a row, after the first ``WARM_UP`` ticks, which are unusual in every run: the
+discriminator learns faster at first, and the average still contains the initial weights.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 
 WARM_UP = 2  # ticks
-PATIENCE = 3  # ticks in a row that a rule must hold, or fail, before the doctor speaks
-WINDOW = 8  # ticks in which swings are counted
+PATIENCE = 3  # ticks in a row for which a rule must hold, or fail, before it is reported
+WINDOW = 8  # ticks over which swings are counted
 
-SURE = 0.97  # accuracy of a discriminator that is hardly ever wrong
-VANISHED = 0.1  # of the largest gradient of the generator so far
-COLLAPSED = 0.5  # of the data's diversity: what a generator of only two images would have
-COLLAPSED_GROWING = 0.25  # the same below a growing network's full size, whose images are blurred
-STILL_RISING = 1.03  # growth of the diversity in PATIENCE ticks that says a generator is only late
-SWING = 0.5  # of the mean: a move that counts as a swing
-LEAST_SWING = 0.2  # of a loss with logits of order one: less is noise, however small the mean
+SURE = 0.97  # accuracy above which a discriminator is almost never wrong
+VANISHED = 0.1  # share of the largest gradient norm of the generator so far
+COLLAPSED = 0.5  # share of the data's diversity: that of a generator with only two images
+COLLAPSED_GROWING = 0.25  # the same while a growing network is below its full size, when images are blurred
+STILL_RISING = 1.03  # growth of the diversity in PATIENCE ticks that shows that a generator is still learning
+SWING = 0.5  # share of the mean that a change must have to count as a swing
+MIN_SWING = 0.2  # smallest swing of a loss, with logits of order one; smaller changes are noise, however small the mean
 SWINGS = 4  # two full periods in a window
 
 Record = Mapping[str, Any]
@@ -37,8 +37,8 @@ Record = Mapping[str, Any]
 class Finding(NamedTuple):
     """A failure that was found, or that has passed.
 
-    sign: its name, as in ``SIGNS``. what: the evidence, with its numbers. options: settings to change with ``--set``,
-    the likeliest to help first; none where the sign has passed.
+    sign: its name, as in ``SIGNS``. what: the evidence, with numbers. options: settings to change with ``--set``, the
+    most promising first; empty if the sign has passed.
     """
 
     sign: str
@@ -46,20 +46,20 @@ class Finding(NamedTuple):
     options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        help = f" What may help, with --set: {', '.join(self.options)}." if self.options else ""
+        help = f" Settings that may help (--set): {', '.join(self.options)}." if self.options else ""
         return f"{self.sign}: {self.what}.{help}"
 
 
-class Doctor:
-    """Watches one run, tick by tick.
+class Diagnosis:
+    """The diagnosis of one run, tick by tick.
 
     Args:
-        data_diversity: of the training images, as ``evaluation.pixels.diversity`` gives it, within classes for a
+        data_diversity: diversity of the training images (``evaluation.pixel_metrics.diversity``), within classes for a
             conditional run; 0 if unknown.
-        wasserstein: the loss is a critic's, without accuracies.
-        class_names: for naming missing classes.
-        levels: last level of a growing network; below it a lower diversity is expected.
-        settings: the run's config by its keys, so that nothing is recommended that is set already.
+        wasserstein: the loss is the Wasserstein loss, which has no accuracies.
+        class_names: names for the message about missing classes.
+        levels: the last level of a growing network; below it, a lower diversity is expected.
+        settings: the config of the run; a setting that the run already has is not recommended.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Doctor:
         self._ticks = 0
         self._largest_g_grad = 0.0
         self._present = dict.fromkeys(SIGNS, False)
-        self._against: dict[str, int] = dict.fromkeys(SIGNS, 0)  # ticks in a row that speak for a change
+        self._against: dict[str, int] = dict.fromkeys(SIGNS, 0)  # ticks in a row that contradict the reported state
 
     def examine(self, record: Record) -> list[Finding]:
         """Return the signs that begin or pass with a tick's record; mostly none.
 
-        record: keys as in ``log.jsonl``; what a rule needs and a record lacks is not judged. ``classes_missing``, a
-        list of class indices, may come from a classifier.
+        record: keys as in ``log.jsonl``; a rule whose keys are missing is skipped. ``classes_missing``, a list of class
+        indices, may come from a classifier.
         """
         self._ticks += 1
         if self._ticks <= WARM_UP:
@@ -110,10 +110,10 @@ class Doctor:
             self.examine(record)
 
     def _is_new(self, option: str) -> bool:
-        """Return whether the run does not have this setting already, or a larger value of it."""
+        """Return True unless the run already has this setting or a larger value of it."""
         key, _, value = option.partition("=")
         if key.startswith("label_") and self.settings.get("loss") in ("hinge", "relativistic"):
-            return False  # it has no targets to soften
+            return False  # this loss has no targets to soften
         now = self.settings.get(key)
         if isinstance(now, bool) or not isinstance(now, int | float):
             return now is None or (not now if isinstance(now, bool | tuple) else now != value)
@@ -121,50 +121,53 @@ class Doctor:
 
     def _discriminator_overpowering(self, record: Record) -> Finding | None:
         real, fake = _number(record, "d_real_acc"), _number(record, "d_fake_acc")
-        # A relativistic loss has the accuracy over pairs alone.
+        # A relativistic loss has only the accuracy over pairs.
         least = _number(record, "d_acc") if real is None or fake is None else min(real, fake)
         if self.wasserstein or least is None or least < SURE:
             return None
-        judged, gradient = _number(record, "g_acc"), _number(record, "g_grad_norm")
-        helpless = judged is not None and judged <= 1 - SURE
+        fooled, gradient = _number(record, "g_acc"), _number(record, "g_grad_norm")
+        helpless = fooled is not None and fooled <= 1 - SURE
         vanished = gradient is not None and gradient <= VANISHED * self._largest_g_grad
         if not (helpless or vanished):
             return None
         if real is None or fake is None:
             what = f"the discriminator tells real from generated in {least:.1%} of all pairs"
         else:
-            what = f"the discriminator knows {real:.1%} of the real and {fake:.1%} of the generated images"
+            what = f"the discriminator recognises {real:.1%} of the real and {fake:.1%} of the generated images"
         if helpless:
-            what += f"; the generator fools it with {judged:.1%}"
+            what += f"; the generator fools it with {fooled:.1%}"
         if vanished:
-            what += f"; the generator's gradient has vanished to {gradient:.2g} (it was {self._largest_g_grad:.2g})"
+            what += f"; the generator's gradient has dropped to {gradient:.2g} (from {self._largest_g_grad:.2g})"
         options = ("a lower d_lr", "instance_noise=0.1", "label_smoothing=0.1", "label_flip=0.05")
         more = ("dropout=0.3", "r1=1", "augment=color,translation,cutout", "spectral_norm=true", "loss=hinge")
         return Finding("discriminator-overpowering", what, options + more)
 
     def _generator_overpowering(self, record: Record) -> Finding | None:
-        judged, fake = _number(record, "g_acc"), _number(record, "d_fake_acc")
-        if self.wasserstein or judged is None or fake is None or judged < SURE or fake > 1 - SURE:
+        fooled, fake = _number(record, "g_acc"), _number(record, "d_fake_acc")
+        if self.wasserstein or fooled is None or fake is None or fooled < SURE or fake > 1 - SURE:
             return None
-        what = f"the discriminator takes {judged:.1%} of the generated images for real; it has nothing to teach"
+        what = (
+            f"the discriminator takes {fooled:.1%} of the generated images for real and teaches the generator nothing"
+        )
         return Finding("generator-overpowering", what, ("n_critic=2", "a lower g_lr", "dropout=0"))
 
     def _mode_collapse(self, record: Record) -> Finding | None:
-        said = [text for text in (self._low_diversity(record), self._missing_classes(record)) if text]
-        if not said:
+        found = [text for text in (self._low_diversity(record), self._missing_classes(record)) if text]
+        if not found:
             return None
         options: tuple[str, ...] = ("minibatch=std", "minibatch=discrimination", "mode_seeking=1", "feature_matching=1")
         options += ("a larger batch_size", "a lower g_lr")
         if not self.wasserstein:
             options += ("loss=wasserstein", "gp_weight=10")
-        return Finding("mode-collapse", "; ".join(said), options)
+        return Finding("mode-collapse", "; ".join(found), options)
 
     def _low_diversity(self, record: Record) -> str:
         diversity, level = _number(record, "diversity"), _number(record, "level")
         if diversity is None or not self.data_diversity:
             return ""
         bound = COLLAPSED_GROWING if level is not None and level < self.levels else COLLAPSED
-        # A late generator goes beyond all that it drew some ticks ago; a collapsed one only moves up and down.
+        # The diversity of a generator that is still learning exceeds its earlier values; after a collapse it only
+        # varies.
         earlier = [_number(each, "diversity") or 0.0 for each in list(self._records)[:-PATIENCE]]
         rising = diversity > STILL_RISING * max(earlier) if earlier else True
         if diversity >= bound * self.data_diversity or rising:
@@ -180,31 +183,32 @@ class Doctor:
         if not isinstance(missing, list | tuple) or not missing:
             return ""
         names = [self.class_names[c] if c < len(self.class_names) else str(c) for c in sorted(missing)]
-        return f"no image of {', '.join(names)} is drawn"
+        return f"no image of {', '.join(names)} is sampled"
 
     def _oscillation(self, record: Record) -> Finding | None:
-        # A critic's g_loss has no meaning of its own (its zero is anywhere); the distance that it estimates has.
+        # The g_loss of a critic has no fixed zero; the distance that the critic estimates has one.
         names = ("c_wass_loss", "diversity") if self.wasserstein else ("d_loss", "g_loss", "diversity")
-        said = []
+        found = []
         for name in names:
             values = [value for each in self._records if (value := _number(each, name)) is not None]
             scale = sum(map(abs, values)) / max(len(values), 1)
-            least = max(SWING * scale, LEAST_SWING if name in ("d_loss", "g_loss") else 0.0)
+            least = max(SWING * scale, MIN_SWING if name in ("d_loss", "g_loss") else 0.0)
             swings = count_swings(values, least) if len(values) == WINDOW and least else 0
             if swings >= SWINGS:
-                said.append(f"{name} swung {swings} times between {min(values):.3g} and {max(values):.3g}")
-        if not said:
+                found.append(f"{name} swung {swings} times between {min(values):.3g} and {max(values):.3g}")
+        if not found:
             return None
-        what = f"in the last {WINDOW} ticks {', and '.join(said)}"
+        what = f"in the last {WINDOW} ticks {', and '.join(found)}"
         options = ("a lower g_lr", "a lower d_lr", "ema_kimg=20", "a larger batch_size")
         more = ("n_critic=5",) if self.wasserstein else ("r1=1", "label_smoothing=0.1")
         return Finding("oscillation", what, options + more)
 
     def _critic_not_converged(self, record: Record) -> Finding | None:
-        """A linear critic of slope 1 has no gradient penalty and, turned the right way, no negative distance.
+        """Compare the critic's loss with 0, which it cannot exceed near its optimum.
 
-        So the loss of a critic near its optimum, -distance + penalty, is never above 0. One that still falls fast, as
-        at the beginning of every run, is on its way and not behind.
+        The loss is -distance + penalty. A linear critic of slope 1 in the right direction has no gradient penalty and
+        no negative distance, so the optimum is at most 0. A loss that still falls fast, as at the beginning of every
+        run, is not reported.
         """
         estimate, loss = _number(record, "c_wass_loss"), _number(record, "c_loss")
         if not self.wasserstein or estimate is None:
@@ -218,21 +222,21 @@ class Doctor:
             what = f"it scores generated images above real ones (c_wass_loss {estimate:.3g}, a distance below 0)"
         else:
             what = f"its gradient penalty ({penalty:.3g}) exceeds the distance that it estimates ({-estimate:.3g})"
-        what += "; a converged critic cannot, so it lags behind the generator"
+        what += "; this does not happen to a converged critic, so it lags behind the generator"
         return Finding("critic-not-converged", what, ("n_critic=5", "a lower g_lr", "a higher d_lr", "gp_weight=10"))
 
 
-SIGNS: dict[str, Callable[[Doctor, Record], Finding | None]] = {
-    "discriminator-overpowering": Doctor._discriminator_overpowering,
-    "generator-overpowering": Doctor._generator_overpowering,
-    "mode-collapse": Doctor._mode_collapse,
-    "oscillation": Doctor._oscillation,
-    "critic-not-converged": Doctor._critic_not_converged,
+SIGNS: dict[str, Callable[[Diagnosis, Record], Finding | None]] = {
+    "discriminator-overpowering": Diagnosis._discriminator_overpowering,
+    "generator-overpowering": Diagnosis._generator_overpowering,
+    "mode-collapse": Diagnosis._mode_collapse,
+    "oscillation": Diagnosis._oscillation,
+    "critic-not-converged": Diagnosis._critic_not_converged,
 }
 
 
 def count_swings(values: Sequence[float], least: float) -> int:
-    """Count the turns of a sequence that goes up and down by ``least`` or more; a smaller move is no turn.
+    """Count how often a sequence turns between rising and falling by ``least`` or more; smaller changes are ignored.
 
     >>> count_swings([0, 3, 2, 3, 0, 4], least=2), count_swings([0, 1, 2, 3, 4], least=2)
     (3, 1)
@@ -249,15 +253,15 @@ def count_swings(values: Sequence[float], least: float) -> int:
 
 
 def find_non_finite(networks: Mapping[str, nn.Module], record: Record) -> str:
-    """Return which numbers of a run are not finite: values of the record, and the first tensor of each network.
+    """Return the names of numbers that are not finite: values of the record, and the first tensor of each network.
 
     Args:
-        networks: by the names that the message is to use. Gradients are judged where they are still there.
-        record: of the tick.
+        networks: the networks by their names for the message. Gradients are checked if they still exist.
+        record: the record of the tick.
 
     Returns:
-        Such as ``"g_loss; the generator's weight layers.conv1.weight"``; empty where all is finite. A network that is
-        not named is sound, so the damage began in the other one.
+        Text such as ``"g_loss; the generator's weight layers.conv1.weight"``; empty if all numbers are finite. A
+        network that is not named is intact, so the damage began in the other one.
     """
     places = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
     for title, network in networks.items():

@@ -1,8 +1,8 @@
-"""Many processes on one run, with torch.distributed: start them with torchrun.
+"""Train one run with several processes, through torch.distributed; torchrun starts them.
 
-Gradients are averaged by hand after each backward pass, as StyleGAN's trainers do, not by DistributedDataParallel: its
-hooks expect one forward and one backward pass a step, but a step here has several critic passes, two networks that
-share graphs, and a gradient penalty that differentiates twice.
+Gradients are averaged explicitly after each backward pass, as in StyleGAN's trainers, and not by
+DistributedDataParallel: its hooks expect one forward and one backward pass in each step, but a step here has several
+critic passes, two networks that share graphs, and a gradient penalty that differentiates twice.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 from gan_serve.errors import DeviceUnavailable, RunError
 
-TIMEOUT = timedelta(minutes=30)  # a tick's grid, evaluation and snapshot, all by the first process, must fit in
+# Long enough for the grid, evaluation and snapshot of a tick, which the first process does alone.
+TIMEOUT = timedelta(minutes=30)
 
 
 class Processes(NamedTuple):
-    """The number of this process (rank), and how many share the run (world)."""
+    """The number of this process (rank), and the number of processes of the run (world)."""
 
     rank: int = 0
     world: int = 1
@@ -34,23 +35,23 @@ class Processes(NamedTuple):
 
     @property
     def first(self) -> bool:
-        """Return whether this process writes the log, grids and snapshots."""
+        """Return True if this is the process that writes the log, grids and snapshots."""
         return self.rank == 0
 
 
 def started_processes() -> Processes:
-    """Return rank and world as torchrun set them; a single process otherwise."""
+    """Return rank and world as set by torchrun; without torchrun, a single process."""
     rank, world, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     return Processes(rank, world, local_rank) if world > 1 else Processes()
 
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that torchrun started; alone otherwise. NCCL between GPUs, gloo between CPUs.
+    """Join the processes that torchrun started, with NCCL between GPUs and gloo between CPUs.
 
     Raises:
-        RunError: another process was lost while they worked together, or they do not find each other.
-        DeviceUnavailable: more processes on this machine than GPUs.
+        RunError: the processes cannot connect, or another process was lost.
+        DeviceUnavailable: there are more processes on this machine than GPUs.
     """
     processes = started_processes()
     if processes.world == 1:
@@ -63,17 +64,17 @@ def process_group(device: torch.device) -> Iterator[Processes]:
                 f"Give it --nproc-per-node {torch.cuda.device_count()}.",
             )
         torch.cuda.set_device(processes.local_rank)
-    # torch.distributed.nn takes the group that is there at its import as a default argument. Left to torch, it is
-    # imported with the first optimizer: the group would outlive its end here, and its threads would abort the process
-    # at exit now and then (as in pytorch/pytorch#179291, which was not merged).
+    # torch.distributed.nn keeps the process group that exists at its import as a default argument. If torch imported
+    # it, with the first optimizer, the group would stay alive after its end here, and its threads would sometimes abort
+    # the process at exit (see pytorch/pytorch#179291, which was not merged). So it is imported before there is a group.
     importlib.import_module("torch.distributed.nn")
     try:
-        # Gloo on GPUs too: what the processes agree on beside the training then waits for no GPU.
+        # Gloo on GPU machines too, so that messages outside of the training do not wait for a GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     except (dist.DistError, RuntimeError) as error:
         raise RunError(
-            f"The {processes.world} processes of this run do not find each other: {_reason(error)}",
-            "Start them with torchrun; on several machines with the same --rdzv-endpoint.",
+            f"The {processes.world} processes of this run cannot connect to each other: {_reason(error)}",
+            "Start them with torchrun; on several machines give all the same --rdzv-endpoint.",
         ) from error
     lost = False
     try:
@@ -84,23 +85,22 @@ def process_group(device: torch.device) -> Iterator[Processes]:
         if not lost:
             raise
         raise RunError(
-            f"Another process of this run was lost, says process {processes.rank} of {processes.world}: "
-            f"{_reason(error)}",
-            "Start all of them again with --resume: the run goes on from its last snapshot.",
+            f"Process {processes.rank} of {processes.world} lost another process of this run: {_reason(error)}",
+            "Start all of them again with --resume; the run continues from its last snapshot.",
         ) from error
     finally:
-        if not (lost and device.type == "cuda"):  # NCCL would wait for the lost one
+        if not (lost and device.type == "cuda"):  # NCCL would wait for the lost process
             dist.destroy_process_group()
 
 
 def _ignore_sigterm() -> None:
-    """Torchrun ends all processes by SIGTERM when one fails; this one ends by itself, after it has said why."""
+    """Ignore SIGTERM, which torchrun sends to all processes when one fails, so that this one can report its error."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _is_lost_peer(error: BaseException) -> bool:
-    """Gloo and NCCL name a lost peer only in words."""
+    """Return True for an error of a lost peer, which gloo and NCCL report only in the message."""
     words = ("gloo", "NCCL", "onnection closed", "onnection reset", "Timed out waiting", "timed out", "peer")
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)
@@ -108,14 +108,14 @@ def _is_lost_peer(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The first sentence of an error of torch.distributed, without the place in its C++ sources."""
+    """Return the first sentence of an error of torch.distributed, without the location in its C++ sources."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return (line.partition("] ")[2] if line.startswith("[/") else line).partition(". ")[0]
 
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over all processes, in one message."""
+    """Replace each gradient by its mean over all processes; all gradients are sent in one message."""
     if not dist.is_initialized():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -127,7 +127,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def average(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes."""
+    """Return the mean of a tensor over all processes."""
     if dist.is_initialized():
         value = value.clone()
         dist.all_reduce(value)
@@ -136,7 +136,7 @@ def average(value: Tensor) -> Tensor:
 
 
 def any_process(flag: bool) -> bool:
-    """Return whether the flag is set in any process; all processes wait for each other."""
+    """Return True if the flag is set in any process; all processes wait for each other."""
     if not dist.is_initialized():
         return flag
     flags = torch.tensor([float(flag)])
@@ -150,7 +150,7 @@ def barrier() -> None:
 
 
 def same_everywhere(*numbers: int) -> bool:
-    """Return whether all processes have the same numbers, each below 2**63."""
+    """Return True if all processes have the same numbers, each below 2**63."""
     if not dist.is_initialized():
         return True
     least, most = torch.tensor(numbers), torch.tensor(numbers)
@@ -160,19 +160,20 @@ def same_everywhere(*numbers: int) -> bool:
 
 
 class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm over the batch of all processes, each with as many images. Torch's SyncBatchNorm needs GPUs."""
+    """BatchNorm over the batch of all processes, which have equal parts of it. Torch's SyncBatchNorm needs GPUs."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, ...] -> the same, normalised by the statistics of all processes while training."""
+        """Normalise [N, C, ...], in training mode by the statistics of all processes."""
         if not self.training or not dist.is_initialized():
             return super().forward(x)
         wide = x.float()
         variances, means = gather(torch.stack(torch.var_mean(wide, [0, *range(2, x.ndim)], correction=0))).unbind(1)
         mean = means.mean(dim=0)
-        variance = (variances + (means - mean).square()).mean(dim=0)  # no difference of large squares
+        # Not a difference of large squares, which would lose precision.
+        variance = (variances + (means - mean).square()).mean(dim=0)
         with torch.no_grad():
             count = x.numel() // x.shape[1] * dist.get_world_size()
             self.running_mean.lerp_(mean, self.momentum or 0.0)  # type: ignore[union-attr]
@@ -184,7 +185,7 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def gather(value: Tensor) -> Tensor:
-    """The values of all processes, [...] -> [world, ...]; gradients flow back to the process of each."""
+    """Gather a value of all processes, [...] -> [world, ...]; gradients flow back to the process of each value."""
     rank, world = dist.get_rank(), dist.get_world_size()
     mine = nn.functional.pad(value[None], [0, 0] * value.ndim + [rank, world - 1 - rank])
     gathered: Tensor = _Sum.apply(mine)  # type: ignore[no-untyped-call]
@@ -192,7 +193,7 @@ def gather(value: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes. The loss is theirs together, so its gradients add up as well."""
+    """The sum of a tensor over all processes. They share the loss, so the gradients are summed as well."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -206,7 +207,7 @@ class _Sum(torch.autograd.Function):
 
 
 def synchronise_batch_norm(network: nn.Module) -> None:
-    """Let every BatchNorm in ``network`` see the batch of all processes; weights and their names stay."""
+    """Make every BatchNorm in ``network`` use the batch of all processes; weights and their names stay."""
     for name, layer in network.named_children():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             synced = SyncedBatchNorm(layer.num_features, layer.eps, layer.momentum)

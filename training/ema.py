@@ -20,7 +20,7 @@ class GeneratorEMA:
 
     @torch.no_grad()
     def update(self, generator: nn.Module, batch_size: int, half_life_kimg: float) -> None:
-        """Move the average towards ``generator`` after a step of ``batch_size`` images; half-life 0: copy it."""
+        """Move the average towards ``generator`` after a step of ``batch_size`` images; a half-life of 0 copies it."""
         beta = 0.5 ** (batch_size / (half_life_kimg * 1000)) if half_life_kimg else 0.0
         averaged: list[Tensor] = list(self.generator.parameters())
         current: list[Tensor] = list(generator.parameters())

@@ -1,4 +1,4 @@
-"""Start a run from the weights of a checkpoint, to train them on with other images (``--init-from``)."""
+"""Start a run from the weights of a checkpoint, to continue training with other images (``--init-from``)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gan_serve.training.networks import find_family
 from gan_serve.training.recipes import recipes
 from gan_serve.training.snapshots import all_finite
 
-SETTINGS = {"img_resolution": "resolution", "img_channels": "channels"}  # arguments that are set by another name
-LABELS_JOIN_LATENTS = ("mlp", "dcgan", "dcgan28")  # families whose first layer can be given columns for labels
-EVERYWHERE = ("z_dim", "resolution", "channels", "width", "conditional")  # settings that every family has
+SETTINGS = {"img_resolution": "resolution", "img_channels": "channels"}  # arguments whose settings have another name
+LABELS_JOIN_LATENTS = ("mlp", "dcgan", "dcgan28")  # families whose first layer can be extended by columns for labels
+EVERYWHERE = ("z_dim", "resolution", "channels", "width", "conditional")  # settings of all families
 
 
 @dataclass(frozen=True)
@@ -36,28 +36,26 @@ class InitialWeights:
     weights: dict[str, Tensor]
 
     def load_into(self, *generators: nn.Module) -> None:
-        """Give each generator these weights.
+        """Load these weights into each generator.
 
         Raises:
-            InvalidCheckpoint: they are not those of the network that the checkpoint describes.
+            InvalidCheckpoint: they do not belong to the network that the checkpoint describes.
         """
         if not all_finite(self.weights):
-            raise InvalidCheckpoint(
-                f"The weights of {self.name} are not all finite numbers.", "Take another checkpoint."
-            )
+            raise InvalidCheckpoint(f"The weights of {self.name} are not all finite.", "Use another checkpoint.")
         for generator in generators:
             try:
                 generator.load_state_dict(self._with_columns_for_labels(generator))
             except RuntimeError as error:
                 raise InvalidCheckpoint(
-                    f"The weights of {self.name} are not those of the network that its config describes.",
+                    f"The weights of {self.name} do not belong to the network that its config describes.",
                     "Export the checkpoint again.",
                 ) from error
 
     def _with_columns_for_labels(self, generator: nn.Module) -> dict[str, Tensor]:
-        """These weights; of an unconditional network for a conditional one, its first layer has zeros for the labels.
+        """Return these weights, with zeros for the labels in the first layer if only ``generator`` is conditional.
 
-        So the run begins with the checkpoint's images, whatever the label.
+        So the run starts with the images of the checkpoint under every label.
         """
         z_dim, c_dim = int(generator.z_dim), int(generator.c_dim)  # type: ignore[arg-type]
         if self.class_names or not c_dim:
@@ -79,15 +77,15 @@ def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names:
     """Read the weights that ``config.init_from`` names, checked against their digest.
 
     Args:
-        config: of the run; ``init_from`` is set.
-        img_channels: of the images. class_names: of the run; empty unless it is conditional.
+        config: the config of the run, with ``init_from``. img_channels: channels of the images. class_names: classes of
+            the run; empty unless it is conditional.
 
     Raises:
-        InvalidOption: the run's generator is another network; the error names the settings that would make it fit.
+        InvalidOption: the run has another network; the error names the settings that would make it fit.
         UnknownModel, HubError, InvalidCheckpoint, DigestMismatch, FormatTooNew: there is no such checkpoint, or it
         cannot be used.
     """
-    # Here, since runs that start from random weights need neither.
+    # Imported here, because runs that start from random weights need neither.
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -102,22 +100,25 @@ def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names:
     try:
         weights = load(content)
     except SafetensorError as error:
-        raise InvalidCheckpoint(f"{directory / WEIGHTS_FILE} holds no weights: {error}.", "Export it again.") from error
+        raise InvalidCheckpoint(
+            f"{directory / WEIGHTS_FILE} does not contain weights: {error}.", "Export it again."
+        ) from error
     digest = f"sha256:{checkpoint.files[WEIGHTS_FILE].sha256}"
     return InitialWeights(checkpoint.name, digest, checkpoint.class_names, weights)
 
 
 def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
-    """Return a notice of classes whose names differ from those of the checkpoint; empty where none does.
+    """Return a message about classes whose names differ from those of the checkpoint; empty if there are none.
 
     >>> compare_classes(("cat", "dog"), ("cat", "horse")).split(": ")[1]
-    "class 1 was 'dog' and is 'horse' now. Each goes on from the one in its place."
+    "class 1 was 'dog' and is 'horse' now. Each class starts from the one with the same index."
     """
-    pairs = enumerate(zip(before, now, strict=True) if before else ())  # without classes before, all are new
+    # An unconditional checkpoint has no classes to compare.
+    pairs = enumerate(zip(before, now, strict=True) if before else ())
     changes = [f"class {place} was {old!r} and is {new!r} now" for place, (old, new) in pairs if old != new]
     more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
     told = f"Classes have other names than in the checkpoint: {'; '.join(changes[:3])}{more}."
-    return f"{told} Each goes on from the one in its place." if changes else ""
+    return f"{told} Each class starts from the one with the same index." if changes else ""
 
 
 def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
@@ -125,11 +126,11 @@ def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
         return
     name, bundled = checkpoint.name, directory.parent == BUNDLED
     raise InvalidCheckpoint(
-        f"{name} has no {WEIGHTS_FILE} {'in the package' if bundled else f'in {directory}'}: "
-        "these are the weights that a run starts from.",
+        f"{name} has no {WEIGHTS_FILE} {'in the package' if bundled else f'in {directory}'}, which has the weights "
+        "that a run starts from.",
         f"{how_to_clone(name)}."
         if bundled
-        else "Give the directory of a checkpoint that has it; one that was copied from the package has none.",
+        else "Give the directory of a checkpoint that has the file; copies of checkpoints in the package do not.",
     )
 
 
@@ -142,7 +143,7 @@ def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels:
             f"The network of {checkpoint.name} has {', '.join(sorted(unknown))}, which this gan-serve does not know.",
             f"Install gan-serve {checkpoint.gan_serve_version}, which wrote it.",
         )
-    # Checkpoints leave out what is the network's own choice, and older ones what networks had no choice of.
+    # Checkpoints leave out arguments with the network's default, and older ones those that did not exist.
     defaults = {name: parameter.default for name, parameter in known.items()}
     theirs = defaults | checkpoint.architecture.arguments
     ours = defaults | generator_arguments(
@@ -154,14 +155,14 @@ def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels:
     if not learns_labels:
         pairs.append(("conditional", checkpoint.c_dim > 0, c_dim > 0))
     if family != config.family:
-        pairs = [pair for pair in pairs if pair[0] in EVERYWHERE]  # the rest comes with another recipe
+        pairs = [pair for pair in pairs if pair[0] in EVERYWHERE]  # the others follow from another recipe
     pairs = [pair for pair in pairs if pair[1] != pair[2]]
     problems = [f"its {setting} is {as_typed(their)}, the run's {as_typed(our)}" for setting, their, our in pairs]
     hints = [f"add {' '.join(f'--set {setting}={as_typed(their)}' for setting, their, _ in pairs)}"] if pairs else []
     if family != config.family:
         problems.insert(0, f"its family of networks is {family}, the run's {config.family}")
         names = sorted(recipe.name for recipe in recipes().values() if recipe.config["family"] == family)
-        hints.insert(0, f"take the recipe {' or '.join(names)}")
+        hints.insert(0, f"use the recipe {' or '.join(names)}")
     if checkpoint.c_dim and c_dim and checkpoint.c_dim != c_dim:
         problems.append(f"it has {checkpoint.c_dim} classes, the images {c_dim}")
         hints.append(f"give images of {checkpoint.c_dim} classes")

@@ -1,7 +1,7 @@
-"""Behaviour of earlier versions: a run that one of them began goes on as it began.
+"""Keep the behaviour of earlier versions for the runs that they began.
 
-``config.json`` of such a run lacks the newer settings. ``with_legacy_values`` adds them with the values that stand for
-the older behaviour. Behaviour that is no setting any more is a name in ``config.legacy``.
+The ``config.json`` of such a run lacks newer settings. ``with_legacy_values`` adds them with values that give the older
+behaviour. Behaviour without a setting has a name in ``config.legacy``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from gan_serve.training.networks.discriminator import Discriminator, plain_embed
 
 LegacyRule = Literal["minibatch-on-features", "plain-embedding", "unflipped-matching"]
 
-# Minibatch statistics of the families mlp, dcgan28 and dcgan joined the features behind the last convolution.
+# In the families mlp, dcgan28 and dcgan, minibatch statistics were added to the features after the last convolution.
 MINIBATCH_ON_FEATURES: LegacyRule = "minibatch-on-features"
-# The embedding of projection discriminators that scale their weights was a plain one.
+# Projection discriminators with equalised layers had an embedding without weight scaling.
 PLAIN_EMBEDDING: LegacyRule = "plain-embedding"
-# Feature matching compared with real images that were not flipped.
+# Feature matching used real images without flips.
 UNFLIPPED_MATCHING: LegacyRule = "unflipped-matching"
 
 LEGACY_VALUES: Mapping[str, Any] = {"ema_rampup": 0.0}
 
 
 def with_legacy_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a recorded config, and for those it lacks the value that stands for what it did."""
+    """Return the settings of a recorded config; missing ones get the value that gives the earlier behaviour."""
     if "legacy" in values:
         return dict(values)
     scaled = values.get("family") in ("progressive", "stylegan")
@@ -37,6 +37,6 @@ def with_legacy_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def use_plain_embedding(discriminator: Discriminator) -> None:
-    """Give a projection discriminator the embedding that older runs have, where it has another."""
+    """Replace the embedding of a projection discriminator by the one of older runs, if it is another one."""
     if discriminator.embed is not None:
         discriminator.embed = plain_embedding(discriminator.c_dim, discriminator.embed.embedding_dim)

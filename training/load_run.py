@@ -17,9 +17,9 @@ from gan_serve.training.snapshots import all_finite, load_snapshot, snapshot_pat
 
 
 class Trained(NamedTuple):
-    """A generator in eval mode, and what is known of its run.
+    """The averaged generator of a run in eval mode, with the record of the run.
 
-    arguments: what built it. shown: images that the discriminator saw. seconds: that it took.
+    arguments: those of ``build_generator``. shown: real images shown. seconds: duration of the training.
     """
 
     generator: nn.Module
@@ -31,12 +31,12 @@ class Trained(NamedTuple):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the classes that the generator was told; empty where it was told none."""
+        """The classes of a conditional generator; empty for an unconditional one."""
         return self.info.data.class_names if self.config.conditional else ()
 
     @property
     def diverged(self) -> bool:
-        """Return whether a weight is not a finite number."""
+        """Return True if a weight is not finite."""
         return not all_finite(self.generator.state_dict())
 
 
@@ -45,10 +45,10 @@ def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
 
     Args:
         run_dir: the folder of a training run.
-        snapshot: one of its snapshots, or ``best``: the one with the best quality in the log; the last if None.
+        snapshot: a snapshot of the run, or ``best`` for the one with the best quality in the log; the last one if None.
 
     Raises:
-        RunError: no run, or no snapshot that fits its config.
+        RunError: there is no run, or no snapshot that fits its config.
     """
     info = read_run_info(run_dir)
     config = read_config(run_dir / "config.json")
@@ -59,12 +59,14 @@ def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
     try:
         generator.load_state_dict(state["ema"])
     except (KeyError, RuntimeError) as error:
-        raise RunError(f"The snapshot does not fit the run's config: {error}", "Give the run it belongs to.") from error
+        raise RunError(
+            f"The snapshot does not fit the run's config: {error}", "Give the run that it belongs to."
+        ) from error
     return Trained(generator.eval(), config, info, arguments, state["shown"], state["seconds"])
 
 
 def find_snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
-    """Return the path of the snapshot that ``load_trained`` is asked for."""
+    """Return the path of a snapshot; see ``load_trained`` for the arguments and errors."""
     found = snapshots(run_dir)
     if not found:
         raise RunError(f"The run in {run_dir} has no snapshot yet.", "Train for at least one tick.")
@@ -73,10 +75,14 @@ def find_snapshot(run_dir: Path, wanted: str | Path | None) -> Path:
     if wanted == "best":
         kimg = best_kimg(run_dir)
         if kimg is None:
-            raise RunError(f"The run in {run_dir} measured no quality.", "Leave out --snapshot to take its last one.")
+            raise RunError(
+                f"The log of {run_dir} has no quality, so there is no best snapshot.",
+                "Leave out --snapshot to use the last one.",
+            )
         return snapshot_path(run_dir, kimg)
-    if not os.path.isfile(wanted):  # Path.is_file raises where a name is too long
+    if not os.path.isfile(wanted):  # Path.is_file raises for names that are too long
         raise RunError(
-            f"There is no snapshot {wanted}.", f"The run has {', '.join(map(str, found))}; best is the best of them."
+            f"There is no snapshot {wanted}.",
+            f"The run has {', '.join(map(str, found))}; `best` stands for the best of them.",
         )
     return Path(wanted)

@@ -1,4 +1,4 @@
-"""The training loop: read it from top to bottom."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -47,30 +47,33 @@ def train(
     """Train a generator and write the run to ``run_dir``.
 
     The folder gets ``config.json``, ``run.json`` (data, machine), ``log.jsonl``, ``curves.png``, ``grids/`` (the same
-    seeds each tick, drawn by the averaged generator), ``progress.gif`` of them, and ``snapshots/`` (the full state: the
-    last ones, and the one with the best quality). SIGINT and SIGTERM write a snapshot and leave. Started by
-    torchrun, all processes share each batch, and the first one writes. Where ``config.init_from`` names a checkpoint,
-    the generator and its average start from its weights; a run that is resumed does not read them again.
+    seeds at each tick, sampled by the averaged generator), ``progress.gif`` of these grids, and ``snapshots/`` (the
+    full state: the last ones, and the one with the best quality). On SIGINT and SIGTERM it writes a snapshot and
+    returns. If torchrun started it, all processes share each batch, and the first one writes the files. If
+    ``config.init_from`` names a checkpoint, the generator and its average start from its weights; a resumed run does
+    not read them again.
 
     Args:
         config: see ``make_config``.
-        run_dir: a new folder, or with ``resume`` that of a run that was cut off.
-        resume: go on from the last snapshot; with none, from the start. On the CPU, with the same number of threads,
-            the final weights are the same, bit for bit, as those of a run left alone.
-        quiet: no progress bar.
-        evaluate: measures the averaged generator (eval mode) every ``config.ticks_per_evaluation`` ticks; the figures
-            are logged, and the first one decides what is best: lower is better. By default a distance to the training
-            images, see ``training.quality``.
+        run_dir: a new folder; with ``resume``, the folder of an interrupted run.
+        resume: continue from the last snapshot, or from the start if there is none. On the CPU, with the same number of
+            threads, the final weights are bit-equal to those of an uninterrupted run.
+        quiet: show no progress bar.
+        evaluate: measures the averaged generator (in eval mode) every ``config.ticks_per_evaluation`` ticks. The values
+            are logged, and the first one is the quality, lower is better. By default a distance to the training images,
+            see ``monitoring.quality``.
 
     Returns:
         The last snapshot.
 
     Raises:
-        DataError: the images cannot be used. RunError: ``run_dir`` holds a run and ``resume`` is not set, the run was
-        made from other data or has shown more than ``kimg``, another process writes to it, the training diverged, or
-        another process of it was lost. InvalidOption: the networks cannot be built so, a conditional run has no
-        labels, or ``init_from`` is of another network. UnknownModel, HubError, CheckpointError: ``init_from`` is no
-        checkpoint that can be used. DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: the disk refuses.
+        DataError: the images cannot be used.
+        RunError: ``run_dir`` has a run and ``resume`` is not set, the run was made from other data or has shown more
+            than ``kimg``, another process writes to it, the training diverged, or another process of the run was lost.
+        InvalidOption: the networks cannot be built so, a conditional run has no labels, or ``init_from`` has another
+            network.
+        UnknownModel, HubError, CheckpointError: the checkpoint of ``init_from`` cannot be used.
+        DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: writing fails.
     """
     run_dir = Path(run_dir)
     _check_run_dir(run_dir, resume)
@@ -86,7 +89,7 @@ def train(
         holdout=config.holdout,
     )
     device = pick_device(config.device)
-    config = found_here(config, data, device)
+    config = resolve_settings(config, data, device)
     c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
@@ -95,17 +98,17 @@ def train(
         # Build networks.
         training = Training.start(config, device, c_dim=c_dim, processes=processes)
 
-        # Take them up where an earlier process left them.
+        # Load the last snapshot.
         if processes.first:
             stack.enter_context(sole_writer(run_dir))
-            _check_run_dir(run_dir, resume)  # again: another process may have begun meanwhile
+            _check_run_dir(run_dir, resume)  # again, because another process may have started meanwhile
         barrier()
         earlier = snapshots(run_dir)
         if earlier:
             training.load(load_snapshot(earlier[-1]))
             _check_kimg(training)
 
-        # Or start from the weights of a checkpoint.
+        # Or load the weights of a checkpoint.
         initial = None
         if config.init_from is not None and not earlier:
             class_names = data.class_names if config.conditional else ()
@@ -113,7 +116,7 @@ def train(
             initial.load_into(training.generator, training.ema.generator)
         _check_same_start(training, data, initial)
 
-        # Describe the run.
+        # Write the config and the record of the run.
         info = RunInfo.of(
             data,
             conditional=bool(config.conditional),
@@ -127,7 +130,8 @@ def train(
             write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
             write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
             rewind_log(run_dir, training.shown / 1000)
-            # Of many processes, one may be lost before the first tick; and a checkpoint may not be there any more.
+            # One of several processes may be lost before the first tick, and a checkpoint may be gone when the run
+            # resumes.
             if not earlier and (processes.world > 1 or initial):
                 save_snapshot(run_dir, training.state(), keep=config.keep_snapshots)
 
@@ -145,7 +149,7 @@ def train(
 
 
 def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: threading.Event) -> Path | None:
-    """Step until all kimg are shown or any process is to stop; the last snapshot, or None where nothing was left."""
+    """Train until all kimg are shown or a process must stop; return the last snapshot, if a tick ended."""
     config = training.config
     tick_size = config.kimg_per_tick * 1000
     tick_started, tick_shown = time.perf_counter(), training.shown
@@ -177,10 +181,10 @@ def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: t
 
 
 def pick_device(device: str) -> torch.device:
-    """``auto``: CUDA where torch finds it, else the CPU; ``cuda`` and ``cpu`` are taken at their word.
+    """Return the device: for ``auto``, CUDA if torch finds it, else the CPU.
 
     Raises:
-        DeviceUnavailable: CUDA was asked for and torch finds none.
+        DeviceUnavailable: ``cuda``, and torch finds none.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(
@@ -191,9 +195,9 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def found_here(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
-    """The config with what it leaves to the data and the machine, so that a resumed run computes the same."""
-    threads = config.threads or min(torch.get_num_threads(), 256)  # as the config allows
+def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
+    """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
+    threads = config.threads or min(torch.get_num_threads(), 256)  # the largest value that the config allows
     torch.set_num_threads(threads)
     bf16 = bf16_pays(device) if config.bf16 is None else config.bf16
     use_tf32(device)
@@ -214,12 +218,12 @@ def _number_of_classes(config: TrainConfig, data: ImageSet) -> int:
 
 
 def _check_same_start(training: Training, data: ImageSet, initial: InitialWeights | None) -> None:
-    """Processes on several machines must see the same files, or each would train something else."""
+    """Check that all processes have the same images, snapshot and weights, which may differ between machines."""
     if not same_everywhere(_as_number(data.digest)):
         raise RunError("The processes of this run have different images.", "Put the same data on every machine.")
     if not same_everywhere(training.shown):
         raise RunError(
-            "The processes of this run do not find the same last snapshot.",
+            "The processes of this run find different last snapshots.",
             "--run-dir must be a folder that all machines share.",
         )
     if not same_everywhere(_as_number(initial.digest) if initial else 0):
@@ -229,26 +233,26 @@ def _check_same_start(training: Training, data: ImageSet, initial: InitialWeight
 
 
 def _as_number(digest: str) -> int:
-    """The first 60 bits of ``sha256:...``."""
+    """Return the first 60 bits of a digest ``sha256:...``."""
     return int(digest.rpartition(":")[2][:15], 16)
 
 
 def _check_processes(config: TrainConfig, processes: Processes) -> None:
     if config.batch_size % (processes.world * config.accumulate):
         raise InvalidOption(
-            f"A batch of {config.batch_size} cannot be shared by {processes.world} processes in {config.accumulate} "
-            "equal parts each.",
+            f"A batch of {config.batch_size} cannot be split between {processes.world} processes with "
+            f"{config.accumulate} equal parts each.",
             "Change batch_size.",
         )
     if config.batch_size < 2 * processes.world * config.accumulate:
         raise InvalidOption(
-            f"A batch of {config.batch_size} leaves one image to each part; BatchNorm needs two or more.",
+            f"With a batch of {config.batch_size} each part has one image, but BatchNorm needs two or more.",
             "Raise batch_size, or lower accumulate.",
         )
 
 
 def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
-    """A run that goes on has its weights already: it cannot start from others any more."""
+    """Raise ``RunError`` if a resumed run was started from another checkpoint."""
     if not (run_dir / "config.json").exists():
         return
     before = read_config(run_dir / "config.json").init_from
@@ -256,7 +260,7 @@ def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
         told = [f"the checkpoint {name!r}" if name else "random weights" for name in (before, config.init_from)]
         raise RunError(
             f"The run in {run_dir} was started from {told[0]}, not from {told[1]}.",
-            "Leave init_from as it was to go on with it, or start a new run.",
+            "Leave init_from unchanged to resume it, or start a new run.",
         )
 
 
@@ -264,21 +268,21 @@ def _check_run_dir(run_dir: Path, resume: bool) -> None:
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file.", "Give a folder for the run.")
     if not resume and ((run_dir / "config.json").exists() or snapshots(run_dir)):
-        raise RunError(f"{run_dir} already holds a run.", "Add --resume to go on with it, or choose another folder.")
+        raise RunError(f"{run_dir} already has a run.", "Add --resume to continue it, or choose another folder.")
 
 
 def _check_kimg(training: Training) -> None:
     config = training.config
     if training.shown - training.images_a_step >= config.kimg * 1000:
         raise RunError(
-            f"The run has shown {training.shown / 1000:g} kimg already, more than the {config.kimg:g} asked for.",
-            "Ask for more, or start a new run.",
+            f"The run has already shown {training.shown / 1000:g} kimg, more than the requested {config.kimg:g}.",
+            "Give a larger --kimg, or start a new run.",
         )
 
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that the loop can leave after a step; a second SIGINT ends at once."""
+    """Yield an event that SIGINT and SIGTERM set, to stop the loop after a step; a second SIGINT interrupts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

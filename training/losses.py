@@ -1,7 +1,7 @@
 """Adversarial losses on logits, one short function each, with formula and source.
 
 D(x) is the discriminator's (critic's) output before any sigmoid, and σ the sigmoid. All functions take float [N] and
-return a scalar. To add a loss, write its two functions and name them in ``LOSSES``; tests/test_extending.py does.
+return a scalar. To add a loss, write its two functions and add them to ``LOSSES``, as tests/test_extending.py does.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Targets(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """The losses of discriminator and generator.
+    """The losses of the discriminator and the generator.
 
     discriminator: (real_logits, fake_logits, targets) -> loss.
     generator: (fake_logits) -> loss; of a relativistic loss (fake_logits, real_logits) -> loss.
-    has_targets: the discriminator's loss depends on targets, so that they can be smoothed, noisy or flipped.
-    boundary: the logit above which the discriminator says "real"; None where a logit alone has no such meaning.
-    relativistic: the generator's side needs logits of real images too.
+    has_targets: the discriminator's loss has targets, which can be smoothed, noisy or flipped.
+    boundary: the logit above which an image counts as real; None if a single logit has no such meaning.
+    relativistic: the generator's loss also needs logits of real images.
     """
 
     discriminator: Callable[[Tensor, Tensor, Targets], Tensor]
@@ -39,7 +39,7 @@ class Loss(NamedTuple):
 
 
 def discriminator_bce(real_logits: Tensor, fake_logits: Tensor, targets: Targets) -> Tensor:
-    """Binary cross-entropy of the discriminator, the mean of its two halves: ln 2 where it cannot tell at all.
+    """Return the mean of the binary cross-entropies on real and generated images; ln 2 if the logits say nothing.
 
     ½ (BCE(σ(D(x)), target) + BCE(σ(D(G(z))), target)), targets 1 and 0 (Goodfellow et al. 2014, eq. 1), or softened.
     """
@@ -49,51 +49,51 @@ def discriminator_bce(real_logits: Tensor, fake_logits: Tensor, targets: Targets
 
 
 def generator_non_saturating(fake_logits: Tensor) -> Tensor:
-    """-log σ(D(G(z))), averaged (Goodfellow et al. 2014, section 3): gradients stay strong while D wins."""
+    """Return E[-log σ(D(G(z)))] (Goodfellow et al. 2014, section 3), whose gradient stays large while D is ahead."""
     return F.softplus(-fake_logits).mean()
 
 
 def generator_saturating(fake_logits: Tensor) -> Tensor:
-    """log(1 - σ(D(G(z)))), averaged (Goodfellow et al. 2014, eq. 1): the minimax game; it saturates while D wins."""
+    """Return E[log(1 - σ(D(G(z))))] (Goodfellow et al. 2014, eq. 1), which saturates while D is ahead."""
     return -F.softplus(fake_logits).mean()
 
 
 def discriminator_lsgan(real_logits: Tensor, fake_logits: Tensor, targets: Targets) -> Tensor:
-    """½ E[(D(x) - target)²] + ½ E[(D(G(z)) - target)²], targets 1 and 0 (Mao et al. 2017, eq. 9)."""
+    """Return ½ E[(D(x) - target)²] + ½ E[(D(G(z)) - target)²], targets 1 and 0 (Mao et al. 2017, eq. 9)."""
     return (F.mse_loss(real_logits, targets.real) + F.mse_loss(fake_logits, targets.fake)) / 2
 
 
 def generator_lsgan(fake_logits: Tensor) -> Tensor:
-    """½ E[(D(G(z)) - 1)²] (Mao et al. 2017, eq. 9)."""
+    """Return ½ E[(D(G(z)) - 1)²] (Mao et al. 2017, eq. 9)."""
     return F.mse_loss(fake_logits, torch.ones_like(fake_logits)) / 2
 
 
 def discriminator_hinge(real_logits: Tensor, fake_logits: Tensor, _targets: Targets) -> Tensor:
-    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (Lim and Ye 2017; Miyato et al. 2018, eq. 16)."""
+    """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (Lim and Ye 2017; Miyato et al. 2018, eq. 16)."""
     return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
 
 
 def critic_wasserstein(real_logits: Tensor, fake_logits: Tensor, _targets: Targets) -> Tensor:
-    """E[D(G(z))] - E[D(x)]: minus the estimate of the Wasserstein-1 distance (Arjovsky et al. 2017, eq. 2)."""
+    """Return E[D(G(z))] - E[D(x)], the negated estimate of the Wasserstein-1 distance (Arjovsky et al. 2017)."""
     return fake_logits.mean() - real_logits.mean()
 
 
 def generator_by_score(fake_logits: Tensor) -> Tensor:
-    """-E[D(G(z))]: the generator of the Wasserstein and the hinge loss."""
+    """Return -E[D(G(z))], the generator's part of the Wasserstein and the hinge loss."""
     return -fake_logits.mean()
 
 
 def discriminator_relativistic(real_logits: Tensor, fake_logits: Tensor, _targets: Targets) -> Tensor:
-    """E[softplus(-(D(x) - D(G(z))))] over pairs of a real and a generated image: RpGAN.
+    """Return E[softplus(-(D(x) - D(G(z))))] over pairs of a real and a generated image (RpGAN).
 
     Jolicoeur-Martineau 2018 (arXiv:1807.00734); with R1 and R2 the loss of R3GAN (Huang et al. 2024, arXiv:2501.05441,
-    eq. 2). ln 2 where the two cannot be told apart. Only differences count: a constant added to D changes nothing.
+    eq. 2). It is ln 2 if the two cannot be told apart. Adding a constant to D changes nothing.
     """
     return F.softplus(fake_logits - real_logits).mean()
 
 
 def generator_relativistic(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    """E[softplus(-(D(G(z)) - D(x)))]: the discriminator's loss with the two changed over (arXiv:2501.05441, eq. 2)."""
+    """Return E[softplus(-(D(G(z)) - D(x)))], the discriminator's loss with swapped roles (arXiv:2501.05441)."""
     return F.softplus(real_logits - fake_logits).mean()
 
 
@@ -110,21 +110,21 @@ LOSSES = {
 
 
 def value(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """V(D, G) = E[log σ(D(x))] + E[log(1 - σ(D(G(z))))] (Goodfellow et al. 2014, eq. 1).
+    """Return V(D, G) = E[log σ(D(x))] + E[log(1 - σ(D(G(z))))] (Goodfellow et al. 2014, eq. 1).
 
-    For the best discriminator it is 2 JSD(p, q) - log 4; where it cannot tell, -log 4.
+    For the optimal discriminator it is 2 JSD(p, q) - log 4; if D is constant at 0, -log 4.
     """
     return -F.softplus(-real_logits).mean() - F.softplus(fake_logits).mean()
 
 
 def soft_targets(uniform: Tensor, *, smoothing: float = 0.0, noise: float = 0.0, flip: float = 0.0) -> Targets:
-    """Targets of the discriminator for N real and N generated images.
+    """Return the targets of the discriminator for N real and N generated images.
 
     Args:
-        uniform: float [N, 4], random numbers from 0 to 1 that decide noise and flips.
-        smoothing: one-sided; real images aim at 1 - smoothing (Salimans et al. 2016, section 3.4).
-        noise: every target moves towards the other by up to this, anew for each image, so that D never grows sure.
-        flip: share of the real and of the generated images that get the other kind's target (Chintala et al. 2016,
+        uniform: float [N, 4], random numbers from 0 to 1 for noise and flips.
+        smoothing: one-sided; the target of real images is 1 - smoothing (Salimans et al. 2016, section 3.4).
+        noise: each target moves towards the other one by a random amount of up to ``noise``.
+        flip: share of the real and of the generated images that get the opposite target (Chintala et al. 2016,
             "GAN hacks", 6).
     """
     real = 1.0 - smoothing - noise * uniform[:, 0]

@@ -1,6 +1,6 @@
-"""The losses of both networks on one batch: the adversarial loss, penalties, and what images pass before they are seen.
+"""The losses of both networks on one batch: adversarial loss, penalties, augmentation and instance noise.
 
-``Objective`` computes; ``step.Training`` decides when, and moves the weights.
+``Objective`` computes the losses; ``step.Training`` schedules the computation and updates the weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gan_serve.training.schedules import scheduled
 
 
 class Computed(NamedTuple):
-    """A loss to differentiate, and the scalars of the log by their names there."""
+    """A loss to differentiate, and scalars for the log by name."""
 
     loss: Tensor
     scalars: dict[str, Tensor]
@@ -31,10 +31,10 @@ class Computed(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """The losses that a config asks for.
+    """The losses that a config defines.
 
     In all methods real and generated images are float32 [N, C, H, W] in [-1, 1], labels ``c`` int64 [N] or None, and
-    ``shown`` is how many real images the run has shown.
+    ``shown`` is the number of real images that the run has shown.
     """
 
     config: TrainConfig
@@ -43,26 +43,26 @@ class Objective:
     discriminator: Discriminator
 
     def generate(self, z: Tensor, c: Tensor | None) -> Tensor:
-        """Latents float32 [N, z_dim] -> images float32 [N, C, H, W]."""
+        """Return images float32 [N, C, H, W] of latents float32 [N, z_dim]."""
         with self._autocast():
             images: Tensor = self.generator(z, c)
         return images.float()
 
     def real_images(self, images: Tensor, random: StepRandom, *, flips: bool) -> Tensor:
-        """Return real images, half of them mirrored if ``flips``, no sharper than a growing generator draws by now."""
+        """Return real images, half of them mirrored if ``flips``, with only the detail that a growing generator has."""
         images = flip(images, random) if flips else images
         generator = self.generator
         return fade_real(images, generator.level, generator.levels) if isinstance(generator, Growing) else images
 
     def has_gradient_penalty(self, shown: int) -> bool:
-        """Return whether this turn of the discriminator has a penalty on its gradients."""
+        """Return True if this step of the discriminator has a penalty on its gradients."""
         config = self.config
         return bool(config.gp_weight or ((config.r1 or config.r2) and self._is_lazy_turn(shown)))
 
     def discriminator_loss(
         self, real: Tensor, fake: Tensor, c: Tensor | None, random: StepRandom, shown: int
     ) -> Computed:
-        """Return the discriminator's loss with its penalties; ``real`` as ``real_images`` returns them."""
+        """Return the discriminator's loss with its penalties; ``real`` must come from ``real_images``."""
         config, loss = self.config, losses.LOSSES[self.config.loss]
         real, fake = self._perturbed(real, random, shown), self._perturbed(fake, random, shown)
         real_logits, fake_logits = self._logits_of_both(real, fake, c)
@@ -75,7 +75,7 @@ class Objective:
         adversarial = loss.discriminator(real_logits, fake_logits, targets)
         total = adversarial
 
-        # Penalties, in float32: differences and second derivatives are small numbers.
+        # Penalties are in float32, because differences and second derivatives are small numbers.
         def critic(images: Tensor) -> Tensor:
             logits: Tensor = self.discriminator(images, c)
             return logits
@@ -106,7 +106,7 @@ class Objective:
         """Return the generator's loss on ``fake``, whose labels are ``c``.
 
         Args:
-            compared: real images, for losses that look at some: relativistic ones and feature matching.
+            compared: real images, for relativistic losses and feature matching.
         """
         config, loss = self.config, losses.LOSSES[self.config.loss]
         fake = self._perturbed(fake, random, shown)
@@ -157,14 +157,14 @@ class Objective:
         return logits.float()
 
     def _logits_of_both(self, real: Tensor, fake: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return logits of both, from one pass unless the discriminator would compare the one with the other."""
+        """Return the logits of both, from one forward pass unless the discriminator mixes the images of a batch."""
         if self.discriminator.mixes_batch:
             return self._logits(real, c), self._logits(fake, c)
         both = self._logits(torch.cat([real, fake]), None if c is None else torch.cat([c, c]))
         return both[: len(real)], both[len(real) :]
 
     def _perturbed(self, images: Tensor, random: StepRandom, shown: int) -> Tensor:
-        """Return images as the discriminator sees them: augmented, under instance noise (Sønderby et al. 2017)."""
+        """Return images as the discriminator sees them: augmented and with instance noise (Sønderby et al. 2017)."""
         config = self.config
         images = augment(images, config.augment, random, scheduled(config, "augment_p", shown))
         deviation = config.instance_noise
@@ -179,9 +179,9 @@ class Objective:
 
 
 def _accuracies(loss: losses.Loss, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """Return the shares of real and generated images that the discriminator takes for what they are.
+    """Return the shares of real and generated images that the discriminator classifies correctly.
 
-    Of a relativistic loss: the share of pairs in which the real image has the higher logit.
+    For a relativistic loss: the share of pairs in which the real image has the higher logit.
     """
     if loss.relativistic:
         return {"d_acc": (real_logits > fake_logits).float().mean()}

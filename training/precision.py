@@ -1,4 +1,4 @@
-"""Number formats of a run: bfloat16 for the networks where it pays, full float32 for penalties."""
+"""Number formats of a run: bfloat16 for the networks if it is faster, full float32 for penalties."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 
 def use_tf32(device: torch.device) -> None:
-    """Let CUDA multiply float32 matrices and convolutions in TF32, and choose its fastest convolutions."""
+    """Allow TF32 for float32 matrices and convolutions on CUDA, and let cuDNN choose the fastest convolutions."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Return whether the processor multiplies matrices of bfloat16 faster than those of float32.
+    """Return True if the processor multiplies matrices in bfloat16 faster than in float32.
 
-    On a CPU: it has AMX, or AVX-512 with bfloat16 products (1.35 to 1.7 times the images/s on an AMD EPYC).
+    For a CPU: if it has AMX, or AVX-512 with bfloat16 products (1.35 to 1.7 times the images/s on an AMD EPYC).
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -28,9 +28,9 @@ def bf16_pays(device: torch.device) -> bool:
 
 @contextlib.contextmanager
 def without_tf32(device: torch.device) -> Iterator[None]:
-    """Compute in full float32 on CUDA: a penalty's second derivatives are small numbers. Elsewhere this does nothing.
+    """Compute in full float32 on CUDA, since the second derivatives of penalties are small; no effect elsewhere.
 
-    The backward pass must run inside it too: TF32 is chosen when a product is computed.
+    The backward pass must run inside the block too, because TF32 is chosen when a product is computed.
     """
     if device.type != "cuda":
         yield

@@ -1,4 +1,4 @@
-"""Penalties and other additions to a loss, and weight clipping: one short function each, with its source."""
+"""Penalties and other terms of a loss, and weight clipping; one short function each, with its source."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Critic = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> logits [N]
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """E[(||∇D(x̂)||₂ - 1)²] on x̂ = mix · real + (1 - mix) · fake (Gulrajani et al. 2017, eq. 3).
+    """Return E[(||∇D(x̂)||₂ - 1)²] on x̂ = mix · real + (1 - mix) · fake (Gulrajani et al. 2017, eq. 3).
 
     Args:
-        critic: any function of images alone; bind the labels of a conditional one, so that the penalty is conditioned.
-        real, fake: [N, C, H, W]. mix: uniform [N], one for each pair.
+        critic: a function of images alone; for a conditional critic, bind the labels.
+        real, fake: [N, C, H, W]. mix: [N], uniform from 0 to 1, one for each pair.
     """
     mix = mix.view(-1, 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_()
@@ -25,32 +25,32 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) ->
 
 
 def zero_centred_penalty(critic: Critic, images: Tensor) -> Tensor:
-    """½ E[||∇D(x)||²]: R1 on real images, R2 on generated ones (Mescheder et al. 2018, eq. 9); its weight is γ."""
+    """Return ½ E[||∇D(x)||²], with weight γ: R1 on real images, R2 on generated ones (Mescheder et al. 2018, eq. 9)."""
     images = images.detach().requires_grad_()
     return _image_gradients(critic(images), images).square().flatten(1).sum(dim=1).mean() / 2
 
 
 def finite_difference_penalty(critic: Critic, images: Tensor, noise: Tensor, step: float = 0.01) -> Tensor:
-    """½ E[((D(x + step · e) - D(x)) / step)²]: R1 or R2 without a second derivative.
+    """Return ½ E[((D(x + step · e) - D(x)) / step)²], which is R1 or R2 without a second derivative.
 
-    Lin et al. 2025 (arXiv:2501.08316), whose approximated R1 is the same times 2 step².
+    The approximated R1 of Lin et al. 2025 (arXiv:2501.08316) is this times 2 step².
 
-    The mean over e ~ N(0, 1) of the square is ||∇D(x)||² where D is linear over a step, so γ means what it means in
-    ``zero_centred_penalty``; the estimate from one e for each image has that mean and a relative deviation of √2.
+    If D is linear over a step, the mean of the square over e ~ N(0, 1) is ||∇D(x)||², so γ has the same meaning as for
+    ``zero_centred_penalty``. The estimate from one e for each image has that mean and a relative deviation of √2.
 
     Args:
-        critic: in float32, the same function both times: no dropout, no power iteration between the two.
+        critic: in float32, and the same function in both calls: no dropout, and no power iteration in between.
         images: [N, C, H, W]. noise: e, of the same shape.
-        step: in the images' units, grey from -1 to 1.
+        step: in the units of the images, which range from -1 to 1.
     """
     images = images.detach()
-    with parametrize.cached():  # a spectrally normalised weight moves with each call
+    with parametrize.cached():  # a spectrally normalised weight changes with each call
         difference = critic(images + step * noise) - critic(images)
     return (difference / step).square().mean() / 2
 
 
 def drift_penalty(real_logits: Tensor) -> Tensor:
-    """E[D(x)²] on real images: a critic's scores stay near 0 (Karras et al. 2018, appendix A.1; weight 0.001 there)."""
+    """Return E[D(x)²] on real images, to keep a critic near 0 (Karras et al. 2018, appendix A.1: weight 0.001)."""
     return real_logits.square().mean()
 
 
@@ -63,23 +63,23 @@ def clip_weights(parameters: Iterable[nn.Parameter], bound: float) -> None:
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
-    """||E f(x) - E f(G(z))||₂² over features [N, F], divided by F (Salimans et al. 2016, section 3.1).
+    """Return ||E f(x) - E f(G(z))||₂² over features [N, F], divided by F (Salimans et al. 2016, section 3.1).
 
-    Divided, so that one weight serves networks of any size.
+    The division makes one weight suit networks of any size.
     """
     return (real_features.mean(dim=0) - fake_features.mean(dim=0)).square().mean()
 
 
 def mode_seeking(images_1: Tensor, images_2: Tensor, z_1: Tensor, z_2: Tensor, eps: float = 1e-5) -> Tensor:
-    """1 / (d(G(z₁), G(z₂)) / d(z₁, z₂)), with mean absolute distances (Mao et al. 2019, eq. 3, as its code has it).
+    """Return 1 / (d(G(z₁), G(z₂)) / d(z₁, z₂)) with mean absolute distances (Mao et al. 2019, eq. 3, as in its code).
 
-    It grows where different latents give the same image. Images [N, C, H, W], latents [N, z_dim].
+    It grows if different latents give the same image. Images [N, C, H, W], latents [N, z_dim].
     """
     distance = (images_1 - images_2).abs().mean() / (z_1 - z_2).abs().mean()
     return 1 / (distance + eps)
 
 
 def _image_gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """∇D at each image. A sum serves for all at once where no image's logit depends on another image."""
+    """Return ∇D at each image, from the sum of the logits; no logit may depend on another image."""
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients

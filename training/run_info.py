@@ -1,4 +1,4 @@
-"""The record of a run's data and machines (``run.json``), and the lock that lets one process alone write to a run."""
+"""The record of a run's data and machines (``run.json``), and the lock that lets only one process write to a run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gan_serve.training.evaluation.pixel_metrics import pixel_metrics, random_sa
 
 
 class DataInfo(BaseModel):
-    """The training images: how many, of what size, their digest, and figures to hold a generator against."""
+    """The training images: their number, size and digest, and metrics to compare a generator with."""
 
     name: str
     digest: str
-    labels_digest: str | None = None  # of a conditional run
-    skipped: tuple[str, ...] = ()  # images that could not be read, each as ``name: why``
+    labels_digest: str | None = None  # for a conditional run
+    skipped: tuple[str, ...] = ()  # images that could not be read, each as ``name: reason``
     n: int
     img_resolution: int
     img_channels: int
@@ -44,7 +44,7 @@ class InitInfo(BaseModel):
 
 
 class RunInfo(BaseModel):
-    """The data of a run, what it started from, and the machines that it ran on, each with its torch."""
+    """The data of a run, its initial weights, and the machines of the run with their versions of torch."""
 
     data: DataInfo
     init_from: InitInfo | None = None
@@ -61,7 +61,7 @@ class RunInfo(BaseModel):
         gan_serve_version: str,
         init_from: InitInfo | None = None,
     ) -> RunInfo:
-        """Describe a run over ``data``."""
+        """Return the record of a run on ``data``."""
         described = DataInfo(
             name=data.name,
             digest=data.digest,
@@ -83,19 +83,19 @@ def read_run_info(run_dir: Path) -> RunInfo:
     """Read ``run.json``.
 
     Raises:
-        RunError: the folder holds no run, or the file is damaged.
+        RunError: the folder has no run, or the file is damaged.
     """
     path = run_dir / "run.json"
     try:
         return RunInfo.model_validate_json(path.read_text())
     except FileNotFoundError as error:
-        raise RunError(f"{run_dir} holds no training run.", "Give the folder that --run-dir named.") from error
+        raise RunError(f"{run_dir} has no training run.", "Give the --run-dir of a training.") from error
     except (ValidationError, UnicodeDecodeError, OSError) as error:
-        raise RunError(f"{path} cannot be read; it is not as the run wrote it.", "Start a new run.") from error
+        raise RunError(f"{path} is damaged.", "Start a new run.") from error
 
 
 def continued(run_dir: Path, info: RunInfo) -> RunInfo:
-    """Return ``info`` with what an earlier process recorded: the start of the run, and the machines it ran on."""
+    """Return ``info`` with the record of earlier processes: the initial weights and the machines."""
     if not (run_dir / "run.json").exists():
         return info
     before = read_run_info(run_dir)
@@ -109,16 +109,17 @@ def continued(run_dir: Path, info: RunInfo) -> RunInfo:
             f"The run in {run_dir} was made with other labels than {info.data.name} has now.",
             "Give the same labels, or start a new run.",
         )
-    if info.init_from not in (None, before.init_from):  # None: the run goes on from a snapshot, and read no weights
+    # None: the run continues from a snapshot and did not read weights.
+    if info.init_from not in (None, before.init_from):
         raise RunError(
-            f"The run in {run_dir} was to start from other weights than {info.init_from.name} has now.",
+            f"The run in {run_dir} started from other weights than {info.init_from.name} has now.",
             "Give the checkpoint that it was started with, or start a new run.",
         )
     return before.model_copy(update={"machines": tuple(dict.fromkeys((*before.machines, *info.machines)))})
 
 
 def describe_machine(device: torch.device, processes: Processes) -> str:
-    """The processor, the threads where it is a CPU, and the version of torch."""
+    """Return the processor, the threads of a CPU, and the version of torch."""
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
@@ -137,7 +138,7 @@ def _cpu_name() -> str:
 
 @contextlib.contextmanager
 def sole_writer(run_dir: Path) -> Iterator[None]:
-    """Hold the run's lock; the system gives it back however the process ends. Without filelock there is no lock."""
+    """Hold the lock of the run, which the system releases even if the process is killed; none without filelock."""
     with cannot_write(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""Settings that change over a run. Pure functions of a config and the real images shown so far."""
+"""Settings that change over a run, as pure functions of the config and the real images shown."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def cosine(start: float, end: float, progress: float) -> float:
 def scheduled(config: TrainConfig, name: str, shown: int) -> float:
     """Return the value of a setting after ``shown`` images.
 
-    Where the setting ``<name>_end`` is given, a cosine over the whole run leads there from ``name``, as R3GAN schedules
-    its learning rates, penalties, second moments, average and augmentation (Huang et al. 2024, arXiv:2501.05441).
+    If ``<name>_end`` is set, the value follows a cosine over the whole run from ``name`` to it, as R3GAN schedules its
+    learning rates, penalties, second moments, average and augmentation (Huang et al. 2024, arXiv:2501.05441).
     """
     start: float = getattr(config, name)
     end: float | None = getattr(config, f"{name}_end")
@@ -32,13 +32,13 @@ def scheduled(config: TrainConfig, name: str, shown: int) -> float:
 
 
 def learning_rate(config: TrainConfig, name: str, shown: int) -> float:
-    """Return ``g_lr`` or ``d_lr`` after ``shown`` images: its cosine, times the line to 0 at the end."""
+    """Return ``g_lr`` or ``d_lr`` after ``shown`` images: its cosine times the linear decay at the end."""
     decay_kimg = config.decay_kimg or config.decay_share * config.kimg
     return learning_rate_share(shown, config.kimg, decay_kimg) * scheduled(config, name, shown)
 
 
 def learning_rate_share(shown: int, kimg: float, decay_kimg: float) -> float:
-    """Return the share of the learning rates after ``shown`` images: 1, then a line to 0 over the last ``decay_kimg``.
+    """Return the factor of the learning rates after ``shown`` images: 1, then linear to 0 over the last ``decay_kimg``.
 
     As in Zhu et al. 2017 (CycleGAN, arXiv:1703.10593), section 4.
 
@@ -51,8 +51,8 @@ def learning_rate_share(shown: int, kimg: float, decay_kimg: float) -> float:
 def ema_half_life(config: TrainConfig, shown: int) -> float:
     """Return the half-life of the generator's average after ``shown`` images, in kimg.
 
-    At most the share ``ema_rampup`` of the images shown, so that the average forgets the first, random weights (Karras
-    et al. 2020, StyleGAN2: ``ema_rampup`` 0.05).
+    It is at most the share ``ema_rampup`` of the images shown, so that the average forgets the random initial weights
+    (Karras et al. 2020, StyleGAN2: ``ema_rampup`` 0.05).
 
     >>> from gan_serve.training.config import make_config
     >>> config = make_config("dcgan-28", {"data": "fashion-mnist", "ema_kimg": 10, "ema_rampup": 0.05})

@@ -1,7 +1,7 @@
 """Snapshots of a run: everything that the next step depends on, so that a killed run resumes to the same weights.
 
-A snapshot holds both networks, both optimisers, the generator's average, how many images were shown and how long it
-took. The order of the data (``DataOrder``), random numbers (``StepRandom``), schedules and the growing of a network
+A snapshot contains both networks, both optimisers, the average of the generator, the number of images shown and the
+duration. The order of the data (``DataOrder``), random numbers (``StepRandom``), schedules and the growth of a network
 need no state: they follow from the seed, the images shown and the config.
 """
 
@@ -20,9 +20,9 @@ from gan_serve.errors import RunError
 
 
 class DataOrder:
-    """The endless order in which N images are shown: pass after pass, each a new permutation drawn from (seed, pass).
+    """The endless order in which N images are shown: one pass after the other, each a permutation from (seed, pass).
 
-    A batch may reach over the end of a pass, so a set smaller than a batch works too. Indices lie on ``device``.
+    A batch may extend beyond the end of a pass, so a set smaller than a batch works too. Indices are on ``device``.
     """
 
     def __init__(self, n: int, seed: int, device: torch.device | None = None) -> None:
@@ -32,7 +32,7 @@ class DataOrder:
         self._permutations: dict[int, Tensor] = {}
 
     def batch(self, shown: int, size: int) -> Tensor:
-        """Indices int64 [size] of the images that follow when ``shown`` images were shown so far."""
+        """Return the indices int64 [size] of the next images after ``shown`` images."""
         pieces = []
         end = shown + size
         while shown < end:
@@ -55,18 +55,18 @@ def snapshots(run_dir: Path) -> list[Path]:
 
 
 def snapshot_path(run_dir: Path, kimg: float) -> Path:
-    """Return the path of the snapshot after ``kimg`` thousand images, kept or not."""
+    """Return the path of the snapshot after ``kimg`` thousand images, whether it exists or not."""
     return run_dir / "snapshots" / f"kimg{kimg:010.3f}.pt"
 
 
 def save_snapshot(run_dir: Path, state: dict[str, Any], *, keep: int, best: float | None = None) -> Path:
-    """Write a snapshot, whole or not at all, then remove all but the last ``keep`` and that of ``best`` kimg.
+    """Write a snapshot atomically, then remove all except the last ``keep`` and the one at ``best`` kimg.
 
     Raises:
-        CannotWrite: the disk refuses; earlier snapshots are untouched.
+        CannotWrite: writing fails; earlier snapshots are unchanged.
     """
     path = snapshot_path(run_dir, state["shown"] / 1000)
-    content = io.BytesIO()  # torch hides the reason where a disk refuses its own writing
+    content = io.BytesIO()  # torch.save to a file hides the reason of an error
     torch.save(state, content)
     write_atomically(path, content.getvalue())
     for old in snapshots(run_dir)[:-keep]:
@@ -76,22 +76,22 @@ def save_snapshot(run_dir: Path, state: dict[str, Any], *, keep: int, best: floa
 
 
 def load_snapshot(path: Path) -> dict[str, Any]:
-    """Read a snapshot; tensors and plain values only, so a foreign file can run no code.
+    """Read a snapshot. Only tensors and plain values are loaded, so a file of others cannot run code.
 
     Raises:
-        RunError: it is damaged or no snapshot.
+        RunError: it is damaged, or not a snapshot.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         raise RunError(
-            f"The snapshot {path} cannot be read: {error}", "Remove it to go on from the one before."
+            f"The snapshot {path} cannot be read: {error}", "Remove it to resume from the one before."
         ) from error
     if not isinstance(state, dict):
-        raise RunError(f"The file {path} is no snapshot of a run.", "Remove it to go on from the one before.")
+        raise RunError(f"The file {path} is not a snapshot of a run.", "Remove it to resume from the one before.")
     return state
 
 
 def all_finite(weights: Mapping[str, Tensor]) -> bool:
-    """Return whether no weight holds NaN or infinity."""
+    """Return True if no weight has NaN or infinity."""
     return all(bool(torch.isfinite(weight).all()) for weight in weights.values())

@@ -1,4 +1,4 @@
-"""One step of training: the discriminator's turns, then the generator's."""
+"""One step of training: updates of the discriminator, then one of the generator."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ class Training:
     shown: int = 0
     seconds: float = 0.0
     tick_means: TickMeans = field(default_factory=TickMeans)
-    _step_began: int = 0  # images shown before the step that is under way
+    _step_began: int = 0  # images shown before the current step
 
     @classmethod
     def start(
         cls, config: TrainConfig, device: torch.device, *, c_dim: int = 0, processes: Processes | None = None
     ) -> Training:
-        """Build networks with random weights that follow from the config's seed.
+        """Build networks with random weights from the config's seed.
 
         Args:
             config: with ``channels`` set. c_dim: number of classes; 0 unless ``config.conditional``.
-            processes: those that share the run; this one alone if None.
+            processes: the processes that share the run; a single one if None.
 
         Raises:
-            InvalidOption: the networks cannot be built so, or cannot take the penalty that was asked for.
+            InvalidOption: the networks cannot be built so, or do not allow the chosen penalty.
         """
         torch.manual_seed(config.seed)
         processes = processes or Processes()
@@ -75,12 +75,12 @@ class Training:
 
     @property
     def images_a_step(self) -> int:
-        """Return how many real images a step shows: a new batch for each turn of the discriminator."""
+        """The number of real images of a step: a new batch for each update of the discriminator."""
         return self.config.batch_size * self.config.n_critic
 
     @property
     def needs_fresh_batch(self) -> bool:
-        """Return whether the generator's step needs real images that the discriminator has not just seen."""
+        """True if the update of the generator needs real images that the discriminator has not just seen."""
         return losses.LOSSES[self.config.loss].relativistic
 
     @property
@@ -95,7 +95,7 @@ class Training:
 
     @property
     def level(self) -> float | None:
-        """Return the level of a growing network now; None for others."""
+        """The current level of a growing network; None for others."""
         return self._level_after(self.shown)
 
     def _level_after(self, shown: float) -> float | None:
@@ -105,11 +105,12 @@ class Training:
         return growth_level(shown, generator.levels, config.stage_kimg, config.fade_kimg)
 
     def step(self, batches: Sequence[Batch], fresh: Batch | None = None) -> None:
-        """Move the discriminator once for each batch, then the generator once, and the average after it.
+        """Update the discriminator once for each batch, then the generator, then its average.
 
         Args:
-            batches: real images, one batch for each turn of the discriminator.
-            fresh: another batch of them, for the generator of a relativistic loss; the last of ``batches`` if None.
+            batches: real images, one batch for each update of the discriminator.
+            fresh: another batch of real images, for the generator with a relativistic loss; the last of ``batches`` if
+                None.
         """
         self._step_began = self.shown
         random = StepRandom(self.config.seed, self.shown, self.device, self.processes.rank, self.processes.world)
@@ -117,7 +118,7 @@ class Training:
         self._follow_schedules()
         fakes: list[Tensor] = []
         for turn, batch in enumerate(batches, start=1):
-            # The last turn's images serve the generator's step too, unless memory is to be saved.
+            # The generator reuses the images of the last update, unless ``accumulate`` saves memory.
             keep = turn == len(batches) and self.config.accumulate == 1
             fakes = self.discriminator_step(batch, random, keep_graph=keep)
             self.shown += self.config.batch_size
@@ -125,7 +126,7 @@ class Training:
         self.ema.update(self.generator, self.images_a_step, ema_half_life(self.config, self.shown))
 
     def _follow_schedules(self) -> None:
-        """Set learning rates and second decays by what was shown; those of a snapshot may be of a shorter run."""
+        """Set learning rates and second decays for the images shown; a snapshot may have those of a shorter run."""
         config = self.config
         for network, optimizer in (("g", self.g_optimizer), ("d", self.d_optimizer)):
             for group in optimizer.param_groups:
@@ -135,7 +136,7 @@ class Training:
                     group["betas"] = (beta1, scheduled(config, f"{network}_beta2", self.shown))
 
     def discriminator_step(self, batch: Batch, random: StepRandom, *, keep_graph: bool = False) -> list[Tensor]:
-        """Move the discriminator once. Return the images it saw, with their graph where it is to be kept."""
+        """Update the discriminator once; return its generated images, with their graph if ``keep_graph``."""
         config, objective = self.config, self.objective
         self.d_optimizer.zero_grad()
         fakes = []
@@ -160,12 +161,12 @@ class Training:
     def generator_step(
         self, batch: Batch, fakes: Sequence[Tensor], random: StepRandom, fresh: Batch | None = None
     ) -> None:
-        """Move the generator once, by the discriminator as it is now.
+        """Update the generator once.
 
         Args:
-            batch: its labels are those of ``fakes``.
-            fakes: images of the discriminator's step; those without a graph are generated anew.
-            fresh: real images to compare with; ``batch`` if None.
+            batch: real images; their labels are those of ``fakes``.
+            fakes: images of the discriminator's update; those without a graph are generated again.
+            fresh: real images for a relativistic loss; ``batch`` if None.
         """
         config, objective = self.config, self.objective
         self.g_optimizer.zero_grad()
@@ -189,7 +190,7 @@ class Training:
                 network.set_level(level)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """Return a batch in the parts that are computed one after the other."""
+        """Return the parts of a batch that are computed one after the other."""
         parts = self.config.accumulate
         labels = [None] * parts if batch.c is None else batch.c.chunk(parts)
         return [Batch(images, c) for images, c in zip(batch.images.chunk(parts), labels, strict=True)]
@@ -198,7 +199,7 @@ class Training:
         self.tick_means.add(self._step_began, **scalars)
 
     def record(self, images_per_s: float) -> dict[str, Any]:
-        """Return a line of the log: how far the run is, and the means of the tick's scalars."""
+        """Return a record of the log: the progress of the run, and the means of the tick's scalars."""
         record: dict[str, Any] = {
             "kimg": self.shown / 1000,
             "seconds": round(self.seconds, 1),
@@ -227,7 +228,7 @@ class Training:
         """Restore what ``state`` returned.
 
         Raises:
-            RunError: the state is of other networks.
+            RunError: the state belongs to other networks.
         """
         try:
             self.generator.load_state_dict(state["generator"])
@@ -243,17 +244,17 @@ class Training:
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:
-    """L2 norm of all gradients of a network, as one vector."""
+    """Return the L2 norm of all gradients of a network, taken as one vector."""
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     return nn.utils.get_total_norm(gradients)
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes that the run took at most on the GPU; on the CPU, what this process takes now."""
+    """Return the peak memory of the run on the GPU, or the current memory of this process on the CPU, in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:
         import psutil
-    except ImportError:  # of use on a training machine, but nothing that training needs
+    except ImportError:  # psutil is optional for training
         return 0
     return int(psutil.Process().memory_info().rss)

@@ -9,7 +9,7 @@ from gan_serve.training.distributed import average
 
 
 class TickMeans:
-    """Sums of named scalars; remembers in which step one first was not finite."""
+    """Sums of named scalars, and the step in which each was first not finite."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -17,7 +17,7 @@ class TickMeans:
         self._first_bad: dict[str, Tensor] = {}
 
     def add(self, step: int, **scalars: Tensor) -> None:
-        """Add the scalars of a step, whose number is ``step``."""
+        """Add the scalars of step number ``step``."""
         for name, scalar in scalars.items():
             value = scalar.detach().double()
             bad = torch.where(value.isfinite(), value.new_tensor(torch.inf), value.new_tensor(float(step)))
@@ -35,11 +35,12 @@ class TickMeans:
     def first_not_finite(self) -> tuple[int, str] | None:
         """Return the first step with a scalar that was not finite, and the scalar's name."""
         found = [(float(step), name) for name, step in self._first_bad.items()]
-        step, name = min(found, key=lambda one: one[0], default=(torch.inf, ""))  # of several, the one noted first
+        # Of several, the one that was added first.
+        step, name = min(found, key=lambda one: one[0], default=(torch.inf, ""))
         return None if step == torch.inf else (int(step), name)
 
     def pop(self) -> dict[str, float]:
-        """Return the means over all processes, and start over."""
+        """Return the means over all processes, and reset."""
         if not self._sums:
             return {}
         names = sorted(self._sums)

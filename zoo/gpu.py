@@ -1,11 +1,12 @@
-"""Use a GPU for a stated time: measure training, try ONNX Runtime on CUDA, train one checkpoint. ``make gpu``.
+"""Use a GPU for a given time: measure training, try ONNX Runtime on CUDA, train a checkpoint. See ``make gpu``.
 
-    python zoo/gpu.py run --budget 540 --data avatars.zip       on the machine with the GPU; again to go on
-    python zoo/gpu.py pack --data avatars --out avatars.zip     before: a part of a data set, small enough to carry
+    python zoo/gpu.py run --budget 540 --data avatars.zip       on the machine with the GPU; call it again to continue
+    python zoo/gpu.py pack --data avatars --out avatars.zip     beforehand: pack a part of a data set that is small
+    enough to copy
 
-``run`` installs and fetches nothing. It needs torch, numpy, pillow and pydantic, and uses what else is installed. The
-run itself lies in ``build/gpu``. ``--out`` gets at most ``MOST_FILES`` files of ``LARGEST`` bytes: results, grid,
-averaged weights, and the run in parts, from which ``--resume-from`` goes on where ``build/gpu`` is gone.
+``run`` installs and downloads nothing. It needs torch, numpy, pillow and pydantic, and uses other packages if they are
+installed. The run is in ``build/gpu``. ``--out`` gets at most ``MAX_FILES`` files of ``LARGEST`` bytes: results, grid,
+averaged weights, and the run in parts, from which ``--resume-from`` continues if ``build/gpu`` is gone.
 """
 
 from __future__ import annotations
@@ -29,28 +30,30 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORK = REPOSITORY / "build" / "gpu"
-MOST_FILES, LARGEST = 8, 16 * 2**20  # what may come back from the machine
-MEGABYTES = 40  # of a packed data set
+MAX_FILES, LARGEST = 8, 16 * 2**20  # limits of what is copied back from the machine
+MEGABYTES = 40  # size of a packed data set
 PART = "run.zip.part"
-STEPS = ("train.md", "onnx.md", "bench.md")  # what they printed
-FALLBACK = ("sngan-hinge", {"resolution": 64, "conditional": True})  # for a checkpoint that the zoo does not have yet
-NOT_HERE = ("width", "features", "init_from")  # settings of the zoo that a run at full width without files leaves out
-BENCH_SHARE, ONNX_SHARE, TRIAL_SHARE = 0.25, 0.1, 0.1  # of the budget, at most
-TRIAL_TICK = {"cuda": 4.0, "cpu": 1.0}  # kimg; the speed is that of the trial's last tick, which has no warm-up
+STEPS = ("train.md", "onnx.md", "bench.md")  # files with the output of each step
+# Recipe and settings of a checkpoint that the zoo does not have yet.
+FALLBACK = ("sngan-hinge", {"resolution": 64, "conditional": True})
+# Settings of the zoo that do not apply: the run has full width and no files of the zoo.
+NOT_HERE = ("width", "features", "init_from")
+BENCH_SHARE, ONNX_SHARE, TRIAL_SHARE = 0.25, 0.1, 0.1  # largest shares of the budget
+TRIAL_TICK = {"cuda": 4.0, "cpu": 1.0}  # kimg; the last tick of the trial, which has no warm-up, gives the speed
 ENDLESS = 1e6  # kimg
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of a call.
+    """The settings of a call of ``run``.
 
     Attributes:
         budget: seconds, from the start of the process to its end.
-        data: as ``gan-serve train`` takes it.
+        data: a source of images, as for ``gan-serve train``.
         checkpoint: a name of ``docs/zoo.toml``, for its recipe and settings.
-        settings: changes, as ``--set`` takes them.
-        calls: how often ``run`` is to be called in all; schedules over the run end with the last.
-        out: the folder of the results.
+        settings: changes, as for ``--set``.
+        calls: the planned number of calls of ``run``; schedules end with the last one.
+        out: the folder for the results.
         resume_from: a folder with the parts of an earlier run.
     """
 
@@ -64,9 +67,9 @@ class Plan:
 
 
 def run(plan: Plan) -> None:
-    """Spend the budget, and write the results."""
+    """Use the budget, and write the results."""
     started = time.perf_counter()
-    deadline = started + plan.budget - min(30.0, 0.2 * plan.budget)  # the rest is for snapshot and results
+    deadline = started + plan.budget - min(30.0, 0.2 * plan.budget)  # the rest is for the snapshot and the results
     WORK.mkdir(parents=True, exist_ok=True)
     run_dir = WORK / plan.checkpoint
     if plan.resume_from is not None and not (run_dir / "config.json").exists():
@@ -83,13 +86,13 @@ def run(plan: Plan) -> None:
 
 
 def train_on(plan: Plan, seconds: float) -> None:
-    """Go on with the run of a plan, or begin it, until SIGTERM. A run that has shown all its images is made longer.
+    """Start or resume the run of a plan, until SIGTERM. A run that has shown all its images is extended.
 
-    A new run is as long as the calls of the plan allow, by the speed of a short trial.
+    The length of a new run is chosen for the calls of the plan, from the speed of a short trial.
 
     Args:
         plan: see ``Plan``.
-        seconds: what is left of this call.
+        seconds: the time that is left of this call.
     """
     from gan_serve.training.config import make_config, parse_settings, read_config
     from gan_serve.training.distributed import Processes
@@ -121,7 +124,7 @@ def train_on(plan: Plan, seconds: float) -> None:
 
 
 def _stop_training(seconds: float) -> None:
-    """Ask ``train`` to stop, so long after it began to listen for SIGTERM."""
+    """Ask ``train`` to stop, ``seconds`` after it started to handle SIGTERM."""
     while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         time.sleep(0.1)
     time.sleep(seconds)
@@ -138,7 +141,7 @@ def _recipe(checkpoint: str) -> tuple[str, dict[str, Any]]:
 
 
 def _train(plan: Plan, deadline: float) -> None:
-    """Train in a process of its own, and ask it to stop at the deadline; then it writes a snapshot."""
+    """Train in a separate process, and ask it to stop at the deadline, upon which it writes a snapshot."""
     left = max(1.0, deadline - time.perf_counter())
     settings = [word for setting in plan.settings for word in ("--set", setting)]
     command = [__file__, "train", "--seconds", f"{left}", "--budget", f"{plan.budget}", "--data", plan.data]
@@ -154,7 +157,7 @@ def _train(plan: Plan, deadline: float) -> None:
 
 
 def try_onnx() -> None:
-    """Export a small generator, compare it on CUDA with torch, and time both; say what is missing otherwise."""
+    """Export a small generator, compare it on CUDA with torch, and time both; or print what is missing."""
     try:
         import onnxruntime
 
@@ -205,7 +208,7 @@ def try_onnx() -> None:
 def pack(data: str, out: Path, megabytes: float) -> None:
     """Write images of a data set as PNG into a zip, a folder for each class, until it has ``megabytes``.
 
-    The images are those of a random permutation with seed 0, so that all classes are there in their shares.
+    The images are chosen by a random permutation with seed 0, so that the classes keep their shares.
     """
     import numpy as np
 
@@ -226,7 +229,7 @@ def pack(data: str, out: Path, megabytes: float) -> None:
 
 
 def _write_results(out: Path, run_dir: Path, facts: dict[str, Any]) -> list[str]:
-    """Write what may come back, the most useful first; return the names of the files."""
+    """Write the files to copy back, the most useful first; return their names."""
     out.mkdir(parents=True, exist_ok=True)
     for path in out.glob(f"{PART}*"):
         path.unlink()
@@ -238,10 +241,10 @@ def _write_results(out: Path, run_dir: Path, facts: dict[str, Any]) -> list[str]
     if snapshots:
         files |= _weights(snapshots[-1])
         parts = _parts(run_dir, snapshots[-1])
-        if len(files) + len(parts) + 1 <= MOST_FILES:
+        if len(files) + len(parts) + 1 <= MAX_FILES:
             files |= parts
         else:
-            notes.append(f"The snapshot needs {len(parts)} parts, too many to be written; it stays in {run_dir}.")
+            notes.append(f"The snapshot needs {len(parts)} parts, which are too many; it stays in {run_dir}.")
     files = {"results.md": _results(run_dir, facts, notes).encode()} | files
     for name, content in files.items():
         (out / name).write_bytes(content)
@@ -249,7 +252,7 @@ def _write_results(out: Path, run_dir: Path, facts: dict[str, Any]) -> list[str]
 
 
 def _weights(snapshot: Path) -> dict[str, bytes]:
-    """Return the file of the averaged weights, in half precision where they would be too large otherwise."""
+    """Return the file of the averaged weights, in half precision if it would be too large otherwise."""
     import torch
 
     weights = torch.load(snapshot, map_location="cpu", weights_only=True)["ema"]
@@ -263,7 +266,7 @@ def _weights(snapshot: Path) -> dict[str, bytes]:
 
 
 def _parts(run_dir: Path, snapshot: Path) -> dict[str, bytes]:
-    """Return the files from which a run goes on, as one zip in parts of at most ``LARGEST`` bytes."""
+    """Return the files from which a run can resume, as a zip in parts of at most ``LARGEST`` bytes."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in (*(run_dir / name for name in ("config.json", "run.json", "log.jsonl")), snapshot):
@@ -274,7 +277,7 @@ def _parts(run_dir: Path, snapshot: Path) -> dict[str, bytes]:
 
 
 def _unpack(folder: Path, run_dir: Path) -> None:
-    """Restore a run from the parts that an earlier call wrote to ``folder``; do nothing where there are none."""
+    """Restore a run from the parts that an earlier call wrote to ``folder``, if there are any."""
     parts = sorted(folder.glob(f"{PART}*"), key=lambda path: int(path.name.removeprefix(PART)))
     if parts:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -297,7 +300,7 @@ def _results(run_dir: Path, facts: dict[str, Any], notes: list[str]) -> str:
 
 
 def _output(arguments: Sequence[str], seconds: float) -> str:
-    """Run a Python script of this repository, and return what it prints until it ends or its time is over."""
+    """Run a Python script of this repository for at most ``seconds``, and return its output."""
     with subprocess.Popen(
         [sys.executable, *arguments], env=_environment(), cwd=REPOSITORY, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -310,7 +313,7 @@ def _output(arguments: Sequence[str], seconds: float) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment in which Python finds this checkout as it is installed, without installing it."""
+    """Return an environment in which Python finds this checkout without an installation."""
     tree = WORK / "tree" / "gan_serve"
     if not tree.exists():
         tree.mkdir(parents=True)
@@ -323,10 +326,10 @@ def _environment() -> dict[str, str]:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, purpose in (("run", "spend the budget"), ("train", "(a step of run)")):
+    for name, purpose in (("run", "use the budget"), ("train", "(a step of run)")):
         running = commands.add_parser(name, help=purpose)
         running.add_argument("--budget", type=float, default=540, metavar="SECONDS")
         running.add_argument("--data", required=True, help="images, as gan-serve train takes them")

@@ -58,9 +58,9 @@ TARGETS = (
     Target("int8, concurrency 8, of FastAPI", "int8-8", "FastAPI", 0.85),
     Target("int8, concurrency 32, of FastAPI", "int8-32", "FastAPI", 0.85),
 )
-MOST_TAIL = 4.0  # p99 over p50 at concurrency 8
-MOST_START = 3.0  # seconds
-MOST_MEMORY = 300.0  # MB of a worker
+MAX_TAIL = 4.0  # p99 over p50 at concurrency 8
+MAX_START = 3.0  # seconds
+MAX_MEMORY = 300.0  # MB of a worker
 
 
 def targets_table(turns: Turns, starts: dict[str, Start], sizes: dict[str, list[Memory]]) -> list[str]:
@@ -75,17 +75,17 @@ def targets_table(turns: Turns, starts: dict[str, Start], sizes: dict[str, list[
         if own := turns.get((load, GAN_SERVE)):
             tail = statistics.median(turn.p99 / turn.p50 for turn in own)
             what = f"{load.partition('-')[0]}, concurrency 8, p99 over p50"
-            rows.append(_target(what, f"{tail:.1f}", f"below {MOST_TAIL:g}", tail < MOST_TAIL))
+            rows.append(_target(what, f"{tail:.1f}", f"below {MAX_TAIL:g}", tail < MAX_TAIL))
     if own := [turn for (_, name), some in turns.items() if name == GAN_SERVE for turn in some]:
         wrong = sum(turn.wrong for turn in own)
         rows.append(_target("answers that are not 2xx, or none, in all turns", wrong, "0", not wrong))
     for precision, start in starts.items():
-        met = start.ready <= MOST_START
-        rows.append(_target(f"{precision}, s from the command to ready", f"{start.ready:.1f}", f"{MOST_START:g}", met))
+        met = start.ready <= MAX_START
+        rows.append(_target(f"{precision}, s from the command to ready", f"{start.ready:.1f}", f"{MAX_START:g}", met))
     for precision, processes in sizes.items():
         largest = max((size.rss for size in processes if size.is_worker), default=0) / 1e6
         what = f"{precision}, MB of a worker (RSS)"
-        rows.append(_target(what, f"{largest:.0f}", f"at most {MOST_MEMORY:g}", largest <= MOST_MEMORY))
+        rows.append(_target(what, f"{largest:.0f}", f"at most {MAX_MEMORY:g}", largest <= MAX_MEMORY))
     return ["", "## What was asked for", "", "| gan-serve | measured | target | |", "|---|---|---|---|", *rows]
 
 

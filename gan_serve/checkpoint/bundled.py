@@ -56,5 +56,5 @@ def not_in_package(name: str) -> UnknownModel:
 
 
 def how_to_clone(name: str) -> str:
-    """Return the beginning of a hint: how to get the complete directory of a checkpoint of the project."""
+    """Return the first part of a hint that says how to get the complete directory of a checkpoint of the project."""
     return f"Clone the project's repository and give its directory gan_serve/checkpoints/{name}"

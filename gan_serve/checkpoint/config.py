@@ -45,9 +45,7 @@ def _printable(text: str) -> str:
     return text
 
 
-Text = Annotated[
-    str, Field(max_length=200), AfterValidator(_printable)
-]  # text of other people that is shown in terminals
+Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]  # text written by others, which terminals show
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
 Precision = Literal["fp32", "int8", "fp16"]

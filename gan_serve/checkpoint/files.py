@@ -117,7 +117,7 @@ def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
 
     ``generator.safetensors`` may be missing: sampling does not need it, and the wheel does not have it.
     """
-    # A broken link counts as present: it is damage and must be reported.
+    # A broken link counts as present, so that it is reported as damaged.
     return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
 
 
@@ -133,7 +133,7 @@ def copy_checkpoint(source: Path, directory: str | Path) -> Path:
     """Copy a checkpoint to a new directory, each file of ``required_files`` verified, byte for byte.
 
     Raises:
-        CannotWrite: the directory exists, or the disk refuses. Others: see ``read_verified``.
+        CannotWrite: the directory exists, or writing fails. Others: see ``read_verified``.
     """
     with directory_atomically(directory) as target:
         for name in (CONFIG_FILE, *required_files(source, verify_checkpoint(source))):

@@ -23,7 +23,7 @@ def verify(image: Path, model: str | None) -> None:
     verification = verify_image(image, model)
     receipt = verification.receipt
     off = verification.max_difference
-    how = f"off by at most {off} grey level(s), as rounding explains" if off else "bit-equal"
+    how = f"off by at most {off} grey level(s), which rounding explains" if off else "bit-equal"
     click.echo(f"{image}: verified, {how}")
     if verification.other_runtime:
         click.echo(verification.other_runtime)

@@ -53,9 +53,8 @@ def info(model: str, as_json: bool) -> None:
     width = max(len(key) for key, _ in lines)
     for key, value in lines:
         text = f"{key:<{width}}  {value}"
-        click.echo(
-            text if text.isprintable() else repr(text)[1:-1]
-        )  # text of other people must not control the terminal
+        # Text written by others must not control the terminal.
+        click.echo(text if text.isprintable() else repr(text)[1:-1])
 
 
 @click.command()
@@ -82,8 +81,8 @@ def pull(model: str, revision: str | None, out: Path | None) -> None:
 @click.command()
 @click.argument("directory")
 @click.argument("repository", metavar="ORG/NAME")
-@click.option("--private", is_flag=True, help="Make it private.")
-@click.option("--revision", help="A branch; main if not given.")
+@click.option("--private", is_flag=True, help="Create the repository as private.")
+@click.option("--revision", help="The branch; main if not given.")
 @click.option("--message", help="The commit message.")
 def push(directory: str, repository: str, private: bool, revision: str | None, message: str | None) -> None:
     """Publish the checkpoint in DIRECTORY on the Hugging Face Hub, in one commit.
@@ -100,11 +99,16 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
 
 @click.command("export-triton")
 @click.argument("model")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A Triton model repository, or a new one.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The Triton model repository; created if it does not exist.",
+)
 @click.option("--name", help="The name of the model in Triton; the name of the checkpoint if not given.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32, int8, fp16 or auto.")
 @click.option("--max-batch-size", type=int, default=64, show_default=True, help="Images in a batch.")
-@click.option("--instances", type=int, default=1, show_default=True, help="Copies that run in parallel.")
+@click.option("--instances", type=int, default=1, show_default=True, help="Copies of the model that run in parallel.")
 def export_triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
     """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
     from gan_serve import triton

@@ -24,6 +24,8 @@ def sampling_options(command: Command) -> Command:
 
 def seed_options(command: Command) -> Command:
     """Add ``--seeds``, ``--seed`` and ``--n`` to a command."""
-    command = click.option("-n", "--n", type=int, help="Number of images; without a seed, it is random.")(command)
+    command = click.option("-n", "--n", type=int, help="Number of images; without --seed, the seeds are random.")(
+        command
+    )
     command = click.option("--seed", type=int, help="The first of --n seeds.")(command)
     return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)

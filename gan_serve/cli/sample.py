@@ -15,10 +15,12 @@ from gan_serve.errors import InvalidOption
 @click.command()
 @click.argument("model")
 @seed_options
-@click.option("--label", "labels", multiple=True, help="A class name or index; once for all images, or once for each.")
+@click.option(
+    "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
+)
 @click.option("--columns", type=int, help="Images in a row of the grid.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
-@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder: one PNG an image.")
+@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder; it gets one PNG for each image.")
 @sampling_options
 def generate(
     model: str,
@@ -49,10 +51,19 @@ def generate(
 @click.command()
 @click.argument("model")
 @seed_options
-@click.option("--label", "labels", multiple=True, help="A class name or index; may be given often. All if not given.")
-@click.option("--columns", type=int, help="Images in a row of the sheet, if not a row for each label.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="A class name or index; may be given several times. All classes if not given.",
+)
+@click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
-@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder: one folder a label, one PNG an image.")
+@click.option(
+    "--out-dir",
+    type=click.Path(path_type=Path),
+    help="A folder; it gets a folder for each label with one PNG for each image.",
+)
 @sampling_options
 def condition(
     model: str,
@@ -85,12 +96,12 @@ def condition(
 @click.command()
 @click.argument("model")
 @click.option("--seeds", required=True, help='Two or more key seeds, such as "0,5,9".')
-@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key to the next.")
+@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key seed to the next.")
 @click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
-@click.option("--loop", is_flag=True, help="Return to the first key.")
+@click.option("--loop", is_flag=True, help="Return to the first key seed.")
 @click.option("--label", help="A class name or index for the whole walk.")
 @click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
-@click.option("--columns", type=int, help="Frames in a row, where the file is a PNG; all if not given.")
+@click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip."
 )
@@ -164,7 +175,7 @@ def _write_file_or_folder(
 def _print_seeds(seeds: list[int] | None) -> None:
     from gan_serve.sampling.seeds import format_seeds
 
-    click.echo(f"seeds drawn: {format_seeds(seeds or [])}", err=True)
+    click.echo(f"random seeds: {format_seeds(seeds or [])}", err=True)
 
 
 def _write(out: Path, samples: Any, format: str, **options: Any) -> None:

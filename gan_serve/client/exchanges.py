@@ -1,7 +1,7 @@
 """The exchanges of a client with its server, for ``Client`` and ``AsyncClient`` alike. Nothing here uses the network.
 
 An ``Exchange`` is a Python generator: it yields a ``Call``, is sent what was read from the response (or has its error
-thrown in), and returns the result. The client that drives it does the network.
+thrown in), and returns the result. The client that drives it sends the requests.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _FILE_OPTIONS = ("format", "columns", "fps")
 
 
 class Limits(dict[str, int]):
-    """The number of images of each model that the server accepts in one request, once it has refused more."""
+    """The number of images that the server accepts in one request, by model; known once it has refused more."""
 
 
 def fetch_images(limits: Limits, request: ImageRequest, output: Output) -> Exchange[list[GeneratedImage] | UInt8Array]:

@@ -70,7 +70,7 @@ class ImageRequest:
         shared: the fields that are equal in all parts.
         count: the number of latents or frames, which ``part`` slices count.
         own: the fields of the latents or frames of a part.
-        rows: images in the response for each of ``count``; None if only the server knows.
+        rows: the number of images in the response for each of ``count``; None if only the server knows it.
         first: the number of the first frame of a walk.
         class_by_index: latents without labels, whose class depends on their index in the whole request.
     """

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 JSON, NDJSON, NPZ = "application/json", "application/x-ndjson", "application/x-npz"
 
-# The errors of proxies, which do not send our error envelope.
+# The errors of proxies, which do not send the error envelope of gan-serve.
 _BY_STATUS: dict[int, type[ServerError]] = {
     401: Unauthorized,
     413: BodyTooLarge,
@@ -53,7 +53,7 @@ _DECODING_ERRORS = (
     NotImplementedError,
     OSError,
     RecursionError,
-    SyntaxError,  # Pillow, of a PNG whose chunks make no sense
+    SyntaxError,  # raised by Pillow for a PNG with malformed chunks
     TypeError,
     ValueError,
     zipfile.BadZipFile,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import tenacity
 
 API_KEY = "GAN_SERVE_API_KEY"
-TIMEOUT = 75.0  # seconds; a server gives up after 60 by default, and its error is better than ours
+TIMEOUT = 75.0  # seconds; a server gives up after 60 by default, and its error says more than ours
 CONNECT_TIMEOUT = 10.0  # seconds
 MAX_WAIT = 30.0  # seconds before another try; if a server asks for more, there is no other try
 KEPT_CONNECTIONS = 32
@@ -40,7 +40,7 @@ _ADDRESS_HINT = 'For example "http://localhost:3000".'
 
 
 class ClientSettings:
-    """What the sync and the async client have in common: the settings of the connection and of retries."""
+    """The settings of the connection and of retries, shared by the sync and the async client."""
 
     def __init__(self, address: str, *, api_key: str | None, timeout: float | None, retries: int) -> None:
         self._connection = _connection(address, api_key, timeout)
@@ -184,5 +184,5 @@ def _seconds(timeout: float | None, most: float = math.inf) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
-        raise InvalidOption(f"timeout must be seconds above 0, not {shorten(timeout)}.", "None waits without a limit.")
+        raise InvalidOption(f"timeout must be seconds above 0, not {shorten(timeout)}.", "None means no limit.")
     return min(timeout, most)

@@ -34,7 +34,6 @@ def remove(file: Path) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         blob, good = file.resolve(), matches_digest(file)
         file.unlink()
-        if (
-            not good and blob.parent == (file.parents[2] / "blobs").resolve()
-        ):  # not a file outside the cache that a link points to
+        # A link may point to a file outside the cache, which must stay.
+        if not good and blob.parent == (file.parents[2] / "blobs").resolve():
             blob.unlink(missing_ok=True)

@@ -30,13 +30,14 @@ def translate_errors(repo: str, revision: str, *, file: str | None = None) -> It
         repo, revision: the repository of the request.
         file: the file that is downloaded; None for a push.
     """
-    from huggingface_hub.errors import BadRequestError, HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, depending on the version
+    # HTTPError is that of httpx or httpx2, depending on the version.
+    from huggingface_hub.errors import BadRequestError, HTTPError  # type: ignore[attr-defined]
 
     try:
         yield
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
         # The client wraps the errors of retries and uploads in ValueError or RuntimeError; the cause has the reason.
-        # Only for a refused card (400) the cause says less.
+        # A refused card (400) is the exception: there the cause says less.
         cause = error.__cause__ if type(error) in (ValueError, RuntimeError) else None
         wrapped = isinstance(cause, HTTPError | OSError) and not isinstance(cause, BadRequestError)
         raise _translate(cause if wrapped else error, repo, revision, file) from error
@@ -53,9 +54,7 @@ def _translate(error: Any, repo: str, revision: str, file: str | None) -> GanSer
         return AccessDenied(f"{repo} on the Hub is gated.", f"Request access on its page. {LOGIN}")
     if isinstance(error, hf.RevisionNotFoundError):
         return RevisionNotFound(f"{repo} on the Hub has no revision {revision}.", "Look at its branches and tags.")
-    if (
-        isinstance(error, hf.RepositoryNotFoundError) and not file
-    ):  # the Hub's error for a token that may read and not write
+    if isinstance(error, hf.RepositoryNotFoundError) and not file:  # the Hub's error for a token without write access
         return AccessDenied(f"The Hub does not let this token write to {repo}.", LOGIN)
     if isinstance(error, hf.RepositoryNotFoundError):
         visible = "visible to this token" if has_token else "visible without a token"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CARD = "README.md"
-SILENCE = 30.0  # seconds without a byte from the Hub during a push; the client itself has no timeout
+READ_TIMEOUT = 30.0  # seconds without a byte from the Hub during a push; the client itself has no timeout
 OTHER_FILES = {".gitattributes", CARD, "LICENSE", "LICENSE.md", "LICENSE.txt"}  # files of a repository without a model
 
 
@@ -117,7 +117,7 @@ def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes
             raise InvalidOption(
                 f"{repo} exists on the Hub and is public.", "Make it private in its settings, then push again."
             )
-        api.update_repo_settings(repo, private=True)  # left empty by a push that failed
+        api.update_repo_settings(repo, private=True)  # an earlier push failed and left it empty
     if target.revision != MAIN:
         api.create_branch(repo, branch=target.revision, exist_ok=True)
         before = api.model_info(repo, revision=target.revision, timeout=TIMEOUT)
@@ -165,7 +165,7 @@ def _timeout() -> Iterator[None]:
     session = get_session()
     before = session.timeout
     if before.read is None:
-        session.timeout = SILENCE
+        session.timeout = READ_TIMEOUT
     try:
         yield
     finally:

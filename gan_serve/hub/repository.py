@@ -37,10 +37,9 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = 5.0  # seconds for the first response of the Hub
 TRIES = 3  # for a download whose connection breaks
-BROKEN_OFF = (
-    "ReadError",
-    "RemoteProtocolError",
-)  # of httpx or httpx2; timeouts and failed connections are not repeated
+# Exceptions of httpx or httpx2 after which a download is tried again; timeouts and failed connections are not among
+# them.
+BROKEN_CONNECTION = ("ReadError", "RemoteProtocolError")
 REFUSED = "It is not used, and was removed from the cache. Use another revision, or inform its publisher."
 MAIN = "main"
 ADDRESS = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>.+))?", re.ASCII)
@@ -116,7 +115,7 @@ class HubRepository:
                     )
                     return directory
             if not self.is_pinned:
-                self._note(directory, files)
+                self._record_commit(directory, files)
             return directory
 
     def file(self, name: str, *, again: bool = False) -> Path:
@@ -141,14 +140,14 @@ class HubRepository:
             if again or not isinstance(try_to_load_from_cache(self.repo, name, revision=self.revision), str):
                 # The client would wait minutes for a silent server: check first that there is a response.
                 with contextlib.suppress(HfHubHTTPError):
-                    self._ask(name)
+                    self._request_commit(name)
             for _ in range(TRIES - 1):
                 try:
                     return download()
                 except (HTTPError, OSError) as error:
                     # The client itself resumes after some kinds of broken connections, but not after all.
                     short = type(error) is OSError and error.errno is None  # fewer bytes than Content-Length
-                    if not short and type(error).__name__ not in BROKEN_OFF:
+                    if not short and type(error).__name__ not in BROKEN_CONNECTION:
                         raise
             return download()
 
@@ -164,7 +163,7 @@ class HubRepository:
         """Return the commit of the revision, as the Hub says; this also checks the access."""
         self.check_token()
         with self._translate_errors():
-            commit = self._ask(CONFIG_FILE)
+            commit = self._request_commit(CONFIG_FILE)
         if commit is None or not COMMIT.fullmatch(commit):
             raise HubUnreachable(
                 f"{endpoint() or 'The server'} is not a Hub: its response has no commit of {self}.",
@@ -172,7 +171,7 @@ class HubRepository:
             )
         return commit
 
-    def _ask(self, name: str) -> str | None:
+    def _request_commit(self, name: str) -> str | None:
         """Request the metadata of a file; return the commit in the response, if any."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -198,8 +197,8 @@ class HubRepository:
         config_file = try_to_load_from_cache(self.repo, CONFIG_FILE, revision=self.revision)
         return Path(config_file).parent if isinstance(config_file, str) else None
 
-    def _note(self, directory: Path, files: FileSet) -> None:
-        """Store the commit of the branch in the cache, unless only an older one there has its network."""
+    def _record_commit(self, directory: Path, files: FileSet) -> None:
+        """Record the commit of the branch in the cache, unless only an older commit in the cache has its network."""
         known, networks = self._in_cache(), set(PRECISION_FILES.values())
         if known == directory or (known and not networks & set(files(self._config(directory)))):
             return

@@ -20,7 +20,7 @@ from gan_serve.sampling.seeds import Seed
 from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
-_SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would make one a receipt
+_SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would construct an encoder for each receipt
 
 
 class Receipt(BaseModel):

@@ -64,7 +64,7 @@ def format_seeds(seeds: list[int]) -> str:
 
 
 def choose_seeds(n: int | None = None, seed: int | None = None, seeds: Seeds | None = None) -> list[int]:
-    """Return the seeds of a call: ``seeds``, or ``n`` consecutive ones from ``seed`` on, which is random if not given.
+    """Return the seeds of a call: ``seeds``, or ``n`` from ``seed`` on, which is random if None.
 
     Raises:
         InvalidSeeds: seeds together with n or seed, n below 1, or a seed beyond 2**32-1.
@@ -83,7 +83,7 @@ def choose_seeds(n: int | None = None, seed: int | None = None, seeds: Seeds | N
     first = secrets.randbelow(SEED_END - count) if seed is None else _check_seed(seed)
     if first + count > SEED_END:
         raise InvalidSeeds(
-            f"{count} seeds from {first} on pass 4294967295, the last seed.", "Give a smaller seed or n."
+            f"{count} seeds from {first} on go beyond the last seed, 4294967295.", "Give a smaller seed or n."
         )
     return list(range(first, first + count))
 

@@ -163,13 +163,11 @@ def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxrunti
     if wants_cuda(device):
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             onnxruntime.set_default_logger_severity(4)
-            if (
-                importlib.util.find_spec("nvidia") is not None
-            ):  # of the extra [cuda]; the loader does not find its libraries
+            # The loader does not find the libraries of the extra [cuda] by itself.
+            if importlib.util.find_spec("nvidia") is not None:
                 onnxruntime.preload_dlls()
-            session = open_on(
-                ("CUDAExecutionProvider", {"use_tf32": "0"})
-            )  # TF32 has 10 bits, too few for fp32's bound
+            # TF32 has 10 bits of precision, too few for the bound of fp32.
+            session = open_on(("CUDAExecutionProvider", {"use_tf32": "0"}))
             onnxruntime.set_default_logger_severity(2)  # ONNX Runtime's default
             # get_available_providers() lists CUDA also where it cannot be used; the session does not.
             if session.get_providers()[0] == "CUDAExecutionProvider":

@@ -211,7 +211,8 @@ def check_frame_range(start: Any, stop: Any, length: int) -> tuple[int, int]:
     end = length if stop is None else check_int(stop, "stop", InvalidOption)
     if not 0 <= first < end <= length:
         raise InvalidOption(
-            f"The walk has no frames from {shorten(start)} to before {shorten(stop if stop is not None else length)}.",
+            f"The walk does not have the frames from {shorten(start)} up to "
+            f"{shorten(length if stop is None else stop)} (exclusive).",
             f"It has {length} frames: start may be 0 to {length - 1}, and stop start + 1 to {length}.",
         )
     return first, end

@@ -26,10 +26,10 @@ def cached_features(
 
     Args:
         extractor, images, progress: see ``extract``.
-        folder: of the cache; ``gan-serve/features`` in the user's cache if None.
+        folder: the folder of the cache; ``gan-serve/features`` in the user's cache if None.
     """
     if folder is None:
-        import pooch  # type: ignore[import-untyped]  # here, since training imports this module and rarely calls it
+        import pooch  # type: ignore[import-untyped]  # training imports this module, but rarely needs pooch
 
         folder = Path(pooch.os_cache("gan-serve")) / "features"
     path = folder / f"{_key(extractor, images)}.npz"
@@ -43,7 +43,7 @@ def cached_features(
             progress(len(images))
             return found
     computed = extract(extractor, images, progress)
-    with contextlib.suppress(CannotWrite):  # without a cache they are computed again next time
+    with contextlib.suppress(CannotWrite):  # without a cache, features are computed again next time
         write_atomically(path, lambda file: np.savez(file, features=computed.features, logits=computed.logits))
     return computed
 

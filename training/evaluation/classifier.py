@@ -1,8 +1,8 @@
-"""A small classifier of real images, whose last features generated images are compared by.
+"""A small classifier of real images; its last features serve to compare generated images.
 
-Inception was trained on photographs and takes 6 GFLOP an image; this takes about a hundredth, is trained in minutes on
-the data that it is used for, and needs no download. ``gan_serve.exports.feature_extractor`` trains one and writes it
-as ONNX.
+Inception was trained on photographs and takes 6 GFLOP for an image. This network takes about a hundredth of that, is
+trained in minutes on the data set in question, and needs no download. ``gan_serve.exports.feature_extractor`` trains
+one and writes it as ONNX.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from gan_serve.images.pixels import UInt8Array
 BATCH = 128
 SEED = 0  # of weights, order and shifts
 PEAK_LEARNING_RATE = 4e-3
-WEIGHT_DECAY = 5e-4  # of AdamW, times the learning rate
-SHIFT = 1 / 28  # of the width, at most
+WEIGHT_DECAY = 5e-4  # of AdamW, multiplied by the learning rate
+SHIFT = 1 / 28  # largest shift, as a share of the width
 FEATURES = 128
 
 
 class Classifier(nn.Module):
-    """3x3 convolutions with BatchNorm, two at each size down to about 7x7, their mean over the pixels, a linear layer.
+    """3x3 convolutions with BatchNorm, two at each size down to about 7x7, a mean over the pixels, and a linear layer.
 
     Args:
         img_resolution: R. img_channels: C.
-        outputs: classes, or attributes that an image has or not.
+        outputs: number of classes, or of attributes that an image has or does not have.
 
-    The 128 features are the means over the pixels of the last layer; about 200 thousand weights in all.
+    The 128 features are the means over the pixels of the last layer. There are about 200 thousand weights.
     """
 
     def __init__(self, img_resolution: int, img_channels: int, outputs: int) -> None:
@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(FEATURES, outputs)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images float32 [N, C, R, R] in [-1, 1] -> features [N, 128], logits [N, outputs]."""
+        """Return features [N, 128] and logits [N, outputs] of images float32 [N, C, R, R] in [-1, 1]."""
         features = self.body(images).mean(dim=(2, 3))
         return features, self.head(F.dropout(features, 0.2, self.training))
 
@@ -68,23 +68,23 @@ def train_classifier(
     bf16: bool = False,
     progress: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Classifier:
-    """Train by AdamW under a one-cycle learning rate, on images shifted by a pixel or two, and perhaps mirrored.
+    """Train with AdamW and a one-cycle learning rate, on images that are randomly shifted and optionally mirrored.
 
     Args:
         images: uint8 [N, R, R, C].
-        targets: int64 [N], the class of each; or int64 [N, outputs] of zeros and ones, its attributes.
-        outputs: classes or attributes.
+        targets: int64 [N], the class of each image; or int64 [N, outputs] of 0 and 1, its attributes.
+        outputs: number of classes or attributes.
         epochs: passes over the images.
         flip: mirror half of the images.
-        bf16: convolutions in bfloat16.
-        progress: called after each pass with its number and mean loss.
+        bf16: compute convolutions in bfloat16.
+        progress: called after each epoch with its number and mean loss.
 
     Returns:
         The classifier in eval mode.
     """
     torch.manual_seed(SEED)
     random = torch.Generator().manual_seed(SEED)
-    channels_first = torch.tensor(images).permute(0, 3, 1, 2)  # a copy: images may be read-only
+    channels_first = torch.tensor(images).permute(0, 3, 1, 2)  # a copy, because images may be read-only
     expected = torch.from_numpy(targets)
     model = Classifier(images.shape[1], images.shape[3], outputs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
@@ -118,7 +118,7 @@ def _loss(logits: Tensor, expected: Tensor) -> Tensor:
 
 
 def _augmented(images: Tensor, flip: bool, random: torch.Generator) -> Tensor:
-    """Shift each image by up to ``SHIFT`` pixels, the border repeated, and mirror half of them."""
+    """Shift each image by up to ``SHIFT`` of its width, repeating the border, and mirror half of them if ``flip``."""
     n, _, side, _ = images.shape
     most = round(SHIFT * side)
     padded = F.pad(as_input(images), (most, most, most, most), mode="replicate")

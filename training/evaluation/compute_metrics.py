@@ -1,6 +1,6 @@
-"""Every metric of an evaluation: one function of ``EvaluatedImages`` for each group, all of them in ``METRICS``.
+"""Compute the metrics of an evaluation: one function of ``EvaluatedImages`` for each group, all listed in ``METRICS``.
 
-To add a metric, write such a function and add it to ``METRICS``; its name goes into ``metric_names``.
+To add a metric, write such a function, add it to ``METRICS``, and add the metric's name to ``metric_names``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from gan_serve.training.evaluation.features import INCEPTION, Extractor, Feature
 from gan_serve.training.evaluation.metric_names import MetricName, distance_stem
 from gan_serve.training.evaluation.pixel_metrics import SAMPLE, diversity_by_class, pixel_metrics
 
-MISSING = 0.1  # a class is missing below this share of its share in the real images
-FEWEST_OF_A_CLASS = 50  # images that each class needs for metrics of its own
-FEWEST_FOR_DIVERSITY = 20  # the same for its diversity
-MOST_CLASSES = 50  # whose metrics are listed one by one
+MISSING = 0.1  # a class is missing if its share is below this fraction of its share in the real images
+MIN_PER_CLASS = 50  # images that each class needs for metrics within classes
+MIN_FOR_DIVERSITY = 20  # images that each class needs for its diversity
+MAX_CLASSES = 50  # up to so many classes, the metrics of each are listed
 
 Metrics = dict[str, float]
 
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 class EvaluatedImages:
     """Generated images, as many real ones, and the features of both.
 
-    split: of the real images.
-    class_names: of ``labels``, or of the real images.
+    split: the split of the real images.
+    class_names: the classes of ``labels``, or of the real images.
     real_images, images: uint8 [N, H, W, C], real and generated.
-    real_labels: int64 [N] of the real images by ``class_names``, where they have labels.
-    labels: int64 [N], the labels of the generated images, which are those of the real ones; None without classes.
-    real, generated: the features of both.
-    reference: the features of N other real images, of the same classes where there are ``labels``; None where there
-        are too few. Their distance to ``real`` is what a perfect generator would have.
+    real_labels: int64 [N], the labels of the real images by ``class_names``; None without labels.
+    labels: int64 [N], the labels of the generated images, equal to those of the real ones; None without classes.
+    real, generated: the features of the two sets.
+    reference: the features of N other real images, of the same classes if there are ``labels``; None if there are too
+        few. Their distance to ``real`` is that of a perfect generator.
     """
 
     extractor: Extractor
@@ -55,11 +55,11 @@ class EvaluatedImages:
     reference: Features | None = None
 
     def compared(self, stem: str, label: str | None = None) -> str:
-        """Return the name of a metric that compares the images with the real ones, or is of the real ones."""
+        """Return the name of a metric that compares generated with real images, or that is measured on real ones."""
         return str(MetricName(stem, len(self.images), self.extractor.name, self.split, label=label))
 
     def classified(self, stem: str, label: str | None = None) -> str:
-        """Return the name of a metric of the generated images alone."""
+        """Return the name of a metric that is measured on generated images alone."""
         return str(MetricName(stem, len(self.images), self.extractor.name, label=label))
 
 
@@ -84,10 +84,10 @@ def manifolds(evaluated: EvaluatedImages) -> Metrics:
 
 
 def within_classes(evaluated: EvaluatedImages) -> Metrics:
-    """Return Fréchet distance, its floor, precision and recall within each class, and those of the worst class.
+    """Return the Fréchet distance, its floor, precision and recall within each class and of the worst class.
 
-    The worst class by distance is the one with the most times its floor; without a floor, the largest distance. Nothing
-    is returned without labels, or where a class has fewer than ``FEWEST_OF_A_CLASS`` images.
+    The worst class by distance has the largest ratio of distance to floor; without floors, the largest distance. The
+    result is empty without labels, or if a class has fewer than ``MIN_PER_CLASS`` images.
     """
     rows_of = _rows_of_classes(evaluated)
     if evaluated.extractor.name == INCEPTION:  # its 2048 features need more images than a class has
@@ -108,7 +108,7 @@ def within_classes(evaluated: EvaluatedImages) -> Metrics:
         metrics[evaluated.compared("fd_within_class_max")] = distance_of[worst]
         if floor_of:
             metrics[evaluated.compared("fd_within_class_max_floor")] = floor_of[worst]
-    if len(rows_of) <= MOST_CLASSES:
+    if len(rows_of) <= MAX_CLASSES:
         for label in rows_of:
             name = evaluated.class_names[label]
             found = {"fd": distance_of.get(label), "fd_floor": floor_of.get(label)}
@@ -122,8 +122,9 @@ def class_distances(
 ) -> tuple[dict[int, float], dict[int, float]]:
     """Return the Fréchet distance within each class and its floor, by label; no floors without a reference.
 
-    Image i has one class in all three sets; ``rows_of`` selects the images of each. The floor is the distance of the
-    real images to as many other real ones: distances of few images are large, also between two real sets.
+    Image i has the same class in all three sets; ``rows_of`` selects the images of each class. The floor is the
+    distance between the real images and as many other real ones, because distances between few images are large in any
+    case.
     """
     distance_of = {label: frechet(real.where(rows), generated.where(rows)) for label, rows in rows_of.items()}
     if reference is None:
@@ -132,26 +133,26 @@ def class_distances(
 
 
 def worst_class(distance_of: dict[int, float], floor_of: dict[int, float]) -> int:
-    """Return the label of the class whose distance is the most times its floor, or the largest without floors."""
+    """Return the label with the largest ratio of distance to floor, or, without floors, with the largest distance."""
     return max(distance_of, key=lambda label: distance_of[label] / max(floor_of.get(label, 1.0), 1e-12))
 
 
 def score(evaluated: EvaluatedImages) -> Metrics:
-    """Return the classifier score: how sure the classifier is of each image, and how different its classes are."""
-    if evaluated.extractor.attributes:  # they do not exclude each other, as the score supposes
+    """Return the classifier score, which is high if the classifier is sure of each image and the classes vary."""
+    if evaluated.extractor.attributes:  # attributes do not exclude each other, as the score assumes
         return {}
     stem = "is" if evaluated.extractor.name == INCEPTION else "cs"
     return {evaluated.classified(stem): formulas.classifier_score(evaluated.generated.logits)}
 
 
 def agreement(evaluated: EvaluatedImages) -> Metrics:
-    """Return how often the classifier sees the class of an image's label: in all, by class, and in real images."""
+    """Return the share of images that are classified as their label: overall, by class, and for real images."""
     if evaluated.labels is None:
         return {}
     logits, real_logits = _class_logits(evaluated)
     if logits is None or real_logits is None:
         logger.warning(
-            "%s does not know the classes of the generator (%s): no label agreement, and no metrics of classes.",
+            "%s does not have the classes of the generator (%s); label agreement and metrics of classes are left out.",
             evaluated.extractor.name, examples(evaluated.class_names),
         )  # fmt: skip
         return {}
@@ -164,7 +165,7 @@ def agreement(evaluated: EvaluatedImages) -> Metrics:
         evaluated.compared("label_agreement_of_real"): formulas.label_agreement(real_logits, evaluated.labels),
         evaluated.compared("label_agreement_balanced_of_real"): float(np.nanmean(real_by_class)),
     }
-    if len(by_class) <= MOST_CLASSES:
+    if len(by_class) <= MAX_CLASSES:
         for name, value in zip(evaluated.class_names, by_class, strict=True):
             if not np.isnan(value):
                 metrics[evaluated.classified("label_agreement", name)] = float(value)
@@ -172,7 +173,7 @@ def agreement(evaluated: EvaluatedImages) -> Metrics:
 
 
 def classes(evaluated: EvaluatedImages) -> Metrics:
-    """Return the shares of the classes that the classifier sees in generated and real images, if it knows them."""
+    """Return the shares of the classes in generated and real images by the classifier, if it has these classes."""
     logits, real_logits = _class_logits(evaluated)
     if logits is None or real_logits is None:
         return {}
@@ -192,12 +193,12 @@ def classes(evaluated: EvaluatedImages) -> Metrics:
 
 
 def pixels(evaluated: EvaluatedImages) -> Metrics:
-    """Return the metrics of pixels of both sets, and the diversity of the class that has least of its real one."""
+    """Return the pixel metrics of both sets, and the lowest ratio of a class's diversity to that of its real images."""
     count = min(len(evaluated.images), SAMPLE)
     images, real_images = evaluated.images[:count], evaluated.real_images[:count]
     labels = None if evaluated.labels is None else evaluated.labels[:count]
     metrics = pixel_metrics(images, "generated", labels) | pixel_metrics(real_images, evaluated.split, labels)
-    if labels is not None and np.bincount(labels, minlength=len(evaluated.class_names)).min() >= FEWEST_FOR_DIVERSITY:
+    if labels is not None and np.bincount(labels, minlength=len(evaluated.class_names)).min() >= MIN_FOR_DIVERSITY:
         of_real = diversity_by_class(real_images, labels)
         of_generated = diversity_by_class(images, labels)
         ratios = [of_generated[label] / real for label, real in of_real.items() if real]
@@ -226,18 +227,18 @@ def frechet(real: Features, generated: Features) -> float:
 
 
 def missing_classes(logits: Floats, real_labels: Int64Array) -> list[int]:
-    """Return the classes that a classifier sees in less than ``MISSING`` of their share of the real images.
+    """Return the classes whose share by a classifier is less than ``MISSING`` of their share of the real images.
 
-    Not only those in no image: a classifier errs, and sees a few images of a class that is not there.
+    Some images are required, because a classifier errs and finds a few images of a class that is missing.
 
-    logits: [N, K] of generated images. real_labels: int64 [M].
+    logits: [N, K], of the generated images. real_labels: int64 [M].
     """
     real_shares = np.bincount(real_labels, minlength=logits.shape[1]) / len(real_labels)
     return [int(label) for label in np.flatnonzero(formulas.class_shares(logits) < MISSING * real_shares)]
 
 
 def _class_logits(evaluated: EvaluatedImages) -> tuple[Floats | None, Floats | None]:
-    """The logits of the classes, of generated and real images; None where the extractor does not know them."""
+    """Return the logits of the classes for generated and real images; None if the extractor lacks these classes."""
     generated, real = (
         logits_of_classes(evaluated.extractor, evaluated.class_names, features.logits)
         for features in (evaluated.generated, evaluated.real)
@@ -246,8 +247,8 @@ def _class_logits(evaluated: EvaluatedImages) -> tuple[Floats | None, Floats | N
 
 
 def _rows_of_classes(evaluated: EvaluatedImages) -> dict[int, npt.NDArray[np.bool_]]:
-    """The images of each class as masks, by label; empty where one has fewer than ``FEWEST_OF_A_CLASS``."""
+    """Return a mask for the images of each class, by label; empty if a class has fewer than ``MIN_PER_CLASS``."""
     if evaluated.labels is None:
         return {}
     rows_of = {label: evaluated.labels == label for label in range(len(evaluated.class_names))}
-    return rows_of if min(rows.sum() for rows in rows_of.values()) >= FEWEST_OF_A_CLASS else {}
+    return rows_of if min(rows.sum() for rows in rows_of.values()) >= MIN_PER_CLASS else {}

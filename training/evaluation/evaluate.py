@@ -1,4 +1,4 @@
-"""Evaluate a generator: ``evaluate`` reads from top to bottom. Data flows images -> features -> metrics."""
+"""Evaluate a generator. Data flows from images to features to metrics."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from gan_serve.training.evaluation.pixel_metrics import SAMPLE, mean_gradient, r
 from gan_serve.training.evaluation.reference import reference_rows
 
 IMAGES = 10_000
-FEWEST_IMAGES = 10
+MIN_IMAGES = 10
 TRUNCATIONS = (0.3, 0.5, 0.7, 0.85, 1.0)
 TRUNCATION_IMAGES = 2_000
 NEIGHBOUR_IMAGES = 500
-NEAREST_SHARE = 0.01  # of the unseen images: generated ones as near to a training image as these are counted
-FEWEST_FOR_NEAREST_SHARE = 100  # images: of fewer there is no hundredth
+NEAREST_SHARE = 0.01  # share of the unseen images that sets the bound for ``nn_suspects``
+MIN_FOR_NEAREST_SHARE = 100  # images; with fewer, there is no hundredth of them
 SAMPLED_AT_ONCE = 500
 NEIGHBOURS_PICTURE = "neighbours.png"
 
@@ -38,12 +38,12 @@ class Sampler(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Its classes; empty where it is not conditional."""
+        """The classes; empty for an unconditional sampler."""
         ...
 
     @property
     def img_resolution(self) -> int:
-        """Width and height of its images."""
+        """The width and height of the images."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Sampler(Protocol):
         ...
 
     def sample(self, seeds: Sequence[int], labels: Int64Array | None, truncation: float) -> UInt8Array:
-        """Return the images of seeds under labels int64 [N], uint8 [N, H, W, C]."""
+        """Return the images of seeds with labels int64 [N], uint8 [N, H, W, C]."""
         ...
 
 
@@ -60,9 +60,9 @@ class Sampler(Protocol):
 class EvaluationOptions:
     """The extent of an evaluation.
 
-    images: how many are compared, if there are as many real ones.
-    truncations: measure distance, precision, recall and sharpness also at each of ``TRUNCATIONS``.
-    neighbour_pairs: make the picture of the generated images that are most like a training image, beside those.
+    images: the number of images to compare, if there are as many real ones.
+    truncations: also measure distance, precision, recall and sharpness at each of ``TRUNCATIONS``.
+    neighbour_pairs: make a picture of the generated images that are most like a training image, with that image.
     quiet: show no progress bar.
     """
 
@@ -92,23 +92,23 @@ def evaluate(
     train: ImageSet | None = None,
     options: EvaluationOptions = DEFAULT_OPTIONS,
 ) -> Evaluation:
-    """Measure how good the images of a sampler are.
+    """Measure the quality of the images of a sampler.
 
-    A conditional sampler is given the labels of the real images that it is compared with, one for one. Seeds are
-    counted from 0, so that the metrics can be measured again.
+    A conditional sampler gets the labels of the real images that it is compared with. The seeds are 0, 1, 2, ..., so
+    that the metrics can be measured again.
 
     Args:
-        sampler: samples images of the real images' size.
-        real: images that training did not see, with labels where the sampler is conditional.
-        extractor: of the features that images are compared by.
-        split: of ``real``, for the names of the metrics.
-        train: the training images, for the nearest-neighbour test and for the distance between two sets of real
-            images; None leaves both out. Where ``real`` are these too (split ``train``), 500 or a tenth of them are
-            left out of the search for neighbours and stand for unseen ones.
+        sampler: samples images of the size of the real ones.
+        real: images that training did not see, with labels if the sampler is conditional.
+        extractor: computes the features for the comparison.
+        split: the split of ``real``, for the names of the metrics.
+        train: the training images, for the nearest-neighbour test and for the distance between two sets of real images;
+            None leaves both out. If ``real`` are the same images (split ``train``), 500 or a tenth of them are left out
+            of the search for neighbours and take the place of unseen ones.
         options: the extent of the evaluation.
 
     Returns:
-        The metrics, and the picture ``neighbours.png`` where it was asked for.
+        The metrics, and the picture ``neighbours.png`` if ``neighbour_pairs``.
 
     Raises:
         InvalidOption: the real images do not have the sampler's classes or size, or there are fewer than ten.
@@ -117,7 +117,7 @@ def evaluate(
     _check(sampler, real, len(chosen))
     compared = real.only(chosen)
     labels = _labels_for(sampler, compared)
-    # With Inception, features of that many more images would take more than an hour on a CPU.
+    # With Inception, the features of so many more images would take more than an hour on a CPU.
     reference = (
         None
         if extractor.name == INCEPTION
@@ -146,7 +146,7 @@ def evaluate(
         if train is not None:
             progress.stage("nearest neighbours")
             n = _neighbour_images(evaluated, train)
-            # Real images that training saw are their own neighbours: those compared are left out of the search.
+            # Real images that training saw are their own neighbours, so the compared ones are left out of the search.
             among = np.delete(train.images, chosen[:n], axis=0) if split == "train" else train.images
             test = neighbour_test(images[:n], evaluated.real_images[:n], among)
             metrics |= _neighbour_metrics(evaluated, test)
@@ -162,7 +162,7 @@ def evaluate(
 def _reference(
     train: ImageSet | None, compared: ImageSet, excluded: Int64Array, *, by_class: bool
 ) -> UInt8Array | None:
-    """Training images that are not compared, see ``reference_rows``; None where there are none or too few."""
+    """Return training images that are not compared, see ``reference_rows``; None if there are too few."""
     rows = None if train is None else reference_rows(train, compared, excluded=excluded, by_class=by_class)
     return None if train is None or rows is None else train.images[rows]
 
@@ -170,7 +170,7 @@ def _reference(
 def _at_truncation(
     sampler: Sampler, evaluated: EvaluatedImages, truncation: float, n: int, progress: Callable[[int], object]
 ) -> Metrics:
-    """Distance, precision, recall and sharpness of n images sampled at a truncation, beside as many real ones."""
+    """Return distance, precision, recall and sharpness of n images at a truncation, compared with as many real ones."""
     if truncation == 1:  # sampled already
         images, features = evaluated.images[:n], evaluated.generated.first(n)
     else:
@@ -191,13 +191,13 @@ def _at_truncation(
 
 
 def _neighbour_images(evaluated: EvaluatedImages, train: ImageSet) -> int:
-    """How many images of each set the nearest-neighbour test takes."""
+    """Return the number of images of each set for the nearest-neighbour test."""
     n = min(len(evaluated.images), NEIGHBOUR_IMAGES)
-    return min(n, len(train) // 10) if evaluated.split == "train" else n  # a tenth: the search needs the others
+    return min(n, len(train) // 10) if evaluated.split == "train" else n  # a tenth, because the search needs the others
 
 
 def _neighbour_metrics(evaluated: EvaluatedImages, test: NeighbourTest) -> Metrics:
-    """The metrics of a nearest-neighbour test; they have other names where training saw the real images."""
+    """Return the metrics of a nearest-neighbour test; they have other names if training saw the real images."""
     n = len(test.generated.distance)
     real, suffix = ("left_out", "_left_out") if evaluated.split == "train" else ("unseen", "")
     metrics = {
@@ -205,16 +205,16 @@ def _neighbour_metrics(evaluated: EvaluatedImages, test: NeighbourTest) -> Metri
         f"nn_l1_{real}": float(np.median(test.unseen.distance)),
         f"nn_ratio{suffix}": test.ratio,
     }
-    if n >= FEWEST_FOR_NEAREST_SHARE:
+    if n >= MIN_FOR_NEAREST_SHARE:
         metrics[f"nn_suspects{suffix}"] = _share_as_near(test)
     return {str(MetricName(stem, n, source="train")): value for stem, value in metrics.items()}
 
 
 def _share_as_near(test: NeighbourTest) -> float:
-    """The share of generated images that are as near to a training image as the nearest hundredth of the unseen ones.
+    """Return the share of generated images as near to a training image as the nearest hundredth of the unseen images.
 
-    Exact copies always are. Of a generator that does not copy, a hundredth is; more where the unseen images are exact
-    copies themselves, because the data hold an image more than once.
+    Exact copies always count. For a generator that does not copy, the share is about a hundredth. It is larger if
+    unseen images are exact copies of training images, because the data have duplicates.
     """
     nearest_hundredth = np.quantile(test.unseen.distance, NEAREST_SHARE, method="lower")
     return float((test.generated.distance <= nearest_hundredth).mean())
@@ -230,21 +230,21 @@ def _check(sampler: Sampler, real: ImageSet, n: int) -> None:
             f"The generator's images have the shape {list(shape)}, the real ones {list(real.images.shape[1:])}.",
             "Give real images of the generator's size and colour.",
         )
-    if n < FEWEST_IMAGES:
+    if n < MIN_IMAGES:
         raise InvalidOption(
-            f"{n} real images are too few to compare with.", f"Give at least {FEWEST_IMAGES}; 10,000 are usual."
+            f"{n} real images are too few to compare with.", f"Give at least {MIN_IMAGES}; 10,000 are usual."
         )
 
 
 def _labels_for(sampler: Sampler, real: ImageSet) -> Int64Array | None:
-    """The classes of the real images as the sampler numbers them, int64 [N]; None where it has no classes."""
+    """Return the labels of the real images as class indices of the sampler, int64 [N]; None if it has no classes."""
     names = sampler.class_names
     if not names:
         return None
     if real.labels is None or not set(real.class_names) <= set(names):
         theirs = ", ".join(real.class_names[:10]) or "none"
         raise InvalidOption(
-            f"The real images do not have the classes of the generator ({', '.join(names[:10])}): theirs are {theirs}.",
+            f"The generator has the classes {', '.join(names[:10])}, but the real images have {theirs}.",
             "Give labelled images of the same classes, or --labels.",
         )
     numbers = np.array([names.index(name) for name in real.class_names], np.int64)
@@ -252,7 +252,7 @@ def _labels_for(sampler: Sampler, real: ImageSet) -> Int64Array | None:
 
 
 def _sample(sampler: Sampler, count: int, labels: Int64Array | None, truncation: float = 1.0) -> UInt8Array:
-    """The images of the seeds 0 to count - 1."""
+    """Return the images of the seeds 0 to count - 1."""
     pieces = [slice(start, min(start + SAMPLED_AT_ONCE, count)) for start in range(0, count, SAMPLED_AT_ONCE)]
     return np.concatenate(
         [
@@ -264,7 +264,7 @@ def _sample(sampler: Sampler, count: int, labels: Int64Array | None, truncation:
 
 @dataclass(frozen=True)
 class _Progress:
-    """A progress bar, or nothing that is seen."""
+    """A progress bar, or a replacement that shows nothing."""
 
     stage: Callable[[str], object] = lambda text: None
     update: Callable[[int], object] = lambda images: None
@@ -275,12 +275,12 @@ def _progress(total: int, quiet: bool) -> Iterator[_Progress]:
     if quiet:
         yield _Progress()
         return
-    from tqdm import tqdm  # only where a bar is shown
+    from tqdm import tqdm  # imported only if a bar is shown
 
     with tqdm(total=total, unit="image") as bar:
         yield _Progress(bar.set_description, bar.update)
 
 
 def _rounded(value: float) -> float:
-    """Five significant digits: more would only be noise of the machine."""
+    """Round to five significant digits; more would only be noise of the machine."""
     return float(f"{value:.5g}")

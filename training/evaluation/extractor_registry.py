@@ -1,6 +1,6 @@
-"""The extractors that there are: small networks of our own, each in a folder, and Inception.
+"""Find feature extractors: the small networks of this package, each in a folder, those of users, and Inception.
 
-An extractor of our own is a folder with three files: ``extractor.onnx`` (``img`` uint8 [N, H, W, C] in; ``features``
+The folder of a small extractor has three files: ``extractor.onnx`` (``img`` uint8 [N, H, W, C] in; ``features``
 float32 [N, 128] and ``logits`` float32 [N, K] out), ``extractor.json`` (``ExtractorInfo``: its training data and its
 accuracy) and ``README.md``. ``python -m gan_serve.exports.feature_extractor`` makes one.
 """
@@ -39,10 +39,10 @@ class ExtractorInfo(BaseModel):
     img_resolution: int
     img_channels: int
     class_names: tuple[str, ...]
-    attributes: bool  # the logits are of attributes, of which an image may have several
-    accuracy: float  # share of held-out images that is right; of attributes, the mean of their balanced accuracies
-    accuracy_by_class: dict[str, float]  # share of each class that is found; of attributes, the balanced accuracy
-    held_out: str  # the images that accuracy was measured on
+    attributes: bool  # the logits are those of attributes, of which an image may have several
+    accuracy: float  # on held-out images; for attributes, the mean of their balanced accuracies
+    accuracy_by_class: dict[str, float]  # accuracy within each class; for attributes, the balanced accuracy
+    held_out: str  # the images on which the accuracy was measured
     data: str
     data_digest: str
     credit: str
@@ -52,10 +52,10 @@ class ExtractorInfo(BaseModel):
 
 
 class SmallExtractor:
-    """An extractor of our own. Images of another size or colour are converted to those of its training.
+    """A small extractor. It converts images to the size and channels of its training images.
 
     Raises:
-        InvalidCheckpoint: the folder holds no extractor, or another network than its digest says.
+        InvalidCheckpoint: the folder has no extractor, or a network with another digest.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -64,7 +64,7 @@ class SmallExtractor:
             model = (directory / MODEL_FILE).read_bytes()
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise InvalidCheckpoint(
-                f"{directory} holds no extractor of features.",
+                f"{directory} has no feature extractor.",
                 f"It needs {MODEL_FILE} and {INFO_FILE}; python -m gan_serve.exports.feature_extractor writes them.",
             ) from error
         if hashlib.sha256(model).hexdigest() != self.info.sha256:
@@ -76,7 +76,7 @@ class SmallExtractor:
         self._session, _ = open_session(model, "cpu", threads=min(os.cpu_count() or 1, 8))
 
     def __call__(self, images: UInt8Array) -> Features:
-        """Images uint8 [N, H, W, C] -> features float32 [N, 128], logits float32 [N, K]."""
+        """Return features float32 [N, 128] and logits float32 [N, K] of images uint8 [N, H, W, C]."""
         fitted = fit(ImageSet("images", images), self.info.img_resolution, self.info.img_channels).images
         pieces = [
             self._session.run(["features", "logits"], {"img": np.ascontiguousarray(fitted[start : start + PIECE])})
@@ -87,14 +87,14 @@ class SmallExtractor:
 
 
 def find_extractor(name: str | Path) -> Extractor:
-    """Return the extractor of a name (of ``extractors()``, or ``inception``), or the one in a folder.
+    """Return the extractor with a name (one of ``extractors()``, or ``inception``), or the one in a folder.
 
     Raises:
-        InvalidOption: there is none, or one of a user's own has the name of another, see ``check_own_name``.
-        InvalidCheckpoint: its files are damaged. DataError: Inception cannot be fetched.
+        InvalidOption: there is none, or a user's extractor has a name that is taken, see ``check_own_name``.
+        InvalidCheckpoint: its files are damaged. DataError: Inception cannot be downloaded.
     """
     if name == INCEPTION:
-        from gan_serve.training.evaluation.inception import Inception  # it imports torch
+        from gan_serve.training.evaluation.inception import Inception  # it imports torch, which takes seconds
 
         return Inception()
     directory = EXTRACTORS / str(name) if str(name) in extractors() else Path(name)
@@ -107,17 +107,17 @@ def find_extractor(name: str | Path) -> Extractor:
 
 
 def check_own_name(name: str) -> None:
-    """Raise InvalidOption where a user's own extractor has the name of another: metrics are named by extractors."""
+    """Raise ``InvalidOption`` if a user's extractor has a name that is taken; the names of metrics contain it."""
     taken = [*extractors(), INCEPTION]
     if name in taken:
         raise InvalidOption(
-            f"An extractor of your own cannot be called {name}: metrics of that name are of another one.",
+            f"An extractor of your own cannot have the name {name}, which stands in the metrics of another one.",
             f"Train it with another --out, or change name in its {INFO_FILE}. These are taken: {', '.join(taken)}.",
         )
 
 
 def extractors() -> list[str]:
-    """Return the names of our own extractors that are installed.
+    """Return the names of the small extractors that are installed.
 
     >>> "cnn-fashion" in extractors()
     True
@@ -126,11 +126,11 @@ def extractors() -> list[str]:
 
 
 def extractor_for(train: ImageSet) -> str | None:
-    """Return the name of our own extractor that was trained on these images; None where there is none.
+    """Return the name of the small extractor that was trained on these images; None if there is none.
 
-    The images are the same where every pixel is, or where both were loaded by one name of ``NAMED_SOURCES``. Other data
-    that have the name and the classes of the extractor's data are taken for the same too, with a warning: their size
-    or the share held out may differ.
+    Images are the same if all their pixels are, or if both were loaded by the same name of ``NAMED_SOURCES``. Other
+    data with the name and the classes of the extractor's data also count as the same, with a warning: their size or the
+    held-out share may differ.
     """
     infos = [ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text()) for name in extractors()]
     digest = train.digest
@@ -140,12 +140,14 @@ def extractor_for(train: ImageSet) -> str | None:
     for info in infos:
         alike = train.name == info.data and (info.attributes or train.class_names == info.class_names)
         if alike and info.data not in NAMED_SOURCES:
-            logger.warning("Features of %s, chosen by the name of the data alone: %s.", info.name, train.name)
+            logger.warning(
+                "The features of %s are used, chosen only by the name of the data: %s.", info.name, train.name
+            )
             return info.name
     return None
 
 
 def _is_named_source(data: ImageSet) -> bool:
-    """Return True where the data were loaded by their name; a file of that name does not have the credit."""
+    """Return True if the data were loaded by their name; a file with that name does not have the credit."""
     source = NAMED_SOURCES.get(data.name)
     return source is not None and data.credit == source.credit

@@ -1,4 +1,4 @@
-"""Features: what an extractor, a network of our own or Inception, sees in images; metrics compare them."""
+"""Features of images, which a feature extractor computes and metrics compare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gan_serve.images.pixels import UInt8Array
 
-INCEPTION = "inception"  # the extractor whose Fréchet distance is called FID
+INCEPTION = "inception"  # the extractor for which the Fréchet distance is called FID
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,46 +22,46 @@ class Features(NamedTuple):
     logits: Floats
 
     def first(self, count: int) -> Features:
-        """Return those of the first ``count`` images."""
+        """Return the features of the first ``count`` images."""
         return Features(self.features[:count], self.logits[:count])
 
     def where(self, rows: npt.NDArray[np.bool_]) -> Features:
-        """Return those of the images that a mask bool [N] selects."""
+        """Return the features of the images that a mask bool [N] selects."""
         return Features(self.features[rows], self.logits[rows])
 
 
 class Extractor(Protocol):
-    """Turns images uint8 [N, H, W, C] into features; ``name`` and ``digest`` identify it."""
+    """Computes the features of images uint8 [N, H, W, C]; ``name`` and ``digest`` identify it."""
 
     @property
     def name(self) -> str:
-        """Its name, as metrics have it."""
+        """The name, which is part of the names of metrics."""
         ...
 
     @property
     def digest(self) -> str:
-        """``sha256:...`` of its weights."""
+        """The digest ``sha256:...`` of the weights."""
         ...
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes or attributes of its logits; empty where no data set here has them."""
+        """The classes or attributes of the logits; empty if no data set of this package has them."""
         ...
 
     @property
     def attributes(self) -> bool:
-        """True where the logits are of attributes, which do not exclude each other."""
+        """True if the logits are those of attributes, which do not exclude each other."""
         ...
 
     def __call__(self, images: UInt8Array) -> Features:
-        """Images uint8 [N, H, W, C] -> features float32 [N, D], logits float32 [N, K]."""
+        """Return features float32 [N, D] and logits float32 [N, K] of images uint8 [N, H, W, C]."""
         ...
 
 
 def extract(
     extractor: Extractor, images: UInt8Array, progress: Callable[[int], object] = lambda images: None, piece: int = 512
 ) -> Features:
-    """Extract the features of many images, ``piece`` at a time; ``progress`` is called with the number just done."""
+    """Extract the features of many images, ``piece`` at a time; ``progress`` is called with the size of each piece."""
     pieces = []
     for start in range(0, len(images), piece):
         pieces.append(extractor(images[start : start + piece]))
@@ -73,11 +73,11 @@ def extract(
 def logits_of_classes(extractor: Extractor, class_names: Sequence[str], logits: Floats) -> Floats | None:
     """Return logits [N, K] of an extractor as those of ``class_names`` [N, len(class_names)], in their order.
 
-    An extractor of attributes knows two classes where they are called ``ATTRIBUTE`` and ``not ATTRIBUTE``, or by the
-    attribute's first words where no other begins so: ``not blond`` and ``blond`` are of ``Blond_Hair``.
+    An extractor of attributes has two classes if they are called ``ATTRIBUTE`` and ``not ATTRIBUTE``, or after the
+    first words of an attribute if these are unique: ``not blond`` and ``blond`` belong to ``Blond_Hair``.
 
     Returns:
-        None where it does not know these classes.
+        None if it does not have these classes.
     """
     known = list(extractor.class_names)
     if class_names and set(class_names) == set(known):

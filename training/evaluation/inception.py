@@ -1,9 +1,9 @@
-"""The features of the published FID: those of the Inception network of 2015-12-05, downloaded once.
+"""The features of the published FID, which are those of the Inception network of 2015-12-05; it is downloaded once.
 
-Heusel et al. 2017 (arXiv:1706.08500) defined FID by the 2048 features of one file of weights; other Inceptions give
-other values. NVIDIA translated that file to TorchScript for StyleGAN2-ADA; clean-fid and k-diffusion use it too. It
-needs torch and nothing else, and resizes to 299 pixels inside as TensorFlow 1 did. It was trained on photographs, and
-an image takes about half a second on one core: for small images of other things, use our own extractors.
+Heusel et al. 2017 (arXiv:1706.08500) defined FID by the 2048 features of one file of weights; other versions of
+Inception give other values. NVIDIA translated that file to TorchScript for StyleGAN2-ADA; clean-fid and k-diffusion use
+it too. It needs only torch, and resizes to 299 pixels as TensorFlow 1 did. It was trained on photographs, and an image
+takes about half a second on one core; the small extractors suit small images of other things better.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH = 50
 
 @dataclass(frozen=True)
 class PinnedNetwork:
-    """A TorchScript file: its name, its URL and its sha256."""
+    """A TorchScript file with its URL and its sha256."""
 
     file: str
     url: str
@@ -43,21 +43,21 @@ INCEPTION = PinnedNetwork(
 
 
 class Inception:
-    """The extractor called ``inception``: 2048 features and 1008 logits an image.
+    """The extractor ``inception``, with 2048 features and 1008 logits for each image.
 
     Args:
         pinned: the file of the network, read from ``home``, and downloaded into it if missing.
-        home: a folder; None is ``features_home()``.
-        device: None is CUDA where torch finds it, else the CPU.
+        home: the folder; ``features_home()`` if None.
+        device: if None, CUDA if torch finds it, else the CPU.
         batch_size: images at a time; the features do not depend on it (within 1e-4).
 
     Attributes:
         name: ``inception``, as in ``fid10k_inception_test``.
         digest: ``sha256:`` and the digest of the network's file.
-        class_names: empty: the logits are for ImageNet's classes, which no data set here has.
+        class_names: empty, because no data set of this package has the classes of ImageNet.
 
     Raises:
-        DataError: the file cannot be downloaded, is not the published one, or torch cannot read it.
+        DataError: the file cannot be downloaded, is not the published one, or cannot be read by torch.
 
     >>> extractor = Inception()  # doctest: +SKIP
     >>> extractor(np.zeros((4, 28, 28, 1), np.uint8)).features.shape  # doctest: +SKIP
@@ -76,7 +76,7 @@ class Inception:
         batch_size: int = BATCH,
     ) -> None:
         if batch_size < 1:
-            raise InvalidOption(f"The batch size is {batch_size}.", "Take 1 or more.")
+            raise InvalidOption(f"The batch size is {batch_size}.", "Give 1 or more.")
         self.digest = f"sha256:{pinned.sha256}"
         self._batch_size = batch_size
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -84,21 +84,23 @@ class Inception:
         self._head: Floats = self._network.output.weight.detach().float().cpu().numpy()
 
     def __call__(self, images: UInt8Array) -> Features:
-        """Features float32 [N, 2048] and logits float32 [N, 1008] of images uint8 [N, H, W, C] of any size.
+        """Return features float32 [N, 2048] and logits float32 [N, 1008] of images uint8 [N, H, W, C] of any size.
 
-        Gray images are repeated to three channels. The logits have no bias, as those of the Inception Score never had
-        (Salimans et al. 2016, arXiv:1606.03498, in its authors' code, and StyleGAN2-ADA's ``no_output_bias``); their
-        softmax gives its probabilities. They are computed from the features: asking the network would run it twice.
+        Gray images are repeated to three channels. The logits have no bias, as in the original code of the Inception
+        Score (Salimans et al. 2016, arXiv:1606.03498) and StyleGAN2-ADA's ``no_output_bias``; their softmax gives its
+        probabilities. They are computed from the features, because the network would have to run a second time to
+        return them.
 
         Raises:
-            InvalidOption: no uint8 [N, H, W, C] with C of 1 or 3.
+            InvalidOption: the images are not uint8 [N, H, W, C] with C of 1 or 3.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise InvalidOption(
-                f"Inception cannot take {images.dtype} {list(images.shape)}.", "Give uint8 [N, H, W, C], C of 1 or 3."
+                f"Inception does not accept {images.dtype} {list(images.shape)}.",
+                "Give uint8 [N, H, W, C], C of 1 or 3.",
             )
         features = np.empty((len(images), self._head.shape[1]), np.float32)
-        # TF32, which torch allows cuDNN, keeps 10 bits of each factor: StyleGAN2-ADA measures without it too.
+        # TF32, which torch lets cuDNN use, has 10 bits of precision; StyleGAN2-ADA measures without it too.
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for start in range(0, len(images), self._batch_size):
                 stop = start + self._batch_size
@@ -109,23 +111,23 @@ class Inception:
 
 
 def features_home() -> Path:
-    """Return the folder of downloaded networks: ``data_home()/features``."""
+    """Return the folder for downloaded networks, ``data_home()/features``."""
     return data_home() / "features"
 
 
 def _load(pinned: PinnedNetwork, home: Path) -> torch.jit.ScriptModule:
-    """Return the network in eval mode on the CPU, read from the bytes whose digest was compared."""
+    """Return the network in eval mode on the CPU, loaded from the bytes whose digest was checked."""
     content = _published(pinned, home)
     try:
         with warnings.catch_warnings():
-            # TorchScript is deprecated, but it is what is published.
+            # TorchScript is deprecated, but the network is published in this form.
             warnings.filterwarnings("ignore", r"`torch\.jit\.load` is", DeprecationWarning)
             network = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, AttributeError) as error:  # AttributeError: a torch.jit without load
+    except (RuntimeError, AttributeError) as error:  # AttributeError if torch.jit has no load
         raise DataError(
             f"torch {torch.__version__} cannot read {home / pinned.file}, though it is the published file: "
             f"{str(error).partition(chr(10))[0]}",
-            "It is TorchScript, which a later torch may not read: install torch 2.13, or take the small extractors.",
+            "A later torch may not read TorchScript; install torch 2.13, or use the small extractors.",
         ) from error
     return network.eval()  # type: ignore[no-any-return]
 
@@ -141,14 +143,14 @@ def _published(pinned: PinnedNetwork, home: Path) -> bytes:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.", "Check its permissions.") from error
     if hashlib.sha256(content).hexdigest() != pinned.sha256:
         raise DataError(
-            f"{path} is not the published file: its sha256 is another.",
-            f"Remove it, so that it is downloaded again from {pinned.url}.",
+            f"{path} is not the published file; its sha256 differs.",
+            f"Remove it; it is then downloaded again from {pinned.url}.",
         )
     return content
 
 
 def _download(pinned: PinnedNetwork, home: Path) -> None:
-    """Download to a temporary file, compare its digest, then rename it."""
+    """Download to a temporary file, check its digest, then rename it."""
     try:
         pooch.retrieve(
             pinned.url,
@@ -157,14 +159,14 @@ def _download(pinned: PinnedNetwork, home: Path) -> None:
             path=home,
             downloader=pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=2**16),
         )
-    except ValueError:  # pooch's own, for another digest
-        reason = f"what {pinned.url} sends is not the published file"
-    except OSError as error:  # also all of requests' errors
+    except ValueError:  # raised by pooch for another digest
+        reason = f"the file at {pinned.url} is not the published one"
+    except OSError as error:  # includes all errors of requests
         reason = f"{pinned.url}: {str(error) if len(str(error)) < 160 else type(error).__name__}"
     else:
         return
     raise DataError(
         f"The Inception network is not on this machine and could not be downloaded ({reason}).",
         f"Put {pinned.file} (sha256 {pinned.sha256}) into {home}, "
-        "or take the small extractors, which come with gan-serve and need no network.",
+        "or use the small extractors, which come with gan-serve.",
     )

@@ -1,8 +1,8 @@
-"""Formulas of the metrics of papers on GANs, from the features of two sets of images.
+"""The metrics of papers on GANs, computed from the features of two sets of images.
 
-They are our own because torchmetrics and torch-fidelity take images and torch modules where features are at hand, and
-torch-fidelity needs torchvision; tests compare them with torchmetrics and prdc. They do not depend on the network of
-the features: a Fréchet distance is a FID only where that network is Inception.
+They are implemented here because torchmetrics and torch-fidelity take images and torch modules instead of features, and
+torch-fidelity needs torchvision; tests compare them with torchmetrics and prdc. They work with the features of any
+network; the Fréchet distance is called FID only for Inception.
 
 Features are float32 or float64 [N, D], logits float [N, K]; everything is computed in float64. ``InvalidOption`` is
 raised for arrays of another shape, with numbers that are not finite, or of too few images.
@@ -22,9 +22,9 @@ Features = npt.NDArray[np.floating[Any]]
 Float64s = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer[Any]]
 
-BLOCK = 512  # rows of distances held at a time: 40 MB for 10,000 images
-# Squared distances that differ by less, relative to the squares they are computed from, are equal: a hundred times what
-# float64 loses in the sum over 2,048 features, and far below what the float32 features themselves are rounded by.
+BLOCK = 512  # rows of distances computed at a time: 40 MB for 10,000 images
+# Squared distances count as equal if they differ by less than this, relative to the squares from which they are
+# computed: a hundred times the rounding error of float64 over 2,048 features, and far below that of float32 features.
 SAME = 1e-10
 
 
@@ -37,7 +37,7 @@ class FeatureStatistics(NamedTuple):
 
 
 class ManifoldMetrics(NamedTuple):
-    """Each is a share from 0 to 1, but density, which has no upper bound."""
+    """Shares from 0 to 1, except density, which has no upper bound."""
 
     precision: float
     recall: float
@@ -56,11 +56,11 @@ def feature_statistics(features: Features) -> FeatureStatistics:
 def frechet_distance(real: FeatureStatistics, fake: FeatureStatistics) -> float:
     """Return the Fréchet distance of two normal distributions: |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½).
 
-    Heusel et al. 2017 (arXiv:1706.08500): the FID, where features are those of Inception. 0 or more; smaller is better.
-    Its estimate falls as N grows: compare only figures of the same N.
+    Heusel et al. 2017 (arXiv:1706.08500); it is the FID if the features are those of Inception. 0 or more; lower is
+    better. The estimate falls as N grows, so compare only values with the same N.
 
     The trace of the root is the sum of the singular values of Σ₁^½ Σ₂^½, whose factors are taken from symmetric
-    eigendecompositions: exact where N < D makes the covariances singular, and no complex number can appear.
+    eigendecompositions: exact also if N < D makes the covariances singular, and without complex numbers.
 
     >>> points = np.array([[0.0, 0], [1, 0], [0, 1], [2, 2]])
     >>> round(frechet_distance(feature_statistics(points), feature_statistics(points + 3)), 6)
@@ -79,21 +79,21 @@ def kernel_distance(
 ) -> float:
     """Return the kernel distance: the unbiased squared MMD under the kernel (x·y / D + 1)³, mean over random subsets.
 
-    Bińkowski et al. 2018 (arXiv:1801.01401), section 4: the KID, where features are those of Inception. Smaller is
-    better; its expectation does not depend on N, and is 0 for two samples of one distribution, so that an estimate may
-    be a little below 0.
+    Bińkowski et al. 2018 (arXiv:1801.01401), section 4; it is the KID if the features are those of Inception. Lower is
+    better. Its expectation does not depend on N and is 0 for two samples of one distribution, so an estimate may be
+    slightly below 0.
 
     Args:
         real: [N, D]. fake: [M, D].
-        subsets: how many subsets; each is sampled without replacement.
+        subsets: number of subsets; each is sampled without replacement.
         subset_size: images of each side in a subset; no more than the smaller side has.
-        seed: of the subsets. The value is deterministic for a seed and an order of the images; another order changes it
-            within the spread of the subsets. Where a subset is the whole of both
-            sides, the order does not matter.
+        seed: for the choice of the subsets. The value is deterministic for a seed and an order of the images; another
+            order changes it within the spread of the subsets. If a subset has all images, the order does not matter.
     """
     if subsets < 1 or subset_size < 2:
         raise InvalidOption(
-            f"{subsets} subsets of {subset_size} images make no kernel distance.", "Ask for 1 or more, of 2 or more."
+            f"The kernel distance cannot be computed from {subsets} subsets of {subset_size} images.",
+            "Give at least 1 subset of at least 2 images.",
         )
     one, other = _pair(real, fake, least=2, why="the kernel distance")
     size = min(subset_size, len(one), len(other))
@@ -110,27 +110,27 @@ def kernel_distance(
 def classifier_score(logits: Features, splits: int = 10) -> float:
     """Return the Inception score by any classifier: exp E KL(p(y|x) ‖ p(y)), mean over splits.
 
-    From 1 to K; larger is better.
+    The score is from 1 to K; higher is better.
 
-    Salimans et al. 2016 (arXiv:1606.03498), section 4. It does not take real images into account: a generator with
-    one image a class has the best score.
+    Salimans et al. 2016 (arXiv:1606.03498), section 4. It ignores real images: a generator with a single image for each
+    class has the best score.
 
     Args:
         logits: [N, K].
-        splits: consecutive parts, in the given order, each with its own p(y): images sorted by class must be shuffled
-            first, or each part misses classes.
+        splits: number of consecutive parts, each with its own p(y). Images that are sorted by class must be shuffled
+            first.
 
     >>> classifier_score(100.0 * np.eye(4), splits=1)
     4.0
     """
     if splits < 1:
-        raise InvalidOption(f"There cannot be {splits} splits.", "Ask for 1 or more.")
+        raise InvalidOption(f"There cannot be {splits} splits.", "Give 1 or more.")
     values = _features(logits, "logits", least=splits, why=f"{splits} splits")
     log_p = _log_softmax(values)
     scores = []
     for part in np.array_split(log_p, splits):
         p = np.exp(part)
-        # 0 log 0 is 0: a class that no image of the part has adds nothing.
+        # 0 log 0 is 0, for a class that no image of the part has.
         log_mean = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))
         scores.append(np.exp((p * (part - log_mean)).sum(axis=1).mean()))
     return float(np.mean(scores))
@@ -139,7 +139,7 @@ def classifier_score(logits: Features, splits: int = 10) -> float:
 def manifold_metrics(
     real: Features, fake: Features, *, k_precision: int = 3, k_density: int = 5, block: int = BLOCK
 ) -> ManifoldMetrics:
-    """Return precision, recall, density and coverage, by balls around each image up to its k-th nearest neighbour.
+    """Return precision, recall, density and coverage, from a ball around each image up to its k-th nearest neighbour.
 
     Kynkäänniemi et al. 2019 (arXiv:1904.06991), equations 1 and 2, with k = 3:
 
@@ -148,12 +148,13 @@ def manifold_metrics(
 
     Naeem et al. 2020 (arXiv:2002.09797), with k = 5, both with the balls of real images:
 
-    - density: balls that a generated image lies in, mean, divided by k; expected to be 1 for the real distribution;
-    - coverage: the share of real balls with a generated image in them.
+    - density: the mean number of balls that contain a generated image, divided by k; 1 for the real distribution;
+    - coverage: the share of balls that contain a generated image.
 
-    A distance equal to the radius is within the ball, but not for density: so is the authors' code, and a set has then
-    a density of exactly 1 against itself. Distances equal within ``SAME`` are equal, which makes precision, recall and
-    coverage of a set against itself exactly 1, and no figure depend on ``block`` or on the order of the images.
+    A distance equal to the radius is within the ball, except for density: the authors' code does the same, and a set
+    then has a density of exactly 1 with itself. Distances that differ by less than ``SAME`` count as equal. So
+    precision, recall and coverage of a set with itself are exactly 1, and no value depends on ``block`` or on the order
+    of the images.
 
     Args:
         real: [N, D]. fake: [M, D]. More than k images each.
@@ -162,10 +163,10 @@ def manifold_metrics(
             float64 copies of both sides.
     """
     if min(k_precision, k_density) < 1:
-        raise InvalidOption(f"There is no neighbour number {min(k_precision, k_density)}.", "k begins at 1.")
+        raise InvalidOption(f"There is no neighbour number {min(k_precision, k_density)}.", "k must be at least 1.")
     most = max(k_precision, k_density)
     one, other = _pair(real, fake, least=most + 1, why=f"a neighbour number {most}")
-    # Distances do not change, and the products they are computed from become small.
+    # This keeps the distances and makes the products from which they are computed small.
     centre = one.mean(axis=0)
     one, other = one - centre, other - centre
     one_squares, other_squares = _squares(one), _squares(other)
@@ -193,7 +194,7 @@ def manifold_metrics(
 
 
 def label_agreement(logits: Features, labels: Labels) -> float:
-    """Return the share of images that the classifier puts into the class of their label; chance is 1 / K.
+    """Return the share of images that the classifier assigns to the class of their label; chance is 1 / K.
 
     logits: [N, K]. labels: int [N], from 0 to K - 1.
     """
@@ -201,7 +202,7 @@ def label_agreement(logits: Features, labels: Labels) -> float:
 
 
 def agreement_by_class(logits: Features, labels: Labels) -> Float64s:
-    """Return ``label_agreement`` of each class, float64 [K]; nan for a class that is no image's label.
+    """Return ``label_agreement`` of each class, float64 [K]; nan for a class without images.
 
     >>> agreement_by_class(np.eye(3), np.array([0, 0, 2])).tolist()
     [0.5, nan, 1.0]
@@ -214,19 +215,19 @@ def agreement_by_class(logits: Features, labels: Labels) -> Float64s:
 
 
 def class_shares(logits: Features) -> Float64s:
-    """Return the share of images that the classifier puts into each class: logits [N, K] -> float64 [K], of sum 1."""
+    """Return the share of images that the classifier assigns to each class: logits [N, K] -> float64 [K]."""
     values = _features(logits, "logits", least=1, why="a share")
     return np.bincount(values.argmax(axis=1), minlength=values.shape[1]) / len(values)
 
 
 def confident_share(logits: Features, above: float = 0.9) -> float:
-    """Return the share of images whose most likely class has a probability ``above``, the softmax of logits [N, K]."""
+    """Return the share of images whose largest softmax probability exceeds ``above``; logits [N, K]."""
     values = _features(logits, "logits", least=1, why="a share")
     return float((np.exp(_log_softmax(values).max(axis=1)) > above).mean())
 
 
 def _root_columns(covariance: Float64s) -> Float64s:
-    """A [D, rank] with A Aᵀ = Σ. Eigenvalues that are rounding only are left out: their roots would not be small."""
+    """Return A [D, rank] with A Aᵀ = Σ. Eigenvalues that are only rounding errors are left out."""
     values, vectors = np.linalg.eigh(covariance)
     kept = values > max(values.max(), 0) * len(values) * np.finfo(np.float64).eps
     columns: Float64s = vectors[:, kept] * np.sqrt(values[kept])
@@ -234,7 +235,7 @@ def _root_columns(covariance: Float64s) -> Float64s:
 
 
 def _squared_mmd(one: Float64s, other: Float64s) -> float:
-    """Unbiased, as no image is compared with itself; both sides [n, D]."""
+    """Return the squared MMD of two sides [n, D]; unbiased, because no image is compared with itself."""
     n = len(one)
     within = sum(kernel.sum() - np.trace(kernel) for kernel in (_cubic(one, one), _cubic(other, other)))
     return float(within / (n * (n - 1)) - 2 * _cubic(one, other).mean())
@@ -248,11 +249,11 @@ def _cubic(one: Float64s, other: Float64s) -> Float64s:
 
 
 def _squared_radii(points: Float64s, neighbours: list[int], block: int) -> list[Float64s]:
-    """Squared distance float64 [N] of each point to its k-th nearest other one, for each k."""
+    """Return the squared distance float64 [N] of each point to its k-th nearest neighbour, for each k."""
     radii = [np.empty(len(points)) for _ in neighbours]
     for start, distances in _distance_blocks(points, points, block):
         rows = np.arange(len(distances))
-        distances[rows, start + rows] = -np.inf  # a point comes first among its own neighbours, whatever the rounding
+        distances[rows, start + rows] = -np.inf  # a point is the first of its own neighbours, despite rounding
         distances.partition(sorted(set(neighbours)), axis=1)
         for radius, k in zip(radii, neighbours, strict=True):
             radius[start : start + len(distances)] = np.maximum(distances[:, k], 0)
@@ -260,7 +261,7 @@ def _squared_radii(points: Float64s, neighbours: list[int], block: int) -> list[
 
 
 def _distance_blocks(one: Float64s, other: Float64s, block: int) -> Iterator[tuple[int, Float64s]]:
-    """The first row and the squared distances [rows, M] of each block of rows: |x|² + |y|² - 2 x·y."""
+    """Yield the first row and the squared distances [rows, M] of each block of rows: |x|² + |y|² - 2 x·y."""
     one_squares, other_squares = _squares(one), _squares(other)
     transposed = -2 * other.T
     for start in range(0, len(one), block):
@@ -305,24 +306,24 @@ def _pair(real: Features, fake: Features, least: int, why: str) -> tuple[Float64
 
 
 def _features(features: Features, what: str, least: int, why: str) -> Float64s:
-    """Checked, as float64."""
+    """Return features as float64 after checking them."""
     values = np.asarray(features, np.float64)
     if values.ndim != 2 or not values.shape[1]:
-        raise InvalidOption(f"The {what} are of shape {list(values.shape)}.", "Give one row for each image, [N, D].")
+        raise InvalidOption(f"The {what} have the shape {list(values.shape)}.", "Give one row for each image, [N, D].")
     if len(values) < least:
         raise InvalidOption(
-            f"The {what} are of {len(values)} images, too few for {why}.", f"Give {least} images or more."
+            f"The {what} belong to {len(values)} images, too few for {why}.", f"Give {least} images or more."
         )
     broken = np.count_nonzero(~np.isfinite(values).all(axis=1))
     if broken:
         raise InvalidOption(
             f"The {what} of {broken} of {len(values)} images are not finite.",
-            "Look at these images and their extractor.",
+            "Check these images and their extractor.",
         )
     return values
 
 
 def _unlike(real: int, fake: int) -> InvalidOption:
     return InvalidOption(
-        f"Real images have {real} features and generated ones {fake}.", "Take both from the same extractor."
+        f"Real images have {real} features and generated ones {fake}.", "Compute both with the same extractor."
     )

@@ -1,7 +1,7 @@
 """Metrics of pixels alone: sharpness, checkerboard patterns, specks and diversity.
 
-They show blur, upsampling artefacts, stray pixels and mode collapse when generated images are read beside real ones.
-They do not show whether the images make sense.
+Compared with those of real images, they show blur, upsampling artefacts, stray pixels and mode collapse. They do not
+show whether the images make sense.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CHUNK = 256  # images at a time, to bound the memory
 
 
 def random_sample(n: int, size: int = SAMPLE) -> npt.NDArray[np.int64]:
-    """Return the indices of ``size`` of n images (all, if there are fewer), in random order, always the same ones."""
+    """Return the indices of ``size`` of n images (all if there are fewer) in a random order, the same at each call."""
     return np.random.RandomState(0).permutation(n)[:size]
 
 
 def mean_gradient(images: UInt8Array) -> float:
-    """Return the sharpness: the mean difference of neighbouring pixels, down and across, in grey levels.
+    """Return the sharpness: the mean absolute difference of adjacent pixels, down and across, in grey levels.
 
     images: uint8 [N, H, W, C]. Blurred images have less than real ones, noisy ones more.
     """
@@ -40,7 +40,7 @@ def checkerboard(images: UInt8Array) -> float:
     and m - a) has a power of a². Real images have little at this frequency; transposed convolutions and pixel
     shuffles leave more (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts").
 
-    images: uint8 [N, H, W, C], C of 1 or 3; of an odd height or width the last row or column is left out.
+    images: uint8 [N, H, W, C], C of 1 or 3; for an odd height or width, the last row or column is left out.
     """
     height, width = (size - size % 2 for size in images.shape[1:3])
     rows = (-1.0) ** np.arange(height) / height
@@ -58,7 +58,7 @@ def specks(images: UInt8Array) -> float:
     A speck is a spot of at most 2x2 pixels that is more than ``SPECK`` grey levels brighter, or darker, than its
     surroundings in some channel. It is what remains of an image without its opening (closing) by lines of three pixels
     in four directions, the top-hat transform of mathematical morphology: edges, corners and lines of three pixels or
-    more are no specks. Eyes, studs and textures are: compare with real images.
+    more do not count. Eyes, studs and textures do, so compare with real images.
 
     images: uint8 [N, H, W, C].
     """
@@ -67,7 +67,7 @@ def specks(images: UInt8Array) -> float:
 
 
 def speck_mask(images: UInt8Array) -> npt.NDArray[np.bool_]:
-    """Return where the specks of images uint8 [N, H, W, C] are: bool [N, H, W]; see ``specks``."""
+    """Return a mask of the specks of images uint8 [N, H, W, C], bool [N, H, W]; see ``specks``."""
     values = images.astype(np.int16)
     remains = np.maximum(_without_lines(values), _without_lines(-values))
     mask: npt.NDArray[np.bool_] = remains.max(axis=3) > SPECK
@@ -77,24 +77,24 @@ def speck_mask(images: UInt8Array) -> npt.NDArray[np.bool_]:
 def diversity(images: UInt8Array, labels: npt.ArrayLike | None = None) -> float:
     """Return the diversity: the mean difference of two images in grey levels a pixel, over all pairs.
 
-    With labels it is the mean over the classes of the diversity within each: a conditional generator that samples one
-    image for a class, whatever the latent, has none, however much the classes differ.
+    With labels, it is the mean of the diversities within the classes: a conditional generator with a single image for
+    each class has 0, however much the classes differ.
 
-    images: uint8 [N, H, W, C]. labels: int [N]. 0.0 where no class has two images.
+    images: uint8 [N, H, W, C]. labels: int [N]. The result is 0.0 if no class has two images.
     """
     within = [_mean_difference(images)] if labels is None else list(diversity_by_class(images, labels).values())
     return float(np.mean(within)) if len(images) > 1 and within else 0.0
 
 
 def diversity_by_class(images: UInt8Array, labels: npt.ArrayLike) -> dict[int, float]:
-    """Return the diversity within each class that has two images or more, by label; see ``diversity``."""
+    """Return the diversity within each class with two images or more, by label; see ``diversity``."""
     values = np.asarray(labels)
     members = {int(label): images[values == label] for label in np.unique(values)}
     return {label: _mean_difference(those) for label, those in members.items() if len(those) > 1}
 
 
 def _mean_difference(images: UInt8Array) -> float:
-    """Σ |x_i - x_j| over pairs is Σ (2i - n + 1) x_(i) over the sorted values, i from 0: no pair need be formed."""
+    """Return the mean |x_i - x_j| over all pairs from the sorted values: the sum is Σ (2i - n + 1) x_(i), i from 0."""
     n = len(images)
     if n < 2:
         return 0.0
@@ -107,9 +107,9 @@ def _mean_difference(images: UInt8Array) -> float:
 
 
 def pixel_metrics(images: UInt8Array, source: str, labels: npt.ArrayLike | None = None) -> dict[str, float]:
-    """Return all metrics of one set of images, by names that state their number and ``source`` (``train``, ``seeds``).
+    """Return all metrics of one set of images; their names state the number and the ``source`` (``train``, ``seeds``).
 
-    Where labels int [N] are given, diversity within the classes too.
+    With labels int [N], the diversity within the classes is added.
 
     >>> list(pixel_metrics(np.zeros((4, 8, 8, 1), np.uint8), "seeds"))
     ['mean_gradient_4_seeds', 'checkerboard_4_seeds', 'specks_4_seeds', 'diversity_4_seeds']
@@ -126,14 +126,14 @@ def pixel_metrics(images: UInt8Array, source: str, labels: npt.ArrayLike | None 
 
 
 def _luma(images: UInt8Array) -> npt.NDArray[np.float32]:
-    """Images uint8 [N, H, W, C] as luma float32 [N, H, W]."""
+    """Return the luma float32 [N, H, W] of images uint8 [N, H, W, C]."""
     values = images.astype(np.float32)
     luma: npt.NDArray[np.float32] = values[..., 0] if images.shape[3] == 1 else values @ LUMA
     return luma
 
 
 def _without_lines(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """What is left of images int16 [N, H, W, C] without their bright lines of three pixels, in any of four directions.
+    """Return images int16 [N, H, W, C] minus their bright lines of three pixels in any of four directions.
 
     The opening by a line is the maximum, over its three places around a pixel, of the minimum along it. Beyond the
     border the outermost pixels are repeated.

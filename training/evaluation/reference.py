@@ -1,4 +1,4 @@
-"""The choice of other real images, whose distance to real ones is what a perfect generator would have."""
+"""Choose other real images, whose distance to the compared ones is that of a perfect generator."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from gan_serve.training.data.image_set import ImageSet, Int64Array
 
 
 def reference_rows(pool: ImageSet, compared: ImageSet, *, excluded: Int64Array, by_class: bool) -> Int64Array | None:
-    """Return the rows of as many images of ``pool`` as are compared, in random order, always the same ones.
+    """Return as many rows of ``pool`` as there are compared images, in a random order, the same at each call.
 
     Args:
-        pool: real images, none of which is compared, except for the rows ``excluded``.
-        compared: the real images that generated ones are compared with.
-        by_class: let row i be of the class of the compared image i.
+        pool: real images; except for the rows ``excluded``, none of them is compared.
+        compared: the real images with which generated ones are compared.
+        by_class: choose for row i an image of the class of the compared image i.
 
     Returns:
-        int64 [len(compared)]; None where there are too few images, in all or of a class, or no labels of the same
+        int64 [len(compared)]; None if there are too few images, overall or of a class, or no labels of the same
         classes.
     """
     available = np.setdiff1d(np.arange(len(pool)), excluded)

@@ -1,8 +1,9 @@
-"""Sliced Wasserstein distance of the patches of two sets of images, scale by scale. It needs no network.
+"""The sliced Wasserstein distance between the patches of two sets of images, at several scales. It needs no network.
 
-Karras et al. 2018 (arXiv:1710.10196), section 5: the images are taken apart into a Laplacian pyramid; at each level,
-7x7 patches of both sets are two clouds of points, and their distance is the mean over random directions of the 1-D
-Wasserstein distance of their projections. The finest level sees noise and sharpness, the coarsest layout and variety.
+Karras et al. 2018 (arXiv:1710.10196), section 5: the images are decomposed into a Laplacian pyramid. At each level, the
+7x7 patches of the two sets are two clouds of points, whose distance is the mean over random directions of the 1-D
+Wasserstein distance of their projections. The finest level measures noise and sharpness, the coarsest one layout and
+variety.
 """
 
 from __future__ import annotations
@@ -15,29 +16,28 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.evaluation.metric_names import MetricName
 
 PATCH = 7  # pixels, as in the paper
-COARSEST = 8  # pixels; the paper stops at 16, but its images begin at 128
+COARSEST = 8  # pixels; the paper stops at 16, with images of 128 and more
 DIRECTIONS = 128
-POSITIONS = 48  # patches an image and level, at most
+POSITIONS = 48  # patches of an image at a level, at most
 CHUNK = 128  # images whose pyramid is built at a time, so that it stays in the cache
 
 Floats = npt.NDArray[np.float32]
 
 
 class SlicedWasserstein:
-    """The distance of sets of images to one set of real images, whose side is computed once.
+    """The distance between sets of images and one set of real images, whose statistics are computed once.
 
-    Three choices differ from the paper. All images are cut at the same random places, so the order of the images does
-    not matter. Both sides are scaled by the channels' mean and deviation of the *real* patches, not each by its own, so
-    that wrong brightness, contrast or colour counts too. The pyramid goes down to 8 pixels, so that small images have
-    one.
+    Three choices differ from the paper. The patches of all images are at the same random places, so the order of the
+    images does not matter. Both sides are normalised by the mean and deviation of the *real* patches, so that wrong
+    brightness, contrast or colour counts too. The pyramid goes down to 8 pixels, so that small images have one.
 
     Args:
         real: uint8 [N, R, R, C], R of 8 or more.
-        source: the split of the real images, for the metric's name.
-        seed: of the places and directions; distances compare only under one seed.
+        source: the split of the real images, for the name of the metric.
+        seed: for the places and directions; only distances with the same seed can be compared.
 
     Attributes:
-        n: how many generated images ``measure`` takes; as many as real ones.
+        n: the number of generated images for ``measure``, equal to that of the real ones.
         name: states the protocol: ``swd1k_train`` compares 1,000 images with 1,000 of the training set.
 
     Raises:
@@ -52,7 +52,7 @@ class SlicedWasserstein:
         n, height, width, channels = real.shape
         if not n or height != width or height < COARSEST:
             raise InvalidOption(
-                f"The sliced Wasserstein distance cannot be taken of {n} images of {height}x{width} pixels.",
+                f"The sliced Wasserstein distance cannot be measured on {n} images of {height}x{width} pixels.",
                 f"Give square images of {COARSEST} pixels or more.",
             )
         self.n = n
@@ -67,16 +67,16 @@ class SlicedWasserstein:
         """Return the distance of ``fake``, uint8 of the real images' shape, times 1000 as in the paper.
 
         Returns:
-            The mean over the levels by ``name``, and that of each level, finest first, by name and size in pixels. In
-            thousandths of the real patches' standard deviation: 0 is the same set; 1000 is a deviation away.
+            The mean over the levels under ``name``, and the distance of each level, finest first, with its size in
+            pixels. The unit is a thousandth of the standard deviation of the real patches: 0 for the same set.
 
         Raises:
-            InvalidOption: another shape; unlike numbers of images would bias the distance.
+            InvalidOption: another shape; different numbers of images would bias the distance.
         """
         if fake.shape != self._shape:
             raise InvalidOption(
-                f"The images are of shape {list(fake.shape)}, the real ones {list(self._shape)}.",
-                "Compare as many images of the same size.",
+                f"The images have the shape {list(fake.shape)}, the real ones {list(self._shape)}.",
+                "Give as many images of the same size.",
             )
         pairs = zip(self._levels, laplacian_pyramid(fake), strict=True)
         distances = {level.size: 1000 * level.distance(images) for level, images in pairs}
@@ -101,8 +101,8 @@ def pyramid_sizes(resolution: int) -> list[int]:
 def laplacian_pyramid(images: UInt8Array) -> list[Floats]:
     """Return the levels of images uint8 [N, R, R, C]: float32 [N, r, r, C] in grey levels, one for each of their sizes.
 
-    Each level but the last is what its size shows beyond the next (Burt and Adelson 1983); the last is the
-    blurred rest.
+    Each level except the last is the detail that the next one lacks (Burt and Adelson 1983); the last is the blurred
+    image.
     """
     sizes = pyramid_sizes(images.shape[1])
     levels: list[Floats] = [np.empty((len(images), size, size, images.shape[3]), np.float32) for size in sizes]
@@ -122,7 +122,7 @@ def sliced_distance(one: Floats, other: Floats, directions: Floats) -> float:
 
 
 class _Level:
-    """One level's places and directions, and the real side: its channels' statistics and sorted projections."""
+    """The places and directions of a level, and the channel statistics and sorted projections of the real images."""
 
     def __init__(self, size: int, channels: int, random: np.random.RandomState) -> None:
         self.size = size
@@ -136,7 +136,7 @@ class _Level:
         patches = self._patches(images)
         self._mean: Floats = patches.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
         deviation = patches.std(axis=(0, 1), dtype=np.float64)
-        # A channel that never changes has no scale of its own: grey levels serve.
+        # A constant channel has no scale of its own; use grey levels.
         self._deviation = np.where(deviation > 1e-3, deviation, 1.0).astype(np.float32)
         self._real = self._projections(patches)
 
@@ -144,7 +144,7 @@ class _Level:
         return _distance(self._real, self._projections(self._patches(images)))
 
     def _patches(self, images: Floats) -> Floats:
-        """[N, r, r, C] -> [N·places, 49, C]."""
+        """Cut patches from the images: [N, r, r, C] -> [N·places, 49, C]."""
         cut = [images[:, y : y + PATCH, x : x + PATCH] for y, x in self._places]
         patches: Floats = np.stack(cut, axis=1).reshape(-1, PATCH * PATCH, images.shape[3])
         return patches
@@ -155,14 +155,14 @@ class _Level:
 
 
 def _sorted_projections(points: Floats, directions: Floats) -> Floats:
-    """[N, D] -> [K, N], each row sorted: transposed first, as sorting runs along memory."""
+    """Return projections [K, N] of points [N, D], each row sorted; sorting is faster along the last axis."""
     projections: Floats = np.ascontiguousarray((points @ directions).T)
     projections.sort(axis=1)
     return projections
 
 
 def _distance(one: Floats, other: Floats) -> float:
-    """The 1-D Wasserstein distance of samples of one size pairs them in order; rows are sorted samples."""
+    """Return the mean 1-D Wasserstein distance of the rows, which are sorted samples of equal size."""
     return float(np.abs(one - other).mean(dtype=np.float64))
 
 
@@ -176,7 +176,7 @@ def _shrink(images: Floats, axis: int) -> Floats:
 
 
 def _enlarge(images: Floats, axis: int) -> Floats:
-    """Twice the pixels along ``axis``: zeros between, then the same blur, times 2."""
+    """Double the pixels along ``axis``: insert zeros, then apply the same blur times 2."""
     size = images.shape[axis]
     padded = np.pad(images, [(1, 1) if number == axis else (0, 0) for number in range(4)], mode="edge")
     before, here, after = (padded.take(range(first, first + size), axis) for first in range(3))

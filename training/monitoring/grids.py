@@ -17,7 +17,7 @@ from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 
 GRID_SEEDS = range(64)
-ROW_SEEDS = range(8)  # of a conditional run: the same latents in the row of every class
+ROW_SEEDS = range(8)  # the latents in the row of each class of a conditional run
 MAX_ROWS = 16
 
 GIF_FRAMES = 60
@@ -28,7 +28,7 @@ GIF_FPS = 8
 def grid_inputs(z_dim: int, c_dim: int = 0) -> tuple[Tensor, Tensor | None]:
     """Return z float32 [N, z_dim] and, for a conditional generator, c int64 [N].
 
-    Seeds 0 to 63 without classes; else the seeds 0 to 7 under each of the first 16 classes, a row for each.
+    Without classes, the seeds are 0 to 63; with classes, each of the first 16 has a row with the seeds 0 to 7.
     """
     if not c_dim:
         return torch.from_numpy(latents_from_seeds(GRID_SEEDS, z_dim)), None

@@ -1,4 +1,4 @@
-"""Measure a run while it trains: by one number, lower is better, that decides which snapshot is the best."""
+"""Measure a run while it trains: one value, lower is better, that decides which snapshot is the best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.evaluation.cache import cached_features
 from gan_serve.training.evaluation.compute_metrics import (
-    FEWEST_OF_A_CLASS,
+    MIN_PER_CLASS,
     class_distances,
     frechet,
     missing_classes,
@@ -36,17 +36,17 @@ FD_IMAGES = 2000
 
 
 def quality(data: ImageSet, features: str | None) -> Measure:
-    """Return a function that measures a generator beside the training images; its first value is the quality.
+    """Return a function that compares a generator with the training images; its first value is the quality.
 
-    The generator's images are of the same seeds each time, with the labels of the real images where it is conditional.
-    Beside the quality are logged ``sharpness`` and ``checkerboard``, in times of those of the real images, ``specks``,
-    the share of images that have one (see ``pixel_metrics``), and with ``features`` and labels ``worst_class_fd``: the
-    Fréchet distance within the worst class, in times of the distance between two sets of real images of that class.
+    The generator samples the same seeds each time, with the labels of the real images if it is conditional. Other
+    values are ``sharpness`` and ``checkerboard`` relative to the real images, ``specks``, the share of images that have
+    one (see ``pixel_metrics``), and, with ``features`` and labels, ``worst_class_fd``: the Fréchet distance within the
+    worst class over the distance between two sets of real images of that class.
 
     Args:
         data: the training images.
-        features: an extractor (see ``find_extractor``): the quality is the Fréchet distance in its features. None: it
-            is the sliced Wasserstein distance, which needs no network and knows no classes.
+        features: a feature extractor (see ``find_extractor``); the quality is the Fréchet distance in its features. If
+            None, it is the sliced Wasserstein distance, which needs no network.
     """
     return _frechet(data, features) if features else _sliced_wasserstein(data)
 
@@ -91,7 +91,7 @@ def _frechet(data: ImageSet, features: str) -> Measure:
 
 
 class _PixelsBesideReal:
-    """Metrics of pixels, in times of those of the real images."""
+    """Metrics of pixels, relative to the real images."""
 
     def __init__(self, real: UInt8Array) -> None:
         self._sharpness, self._checkerboard = mean_gradient(real), checkerboard(real)
@@ -106,11 +106,8 @@ class _PixelsBesideReal:
 
 
 def _reference(data: ImageSet, order: Int64Array) -> Int64Array | None:
-    """As many other images of the same classes, see ``reference_rows``; None where a class has too few."""
-    if (
-        data.labels is None
-        or np.bincount(data.labels[order], minlength=len(data.class_names)).min() < FEWEST_OF_A_CLASS
-    ):
+    """Return as many other images of the same classes, see ``reference_rows``; None if a class has too few."""
+    if data.labels is None or np.bincount(data.labels[order], minlength=len(data.class_names)).min() < MIN_PER_CLASS:
         return None
     return reference_rows(data, data.only(order), excluded=order, by_class=True)
 

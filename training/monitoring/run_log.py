@@ -18,7 +18,7 @@ def append_record(run_dir: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_log(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the records of ``log.jsonl`` without a line that a kill cut off."""
+    """Return the records of ``log.jsonl``, without an incomplete last line of a killed process."""
     path = run_dir / "log.jsonl"
     if not path.exists():
         return []
@@ -26,7 +26,7 @@ def read_log(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def best_kimg(run_dir: Path) -> float | None:
-    """Return the kimg at which the log has its lowest ``quality``; None if it was not measured."""
+    """Return the kimg at which ``quality`` is lowest in the log; None if it was not measured."""
     measured = [
         (record["quality"], record["kimg"])
         for record in read_log(run_dir)
@@ -36,7 +36,7 @@ def best_kimg(run_dir: Path) -> float | None:
 
 
 def rewind_log(run_dir: Path, kimg: float) -> None:
-    """Drop the records and grids after the snapshot that a run resumes from, so that no tick is there twice."""
+    """Remove the records and grids after the snapshot from which a run resumes, so that no tick appears twice."""
     kept = [json.dumps(record) + "\n" for record in read_log(run_dir) if record["kimg"] <= kimg]
     write_atomically(run_dir / "log.jsonl", "".join(kept))
     for path in (run_dir / "grids").glob("kimg*.png"):

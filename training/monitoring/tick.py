@@ -9,7 +9,7 @@ from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary_lines
-from gan_serve.training.diagnosis import Doctor, find_non_finite
+from gan_serve.training.diagnosis import Diagnosis, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
 from gan_serve.training.monitoring.grids import grid_inputs, write_grid
 from gan_serve.training.monitoring.monitor import Monitor
@@ -44,7 +44,7 @@ class Recorder:
         if not quiet:  # above the progress bar
             print("\n".join(summary_lines(data, conditional=bool(config.conditional))), flush=True)
         self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
-        self._doctor = Doctor(
+        self._doctor = Diagnosis(
             real_diversity,
             wasserstein=config.loss == "wasserstein",
             class_names=data.class_names,

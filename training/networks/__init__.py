@@ -1,8 +1,8 @@
-"""Generators and discriminators, one file a family; ``build_*`` makes one from the name in a config.
+"""Generators and discriminators, one file for each family; ``build_*`` builds one by the name of its family.
 
-A generator maps z float32 [N, z_dim] (and labels int64 [N] where conditional) to images float32 [N, C, H, W] in
-[-1, 1]; a discriminator maps images (and labels) to logits [N]. Both are built from resolution and channels. To add a
-family, write its file, with both classes and their options (``options.NetworkOptions``), and name it in ``FAMILIES``.
+A generator maps z float32 [N, z_dim] (and labels int64 [N] if conditional) to images float32 [N, C, H, W] in [-1, 1]; a
+discriminator maps images (and labels) to logits [N]. Both are built from resolution and channels. To add a family,
+write a file with both classes and their options (``options.NetworkOptions``), and add the family to ``FAMILIES``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGAN
 
 
 class Family(NamedTuple):
-    """Two networks that belong together, and the settings that they have beside those of every run."""
+    """Two networks that belong together, and their settings in addition to those of every run."""
 
     generator: type[nn.Module]
     discriminator: type[Discriminator]
@@ -44,12 +44,12 @@ FAMILIES = {
 
 
 def build_generator(family: str, **arguments: Any) -> nn.Module:
-    """Make a generator: ``build_generator("dcgan28", z_dim=100, img_resolution=28, img_channels=1)``."""
+    """Build a generator: ``build_generator("dcgan28", z_dim=100, img_resolution=28, img_channels=1)``."""
     return find_family(family).generator(**arguments)
 
 
 def build_discriminator(family: str, **arguments: Any) -> Discriminator:
-    """Make a discriminator: ``build_discriminator("dcgan28", img_resolution=28, img_channels=1, dropout=0.3)``."""
+    """Build a discriminator: ``build_discriminator("dcgan28", img_resolution=28, img_channels=1, dropout=0.3)``."""
     return find_family(family).discriminator(**arguments)
 
 
@@ -57,7 +57,7 @@ def find_family(name: str) -> Family:
     """Return a family by its name.
 
     Raises:
-        InvalidOption: there is none; the nearest is named.
+        InvalidOption: there is none; the message names the nearest one.
     """
     if name not in FAMILIES:
         raise InvalidOption.unknown("network family", name, FAMILIES)
@@ -70,14 +70,14 @@ def arguments_of(network: type[nn.Module]) -> tuple[str, ...]:
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Images float32 [N, C, H, W] in [-1, 1] -> uint8 [N, H, W, C], rounded to the nearest grey level."""
+    """Convert images float32 [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded to the nearest grey level."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def initialise(network: nn.Module, deviation: float) -> None:
-    """Draw the weights of every dense and convolutional layer from N(0, deviation²), those of BatchNorm from N(1, ...).
+    """Initialise weights of dense and convolutional layers from N(0, deviation²), of BatchNorm from N(1, deviation²).
 
-    DCGAN's own start (Radford et al. 2016, section 4): 0.02. Biases start at 0.
+    DCGAN uses a deviation of 0.02 (Radford et al. 2016, section 4). Biases start at 0.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

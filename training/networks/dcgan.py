@@ -32,16 +32,16 @@ ACTIVATIONS = ("relu", "leaky")
 class DCGANOptions(NormOptions):
     """Options of the family ``dcgan``."""
 
-    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
     upsampling: Literal["transposed", "nearest"] | None = None  # of the generator
     activation: Literal["relu", "leaky"] | None = None  # of the generator
 
 
 class DCGANGenerator(nn.Module):
-    """Dense to the start size, then one 4x4 stride-2 transposed convolution for each doubling, and tanh.
+    """A dense layer to the start size, then one 4x4 transposed convolution of stride 2 for each doubling, and tanh.
 
     For 64x64: 512 channels at 4x4, 256 at 8x8, 128 at 16x16, 64 at 32x32, C at 64x64. The dense layer is the paper's
-    transposed convolution on a 1x1 image. BatchNorm and the activation lie between the layers.
+    transposed convolution on a 1x1 image. BatchNorm and the activation follow each layer except the last.
 
     Args:
         z_dim: numbers in a latent.
@@ -102,20 +102,20 @@ class DCGANGenerator(nn.Module):
         self.layers = ConditionalSequential(layers)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
+        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
         condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
         images: Tensor = self.layers(with_labels(z, c, self.joined), condition)
         return images
 
 
 class DCGANDiscriminator(Discriminator):
-    """One 4x4 stride-2 convolution for each halving, 64 to 512 channels, LeakyReLU 0.2, dropout; one logit.
+    """One 4x4 convolution of stride 2 for each halving, with 64 to 512 channels, LeakyReLU 0.2 and dropout; one logit.
 
     Args:
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
-        conditioning, minibatch: see ``Discriminator``; ``std`` enters the last convolution.
+        conditioning, minibatch: see ``Discriminator``; ``std`` is added before the last convolution.
         width: multiplies all channel counts.
         dropout: share of activations dropped after each convolution while training.
         d_norm: ``batch`` as in the paper (after all convolutions but the first); a critic with a gradient penalty takes
@@ -137,7 +137,7 @@ class DCGANDiscriminator(Discriminator):
         d_norm: str = "batch",
     ) -> None:
         start, levels = start_and_levels(img_resolution)
-        norm_layer(d_norm, 1)  # refuses an unknown name, also where no layer is normalised
+        norm_layer(d_norm, 1)  # raises for an unknown name, also if no layer is normalised
         channels = [img_channels + plane_channels(c_dim, conditioning)]
         channels += [scaled(_channels(level), width) for level in range(levels)]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -163,7 +163,7 @@ class DCGANDiscriminator(Discriminator):
 
 
 def _channels(distance: int) -> int:
-    """Channels that many halvings below the half-size layer: 64, 128, 256, 512, and no more."""
+    """Return the channels of the layer that many halvings below half the size: 64, 128, 256, and 512 from there on."""
     return int(min(512, 64 * 2**distance))
 
 

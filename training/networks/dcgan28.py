@@ -1,4 +1,4 @@
-"""The DCGAN for small images: a dense layer to a quarter of the size, then 5x5 transposed convolutions.
+"""The DCGAN for small images: a dense layer at a quarter of the size, then 5x5 transposed convolutions.
 
 Radford et al. 2016 in the form of TensorFlow's DCGAN lesson on MNIST 28x28.
 """
@@ -27,13 +27,14 @@ from gan_serve.training.networks.options import NormOptions
 class DCGAN28Options(NormOptions):
     """Options of the family ``dcgan28``."""
 
-    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
 
 
 class DCGAN28Generator(nn.Module):
-    """Dense to (R/4)²·256, then 5x5 transposed convolutions to 128 (stride 1), 64 (stride 2), C (stride 2), and tanh.
+    """A dense layer to (R/4)²·256, 5x5 transposed convolutions to 128 (stride 1), 64 and C (stride 2), and tanh.
 
-    BatchNorm and LeakyReLU 0.2 lie between the layers; no layer has a bias, as BatchNorm would cancel it, but the last.
+    BatchNorm and LeakyReLU 0.2 follow each layer except the last. Only the last layer has a bias; BatchNorm would
+    cancel the others.
 
     Args:
         z_dim: numbers in a latent.
@@ -84,16 +85,16 @@ class DCGAN28Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
+        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
         condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
         images: Tensor = self.layers(with_labels(z, c, self.joined), condition)
         return images
 
 
 class DCGAN28Discriminator(Discriminator):
-    """Two 5x5 stride-2 convolutions, 64 and 128, each with LeakyReLU 0.2 and dropout; one logit.
+    """Two 5x5 convolutions of stride 2 with 64 and 128 channels, each with LeakyReLU 0.2 and dropout; one logit.
 
-    Args: as ``DCGANDiscriminator``. The lesson has no normalisation.
+    Args: as ``DCGANDiscriminator``. The lesson uses no normalisation.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The base of all discriminators (critics): labels, an optional comparison within the batch, one logit."""
+"""The base class of discriminators (critics): labels, optional minibatch statistics, and one logit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MINIBATCH = ("none", "std", "std-features", "discrimination")
 
 
 def plane_channels(c_dim: int, conditioning: str) -> int:
-    """Channels that the labels add to the images that enter the body."""
+    """Return the number of channels that labels add to the input of the body."""
     return c_dim if conditioning == "planes" else 0
 
 
 def plain_embedding(c_dim: int, n_features: int) -> nn.Embedding:
     """Return an embedding of the labels whose products with the features start with unit variance.
 
-    torch draws from N(0, 1): over thousands of features such logits are noise that drowns the images.
+    With torch's N(0, 1), the products over thousands of features would be noise far above the effect of the images.
     """
     embed = nn.Embedding(c_dim, n_features)
     nn.init.normal_(embed.weight, std=n_features**-0.5)
@@ -32,12 +32,13 @@ class Discriminator(nn.Module):
 
     Args:
         body: maps [N, C + plane_channels, R, R] to [N, n_features].
-        n_features: length of its output.
+        n_features: length of the features.
         c_dim: number of classes; 0 for an unconditional network.
-        conditioning: ``planes``: the one-hot label joins the image as constant planes (as the conditional WGAN-GP of
-            the lessons); ``projection``: <embed(c), features> is added to the logit (Miyato and Koyama 2018, eq. 3).
-        minibatch: ``std-features`` (or ``std``) or ``discrimination`` append to the features how the images of a batch
-            compare; see ``layers``. Families with convolutions place ``std`` before the last one themselves.
+        conditioning: ``planes``: the one-hot label is added to the image as constant planes (as in the conditional
+            WGAN-GP of the lessons); ``projection``: <embed(c), features> is added to the logit (Miyato and Koyama 2018,
+            eq. 3).
+        minibatch: ``std-features`` (or ``std``) or ``discrimination`` append statistics of the batch to the features,
+            see ``layers``. Families with convolutions add ``std`` before the last one themselves.
 
     Raises:
         InvalidOption: an unknown conditioning or minibatch layer.
@@ -71,25 +72,25 @@ class Discriminator(nn.Module):
 
     @property
     def mixes_batch(self) -> bool:
-        """Return whether an image's logit depends on the other images of its batch."""
+        """Return True if the logit of an image depends on the other images of its batch."""
         return any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm | MinibatchStd | MinibatchDiscrimination)
             for layer in self.modules()
         )
 
     def features(self, images: Tensor, c: Tensor | None = None) -> Tensor:
-        """Images float [N, C, R, R], labels int64 [N] -> what the last layer sees, [N, F]."""
+        """Return the input of the last layer, [N, F], for images float [N, C, R, R] and labels int64 [N]."""
         if self.planes:
             images = label_planes(images, c, self.c_dim)
         features: Tensor = self.minibatch(self.body(images))
         return features
 
     def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
-        """Images float [N, C, R, R] in [-1, 1], labels int64 [N] -> logits [N]; above 0 means real."""
+        """Return logits [N], above 0 for real, of images float [N, C, R, R] in [-1, 1] with labels int64 [N]."""
         return self.logits_of_features(self.features(images, c), c)
 
     def logits_of_features(self, features: Tensor, c: Tensor | None = None) -> Tensor:
-        """Features [N, F] -> logits [N]."""
+        """Return the logits [N] of features [N, F]."""
         logits: Tensor = self.logit(features).squeeze(1)
         if self.embed is not None:
             if c is None:

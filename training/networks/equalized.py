@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-HE_GAIN = math.sqrt(2)  # of a layer with a (leaky) ReLU behind it
+HE_GAIN = math.sqrt(2)  # for a layer that a (leaky) ReLU follows
 
 
 class EqualizedLinear(nn.Linear):
@@ -22,11 +22,11 @@ class EqualizedLinear(nn.Linear):
         in_features: length of the input.
         out_features: length of the output.
         gain: standard deviation of the output for inputs of unit variance; 1 where no activation follows.
-        lr_multiplier: how fast this layer learns compared with others (0.01 in StyleGAN's mapping network); it leaves
-            the output at the start as it is.
-        bias_init: what the bias adds at the start.
+        lr_multiplier: learning rate of this layer relative to others (0.01 in StyleGAN's mapping network); it does not
+            change the initial output.
+        bias_init: the initial value that the bias adds.
 
-    Under a parametrisation of the weight, such as spectral normalisation, that alone sets the scale.
+    If the weight has a parametrisation, such as spectral normalisation, only that sets the scale.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class EqualizedLinear(nn.Linear):
         nn.init.constant_(self.bias, bias_init / lr_multiplier)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, in_features] -> [N, out_features]."""
+        """Apply the layer: [N, in_features] -> [N, out_features]."""
         return F.linear(x, _scaled_weight(self), self.bias * self.bias_scale)
 
 
@@ -58,7 +58,7 @@ class EqualizedConv2d(nn.Conv2d):
         kernel_size: odd.
         gain: as in ``EqualizedLinear``.
         lr_multiplier: as in ``EqualizedLinear``.
-        bias: whether a bias is added to each channel.
+        bias: add a bias to each channel.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EqualizedConv2d(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, in, H, W] -> [N, out, H, W]."""
+        """Apply the convolution: [N, in, H, W] -> [N, out, H, W]."""
         bias = None if self.bias is None else self.bias * self.bias_scale
         return F.conv2d(x, _scaled_weight(self), bias, padding=self.padding)
 
@@ -95,12 +95,12 @@ class EqualizedEmbedding(nn.Embedding):
         self.scale = 1 / math.sqrt(embedding_dim)
 
     def forward(self, c: Tensor) -> Tensor:
-        """Labels int64 [N] -> vectors [N, embedding_dim]."""
+        """Return the vectors [N, embedding_dim] of labels int64 [N]."""
         return F.embedding(c, _scaled_weight(self))
 
 
 class PixelNorm(nn.Module):
-    """Each pixel's vector of channels to a mean square of 1 (Karras et al. 2018, section 4.2): [N, C, ...] -> the same.
+    """Normalise the channels of each pixel to a mean square of 1 (Karras et al. 2018, section 4.2); [N, C, ...].
 
     b_c = a_c / sqrt(mean over c of a_c^2 + 1e-8).
     """

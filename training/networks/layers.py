@@ -1,4 +1,4 @@
-"""Layers that several families share, and the rule that turns a resolution into a network."""
+"""Layers that several families share, and the rule for the sizes of a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SLOPE = 0.2  # of every LeakyReLU, as in the DCGAN paper
 
 
 def start_and_levels(img_resolution: int) -> tuple[int, int]:
-    """The size that a network starts with, at least 4, and how often it is doubled: R = start * 2**levels.
+    """Return the start size of a network, at least 4, and the number of doublings: R = start * 2**levels.
 
     Raises:
         InvalidOption: the resolution is not a multiple of 4, or less than 8.
@@ -33,14 +33,14 @@ def start_and_levels(img_resolution: int) -> tuple[int, int]:
 
 
 def scaled(channels: int, width: float) -> int:
-    """``width`` times ``channels``, at least 1: how a network is made narrower or wider."""
+    """Return ``width`` times ``channels``, at least 1."""
     return max(1, round(channels * width))
 
 
 def with_labels(z: Tensor, c: Tensor | None, c_dim: int) -> Tensor:
     """Join one-hot labels to latents: z [N, z_dim], c int64 [N] -> [N, z_dim + c_dim] (Mirza and Osindero 2014).
 
-    One-hot numbers are scaled by √c_dim, so that their mean square is 1, as that of the latents.
+    One-hot labels are scaled by √c_dim, so that their mean square is 1, like that of latents.
 
     Raises:
         ValueError: the network is conditional and no labels are given.
@@ -57,17 +57,17 @@ def label_planes(images: Tensor, c: Tensor | None, c_dim: int) -> Tensor:
 
 
 def one_hot(c: Tensor | None, c_dim: int) -> Tensor:
-    """Labels int64 [N] from 0 to c_dim - 1 -> float32 [N, c_dim]. Others give zeros: a check would wait for the GPU."""
+    """Return one-hot float32 [N, c_dim] of labels int64 [N]; zeros for others, as a check would wait for the GPU."""
     if c is None:
         raise ValueError(f"This network is conditional: give labels int64 [N] from 0 to {c_dim - 1}.")
     return (c[:, None] == torch.arange(c_dim, device=c.device)).float()
 
 
 class MinibatchStd(nn.Module):
-    """Append one feature map: how much a group of images differs, averaged over all (Karras et al. 2018, section 3).
+    """Append a feature map with the standard deviation over a group of images (Karras et al. 2018, section 3).
 
-    The batch is cut into groups of ``group_size`` (the largest divisor of N up to it), so that the statistic does not
-    depend on the batch size. Maps [N, C, H, W] -> [N, C + 1, H, W], or features [N, F] -> [N, F + 1].
+    The batch is split into groups of ``group_size`` (or the largest divisor of N below it), so that the statistic does
+    not depend on the batch size. Maps [N, C, H, W] -> [N, C + 1, H, W], or features [N, F] -> [N, F + 1].
     """
 
     def __init__(self, group_size: int = 4) -> None:
@@ -75,7 +75,7 @@ class MinibatchStd(nn.Module):
         self.group_size = group_size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Append the statistic; a batch of one image differs by 0."""
+        """Append the statistic, which is 0 for a batch of one image."""
         group = next(size for size in range(min(self.group_size, len(x)), 0, -1) if len(x) % size == 0)
         groups = x.float().view(group, -1, *x.shape[1:])  # [G, N/G, ...]
         deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt()
@@ -84,7 +84,7 @@ class MinibatchStd(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Append to each image's features how close it is to the others of its batch (Salimans et al. 2016, section 3.2).
+    """Append to the features of each image its closeness to the rest of the batch (Salimans et al. 2016, section 3.2).
 
     M_i = T f(x_i) in R^{B x C}; o(x_i)_b = sum over j != i of exp(-||M_ib - M_jb||_1).
     [N, F] -> [N, F + kernels].
@@ -100,12 +100,12 @@ class MinibatchDiscrimination(nn.Module):
         """Append the closeness of each image to all others."""
         matrices = self.project(features).unflatten(1, (self.kernels, self.kernel_dim))
         distance = (matrices[:, None] - matrices[None]).abs().sum(dim=3)  # [N, N, kernels]
-        closeness = torch.exp(-distance).sum(dim=1) - 1  # an image is at distance 0 from itself
+        closeness = torch.exp(-distance).sum(dim=1) - 1  # without the closeness of an image to itself
         return torch.cat([features, closeness], dim=1)
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
-    """A normalisation over maps [N, channels, H, W] by its name: ``batch``, ``instance``, ``layer`` or ``none``."""
+    """Return a normalisation of maps [N, channels, H, W] by name: ``batch``, ``instance``, ``layer`` or ``none``."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "instance":
@@ -118,13 +118,13 @@ def norm_layer(kind: str, channels: int) -> nn.Module:
 
 
 class ByteDropout(nn.Dropout):
-    """Dropout whose mask is drawn a byte for each number, 8 at a time: several times faster on a CPU than torch's.
+    """Dropout with random bytes for the mask, 8 at a time; several times faster on a CPU than torch's.
 
-    The share is rounded to a 256th; the scale of what is kept fits the rounded share, so the mean stays exact.
+    The probability is rounded to a multiple of 1/256, and the scale matches the rounded value, so the mean is exact.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero a share of ``x`` while training, and scale the rest by 1 / (1 - share)."""
+        """Zero a share of ``x`` in training mode, and scale the rest by 1 / (1 - share)."""
         threshold = min(255, round(self.p * 256))
         if not self.training or not threshold:
             return x
@@ -134,17 +134,17 @@ class ByteDropout(nn.Dropout):
         return x * (drawn >= threshold).to(x.dtype) * (256 / (256 - threshold))
 
 
-def quicken_dropout(network: nn.Module) -> None:
-    """Let every dropout in ``network`` draw its mask as ``ByteDropout`` does."""
+def use_byte_dropout(network: nn.Module) -> None:
+    """Replace every dropout layer in ``network`` by ``ByteDropout``."""
     for name, layer in network.named_children():
         if isinstance(layer, nn.Dropout):
             setattr(network, name, ByteDropout(layer.p))
         else:
-            quicken_dropout(layer)
+            use_byte_dropout(layer)
 
 
 def normalise_spectrally(network: nn.Module) -> None:
-    """Divide every weight matrix by its largest singular value, by power iteration (Miyato et al. 2018).
+    """Divide every weight matrix by its largest singular value, estimated by power iteration (Miyato et al. 2018).
 
     A convolution's weight counts as the matrix [out, in * height * width].
     """

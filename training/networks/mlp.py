@@ -1,4 +1,4 @@
-"""The fully connected GAN: every pixel a number, no idea of neighbourhood.
+"""The fully connected GAN, which does not use the position of pixels.
 
 Goodfellow et al. 2014 (arXiv:1406.2661), with the layers of the lesson on MNIST 28x28.
 """
@@ -21,7 +21,7 @@ class MLPGenerator(nn.Module):
         z_dim: numbers in a latent.
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
-        c_dim: number of classes; their one-hot labels join the latents. 0: unconditional.
+        c_dim: number of classes; one-hot labels are added to the latents. 0: unconditional.
         width: multiplies the length of every layer.
     """
 
@@ -45,7 +45,7 @@ class MLPGenerator(nn.Module):
         self.layers = nn.Sequential(layers)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
+        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
         images: Tensor = self.layers(with_labels(z, c, self.c_dim))
         return images
 

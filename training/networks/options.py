@@ -1,7 +1,7 @@
 """Options of families of networks: settings of a run (``--set key=value``) that only some families have.
 
-A family describes its own in a subclass, in its file, and names that in ``FAMILIES``. An option is an argument of the
-family's generator or discriminator, or of both; one that is not set is the network's own choice.
+Each family defines its options in a subclass, which ``FAMILIES`` names. An option is an argument of the generator, the
+discriminator or both; an option that is not set has the network's default.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class NetworkOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    minibatch: Literal["none", "std", "discrimination"] | None = None  # how D compares the images of a batch
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # share of the discriminator's activations
+    minibatch: Literal["none", "std", "discrimination"] | None = None  # statistics of the batch in the discriminator
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # dropout probability in the discriminator
 
 
 class NormOptions(NetworkOptions):

@@ -1,9 +1,9 @@
-"""Progressive growing: from start x start pixels to the full size, a level at a time (Karras et al. 2018, 1710.10196).
+"""Progressive growing: from start x start pixels to the full size, level by level (Karras et al. 2018, 1710.10196).
 
-Level 0 is the start resolution; each level doubles it. A fraction fades the next level in: at 1.25, a quarter of the
-image comes from level 2 and the rest from level 1. Only the layers that a level needs are computed. Data and images
-keep the full size at every level: the generator's image is enlarged by repeating its pixels, and the discriminator
-averages its input down, which undoes that exactly.
+Level 0 is the start resolution; each level doubles it. A fraction fades in the next level: at 1.25, a quarter of the
+image comes from level 2 and the rest from level 1. Only the layers of the current level are computed. Images have the
+full size at every level: the generator repeats the pixels of its image, and the discriminator averages its input down,
+which undoes this exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gan_serve.training.networks.layers import SLOPE, MinibatchStd, scaled, star
 
 
 def channels_at(resolution: int, width: float = 1.0) -> int:
-    """Channels of the layers at a resolution: 2048 / resolution, at most 256, times ``width``.
+    """Return the channels of the layers at a resolution: 2048 / resolution, at most 256, times ``width``.
 
     >>> [channels_at(resolution) for resolution in (4, 8, 16, 32, 64)]
     [256, 256, 128, 64, 32]
@@ -30,13 +30,13 @@ def channels_at(resolution: int, width: float = 1.0) -> int:
 
 
 def growth_level(shown: float, levels: int, stage_kimg: float, fade_kimg: float) -> float:
-    """The level after ``shown`` images: level 0 for ``stage_kimg``; then each next one fades in, and holds as long.
+    """Return the level after ``shown`` images: level 0 for ``stage_kimg``; then each level fades in and stays as long.
 
     Args:
         shown: real images shown so far (images, not kimg).
         levels: the last level.
-        stage_kimg: how long each level is trained by itself, in thousands of images.
-        fade_kimg: how long a new level fades in, in thousands of images; 0 lets it jump.
+        stage_kimg: duration of each level, in thousands of images.
+        fade_kimg: duration of a fade, in thousands of images; 0 switches at once.
 
     >>> [growth_level(shown, 4, stage_kimg=2, fade_kimg=1) for shown in (0, 2000, 2500, 3000, 5000, 99000)]
     [0.0, 0.0, 0.5, 1.0, 1.0, 4.0]
@@ -50,9 +50,9 @@ def growth_level(shown: float, levels: int, stage_kimg: float, fade_kimg: float)
 
 
 def fade_real(images: Tensor, level: float, levels: int) -> Tensor:
-    """Real images with the detail that a generator can show at this level (the original's ``process_reals``).
+    """Return real images with only the detail that a generator has at this level (``process_reals`` of the original).
 
-    Images [N, C, R, R] -> the same shape; at ``level == levels`` they come back as they are.
+    Images [N, C, R, R] keep their shape; at ``level == levels`` they are unchanged.
     """
     stage, fraction = math.floor(level), level - math.floor(level)
     top = math.ceil(level)
@@ -64,15 +64,15 @@ def fade_real(images: Tensor, level: float, levels: int) -> Tensor:
 
 
 class Growing(nn.Module):
-    """A network with a level. ``set_level`` changes it, ``state_dict`` carries it, a fresh network is full grown.
+    """A network with a level, which ``set_level`` changes and ``state_dict`` contains. A new network has its full size.
 
     Attributes:
         start: resolution of level 0.
         levels: the last level.
         stage: the level in use, rounded down.
-        fading: whether level ``stage + 1`` is fading in.
-        fade: 0-dim float32 tensor, the share of level ``stage + 1``. A tensor, so that a compiled network is made anew
-            once a level and not with every step of a fade.
+        fading: True while level ``stage + 1`` fades in.
+        fade: 0-dim float32 tensor, the share of level ``stage + 1``. A tensor, so that a compiled network is recompiled
+            once for each level and not for every step of a fade.
     """
 
     fade: Tensor
@@ -96,7 +96,9 @@ class Growing(nn.Module):
         """
         if not 0 <= level <= self.levels:
             raise ValueError(f"level must be from 0 to {self.levels}, not {level}.")
-        self._level = torch.tensor(level, dtype=torch.float32).item()  # as the state keeps it: a resumed run is exact
+        self._level = torch.tensor(
+            level, dtype=torch.float32
+        ).item()  # rounded as in the state, so that a resumed run is exact
         self.stage = math.floor(self._level)
         self.fading = self._level > self.stage
         self.fade.fill_(self._level - self.stage)
@@ -107,23 +109,23 @@ class Growing(nn.Module):
         return self.stage + self.fading
 
     def get_extra_state(self) -> Tensor:
-        """The level as ``state_dict`` holds it, a 0-dim float32 tensor."""
+        """Return the level for ``state_dict``, a 0-dim float32 tensor."""
         return torch.tensor(self._level, dtype=torch.float32)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the level from a ``state_dict``."""
+        """Set the level from a ``state_dict``."""
         self.set_level(state.item())
 
     def mix(self, old: Tensor, new: Tensor) -> Tensor:
-        """Return the mixture of both that is shown while ``new`` fades in."""
+        """Return the mixture of both while ``new`` fades in."""
         return old + self.fade * (new - old)
 
 
 class ProgressiveGenerator(Growing):
-    """Pixel-normalised latent, dense to the start resolution, two 3x3 convolutions a level, an image from each level.
+    """Pixel norm of the latent, a dense layer, two 3x3 convolutions for each level, and an image from each level.
 
-    LeakyReLU 0.2 and pixel norm follow each layer; nearest upsampling lies between levels; all layers have an equalised
-    learning rate; the image is linear, nominally in [-1, 1]. Channels: ``channels_at``.
+    LeakyReLU 0.2 and pixel norm follow each layer; there is nearest upsampling between levels; all layers have an
+    equalised learning rate; the image has no tanh and is nominally in [-1, 1]. Channels: ``channels_at``.
 
     Args:
         z_dim: numbers in a latent.
@@ -159,7 +161,7 @@ class ProgressiveGenerator(Growing):
         self.to_rgb = nn.ModuleList(EqualizedConv2d(here, img_channels, 1, gain=1) for here in channels)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], c int64 [N] where conditional -> images float32 [N, C, R, R], nominally in [-1, 1]."""
+        """Return images float32 [N, C, R, R], nominally in [-1, 1], for z float32 [N, z_dim], c int64 [N] or None."""
         x: Tensor = self.dense(self.normalise(with_labels(z, c, self.c_dim)))
         x = self.blocks[0](x)
         below = x
@@ -172,7 +174,7 @@ class ProgressiveGenerator(Growing):
 
 
 class EqualizedDiscriminator(Discriminator):
-    """A discriminator whose logit and embedding are equalised, and whose body compares images if ``minibatch="std"``.
+    """A discriminator with an equalised logit and embedding, whose body adds the statistics of ``minibatch="std"``.
 
     Args: as ``Discriminator``.
     """
@@ -186,10 +188,10 @@ class EqualizedDiscriminator(Discriminator):
 
 
 class ProgressiveDiscriminator(EqualizedDiscriminator):
-    """The generator's mirror: two 3x3 convolutions a level, average pooling between levels, an entry for each size.
+    """The mirror of the generator: two 3x3 convolutions a level, average pooling between levels, an input at each size.
 
-    The last level sees how much the images of a batch differ (``minibatch="std"``), then come a 3x3 convolution, a
-    dense layer and the logit. LeakyReLU 0.2, no normalisation, equalised learning rate.
+    The last level appends the deviation over the batch (``minibatch="std"``); a 3x3 convolution, a dense layer and the
+    logit follow. LeakyReLU 0.2, no normalisation, equalised learning rate.
 
     Args:
         img_resolution: R, width and height of the images; a multiple of 4, at least 8.
@@ -232,12 +234,12 @@ class ProgressiveDiscriminator(EqualizedDiscriminator):
         return self.body.level
 
     def set_level(self, level: float) -> None:
-        """Use this level from now on; ValueError where it is not from 0 to ``levels``."""
+        """Use this level from now on; raise ``ValueError`` if it is not from 0 to ``levels``."""
         self.body.set_level(level)
 
 
 class ProgressiveBody(Growing):
-    """Images [N, C, R, R] to features [N, n_features] at the level in use; see ``ProgressiveDiscriminator``."""
+    """The layers from images [N, C, R, R] to features [N, n_features]; see ``ProgressiveDiscriminator``."""
 
     def __init__(
         self, img_resolution: int, channels: int, width: float, *, minibatch_std: bool, dropout: float
@@ -254,7 +256,7 @@ class ProgressiveBody(Growing):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> features [N, n_features]."""
+        """Return features [N, n_features] of images [N, C, R, R]."""
         images = _shrink(images, self.levels - self.top)
         x: Tensor = self.from_rgb[self.top](images)
         for level in range(self.top, 0, -1):
@@ -266,12 +268,12 @@ class ProgressiveBody(Growing):
 
 
 def image_entry(channels: int, out_channels: int) -> nn.Sequential:
-    """Return the layer through which an image enters a discriminator: a 1x1 convolution ("from RGB")."""
+    """Return the first layer of a discriminator for an image: a 1x1 convolution ("from RGB")."""
     return nn.Sequential(EqualizedConv2d(channels, out_channels, 1), nn.LeakyReLU(SLOPE))
 
 
 def down_block(channels: int, out_channels: int) -> nn.Sequential:
-    """A discriminator's level: two 3x3 convolutions, then half the size: [N, C, R, R] -> [N, out, R/2, R/2]."""
+    """Return a level of a discriminator: two 3x3 convolutions and pooling, [N, C, R, R] -> [N, out, R/2, R/2]."""
     return nn.Sequential(
         EqualizedConv2d(channels, channels, 3),
         nn.LeakyReLU(SLOPE),
@@ -282,7 +284,7 @@ def down_block(channels: int, out_channels: int) -> nn.Sequential:
 
 
 def last_block(channels: int, start: int, *, minibatch_std: bool, dropout: float) -> nn.Sequential:
-    """A discriminator's level 0: a look at the batch, a 3x3 convolution, dense: [N, C, start, start] -> [N, C]."""
+    """Return level 0 of a discriminator: the deviation over the batch, a 3x3 convolution, a dense layer."""
     return nn.Sequential(
         MinibatchStd() if minibatch_std else nn.Identity(),
         EqualizedConv2d(channels + minibatch_std, channels, 3),
@@ -299,10 +301,10 @@ def _normalised_conv(channels: int, out_channels: int) -> nn.Sequential:
 
 
 def _enlarge(images: Tensor, times: int) -> Tensor:
-    """Double the size so many times by repeating pixels."""
+    """Double the size ``times`` times by repeating pixels."""
     return F.interpolate(images, scale_factor=2.0**times, mode="nearest") if times else images
 
 
 def _shrink(images: Tensor, times: int) -> Tensor:
-    """Halve the size so many times by averaging."""
+    """Halve the size ``times`` times by averaging."""
     return F.avg_pool2d(images, 2**times) if times else images

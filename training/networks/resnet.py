@@ -1,9 +1,9 @@
-"""Residual networks at the small sizes, where a picture's layout is decided, and plain convolutions above.
+"""Residual blocks at the small sizes, where the layout of an image is decided, and plain convolutions above.
 
 Blocks of SNGAN (Miyato et al. 2018, arXiv:1802.05957), BigGAN (Brock et al. 2019, arXiv:1809.11096; without its
-non-local layer) or R3GAN (Huang et al. 2024, arXiv:2501.05441). In the papers all sizes have residual blocks; at full
-resolution these take 9 to 16 times as long on a CPU as a convolution of stride 2, so ``block_size`` says how far they
-go. With ``block_size`` at the resolution the networks are the papers'.
+non-local layer) or R3GAN (Huang et al. 2024, arXiv:2501.05441). In the papers, all sizes have residual blocks. At full
+resolution these take 9 to 16 times as long on a CPU as a convolution of stride 2, so ``block_size`` limits them. With
+``block_size`` equal to the resolution, the networks are those of the papers.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ EMBED_DIM = 128  # length of BigGAN's shared embedding
 class ResNetOptions(NetworkOptions):
     """Options of the family ``resnet``."""
 
-    block: Literal["sngan", "biggan", "r3gan"] | None = None  # form of the residual blocks
-    block_size: Annotated[int, Field(ge=4)] | None = None  # largest size at which there are residual blocks
-    upsampling: Literal["transposed", "nearest"] | None = None  # of the generator above that size
-    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how the generator is told the label
-    skip_z: bool | None = None  # each layer of the generator is given a part of the latent
+    block: Literal["sngan", "biggan", "r3gan"] | None = None  # kind of residual block
+    block_size: Annotated[int, Field(ge=4)] | None = None  # largest size with residual blocks
+    upsampling: Literal["transposed", "nearest"] | None = None  # in the generator, above that size
+    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
+    skip_z: bool | None = None  # each layer of the generator gets a part of the latent
     g_spectral_norm: bool | None = None  # divide each weight of the generator by its largest singular value
 
 
 class ResNetGenerator(nn.Module):
-    """Dense to the start size, residual blocks up to ``block_size``, upsampling and one convolution above, and tanh.
+    """A dense layer, residual blocks up to ``block_size``, upsampling and one convolution above, and tanh.
 
     Channels at size s: 32 R / s, at most ``max_channels``. For 64x64: 512 at 4x4, 256 at 8x8, 128 at 16x16, 64 at
     32x32.
@@ -57,20 +57,20 @@ class ResNetGenerator(nn.Module):
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
         width: multiplies all channel counts.
-        block: ``sngan``, ``biggan`` (orthogonal weights at first, labels by a shared embedding) or ``r3gan`` (no
-            normalisation, fix-up weights, no tanh).
+        block: ``sngan``, ``biggan`` (orthogonal initial weights, a shared embedding of labels) or ``r3gan`` (no
+            normalisation, fix-up initial weights, no tanh).
         block_size: largest size with residual blocks.
-        upsampling: of the layers above: ``nearest`` and a 3x3 convolution, or ``transposed``: 4x4 of stride 2.
-        g_conditioning: ``batchnorm``: labels set scale and shift of every BatchNorm; ``concat``: they join the latent.
-            By default ``batchnorm`` where the blocks have it.
-        skip_z: the latent is cut into equal parts, one for the dense layer and one for the BatchNorms of each layer
-            (hierarchical latents); what cannot be shared out equally goes to the dense layer.
+        upsampling: in the layers above: ``nearest`` with a 3x3 convolution, or ``transposed``, 4x4 of stride 2.
+        g_conditioning: ``batchnorm``: labels set scale and shift of every BatchNorm; ``concat``: they are appended to
+            the latent. By default ``batchnorm`` if the blocks have it.
+        skip_z: split the latent into equal parts, one for the dense layer and one for the BatchNorms of each layer
+            (hierarchical latents); the dense layer also gets the remainder.
         g_spectral_norm: divide each weight by its largest singular value (not of the shared embedding, as in BigGAN).
-        max_channels: most channels before ``width`` multiplies them.
+        max_channels: largest number of channels, before ``width`` multiplies it.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, an unknown name, BatchNorm's options for ``r3gan``, or a
-            latent that is too short to be cut.
+        InvalidOption: the resolution is not a multiple of 4, an unknown name, options of BatchNorm for ``r3gan``, or a
+            latent that is too short to be split.
     """
 
     truncation_space = "z"
@@ -143,9 +143,9 @@ class ResNetGenerator(nn.Module):
                 normalise_spectrally(part)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R].
+        """Return images float32 [N, C, R, R] for z float32 [N, z_dim] and, if conditional, labels int64 [N].
 
-        In [-1, 1]; with the blocks of R3GAN, which has no tanh, nominally so.
+        They are in [-1, 1]; with the blocks of R3GAN, which has no tanh, only nominally.
         """
         first, *others = torch.split(z, self.z_parts, dim=1)
         labels = [] if self.joined == self.c_dim else [one_hot(c, self.c_dim)]
@@ -162,15 +162,15 @@ class ResNetGenerator(nn.Module):
 class ResNetDiscriminator(Discriminator):
     """4x4 convolutions of stride 2 down to ``block_size``, residual blocks below, one logit.
 
-    Channels as in ``ResNetGenerator``: for 64x64: 64 at 32x32, 128 at 16x16, 256 at 8x8, 512 at 4x4. One more block at
-    the last size (twice the channels, at most ``max_channels``), ReLU and a sum over the pixels follow; with R3GAN's
+    Channels are as in ``ResNetGenerator``; for 64x64: 64 at 32x32, 128 at 16x16, 256 at 8x8, 512 at 4x4. One more block
+    at the last size (twice the channels, at most ``max_channels``), ReLU and a sum over the pixels follow; with R3GAN's
     blocks two more blocks and a convolution over the whole map, channel by channel.
 
     Args:
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
-        conditioning, minibatch: see ``Discriminator``; ``std`` is looked at before the last block.
+        conditioning, minibatch: see ``Discriminator``; ``std`` is added before the last block.
         width: multiplies all channel counts.
         dropout: share of the last activations dropped while training.
         block, block_size, max_channels: as in ``ResNetGenerator``.
@@ -231,7 +231,7 @@ class ResNetDiscriminator(Discriminator):
 
 
 class Basis(nn.Module):
-    """A learned map for each channel, scaled by a linear function of the latent: R3GAN's first layer.
+    """A learned map for each channel, scaled by a linear function of the latent; the first layer of R3GAN.
 
     [N, in_features] -> [N, channels, size, size].
     """
@@ -256,7 +256,7 @@ class SumOfPixels(nn.Module):
 
 
 def _up_layer(before: int, after: int, condition_dim: int, upsampling: str, *, normalised: bool) -> nn.Module:
-    """Normalisation, activation, and a doubling by one convolution: [N, before, H, W] -> [N, after, 2H, 2W]."""
+    """Return normalisation, activation and a doubling by one convolution: [N, before, H, W] -> [N, after, 2H, 2W]."""
     doubling: list[nn.Module] = [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1)]
     if upsampling == "transposed":
         doubling = [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
@@ -266,7 +266,7 @@ def _up_layer(before: int, after: int, condition_dim: int, upsampling: str, *, n
 
 
 def _fixup_stage(before: int, after: int) -> nn.Module:
-    """R3GAN's level: 1x1 convolution, bilinear upsampling, two blocks: [N, before, H, W] -> [N, after, 2H, 2W]."""
+    """Return a level of R3GAN (1x1 convolution, upsampling, two blocks): [N, before, H, W] -> [N, after, 2H, 2W]."""
     upsampling = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
     return nn.Sequential(*_changed(before, after), upsampling, *_fixup_blocks(after))
 
@@ -276,7 +276,7 @@ def _fixup_blocks(channels: int, wanted: bool = True) -> Iterator[nn.Module]:
 
 
 def _changed(before: int, after: int) -> list[nn.Module]:
-    """A 1x1 convolution where the channels change."""
+    """Return a 1x1 convolution if the number of channels changes."""
     return [nn.Conv2d(before, after, 1, bias=False)] if before != after else []
 
 
@@ -285,10 +285,10 @@ def _hidden(block: str, before: int, after: int) -> int:
 
 
 def _parts(z_dim: int, parts: int) -> list[int]:
-    """The lengths of so many parts of a latent, equal but for the first, which takes what is left over."""
+    """Return the lengths of the parts of a latent: equal, except that the first one has the remainder."""
     if z_dim < parts:
         raise InvalidOption(
-            f"A latent of {z_dim} cannot be cut into {parts} parts, as skip_z needs.",
+            f"skip_z needs {parts} parts, into which a latent of {z_dim} numbers cannot be split.",
             f"Raise z_dim to {parts} or more.",
         )
     return [z_dim - (parts - 1) * (z_dim // parts), *[z_dim // parts] * (parts - 1)]

@@ -1,7 +1,7 @@
 """The style-based generator (Karras et al. 2019, arXiv:1812.04948): mapping network, AdaIN synthesis, noise.
 
-z -> mapping -> w; a synthesis network starts from a learned constant, and w sets mean and scale of every feature map
-after every layer (AdaIN); noise adds what is random in a picture. All levels are trained at once: nothing grows.
+The mapping network maps z to w. The synthesis network starts from a learned constant; after each layer, w sets the mean
+and scale of every feature map (AdaIN), and noise adds random detail. All levels are trained at once, without growing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gan_serve.training.networks.progressive import (
     last_block,
 )
 
-W_MEAN_DECAY = 0.995  # a step, as in the paper's code
+W_MEAN_DECAY = 0.995  # for each step, as in the paper's code
 NOISE = ("const", "random", "none")
 
 
@@ -39,14 +39,14 @@ class StyleGANOptions(NetworkOptions):
 
 
 class MappingNetwork(nn.Module):
-    """z to the style w: z normalised, the label's embedding joined to it, then dense layers with LeakyReLU 0.2.
+    """The map from z to the style w: normalised z with an embedding of the label, then dense layers with LeakyReLU 0.2.
 
     Args:
         z_dim: numbers in a latent.
         c_dim: number of classes; 0 for an unconditional network.
         w_dim: numbers in a style.
-        n_layers: dense layers (section 2: eight).
-        lr_multiplier: how fast they learn compared with the synthesis network (appendix C: 0.01).
+        n_layers: number of dense layers (eight in section 2).
+        lr_multiplier: their learning rate relative to the synthesis network (0.01 in appendix C).
     """
 
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, n_layers: int = 8, lr_multiplier: float = 0.01) -> None:
@@ -61,10 +61,10 @@ class MappingNetwork(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], c int64 [N] where conditional -> w float32 [N, w_dim]."""
+        """Return w float32 [N, w_dim] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
         x = self.normalise(z)
         if self.embed is not None:
-            # As long as z, so that a label weighs as much as the rest of the latent (Karras et al. 2020).
+            # As long as z, so that label and latent have equal weight (Karras et al. 2020).
             x = torch.cat([x, self.normalise(self.embed(one_hot(c, self.c_dim)))], dim=1)
         w: Tensor = self.layers(x)
         return w
@@ -82,9 +82,10 @@ class AdaIN(nn.Module):
         self.shift = EqualizedLinear(w_dim, channels, gain=1)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Maps [N, C, H, W], w [N, w_dim] -> maps of mean y_b and standard deviation abs(y_s)."""
+        """Return maps with mean y_b and standard deviation abs(y_s), for maps [N, C, H, W] and w [N, w_dim]."""
         mean = x.mean(dim=(2, 3), keepdim=True)
-        variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)  # var_mean is slower, and clumsy in ONNX
+        # Var_mean is slower, and exports to more ONNX nodes.
+        variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
         scale = self.scale(w)[:, :, None, None] * torch.rsqrt(variance + 1e-8)
         styled: Tensor = x * scale + (self.shift(w)[:, :, None, None] - mean * scale)
         return styled
@@ -93,8 +94,8 @@ class AdaIN(nn.Module):
 class StyledLayer(nn.Module):
     """Convolution (or none), noise, bias, LeakyReLU 0.2, AdaIN: [N, in, H, W] -> [N, out, H, W].
 
-    With ``up``, bilinear upsampling to twice the size comes first: it equals pixel repetition and the paper's blur by
-    [1, 2, 1], which a convolution may precede or follow, both being linear.
+    With ``up``, bilinear upsampling to twice the size comes first. It equals pixel repetition with the paper's blur by
+    [1, 2, 1].
     """
 
     def __init__(self, conv: EqualizedConv2d | None, channels: int, w_dim: int, *, up: bool = False) -> None:
@@ -106,7 +107,7 @@ class StyledLayer(nn.Module):
         self.style = AdaIN(channels, w_dim)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """Maps [N, in, h, w], w [N, w_dim], noise [N or 1, 1, H, W] or None -> maps [N, out, H, W]."""
+        """Return maps [N, out, H, W] for maps [N, in, h, w], w [N, w_dim] and noise [N or 1, 1, H, W] or None."""
         if self.up:
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         if self.conv is not None:
@@ -117,10 +118,10 @@ class StyledLayer(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """Styles to images: a learned constant, two styled layers a level, one 1x1 convolution to the image.
+    """The map from styles to images: a learned constant, two styled layers a level, a 1x1 convolution to the image.
 
     Attributes:
-        num_layers: styled layers; each takes a style of its own.
+        num_layers: number of styled layers; each has its own style.
         noise_<i>: float32 [1, 1, H, W], the constant noise of layer i, the same in every network of this size.
     """
 
@@ -129,7 +130,7 @@ class SynthesisNetwork(nn.Module):
         start, levels = start_and_levels(img_resolution)
         self.num_layers = 2 * (levels + 1)
         channels = [channels_at(start * 2**level, width) for level in range(levels + 1)]
-        # Random and not the paper's ones: instance normalisation would turn a flat map into zero.
+        # Random instead of the paper's ones, because instance normalisation turns a constant map into zero.
         self.constant = nn.Parameter(torch.randn(1, channels[0], start, start))
         layers = [
             StyledLayer(None, channels[0], w_dim),
@@ -148,10 +149,10 @@ class SynthesisNetwork(nn.Module):
             self.register_buffer(f"noise_{layer}", noise)
 
     def forward(self, ws: Tensor, noise: str | None = None) -> Tensor:
-        """Styles float32 [N, num_layers, w_dim] -> images float32 [N, C, R, R], nominally in [-1, 1].
+        """Return images float32 [N, C, R, R], nominally in [-1, 1], for styles float32 [N, num_layers, w_dim].
 
         Args:
-            ws: one style for each layer, coarse layers first.
+            ws: the style of each layer, coarse layers first.
             noise: ``const``, ``random`` (from torch's default random state) or ``none``; by default random in training
                 mode and const in eval mode.
 
@@ -161,7 +162,7 @@ class SynthesisNetwork(nn.Module):
         kind = noise or ("random" if self.training else "const")
         if kind not in NOISE:
             raise InvalidOption.unknown("noise", kind, NOISE)
-        n = ws.shape[0]  # len(ws) would fix N in an export
+        n = ws.shape[0]  # len(ws) would fix N in an ONNX export
         x = self.constant.expand(n, -1, -1, -1)
         for i, layer in enumerate(self.layers):
             x = layer(x, ws[:, i], self._noise(i, kind, n))
@@ -176,10 +177,10 @@ class SynthesisNetwork(nn.Module):
 
 
 class StyleGANGenerator(nn.Module):
-    """Mapping and synthesis, with style mixing in training and truncation towards the mean style.
+    """Mapping and synthesis networks, with style mixing in training and truncation towards the mean style.
 
-    In training mode noise and style mixing are drawn from torch's default random state, and ``w_mean`` follows the mean
-    style; in eval mode nothing is random. Channels: ``progressive.channels_at``.
+    In training mode, noise and style mixing use torch's default random state, and ``w_mean`` tracks the mean style; in
+    eval mode, nothing is random. Channels: ``progressive.channels_at``.
 
     Args:
         z_dim: numbers in a latent.
@@ -188,14 +189,13 @@ class StyleGANGenerator(nn.Module):
         c_dim: number of classes; 0 for an unconditional network.
         width: multiplies all channel counts.
         w_dim: numbers in a style; 512 times ``width`` by default.
-        style_mixing: share of training images whose finer layers, from a random one on, follow a second latent
-            (section 3.1).
-        mapping_layers: dense layers of the mapping network; the paper has 8, StyleGAN2-ADA 2 at small sizes.
+        style_mixing: share of training images whose layers from a random one on use a second latent (section 3.1).
+        mapping_layers: dense layers of the mapping network; 8 in the paper, 2 in StyleGAN2-ADA at small sizes.
 
     Attributes:
         mapping: ``mapping(z, c)`` -> w [N, w_dim].
         synthesis: ``synthesis(ws)`` with styles [N, num_layers, w_dim] -> images; ``ws`` need not come from one w.
-        num_layers: styles that an image takes.
+        num_layers: number of styles of an image.
         w_mean: float32 [w_dim], a moving average over training; with labels, over all classes.
 
     Raises:
@@ -246,7 +246,7 @@ class StyleGANGenerator(nn.Module):
 
         Args:
             z: latents, float32 [N, z_dim].
-            c: labels, int64 [N], where the network is conditional.
+            c: labels, int64 [N], for a conditional network.
             psi: float32 [N], truncation: w' = w_mean + psi (w - w_mean), exactly w at 1 and w_mean at 0. None means 1.
             z_mix: float32 [N, z_dim], second latents for style mixing (section 3.1), under the same labels.
             crossover: int64 [N], the first layer that takes its style from ``z_mix``; num_layers for none.
@@ -273,7 +273,7 @@ class StyleGANGenerator(nn.Module):
         self.w_mean.lerp_(w.mean(dim=0).to(self.w_mean.dtype), 1 - W_MEAN_DECAY)
 
     def _mix(self, ws: Tensor, other: Tensor) -> Tensor:
-        """Let ``other`` [N, w_dim] take over from a random layer on, in a random share of the images."""
+        """Replace the styles from a random layer on by ``other`` [N, w_dim], in a random share of the images."""
         n = len(ws)
         crossover = torch.randint(1, self.num_layers, (n, 1, 1), device=ws.device)
         mixed = torch.rand(n, 1, 1, device=ws.device) < self.style_mixing
@@ -282,7 +282,7 @@ class StyleGANGenerator(nn.Module):
 
 
 class StyleGANDiscriminator(EqualizedDiscriminator):
-    """The discriminator of progressive growing at its full size, as StyleGAN keeps it; arguments as there."""
+    """The discriminator of progressive growing at its full size, as in StyleGAN; for the arguments see there."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The training recipes, one TOML file each: a title, the source, what it needs, and the config it sets."""
+"""The training recipes. Each is a TOML file with a title, the source, the requirements and the settings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
-RECOMMENDED = "recommended-64"  # the recipe of a run that names none
+RECOMMENDED = "recommended-64"  # the default recipe
 
 
 class Recipe(NamedTuple):
-    """A named starting point: where it comes from, and the config it sets."""
+    """A named set of settings, with its source."""
 
     name: str
     title: str
@@ -21,7 +21,7 @@ class Recipe(NamedTuple):
 
 
 def recipes() -> dict[str, Recipe]:
-    """Read every recipe, by name."""
+    """Read all recipes; return them by name."""
     found = {}
     for file in sorted(resources.files("gan_serve.training.recipes").iterdir(), key=lambda entry: entry.name):
         if file.name.endswith(".toml"):

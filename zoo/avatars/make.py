@@ -1,9 +1,9 @@
-"""Make the data set avatars: install the pinned npm packages, render both splits, pack and check them.
+"""Make the data set avatars: install the pinned npm packages, render both splits, pack them and check their digests.
 
 python zoo/avatars/make.py    from the root of a checkout, with `pip install -e ".[train]"` and Node.js 20
 
-Writes train.npz, train.csv, test.npz and test.csv into the folder where `--data avatars` looks for them. A rendering
-that was stopped goes on where it was.
+Writes train.npz, train.csv, test.npz and test.csv into the folder where `--data avatars` looks for them. An interrupted
+rendering is resumed.
 """
 
 from __future__ import annotations
@@ -35,16 +35,28 @@ SHEET_COLUMNS, SHEET_COLOURS = 12, 128
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to, if not where `--data avatars` looks.")
-@click.option("--workers", default=2, show_default=True, help="Processes that render.")
-@click.option("--train", default=COUNTS["train"], show_default=True, help="Training images; fewer are a trial.")
-@click.option("--test", default=COUNTS["test"], show_default=True, help="Test images; fewer are a trial.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to write to; default: where `--data avatars` looks."
+)
+@click.option("--workers", default=2, show_default=True, help="Number of rendering processes.")
+@click.option(
+    "--train",
+    default=COUNTS["train"],
+    show_default=True,
+    help="Number of training images; fewer than the default are a trial.",
+)
+@click.option(
+    "--test",
+    default=COUNTS["test"],
+    show_default=True,
+    help="Number of test images; fewer than the default are a trial.",
+)
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a PNG with a row of test images for each style.")
 def main(out: Path | None, workers: int, train: int, test: int, sheet: Path | None) -> None:
     """Render the data set avatars, 64x64 RGB in ten styles."""
     counts = {"train": train, "test": test}
     if out is None and counts != COUNTS:
-        raise click.UsageError("A trial must not replace the data set: give its folder with --out.")
+        raise click.UsageError("A trial must not replace the data set; give another folder with --out.")
     folder = out or data_home() / "avatars"
     try:
         install()
@@ -63,24 +75,24 @@ def main(out: Path | None, workers: int, train: int, test: int, sheet: Path | No
 
 
 def install() -> None:
-    """Install the packages of package-lock.json, unless that was done."""
+    """Install the packages of package-lock.json, unless they are installed."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        raise DataError("There is no Node.js on this machine.", "Install Node.js 20 or newer, with npm.")
+        raise DataError("Node.js is not installed.", "Install Node.js 20 or newer, with npm.")
     installed, wanted = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
     if installed.is_file() and installed.stat().st_mtime >= wanted.stat().st_mtime:
         return
     if subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=HERE, check=False).returncode:
-        raise DataError("npm could not install the packages of zoo/avatars (its message is above).")
+        raise DataError("npm could not install the packages of zoo/avatars; see its message above.")
 
 
 def render(split: str, count: int, chunks: Path, workers: int) -> None:
-    """Render the chunks of a split that are not there yet, in ``workers`` processes."""
+    """Render the missing chunks of a split in ``workers`` processes."""
     command = ["node", str(HERE / "render.mjs"), split, str(count), str(chunks)]
     processes = [subprocess.Popen([*command, str(worker), str(workers)]) for worker in range(workers)]
     exits = [process.wait() for process in processes]
     if any(exits):
-        raise DataError(f"The {split} images could not all be rendered (the message is above).", "Run it again.")
+        raise DataError(f"Some {split} images could not be rendered; see the message above.", "Run it again.")
 
 
 def pack(split: str, count: int, folder: Path) -> None:
@@ -92,7 +104,10 @@ def pack(split: str, count: int, folder: Path) -> None:
         images[len(rows) : len(rows) + len(pixels)] = pixels
         rows += [json.loads(line) for line in chunk.with_suffix(".jsonl").read_text().splitlines()]
     if len(rows) != count:
-        raise DataError(f"{folder / 'chunks'} holds {len(rows)} {split} images, not {count}.", "Remove it, run again.")
+        raise DataError(
+            f"{folder / 'chunks'} holds {len(rows)} {split} images, not {count}.",
+            "Remove it and run the command again.",
+        )
     class_names = sorted({row["style"] for row in rows})
     labels = np.array([class_names.index(row["style"]) for row in rows])
     with replacing(folder / f"{split}.csv") as part, part.open("w", newline="") as file:
@@ -105,14 +120,14 @@ def pack(split: str, count: int, folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give another path to write to, and move that file to ``path`` when it is complete."""
+    """Yield a temporary path to write to, and move that file to ``path`` when it is complete."""
     part = path.with_name(f"part-{path.name}")
     yield part
     part.replace(path)
 
 
 def write_sheet(data: ImageSet, path: Path) -> None:
-    """Write the first images of each class as one PNG, a class in a row."""
+    """Write the first images of each class as one PNG, with a row for each class."""
     assert data.labels is not None
     chosen = [np.flatnonzero(data.labels == label)[:SHEET_COLUMNS] for label in range(len(data.class_names))]
     picture = to_pil(grid(data.images[np.concatenate(chosen)], columns=SHEET_COLUMNS))

@@ -1,7 +1,7 @@
-"""Compare 100 images rendered on this machine with those in reference.png: at most 2 grey levels off.
+"""Compare 100 images rendered on this machine with reference.png; they may differ by at most 2 grey levels.
 
-python zoo/bricks/check.py            where make.py finds another digest than the pinned one: are the images the same?
-python zoo/bricks/check.py --write    write reference.png, after a change that is meant to change pixels
+python zoo/bricks/check.py            compare, if make.py reports another digest than the pinned one
+python zoo/bricks/check.py --write    write reference.png, after an intended change of the pixels
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
     sys.exit(f"{error.name} is not installed: pip install -r zoo/bricks/requirements.txt")
 
 REFERENCE = Path(__file__).with_name("reference.png")
-CHECKED = range(0, 45_700, 457)  # 100 images of both splits; 457 is no multiple of 2 or 3, so that all kinds are there
+CHECKED = range(0, 45_700, 457)  # 100 images of both splits; 457 is not a multiple of 2 or 3, so that all kinds occur
 COLUMNS = 10
 TOLERANCE = 2  # grey levels
 
@@ -30,7 +30,7 @@ TOLERANCE = 2  # grey levels
 @click.command()
 @click.option("--write", is_flag=True, help="Write reference.png instead of comparing with it.")
 def main(write: bool) -> None:
-    """Render 100 stated images of the data set bricks and compare them with reference.png."""
+    """Render 100 fixed images of the data set bricks and compare them with reference.png."""
     images = np.stack([scene.render(index) for index in CHECKED])
     if write:
         to_pil(grid(images, COLUMNS)).save(REFERENCE, optimize=True)

@@ -1,6 +1,6 @@
-"""The twelve kinds of brick, as solids of our own design. The unit is the distance between two studs.
+"""The twelve kinds of brick, as solids of our own design. The unit of length is the distance between two studs.
 
-Undersides are closed: no view shows them.
+Undersides are closed, because no view shows them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from manifold3d import CrossSection, Manifold
 
 BRICK, PLATE = 1.12, 0.42  # heights
 STUD_RADIUS, STUD_HEIGHT = 0.31, 0.23
-ROUNDING = 0.05  # radius of the rounded edges: they catch the light
-GAP = 0.02  # a brick is this much narrower than its studs' grid
-SHARP_ANGLE = 40.0  # degrees between two faces from which on their edge is drawn sharp
+ROUNDING = 0.05  # radius of the rounded edges, which reflect the light
+GAP = 0.02  # a brick is this much narrower than the grid of its studs
+SHARP_ANGLE = 40.0  # degrees between two faces, from which on their edge is rendered sharp
 SEGMENTS = 40  # of a circle
 
 Direction = tuple[float, float, float]
@@ -30,10 +30,10 @@ SIDE: Direction = (1.0, 0.0, 0.0)
 class Kind:
     """A kind of brick.
 
-    build: makes the solid, its top facing +z and its front -y.
-    shows: the direction of the face that tells the kind, beside the top, which is always seen.
-    from_behind: that face is on the back too.
-    tips: it may lie on a side too, not only stand on its bottom.
+    build: returns the solid, with its top facing +z and its front facing -y.
+    shows: the direction of the face that shows the kind, besides the top, which is always visible.
+    from_behind: the back has such a face too.
+    tips: the brick may also lie on a side.
     """
 
     name: str
@@ -63,7 +63,7 @@ def tile(columns: int, rows: int) -> Manifold:
 
 
 def slope() -> Manifold:
-    """Return a 2x2 brick whose front half falls off, two studs behind."""
+    """Return a 2x2 brick with a sloping front half and two studs behind it."""
     low, high = 0.2, BRICK
     profile = [(-0.5, 0.0), (1.5, 0.0), (1.5, high), (0.5, high), (-0.5, low)]  # y and z
     return prism(profile, 2) + studs(2, 1, high).translate([0.0, 1.0, 0.0])
@@ -107,7 +107,7 @@ def block(columns: int, rows: int, height: float) -> Manifold:
 
 
 def prism(profile: list[tuple[float, float]], columns: int) -> Manifold:
-    """Return a convex outline in (y, z) drawn along x over that many cells, its edges rounded."""
+    """Return a convex outline in (y, z) extruded along x over that many cells, with rounded edges."""
     outline = CrossSection([profile]).offset(-ROUNDING - GAP / 2)
     ball = Manifold.sphere(ROUNDING, 12)
     ends = (-0.5 + GAP / 2 + ROUNDING, columns - 0.5 - GAP / 2 - ROUNDING)
@@ -123,7 +123,7 @@ def studs(columns: int, rows: int, height: float, spacing: float = 1.0) -> Manif
 
 
 def turned(profile: list[tuple[float, float]]) -> Manifold:
-    """Return an outline in (radius, z) turned around z, its outer corners rounded."""
+    """Return the solid of revolution of an outline in (radius, z) around z, with rounded outer corners."""
     radius = max(r for r, _ in profile)
     bottom, top = min(z for _, z in profile), max(z for _, z in profile)
     arc = [(np.cos(a), np.sin(a)) for a in np.linspace(0.0, np.pi / 2, 4)]

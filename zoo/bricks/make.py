@@ -1,12 +1,12 @@
-"""Make the data set bricks: render both splits, join and check them.
+"""Make the data set bricks: render both splits, join their shards and check the digests.
 
 From the root of a checkout:
 
 pip install -e ".[train]" -r zoo/bricks/requirements.txt
 python zoo/bricks/make.py
 
-Writes train.npz, train.csv, test.npz and test.csv into the folder where `--data bricks` looks for them. A rendering
-that was stopped goes on where it was.
+Writes train.npz, train.csv, test.npz and test.csv into the folder where `--data bricks` looks for them. An interrupted
+rendering is resumed.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ CHECK = "Another processor may round otherwise: `python zoo/bricks/check.py` com
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to, if not where `--data bricks` looks.")
-@click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Processes that render.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to write to; default: where `--data bricks` looks."
+)
+@click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Number of rendering processes.")
 @click.option("--train", default=shards.COUNTS["train"], show_default=True, help="Images to render; others than 40,000")
 @click.option("--test", default=shards.COUNTS["test"], show_default=True, help="and 6,000 are a trial: no digest.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a PNG with the first test images of each kind.")
@@ -60,7 +62,7 @@ def main(out: Path | None, workers: int, train: int, test: int, sheet: Path | No
 
 
 def render(folder: Path, counts: dict[str, int], workers: int) -> None:
-    """Write both splits, rendering only what an earlier call has not."""
+    """Write both splits; render only what earlier calls have not rendered."""
     rendered = shards.shards_folder(folder)
     wanted = [indices for split, count in counts.items() for indices in shards.shards_of(split, count)]
     shards.render_missing(rendered, wanted, workers)
@@ -70,7 +72,7 @@ def render(folder: Path, counts: dict[str, int], workers: int) -> None:
 
 
 def write_sheet(data: ImageSet, path: Path) -> None:
-    """Write the first images of each kind as one PNG, a kind in a column."""
+    """Write the first images of each kind as one PNG, with a column for each kind."""
     kinds = len(data.class_names)
     to_pil(grid(data.images[: SHEET_ROWS * kinds], columns=kinds)).save(path, optimize=True)
 

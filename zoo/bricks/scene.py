@@ -1,4 +1,4 @@
-"""One image of a brick: its view, sampled from the index alone, and the scene that mitsuba renders."""
+"""An image of a brick: its view, which depends only on the index, and the scene that Mitsuba renders."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from kinds import KINDS, TOP, Kind, mesh
 
 mi.set_variant("scalar_rgb")
-drjit.set_thread_count(1)  # an image is too small to share: run several processes instead
+drjit.set_thread_count(1)  # an image is too small for several threads; run several processes instead
 
 RESOLUTION = 64
 SAMPLES = 25  # per pixel: a square number, as the sampler has a grid
-SAMPLES_INSIDE = 81  # for the kinds with a hole, into which few rays find the light
+SAMPLES_INSIDE = 81  # for the kinds with a hole, from which few rays reach the light
 COLORS = {
     "red": "d42a2a",
     "orange": "f0782a",
@@ -27,18 +27,19 @@ COLORS = {
     "purple": "8a4fb8",
     "white": "dedcd4",
 }
-# The turn, axis and degrees, that puts that side of a brick on the ground.
+# The rotation (axis and degrees) that puts a side of the brick on the ground.
 TURNS = {"bottom": (0, 0), "front": (0, 90), "back": (0, -90), "left": (1, -90), "right": (1, 90)}
-TIPPED = 0.15  # share of bricks on a side, of the kinds that may lie so
+TIPPED = 0.15  # share of bricks on a side, among the kinds that may lie on a side
 MIN_COSINE = 0.35  # between the direction to the camera and the faces that must be seen
 FIELD_OF_VIEW = 25.0  # degrees
-LIGHT_ELEVATION, LIGHT_DISTANCE, LIGHT_SIZE = 52.0, 14.0, 2.6  # half a side: so large that shadows are soft
+# Half the side of the light; large, so that shadows are soft.
+LIGHT_ELEVATION, LIGHT_DISTANCE, LIGHT_SIZE = (52.0, 14.0, 2.6)
 LIGHT, SKY, BOUNCE, GLOW, GROUND = 17.5, 0.38, 0.12, 0.08, 0.62  # radiances; the ground's albedo
 
 
 @dataclass(frozen=True)
 class View:
-    """What an image shows, as its row in the table. Angles are in degrees.
+    """The content of an image, as in its row of the table. Angles are in degrees.
 
     rests_on: the side of the brick that is on the ground.
     azimuth, elevation: of the camera; azimuth 0 is the front of a brick that rests on its bottom.
@@ -58,8 +59,8 @@ class View:
 
 
 def view(index: int) -> View:
-    """Return the view of image ``index``: kinds take turns, all else is sampled with the index as seed."""
-    random = np.random.RandomState(index)  # its stream is frozen
+    """Return the view of image ``index``: the kind is the index modulo 12, the rest is random, seeded by the index."""
+    random = np.random.RandomState(index)  # NumPy guarantees its stream
     kind = KINDS[index % len(KINDS)]
     color = list(COLORS)[random.randint(len(COLORS))]
     tipped = random.uniform() < TIPPED and kind.tips
@@ -96,7 +97,7 @@ def _without_grain(image: np.ndarray, width: float = 1.0, contrast: float = 9.0)
 
 
 def _is_told(kind: Kind, rests_on: str, azimuth: float, elevation: float) -> bool:
-    """Return whether the camera sees the top and the face that tells the kind."""
+    """Return True if the camera sees the top and the face that shows the kind."""
     top, face = (_turn(rests_on) @ np.array(d) @ _direction(azimuth, elevation) for d in (TOP, kind.shows))
     return bool(top >= MIN_COSINE and (abs(face) if kind.from_behind else face) >= MIN_COSINE)
 
@@ -125,11 +126,11 @@ def _mesh(kind: str, rests_on: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _scene(shown: View, samples: int) -> dict[str, Any]:
-    """Return mitsuba's description of the scene.
+    """Return Mitsuba's description of the scene.
 
-    Only the light is sampled as an emitter: sky and ground are so even that rays which leave the surface by its own
-    distribution find them with far less noise, and without grain at this number of samples. Ground and brick glow a
-    little, in place of the light that they throw on each other, for the same reason.
+    Only the light is sampled as an emitter. Sky and ground are so uniform that rays sampled from the surface's own
+    distribution give far less noise, and no grain at this number of samples. For the same reason, ground and brick emit
+    a little light in place of indirect light.
     """
     points, normals, triangles = _mesh(shown.kind, shown.rests_on)
     origin, target = _camera(points, shown)
@@ -182,7 +183,7 @@ def _shape(points: np.ndarray, normals: np.ndarray, triangles: np.ndarray, color
     return shape
 
 
-@cache  # half of the time of an image otherwise
+@cache  # without a cache, this takes half of the time of an image
 def _plastic(color: str) -> mi.BSDF:
     albedo = {"type": "rgb", "value": _linear(color)}
     return mi.load_dict({"type": "roughplastic", "alpha": 0.18, "diffuse_reflectance": albedo})
@@ -203,7 +204,7 @@ def _camera(points: np.ndarray, shown: View) -> tuple[np.ndarray, np.ndarray]:
     axes = np.stack([cos * right - sin * up, cos * up + sin * right], axis=1)
     half_frame = np.tan(np.radians(FIELD_OF_VIEW / 2))  # at distance 1
     target, distance = np.zeros(3), 12.0
-    for _ in range(8):  # perspective makes it a fixed point, reached to 1e-4 of the frame
+    for _ in range(8):  # a fixed-point iteration because of the perspective, which converges to 1e-4 of the frame
         seen = points - target
         places = seen @ axes / (distance - seen @ direction)[:, None] / half_frame  # -1 to 1
         low, high = places.min(axis=0), places.max(axis=0)

@@ -34,7 +34,7 @@ def render_missing(folder: Path, shards: Sequence[range], workers: int) -> None:
     missing = [indices for indices in shards if not shard_file(folder, indices).is_file()]
     if not missing:
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:  # mitsuba has threads: no fork
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:  # Mitsuba has threads, so no fork
         for done in as_completed([pool.submit(render_shard, folder, indices) for indices in missing]):
             done.result()
             there = sum(shard_file(folder, indices).is_file() for indices in shards)
@@ -42,7 +42,7 @@ def render_missing(folder: Path, shards: Sequence[range], workers: int) -> None:
 
 
 def render_shard(folder: Path, indices: range) -> None:
-    """Write the images of one shard; its file is complete or not there."""
+    """Write the images of one shard atomically."""
     mi.set_log_level(mi.LogLevel.Error)
     images = np.stack([scene.render(index) for index in indices])
     unfinished = folder / f"{indices.start:05}.{os.getpid()}.part"
@@ -57,7 +57,7 @@ def shard_file(folder: Path, indices: range) -> Path:
 
 
 def shards_folder(out: Path) -> Path:
-    """Return the folder of the shards: a changed program or another version never mixes its images with older ones."""
+    """Return the folder of the shards, which is another one for a changed program or another version of a package."""
     code = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("kinds.py", "scene.py"))
     versions = " ".join(version(package) for package in ("mitsuba", "drjit", "manifold3d"))
     return out / f"shards-{hashlib.sha256(code + versions.encode()).hexdigest()[:12]}"
@@ -74,6 +74,6 @@ def join(folder: Path, split: str, count: int, out: Path) -> None:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    unfinished = out / f"{split}.part.npz"  # np.savez adds the suffix where it is missing
+    unfinished = out / f"{split}.part.npz"  # np.savez adds the suffix if it is missing
     np.savez(unfinished, images=images, labels=labels, class_names=np.array(class_names))
     unfinished.replace(out / f"{split}.npz")
