@@ -135,5 +135,6 @@ def stream(frames: int | None = None, tail: bytes = b"", *, whole: bool = False,
 
 def frame_line(samples: Samples, index: int, digest: str) -> bytes:
     receipt = samples.receipt(index).as_dict() | ({"digest": digest} if digest else {})
-    frame = {"frame": receipt["walk"]["frame"], "frames": 9, "png": base64.b64encode(samples.png(index)).decode()}
+    number = (samples.walk.start or 0) + index
+    frame = {"frame": number, "frames": 9, "png": base64.b64encode(samples.png(index)).decode()}
     return json.dumps(frame | {"receipt": receipt}).encode() + b"\n"

@@ -223,7 +223,7 @@ KILLED_IN_BETWEEN = f"""
 import os, sys
 import numpy as np
 from gan_serve.exports.write_evaluation import write_evaluation
-from gan_serve.images.encoding import encode_png
+from gan_serve.images.png import encode_png
 from gan_serve.training.evaluation.evaluate import Evaluation
 
 replace, checkpoint, left = os.replace, os.path.realpath(sys.argv[1]), int(sys.argv[2])

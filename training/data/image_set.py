@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from PIL import Image
 
 from gan_serve.errors import DataError
@@ -168,6 +167,10 @@ def new_images(count: int, side: int, channels: int) -> UInt8Array:
 
 def check_memory(size: int, subject: str) -> None:
     """Raise DataError where ``size`` bytes for ``subject`` are more than the free memory."""
+    try:
+        import psutil
+    except ImportError:  # psutil is optional for training
+        return
     if size > psutil.virtual_memory().available:
         raise DataError(
             f"{subject} need {size / 1e9:.0f} GB of memory, more than there is.",
