@@ -56,6 +56,7 @@ NEEDED = {
     "augment_p": ("augment",),
     "augment_p_end": ("augment",),
 }
+SOFTENED = ("label_smoothing", "label_noise", "label_flip", "real_target", "fake_target")  # need a loss with targets
 OPTIONS = ("labels", "init_from", "kimg")  # settings that the command line has options of their own for
 
 
@@ -132,6 +133,8 @@ def generator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -
 def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
     """Return the arguments of ``build_discriminator`` for a config."""
     arguments = _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
+    if config.d_width is not None:
+        arguments["width"] = config.d_width
     return arguments | ({"minibatch": "std-features"} if MINIBATCH_ON_FEATURES in config.legacy else {})
 
 
@@ -180,18 +183,32 @@ def _check_together(config: TrainConfig) -> None:
         )
     if config.optimizer != "adam" and (config.g_beta2_end is not None or config.d_beta2_end is not None):
         raise InvalidOption("g_beta2_end and d_beta2_end are for Adam.", "Leave them out, or take optimizer=adam.")
-    if config.init_std and config.family in ("progressive", "stylegan"):
+    if config.init_std and config.init != "torch":
+        raise InvalidOption("init and init_std both say how weights start.", "Leave init_std at 0, or init=torch.")
+    if (config.init_std or config.init != "torch") and config.family in ("progressive", "stylegan"):
         raise InvalidOption(
-            f"Networks of the family {config.family} scale their weights themselves.", "Leave init_std at 0."
+            f"Networks of the family {config.family} scale their weights themselves.",
+            "Leave init_std at 0 and init at torch.",
         )
+    if config.simultaneous and config.n_critic > 1:
+        raise InvalidOption(
+            "Both networks move at once, so that the discriminator cannot take several steps.", "Add --set n_critic=1."
+        )
+    if config.critic_reuses_batch and config.n_critic == 1:
+        raise InvalidOption("critic_reuses_batch has no effect without n_critic.", "Add --set n_critic=...")
     if config.family == "resnet":
         _check_resnet(config)
-    softened = [name for name in ("label_smoothing", "label_noise", "label_flip") if getattr(config, name)]
+    softened = [name for name in SOFTENED if getattr(config, name)]
     if softened and not LOSSES[config.loss].has_targets:
+        nothing = as_typed(TrainConfig.model_fields[softened[0]].default)
         raise InvalidOption(
             f"The loss {config.loss} has no targets that {softened[0]} could change.",
-            f"Add --set {softened[0]}=0, or take the loss non-saturating, saturating or lsgan.",
+            f"Add --set {softened[0]}={nothing}, or take the loss non-saturating, saturating or lsgan.",
         )
+    if config.real_target and (config.label_smoothing or config.label_noise):
+        raise InvalidOption("real_target takes the place of label_smoothing and label_noise.", "Set one of them.")
+    if config.fake_target and config.label_noise:
+        raise InvalidOption("fake_target takes the place of label_noise.", "Set one of them.")
     if config.batch_size % config.accumulate:
         raise InvalidOption(
             f"A batch of {config.batch_size} cannot be cut into {config.accumulate} equal parts.",
@@ -201,8 +218,10 @@ def _check_together(config: TrainConfig) -> None:
 
 def _check_resnet(config: TrainConfig) -> None:
     """Refuse what spoils the first weights of a residual network."""
-    if config.init_std:
-        raise InvalidOption("The first weights of a resnet are those of its block's paper.", "Leave init_std at 0.")
+    if config.init_std or config.init != "torch":
+        raise InvalidOption(
+            "The first weights of a resnet are those of its block's paper.", "Leave init_std at 0 and init at torch."
+        )
     if config.network_options.get("block") == "r3gan" and config.spectral_norm:
         raise InvalidOption(
             "The last layer of each of R3GAN's blocks starts at 0, which has no largest singular value to divide by.",
@@ -253,8 +272,10 @@ def as_typed(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
         return ",".join(value)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(as_typed(part) for part in value)}]"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 

@@ -19,7 +19,7 @@ from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Gen
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.layers import normalise_spectrally as normalise_spectrally
 from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator
-from gan_serve.training.networks.options import NetworkOptions
+from gan_serve.training.networks.options import NetworkOptions, PlainOptions
 from gan_serve.training.networks.progressive import ProgressiveDiscriminator, ProgressiveGenerator
 from gan_serve.training.networks.resnet import ResNetDiscriminator, ResNetGenerator, ResNetOptions
 from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGANGenerator, StyleGANOptions
@@ -34,7 +34,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "mlp": Family(MLPGenerator, MLPDiscriminator),
+    "mlp": Family(MLPGenerator, MLPDiscriminator, PlainOptions),
     "dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator, DCGAN28Options),
     "dcgan": Family(DCGANGenerator, DCGANDiscriminator, DCGANOptions),
     "resnet": Family(ResNetGenerator, ResNetDiscriminator, ResNetOptions),
@@ -72,6 +72,18 @@ def arguments_of(network: type[nn.Module]) -> tuple[str, ...]:
 def to_pixels(images: Tensor) -> Tensor:
     """Images float32 [N, C, H, W] in [-1, 1] -> uint8 [N, H, W, C], rounded to the nearest grey level."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def initialise_glorot(network: nn.Module) -> None:
+    """Draw the weights of every dense and convolutional layer uniformly within ±sqrt(6 / (fan_in + fan_out)).
+
+    Keras' start (Glorot and Bengio 2010); biases start at 0, and BatchNorm at 1 and 0.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def initialise(network: nn.Module, deviation: float) -> None:
