@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -97,9 +98,30 @@ def train(
 
 
 @click.command()
-def recipes() -> None:
-    """List the training recipes, their sources and what they need."""
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With NAME: change a setting.")
+@click.option(
+    "--classes", type=click.IntRange(1), default=10, show_default=True, help="With NAME: classes of the images."
+)
+def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: int) -> None:
+    """List the training recipes, or show the settings, layers and parameters of one."""
     from gan_serve.training.recipes import recipes as all_recipes
 
+    if name is not None:
+        with needs_extra("train"):
+            from gan_serve.training.config import parse_settings
+            from gan_serve.training.recipe_summary import summarise_recipe
+
+        summary = summarise_recipe(name, parse_settings(pairs), classes=classes)
+        click.echo(json.dumps(summary.as_json(), indent=2) if as_json else summary.as_text())
+        return
+    if as_json:
+        listed = [
+            {"name": each.name, "title": each.title, "source": each.source, "needs": each.needs}
+            for each in all_recipes().values()
+        ]
+        click.echo(json.dumps(listed, indent=2))
+        return
     for recipe in all_recipes().values():
         click.echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
