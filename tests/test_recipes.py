@@ -82,7 +82,7 @@ def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
 
     generator = Generator.from_pretrained(export_run(whole, tmp_path / "checkpoint"), device="cpu")
     drawn = generator.generate(seeds=[0, 1], output="numpy")
-    assert drawn.shape == (2, 8, 8, 1)
+    assert drawn.shape == (2, 8, 8, config.channels or 1)
     assert (drawn[0] != drawn[1]).any()
     assert generator.c_dim == (0 if config.conditional is False else 10)  # None: where there are labels
 

@@ -19,6 +19,7 @@ def register(group: click.Group) -> None:
     """Add the commands of this package to ``gan-serve``."""
     group.add_command(train)
     group.add_command(recipes)
+    group.add_command(learn)
 
 
 FIRST = os.environ.get("RANK", "0") == "0"  # the first of the processes that torchrun started, which alone prints
@@ -125,3 +126,25 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
         return
     for recipe in all_recipes().values():
         click.echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="PNG file for the figure; learn-NAME.png if not given.")
+def learn(name: str | None, out: Path | None) -> None:
+    """Run a page of theory: print its numbers and write its figure. Without NAME, list the pages."""
+    with needs_extra("train"):
+        from gan_serve.training.learn import PAGES
+        from gan_serve.training.learn import learn as run
+
+    if name is None:
+        click.echo("\n".join(PAGES))
+        return
+    page = run(name)
+    path = out or Path(f"learn-{name}.png")
+    click.echo(f"{page.title}\n{page.text}\n")
+    width = max(map(len, page.numbers))
+    for what, number in page.numbers.items():
+        click.echo(f"    {what:<{width}}  {number:.4g}")
+    page.save_figure(path)
+    click.echo(f"\nFigure: {path}")
