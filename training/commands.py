@@ -44,6 +44,7 @@ def _only_first_process_reports() -> Iterator[None]:
     "avatars, bricks.",
 )
 @click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; none drops them.")
+@click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
 @click.option("--init-from", metavar="CHECKPOINT", help="Start from its generator: a name, a directory or org/name.")
 @click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Folder for all that the run writes.")
 @click.option("--kimg", type=float, help="Thousands of real images to show in all; the recipe's if not given.")
@@ -55,6 +56,7 @@ def train(
     recipe: str | None,
     data: str | None,
     labels: str | None,
+    family_file: Path | None,
     init_from: str | None,
     run_dir: Path,
     kimg: float | None,
@@ -65,10 +67,12 @@ def train(
     """Train a generator from images."""
     with needs_extra("train"):
         from gan_serve.training.config import check_config, make_config, parse_settings, read_config
+        from gan_serve.training.family_file import load_family_file
         from gan_serve.training.loop import train as run
         from gan_serve.training.recipes import RECOMMENDED
 
     asked = parse_settings(pairs)
+    families = load_family_file(family_file) if family_file else []
     typed = {"recipe": recipe, "data": data, "labels": labels, "init_from": init_from, "kimg": kimg}
     asked |= {key: value for key, value in typed.items() if value is not None}
     if resume and (run_dir / "config.json").exists():
@@ -88,6 +92,8 @@ def train(
     else:
         if resume and not asked.keys() & {"recipe", "data"}:
             raise RunError(f"{run_dir} holds no run to go on with.", "Give the folder that --run-dir named before.")
+        if len(families) == 1:
+            asked.setdefault("family", families[0])
         if "data" not in asked:
             raise InvalidOption("A new run needs --data.", "See gan-serve train --help for what it takes.")
         config = make_config(asked.pop("recipe", RECOMMENDED), asked)

@@ -73,6 +73,9 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
     if recipe not in available:
         raise InvalidOption.unknown("recipe", recipe, available)
     values = dict(available[recipe].config)
+    if settings.get("family", values["family"]) != values["family"]:  # another family has its own options
+        options = find_family(settings["family"]).options.model_fields
+        values = {key: value for key, value in values.items() if key in TrainConfig.model_fields or key in options}
     for chosen, other in (("decay_kimg", "decay_share"), ("decay_share", "decay_kimg")):
         if chosen in settings:
             values.pop(other, None)  # two ways to say when the learning rates fall: the user's holds
@@ -279,6 +282,20 @@ def as_typed(value: object) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
+class UnknownFamily(InvalidOption):
+    """A run's networks are of a family that is not known here."""
+
+
+def _check_family_is_known(path: Path, values: Mapping[str, Any]) -> None:
+    try:
+        find_family(values["family"])
+    except InvalidOption as error:
+        raise UnknownFamily(
+            f"{path} is of a run with networks of the family {values['family']!r}, which is not known here.",
+            "Give --family-file with the file that it was trained with.",
+        ) from error
+
+
 def read_config(path: Path) -> TrainConfig:
     """Read a run's ``config.json``; what one of an earlier version lacks, it gets as that version did it.
 
@@ -286,6 +303,10 @@ def read_config(path: Path) -> TrainConfig:
         InvalidOption: it is not a config.
     """
     try:
-        return _validated(with_legacy_values(json.loads(path.read_text())))
+        values = with_legacy_values(json.loads(path.read_text()))
+        _check_family_is_known(path, values)
+        return _validated(values)
+    except UnknownFamily:
+        raise
     except (ValueError, TypeError, AttributeError, OSError, InvalidOption) as error:  # json's errors are ValueErrors
         raise InvalidOption(f"{path} is not the config of a run.", "Start a new run directory.") from error

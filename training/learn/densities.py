@@ -30,7 +30,9 @@ def normal(x: np.ndarray, mean: float) -> np.ndarray:
 
 def uniform(x: np.ndarray, start: float) -> np.ndarray:
     """Return the density that is 1 from ``start`` on, for a width of 1."""
-    return ((x >= start) & (x < start + 1)).astype(float)
+    inside = ((x >= start) & (x < start + 1)).astype(float)
+    density: np.ndarray = inside / (inside.sum() * STEP)
+    return density
 
 
 def quantiles(mean: float, n: int = 4096) -> Tensor:

@@ -58,8 +58,8 @@ def mode_collapse(steps: int = 1000) -> Page:
     return Page(
         f"A ring of eight Gaussians after {steps} steps",
         "A mode counts as found when one of a hundred points lies within three deviations of it. One seed, one small "
-        "network: the ring shows what a remedy does, not which is best. Under spectral normalisation a critic of slope 1 is "
-        "too smooth to tell such narrow modes apart in this time.",
+        "network: the ring shows what a remedy does, not which is best. A critic of slope 1, as spectral normalisation "
+        "makes it, is too smooth to tell such narrow modes apart in this time.",
         numbers,
         tuple(partial(panel, name=name) for name in points),
     )

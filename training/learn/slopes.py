@@ -28,7 +28,7 @@ def generator_gradients() -> Page:
     def panel(axes: Axes) -> None:
         for name, slope in slopes.items():
             axes.plot(d_of_g, slope, label=name)
-        axes.set(xscale="log", yscale="log", xlabel="D(G(z)): to the left, D is sure", ylabel="|slope| by the logit")
+        axes.set(xscale="log", yscale="log", xlabel="D(G(z)): to the right, D is sure", ylabel="|slope| by the logit")
         axes.invert_xaxis()
         axes.legend()
 

@@ -8,6 +8,7 @@ family, write its file, with both classes and their options (``options.NetworkOp
 from __future__ import annotations
 
 import inspect
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 import torch
@@ -56,9 +57,13 @@ def build_discriminator(family: str, **arguments: Any) -> Discriminator:
 def find_family(name: str) -> Family:
     """Return a family by its name.
 
+    Families of other packages are found by entry points of the group ``gan_serve.families``.
+
     Raises:
         InvalidOption: there is none; the nearest is named.
     """
+    for entry in () if name in FAMILIES else entry_points(group="gan_serve.families", name=name):
+        FAMILIES[name] = entry.load()
     if name not in FAMILIES:
         raise InvalidOption.unknown("network family", name, FAMILIES)
     return FAMILIES[name]
