@@ -27,6 +27,7 @@ def register(group: click.Group) -> None:
 @click.option("--credit", help="The authors of the training images and their terms, for the card.")
 @click.option("--note", default="", help="A remark for the card, such as that a longer training would help.")
 @click.option("--snapshot", help="A snapshot of the run, or `best`; default: the last.")
+@click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
 @click.option(
     "--precisions", help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32."
 )
@@ -38,13 +39,17 @@ def export(
     credit: str | None,
     note: str,
     snapshot: str | None,
+    family_file: Path | None,
     precisions: str | None,
 ) -> None:
     """Turn a training run into a checkpoint, certified against torch."""
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
         from gan_serve.exports.export import export_run
+        from gan_serve.training.family_file import load_family_file
 
+    if family_file:
+        load_family_file(family_file)
     # export_run refuses unknown precisions.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     publication = Publication(license, credit, note)
@@ -87,6 +92,7 @@ class FeaturesOption(click.Option):
     help="The largest number of images to compare.",
 )
 @click.option("--snapshot", help="For a run: a snapshot file, or `best`; default: the last snapshot.")
+@click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
 @click.option("--dial/--no-dial", default=True, help="Also measure at several truncations; default: --dial.")
 @click.option(
     "--pairs/--no-pairs",
@@ -106,6 +112,7 @@ def evaluate(
     features: str | None,
     images: int,
     snapshot: str | None,
+    family_file: Path | None,
     dial: bool,
     pairs: bool,
     write: bool,
@@ -124,7 +131,10 @@ def evaluate(
         from gan_serve.exports.write_evaluation import all_pictures, check_writable, is_run, write_evaluation
         from gan_serve.training.config import read_config
         from gan_serve.training.evaluation.evaluate import EvaluationOptions
+        from gan_serve.training.family_file import load_family_file
 
+    if family_file:
+        load_family_file(family_file)
     target = check_writable(model_or_run) if write else None  # before the measurements, which take minutes
     if out_dir:
         check_folder(out_dir)

@@ -32,7 +32,7 @@ TINY = {"width": 0.125, "batch_size": 16, "bf16": False}
 
 
 def small(recipe: str, data: Path, **settings: object) -> TrainConfig:
-    growing = GROWING if recipe == "progressive" else {}
+    growing = GROWING if recipe.endswith("progressive") else {}
     return make_config(recipe, SMALL | TINY | growing | {"data": str(data)} | settings)
 
 
@@ -88,7 +88,7 @@ def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
 
     generator = Generator.from_pretrained(export_run(whole, tmp_path / "checkpoint"), device="cpu")
     drawn = generator.generate(seeds=[0, 1], output="numpy")
-    assert drawn.shape == (2, 8, 8, 1)
+    assert drawn.shape == (2, 8, 8, config.channels or 1)
     assert (drawn[0] != drawn[1]).any()
     assert generator.c_dim == (0 if config.conditional is False else 10)  # None: where there are labels
 
@@ -96,7 +96,7 @@ def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
 @pytest.mark.parametrize("recipe", recipes())
 def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
     training, loader = start(recipe, digits)
-    grown = {"stage_kimg": None, "fade_kimg": None} if recipe == "progressive" else {}
+    grown = {"stage_kimg": None, "fade_kimg": None} if recipe.endswith("progressive") else {}
     training.config = training.config.model_copy(update=grown)  # all levels take part
     generator, discriminator = _weights(training.generator), _weights(training.discriminator)
     batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
@@ -105,7 +105,7 @@ def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
         fakes = training.discriminator_step(batch, draws)
     assert _moved(training.generator, generator) == set()
     # The last bias cancels in a difference of logits.
-    moved = _moved(training.discriminator, discriminator) | {"logit.bias"}
+    moved = _moved(training.discriminator, discriminator) | ({"logit.bias"} & _in_use(training.discriminator))
     assert moved == _in_use(training.discriminator)
 
     discriminator = _weights(training.discriminator)
@@ -141,6 +141,10 @@ OPTIONS = {
     "falling learning rates": {"decay_kimg": 0.02},
     "betas": {"g_beta1": 0.0, "d_beta2": 0.9},
     "several critic steps": {"n_critic": 3},
+    "several critic steps on one batch": {"n_critic": 3, "critic_reuses_batch": True},
+    "both networks at once": {"simultaneous": True},
+    "target ranges": {"real_target": [0.7, 1.0], "fake_target": [-0.1, 0.0]},
+    "a narrow discriminator": {"d_width": 0.05},
     "RMSprop": {"optimizer": "rmsprop"},
     "augmentation": {"augment": "color,translation,cutout", "flip": True},
     "bfloat16": {"bf16": True},
@@ -161,7 +165,28 @@ def test_options_combine_with_every_family(name, family, digits):
         step(training, loader)
     assert training.tick_means.first_not_finite() is None
     assert _moved(training.generator, before)
-    assert training.shown == 2 * 16 * training.config.n_critic
+    assert training.shown == 2 * training.images_a_step
+
+
+@pytest.mark.parametrize("simultaneous", [True, False])
+def test_at_once_the_generator_follows_the_discriminator_before_its_step(simultaneous, digits):
+    """Then it does not matter to the generator how far the discriminator moves."""
+    moved = []
+    for d_lr in (1e-6, 0.1):
+        training, loader = start("dcgan-28", digits, simultaneous=simultaneous, d_lr=d_lr)
+        before = _weights(training.discriminator)
+        step(training, loader)
+        assert _moved(training.discriminator, before)
+        moved.append(training.generator.state_dict())
+    assert same(*moved) == simultaneous
+
+
+def test_a_batch_that_all_critic_steps_see_is_counted_once(digits, tmp_path):
+    config = small("lesson-faces-wgan-gp", digits, kimg=0.064, kimg_per_tick=0.032)
+    state = load_snapshot(train(config, tmp_path / "run", quiet=True))
+    assert state["shown"] == 64
+    steps = {key: next(iter(state[f"{key}_optimizer"]["state"].values()))["step"].item() for key in "gd"}
+    assert steps == {"g": 4, "d": 12}
 
 
 def test_learning_rates_fall_in_a_line_at_the_end(digits):
@@ -238,7 +263,7 @@ def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
     ],
 )
 def test_sigkill_again_and_again_gives_the_same_weights(recipe, kills, digits, tmp_path):
-    growing = {"stage_kimg": 2, "fade_kimg": 4} if recipe == "progressive" else {}
+    growing = {"stage_kimg": 2, "fade_kimg": 4} if recipe.endswith("progressive") else {}
     length = {"kimg": 12, "kimg_per_tick": 0.35} if growing else {"kimg": 2.4 * kills, "kimg_per_tick": 0.7}
     config = small(recipe, digits, width=0.25, decay_kimg=length["kimg"], **length, **growing)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"

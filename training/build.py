@@ -9,7 +9,13 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.config import TrainConfig, discriminator_arguments, generator_arguments
 from gan_serve.training.distributed import Processes, synchronise_batch_norm
 from gan_serve.training.legacy import PLAIN_EMBEDDING, use_plain_embedding
-from gan_serve.training.networks import build_discriminator, build_generator, initialise, normalise_spectrally
+from gan_serve.training.networks import (
+    build_discriminator,
+    build_generator,
+    initialise,
+    initialise_glorot,
+    normalise_spectrally,
+)
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.layers import MinibatchDiscrimination, use_byte_dropout
 
@@ -35,6 +41,8 @@ def build_networks(
     for network in (generator, discriminator):
         if config.init_std:
             initialise(network, config.init_std)
+        if config.init == "glorot":
+            initialise_glorot(network)
         if processes.world > 1:
             synchronise_batch_norm(network)
     if config.spectral_norm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ def register(group: click.Group) -> None:
     group.add_command(data_command)
     group.add_command(train)
     group.add_command(recipes)
+    group.add_command(learn)
 
 
 FIRST = os.environ.get("RANK", "0") == "0"  # only the first process that torchrun started prints
@@ -44,6 +46,7 @@ def _only_first_process_reports() -> Iterator[None]:
     "avatars, bricks.",
 )
 @click.option("--labels", help="Labels: file.csv:column or file.npz:attribute; `none` ignores the labels of the data.")
+@click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
 @click.option(
     "--init-from",
     metavar="CHECKPOINT",
@@ -61,6 +64,7 @@ def train(
     recipe: str | None,
     data: str | None,
     labels: str | None,
+    family_file: Path | None,
     init_from: str | None,
     run_dir: Path,
     kimg: float | None,
@@ -71,10 +75,12 @@ def train(
     """Train a generator from images."""
     with needs_extra("train"):
         from gan_serve.training.config import check_config, make_config, parse_settings, read_config
+        from gan_serve.training.family_file import load_family_file
         from gan_serve.training.loop import train as run
         from gan_serve.training.recipes import RECOMMENDED
 
     asked = parse_settings(pairs)
+    families = load_family_file(family_file) if family_file else []
     typed = {"recipe": recipe, "data": data, "labels": labels, "init_from": init_from, "kimg": kimg}
     asked |= {key: value for key, value in typed.items() if value is not None}
     if resume and (run_dir / "config.json").exists():
@@ -93,7 +99,9 @@ def train(
             )
     else:
         if resume and not asked.keys() & {"recipe", "data"}:
-            raise RunError(f"{run_dir} has no run to resume.", "Give the --run-dir of the first call.")
+            raise RunError(f"{run_dir} holds no run to go on with.", "Give the folder that --run-dir named before.")
+        if len(families) == 1:
+            asked.setdefault("family", families[0])
         if "data" not in asked:
             raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
         config = make_config(asked.pop("recipe", RECOMMENDED), asked)
@@ -105,9 +113,52 @@ def train(
 
 
 @click.command()
-def recipes() -> None:
-    """List the training recipes, their sources and what they need."""
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With NAME: change a setting.")
+@click.option(
+    "--classes", type=click.IntRange(1), default=10, show_default=True, help="With NAME: classes of the images."
+)
+def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: int) -> None:
+    """List the training recipes, or show the settings, layers and parameters of one."""
     from gan_serve.training.recipes import recipes as all_recipes
 
+    if name is not None:
+        with needs_extra("train"):
+            from gan_serve.training.config import parse_settings
+            from gan_serve.training.recipe_summary import summarise_recipe
+
+        summary = summarise_recipe(name, parse_settings(pairs), classes=classes)
+        click.echo(json.dumps(summary.as_json(), indent=2) if as_json else summary.as_text())
+        return
+    if as_json:
+        listed = [
+            {"name": each.name, "title": each.title, "source": each.source, "needs": each.needs}
+            for each in all_recipes().values()
+        ]
+        click.echo(json.dumps(listed, indent=2))
+        return
     for recipe in all_recipes().values():
         click.echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="PNG file for the figure; learn-NAME.png if not given.")
+def learn(name: str | None, out: Path | None) -> None:
+    """Run a page of theory: print its numbers and write its figure. Without NAME, list the pages."""
+    with needs_extra("train"):
+        from gan_serve.training.learn import PAGES
+        from gan_serve.training.learn import learn as run
+
+    if name is None:
+        click.echo("\n".join(PAGES))
+        return
+    page = run(name)
+    path = out or Path(f"learn-{name}.png")
+    click.echo(f"{page.title}\n{page.text}\n")
+    width = max(map(len, page.numbers))
+    for what, number in page.numbers.items():
+        click.echo(f"    {what:<{width}}  {number:.4g}")
+    page.save_figure(path)
+    click.echo(f"\nFigure: {path}")

@@ -56,6 +56,7 @@ NEEDED = {
     "augment_p": ("augment",),
     "augment_p_end": ("augment",),
 }
+SOFTENED = ("label_smoothing", "label_noise", "label_flip", "real_target", "fake_target")  # need a loss with targets
 OPTIONS = ("labels", "init_from", "kimg")  # settings that have command-line options of their own
 
 
@@ -72,6 +73,9 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
     if recipe not in available:
         raise InvalidOption.unknown("recipe", recipe, available)
     values = dict(available[recipe].config)
+    if settings.get("family", values["family"]) != values["family"]:  # another family has its own options
+        options = find_family(settings["family"]).options.model_fields
+        values = {key: value for key, value in values.items() if key in TrainConfig.model_fields or key in options}
     for chosen, other in (("decay_kimg", "decay_share"), ("decay_share", "decay_kimg")):
         if chosen in settings:
             # Two ways to set when the learning rates fall: the user's one replaces the recipe's.
@@ -133,6 +137,8 @@ def generator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -
 def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
     """Return the arguments of ``build_discriminator`` for a config."""
     arguments = _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
+    if config.d_width is not None:
+        arguments["width"] = config.d_width
     return arguments | ({"minibatch": "std-features"} if MINIBATCH_ON_FEATURES in config.legacy else {})
 
 
@@ -182,19 +188,33 @@ def _check_together(config: TrainConfig) -> None:
             "Dropout changes the logits more than the step of a finite difference does.", "Add --set dropout=0."
         )
     if config.optimizer != "adam" and (config.g_beta2_end is not None or config.d_beta2_end is not None):
-        raise InvalidOption("g_beta2_end and d_beta2_end are for Adam.", "Leave them out, or use optimizer=adam.")
-    if config.init_std and config.family in ("progressive", "stylegan"):
+        raise InvalidOption("g_beta2_end and d_beta2_end are for Adam.", "Leave them out, or take optimizer=adam.")
+    if config.init_std and config.init != "torch":
+        raise InvalidOption("init and init_std both say how weights start.", "Leave init_std at 0, or init=torch.")
+    if (config.init_std or config.init != "torch") and config.family in ("progressive", "stylegan"):
         raise InvalidOption(
-            f"Networks of the family {config.family} scale their weights themselves.", "Leave init_std at 0."
+            f"Networks of the family {config.family} scale their weights themselves.",
+            "Leave init_std at 0 and init at torch.",
         )
+    if config.simultaneous and config.n_critic > 1:
+        raise InvalidOption(
+            "Both networks move at once, so that the discriminator cannot take several steps.", "Add --set n_critic=1."
+        )
+    if config.critic_reuses_batch and config.n_critic == 1:
+        raise InvalidOption("critic_reuses_batch has no effect without n_critic.", "Add --set n_critic=...")
     if config.family == "resnet":
         _check_resnet(config)
-    softened = [name for name in ("label_smoothing", "label_noise", "label_flip") if getattr(config, name)]
+    softened = [name for name in SOFTENED if getattr(config, name)]
     if softened and not LOSSES[config.loss].has_targets:
+        nothing = as_typed(TrainConfig.model_fields[softened[0]].default)
         raise InvalidOption(
-            f"The loss {config.loss} has no targets, so {softened[0]} has no effect.",
-            f"Add --set {softened[0]}=0, or use the loss non-saturating, saturating or lsgan.",
+            f"The loss {config.loss} has no targets that {softened[0]} could change.",
+            f"Add --set {softened[0]}={nothing}, or take the loss non-saturating, saturating or lsgan.",
         )
+    if config.real_target and (config.label_smoothing or config.label_noise):
+        raise InvalidOption("real_target takes the place of label_smoothing and label_noise.", "Set one of them.")
+    if config.fake_target and config.label_noise:
+        raise InvalidOption("fake_target takes the place of label_noise.", "Set one of them.")
     if config.batch_size % config.accumulate:
         raise InvalidOption(
             f"A batch of {config.batch_size} cannot be split into {config.accumulate} equal parts.",
@@ -203,9 +223,11 @@ def _check_together(config: TrainConfig) -> None:
 
 
 def _check_resnet(config: TrainConfig) -> None:
-    """Refuse settings that conflict with the initial weights of a residual network."""
-    if config.init_std:
-        raise InvalidOption("The initial weights of a resnet are those of its block's paper.", "Leave init_std at 0.")
+    """Refuse what spoils the first weights of a residual network."""
+    if config.init_std or config.init != "torch":
+        raise InvalidOption(
+            "The first weights of a resnet are those of its block's paper.", "Leave init_std at 0 and init at torch."
+        )
     if config.network_options.get("block") == "r3gan" and config.spectral_norm:
         raise InvalidOption(
             "The last layer of each of R3GAN's blocks starts at 0, which spectral normalisation cannot divide by its "
@@ -257,9 +279,25 @@ def as_typed(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
         return ",".join(value)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(as_typed(part) for part in value)}]"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+class UnknownFamily(InvalidOption):
+    """A run's networks are of a family that is not known here."""
+
+
+def _check_family_is_known(path: Path, values: Mapping[str, Any]) -> None:
+    try:
+        find_family(values["family"])
+    except InvalidOption as error:
+        raise UnknownFamily(
+            f"{path} is of a run with networks of the family {values['family']!r}, which is not known here.",
+            "Give --family-file with the file that it was trained with.",
+        ) from error
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -269,6 +307,10 @@ def read_config(path: Path) -> TrainConfig:
         InvalidOption: it is not a config.
     """
     try:
-        return _validated(with_legacy_values(json.loads(path.read_text())))
+        values = with_legacy_values(json.loads(path.read_text()))
+        _check_family_is_known(path, values)
+        return _validated(values)
+    except UnknownFamily:
+        raise
     except (ValueError, TypeError, AttributeError, OSError, InvalidOption) as error:  # json's errors are ValueErrors
         raise InvalidOption(f"{path} is not the config of a training run.", "Start a new run directory.") from error

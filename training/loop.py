@@ -160,6 +160,8 @@ def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: t
         before = training.shown
         starts = range(before, before + training.images_a_step, config.batch_size)
         batches = [loader.batch(start, config.batch_size) for start in starts]
+        if config.critic_reuses_batch:
+            batches *= config.n_critic
         training.step(batches, loader.fresh_batch(before, config.batch_size) if training.needs_fresh_batch else None)
         if recorder:
             recorder.step(training)

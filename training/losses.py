@@ -117,8 +117,16 @@ def value(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return -F.softplus(-real_logits).mean() - F.softplus(fake_logits).mean()
 
 
-def soft_targets(uniform: Tensor, *, smoothing: float = 0.0, noise: float = 0.0, flip: float = 0.0) -> Targets:
-    """Return the targets of the discriminator for N real and N generated images.
+def soft_targets(
+    uniform: Tensor,
+    *,
+    smoothing: float = 0.0,
+    noise: float = 0.0,
+    flip: float = 0.0,
+    real_range: tuple[float, float] | None = None,
+    fake_range: tuple[float, float] | None = None,
+) -> Targets:
+    """Targets of the discriminator for N real and N generated images.
 
     Args:
         uniform: float [N, 4], random numbers from 0 to 1 for noise and flips.
@@ -126,8 +134,14 @@ def soft_targets(uniform: Tensor, *, smoothing: float = 0.0, noise: float = 0.0,
         noise: each target moves towards the other one by a random amount of up to ``noise``.
         flip: share of the real and of the generated images that get the opposite target (Chintala et al. 2016,
             "GAN hacks", 6).
+        real_range, fake_range: (low, high); targets lie uniformly between them, in place of ``smoothing`` and
+            ``noise``. Outside 0 to 1 cross-entropy has no minimum: its loss can fall without end.
     """
     real = 1.0 - smoothing - noise * uniform[:, 0]
     fake = noise * uniform[:, 1]
+    if real_range is not None:
+        real = real_range[0] + (real_range[1] - real_range[0]) * uniform[:, 0]
+    if fake_range is not None:
+        fake = fake_range[0] + (fake_range[1] - fake_range[0]) * uniform[:, 1]
     flip_real, flip_fake = uniform[:, 2] < flip, uniform[:, 3] < flip
     return Targets(torch.where(flip_real, 0.0, real), torch.where(flip_fake, 1.0 - smoothing, fake))

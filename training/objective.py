@@ -71,6 +71,8 @@ class Objective:
             smoothing=config.label_smoothing,
             noise=config.label_noise,
             flip=config.label_flip,
+            real_range=config.real_target,
+            fake_range=config.fake_target,
         )
         adversarial = loss.discriminator(real_logits, fake_logits, targets)
         total = adversarial

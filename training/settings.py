@@ -31,11 +31,18 @@ def _auto(value: object) -> object:
     return None if value == "auto" else value
 
 
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lower bound comes first, as in [{bounds[1]:g}, {bounds[0]:g}]")
+    return bounds
+
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+TargetRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
 LossName = Annotated[str, AfterValidator(lambda name: _known(name, LOSSES))]
 Augmentation = Annotated[str, AfterValidator(lambda name: _known(name, AUGMENTATIONS))]
 
@@ -60,10 +67,12 @@ class NetworkSettings(BaseModel):
     family: str  # of generator and discriminator; see training/networks
     z_dim: Count = 100  # length of a latent
     width: Positive = 1.0  # multiplies all channel counts of both networks
+    d_width: Positive | None = None  # multiplies those of the discriminator in its place
     init_from: str | None = None  # checkpoint whose weights the generator starts with: name, directory or org/name
     conditional: Annotated[bool | None, BeforeValidator(_auto)] = False  # use labels; auto: if the images have any
     conditioning: Literal["planes", "projection"] = "projection"  # how labels enter the discriminator
     spectral_norm: bool = False  # divide each of the discriminator's weights by its largest singular value
+    init: Literal["torch", "glorot"] = "torch"  # first weights as torch draws them, or as Keras does
     init_std: Weight = 0.0  # initial weights from N(0, init_std²); 0: those of torch
     stage_kimg: Positive | None = None  # progressive: duration of each size before the next fades in
     fade_kimg: Positive | None = None  # progressive: duration of each fade
@@ -74,6 +83,8 @@ class LossSettings(BaseModel):
 
     loss: LossName = "non-saturating"  # training/losses.py
     n_critic: Count = 1  # steps of the discriminator for each step of the generator
+    critic_reuses_batch: bool = False  # they all see the same real images, which are counted once
+    simultaneous: bool = False  # the generator's gradient is that of the discriminator before its step, not after it
     gp_weight: Weight = 0.0  # gradient penalty between real and generated images
     r1: Weight = 0.0  # γ of ½ E|∇D|² on real images; weighs twice as in the papers with the halved BCE and LSGAN
     r1_end: Weight | None = None
@@ -84,6 +95,8 @@ class LossSettings(BaseModel):
     clip: Weight = 0.0  # bound of the discriminator's weights; 0: no clipping
     label_smoothing: Share = 0.0  # one-sided: the target of real images is 1 - label_smoothing
     label_noise: Share = 0.0  # largest random shift of targets towards each other
+    real_target: TargetRange | None = None  # [low, high] of real images' targets, which may lie outside 0 to 1
+    fake_target: TargetRange | None = None  # the same of generated images
     label_flip: Share = 0.0  # share of images with the opposite target
     instance_noise: Weight = 0.0  # standard deviation of noise on all images that D sees
     instance_noise_kimg: Weight = 0.0  # duration over which instance_noise falls to 0; 0: it is constant

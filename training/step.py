@@ -75,8 +75,8 @@ class Training:
 
     @property
     def images_a_step(self) -> int:
-        """The number of real images of a step: a new batch for each update of the discriminator."""
-        return self.config.batch_size * self.config.n_critic
+        """Return how many real images a step shows: a batch for each turn of the discriminator, or one for all."""
+        return self.config.batch_size * (1 if self.config.critic_reuses_batch else self.config.n_critic)
 
     @property
     def needs_fresh_batch(self) -> bool:
@@ -108,9 +108,9 @@ class Training:
         """Update the discriminator once for each batch, then the generator, then its average.
 
         Args:
-            batches: real images, one batch for each update of the discriminator.
-            fresh: another batch of real images, for the generator with a relativistic loss; the last of ``batches`` if
-                None.
+            batches: real images, one batch for each turn of the discriminator; with ``critic_reuses_batch`` the same
+                one each time.
+            fresh: another batch of them, for the generator of a relativistic loss; the last of ``batches`` if None.
         """
         self._step_began = self.shown
         random = StepRandom(self.config.seed, self.shown, self.device, self.processes.rank, self.processes.world)
@@ -120,9 +120,13 @@ class Training:
         for turn, batch in enumerate(batches, start=1):
             # The generator reuses the images of the last update, unless ``accumulate`` saves memory.
             keep = turn == len(batches) and self.config.accumulate == 1
-            fakes = self.discriminator_step(batch, random, keep_graph=keep)
-            self.shown += self.config.batch_size
+            fakes = self.discriminator_gradient(batch, random, keep_graph=keep)
+            if not self.config.simultaneous:
+                self._move_discriminator()
+            self.shown = min(self.shown + self.config.batch_size, self._step_began + self.images_a_step)
         self.generator_step(batches[-1], fakes, random, fresh)
+        if self.config.simultaneous:
+            self._move_discriminator()
         self.ema.update(self.generator, self.images_a_step, ema_half_life(self.config, self.shown))
 
     def _follow_schedules(self) -> None:
@@ -136,7 +140,13 @@ class Training:
                     group["betas"] = (beta1, scheduled(config, f"{network}_beta2", self.shown))
 
     def discriminator_step(self, batch: Batch, random: StepRandom, *, keep_graph: bool = False) -> list[Tensor]:
-        """Update the discriminator once; return its generated images, with their graph if ``keep_graph``."""
+        """Move the discriminator once. Return the images it saw, with their graph where it is to be kept."""
+        fakes = self.discriminator_gradient(batch, random, keep_graph=keep_graph)
+        self._move_discriminator()
+        return fakes
+
+    def discriminator_gradient(self, batch: Batch, random: StepRandom, *, keep_graph: bool = False) -> list[Tensor]:
+        """Compute the discriminator's gradient; returns as ``discriminator_step``."""
         config, objective = self.config, self.objective
         self.d_optimizer.zero_grad()
         fakes = []
@@ -153,10 +163,12 @@ class Training:
             fakes.append(fake)
         average_gradients(self.discriminator.parameters())
         self._note(d_grad_norm=_gradient_norm(self.discriminator))
-        self.d_optimizer.step()
-        if config.clip:
-            clip_weights(self.discriminator.parameters(), config.clip)
         return fakes
+
+    def _move_discriminator(self) -> None:
+        self.d_optimizer.step()
+        if self.config.clip:
+            clip_weights(self.discriminator.parameters(), self.config.clip)
 
     def generator_step(
         self, batch: Batch, fakes: Sequence[Tensor], random: StepRandom, fresh: Batch | None = None

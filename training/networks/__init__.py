@@ -8,6 +8,7 @@ write a file with both classes and their options (``options.NetworkOptions``), a
 from __future__ import annotations
 
 import inspect
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Gen
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.layers import normalise_spectrally as normalise_spectrally
 from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator
-from gan_serve.training.networks.options import NetworkOptions
+from gan_serve.training.networks.options import NetworkOptions, PlainOptions
 from gan_serve.training.networks.progressive import ProgressiveDiscriminator, ProgressiveGenerator
 from gan_serve.training.networks.resnet import ResNetDiscriminator, ResNetGenerator, ResNetOptions
 from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGANGenerator, StyleGANOptions
@@ -34,7 +35,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "mlp": Family(MLPGenerator, MLPDiscriminator),
+    "mlp": Family(MLPGenerator, MLPDiscriminator, PlainOptions),
     "dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator, DCGAN28Options),
     "dcgan": Family(DCGANGenerator, DCGANDiscriminator, DCGANOptions),
     "resnet": Family(ResNetGenerator, ResNetDiscriminator, ResNetOptions),
@@ -56,9 +57,13 @@ def build_discriminator(family: str, **arguments: Any) -> Discriminator:
 def find_family(name: str) -> Family:
     """Return a family by its name.
 
+    Families of other packages are found by entry points of the group ``gan_serve.families``.
+
     Raises:
         InvalidOption: there is none; the message names the nearest one.
     """
+    for entry in () if name in FAMILIES else entry_points(group="gan_serve.families", name=name):
+        FAMILIES[name] = entry.load()
     if name not in FAMILIES:
         raise InvalidOption.unknown("network family", name, FAMILIES)
     return FAMILIES[name]
@@ -72,6 +77,18 @@ def arguments_of(network: type[nn.Module]) -> tuple[str, ...]:
 def to_pixels(images: Tensor) -> Tensor:
     """Convert images float32 [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded to the nearest grey level."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def initialise_glorot(network: nn.Module) -> None:
+    """Draw the weights of every dense and convolutional layer uniformly within ±sqrt(6 / (fan_in + fan_out)).
+
+    Keras' start (Glorot and Bengio 2010); biases start at 0, and BatchNorm at 1 and 0.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def initialise(network: nn.Module, deviation: float) -> None:

@@ -7,34 +7,46 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
 from gan_serve.training.networks.layers import (
+    BN_EPS,
+    BN_MOMENTUM,
     SLOPE,
     MinibatchStd,
+    latents_as,
     norm_layer,
     one_hot,
     scaled,
+    set_batch_norm,
     start_and_levels,
     with_labels,
 )
-from gan_serve.training.networks.options import NormOptions
+from gan_serve.training.networks.options import NormOptions, PlainOptions
 
 UPSAMPLING = ("transposed", "nearest")
 ACTIVATIONS = ("relu", "leaky")
+G_BIAS = ("none", "last", "all")
+G_KERNELS = (3, 4)
+MAX_CHANNELS = 512  # of the paper
 
 
-class DCGANOptions(NormOptions):
+class DCGANOptions(PlainOptions, NormOptions):
     """Options of the family ``dcgan``."""
 
     g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
     upsampling: Literal["transposed", "nearest"] | None = None  # of the generator
     activation: Literal["relu", "leaky"] | None = None  # of the generator
+    g_kernel: Literal[3, 4] | None = None  # size of the convolutions behind nearest upsampling
+    g_bias: Literal["none", "last", "all"] | None = None  # which of the generator's convolutions have a bias
+    d_bias: bool | None = None  # discriminator: layers without a norm behind them have a bias
+    max_channels: Annotated[int, Field(ge=1)] | None = None  # most channels of a layer of either network, before width
 
 
 class DCGANGenerator(nn.Module):
@@ -54,9 +66,14 @@ class DCGANGenerator(nn.Module):
         upsampling: ``transposed``, or ``nearest``: nearest-neighbour upsampling and a 3x3 convolution of stride 1,
             which leaves no checkerboard (Odena et al. 2016).
         activation: ``relu`` or ``leaky`` (0.2).
+        g_kernel: size of the convolutions behind nearest upsampling: 3, or 4 with one more row and column of zeros
+            below and on the right than above and on the left, as "same" padding has it.
+        g_bias: ``last``: the last convolution has a bias; ``all``: each convolution has one; ``none``.
+        max_channels: the most channels of a layer, before ``width``.
+        latents, bn_momentum, bn_eps: see ``latents_as`` and ``set_batch_norm``.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, or an unknown name.
+        InvalidOption: the resolution is not a multiple of 4, an unknown name, or a ``g_kernel`` without ``nearest``.
     """
 
     truncation_space = "z"
@@ -71,6 +88,12 @@ class DCGANGenerator(nn.Module):
         upsampling: str = "transposed",
         activation: str = "relu",
         g_conditioning: str = "concat",
+        g_kernel: int = 3,
+        g_bias: str = "last",
+        max_channels: int = MAX_CHANNELS,
+        latents: str = "normal",
+        bn_momentum: float = BN_MOMENTUM,
+        bn_eps: float = BN_EPS,
     ) -> None:
         super().__init__()
         check_g_conditioning(g_conditioning)
@@ -78,11 +101,21 @@ class DCGANGenerator(nn.Module):
             raise InvalidOption.unknown("upsampling", upsampling, UPSAMPLING)
         if activation not in ACTIVATIONS:
             raise InvalidOption.unknown("activation", activation, ACTIVATIONS)
+        if g_bias not in G_BIAS:
+            raise InvalidOption.unknown("bias of the generator", g_bias, G_BIAS)
+        if g_kernel not in G_KERNELS or (g_kernel != 3 and upsampling != "nearest"):
+            raise InvalidOption(
+                f"A generator with {upsampling} upsampling has no kernel of {g_kernel}.",
+                "Take upsampling=nearest with g_kernel=3 or g_kernel=4.",
+            )
+        self.latents = latents
         self.z_dim, self.c_dim = z_dim, c_dim
         self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
         condition_dim = c_dim - self.joined
         start, levels = start_and_levels(img_resolution)
-        channels = [scaled(_channels(levels - 1 - level), width) for level in range(levels)]
+        channels = [scaled(_channels(levels - 1 - level, max_channels), width) for level in range(levels)]
+
+        kernel = g_kernel if upsampling == "nearest" else None
 
         def act() -> nn.Module:
             return nn.ReLU() if activation == "relu" else nn.LeakyReLU(SLOPE)
@@ -94,17 +127,18 @@ class DCGANGenerator(nn.Module):
             act0=act(),
         )
         for i, (before, after) in enumerate(pairwise(channels), start=1):
-            layers |= _doubling(i, before, after, upsampling, bias=False)
+            layers |= _doubling(i, before, after, kernel, bias=g_bias == "all")
             layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), condition_dim)
             layers[f"act{i}"] = act()
-        layers |= _doubling(levels, channels[-1], img_channels, upsampling, bias=True)
+        layers |= _doubling(levels, channels[-1], img_channels, kernel, bias=g_bias != "none")
         layers["tanh"] = nn.Tanh()
         self.layers = ConditionalSequential(layers)
+        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
         condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
-        images: Tensor = self.layers(with_labels(z, c, self.joined), condition)
+        images: Tensor = self.layers(with_labels(latents_as(self.latents, z), c, self.joined), condition)
         return images
 
 
@@ -120,6 +154,9 @@ class DCGANDiscriminator(Discriminator):
         dropout: share of activations dropped after each convolution while training.
         d_norm: ``batch`` as in the paper (after all convolutions but the first); a critic with a gradient penalty takes
             ``layer``, ``instance`` or ``none``.
+        d_bias: whether the layers without a normalisation behind them, the logit among them, have a bias.
+        max_channels: the most channels of a layer, before ``width``.
+        bn_momentum, bn_eps: see ``set_batch_norm``.
 
     Raises:
         InvalidOption: the resolution is not a multiple of 4, or an unknown name.
@@ -135,18 +172,23 @@ class DCGANDiscriminator(Discriminator):
         width: float = 1.0,
         dropout: float = 0.0,
         d_norm: str = "batch",
+        d_bias: bool = True,
+        max_channels: int = MAX_CHANNELS,
+        bn_momentum: float = BN_MOMENTUM,
+        bn_eps: float = BN_EPS,
     ) -> None:
         start, levels = start_and_levels(img_resolution)
         norm_layer(d_norm, 1)  # raises for an unknown name, also if no layer is normalised
         channels = [img_channels + plane_channels(c_dim, conditioning)]
-        channels += [scaled(_channels(level), width) for level in range(levels)]
+        channels += [scaled(_channels(level, max_channels), width) for level in range(levels)]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, (before, after) in enumerate(pairwise(channels), start=1):
             normalised = i > 1 and d_norm != "none"
             compared = minibatch == "std" and i == levels
             if compared:
                 layers["minibatch"] = MinibatchStd()
-            layers[f"conv{i}"] = nn.Conv2d(before + compared, after, 4, stride=2, padding=1, bias=not normalised)
+            bias = d_bias and not normalised
+            layers[f"conv{i}"] = nn.Conv2d(before + compared, after, 4, stride=2, padding=1, bias=bias)
             if normalised:
                 layers[f"norm{i}"] = norm_layer(d_norm, after)
             layers[f"act{i}"] = nn.LeakyReLU(SLOPE)
@@ -159,15 +201,21 @@ class DCGANDiscriminator(Discriminator):
             c_dim=c_dim,
             conditioning=conditioning,
             minibatch="none" if minibatch == "std" else minibatch,
+            bias=d_bias,
         )
+        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
 
 
-def _channels(distance: int) -> int:
-    """Return the channels of the layer that many halvings below half the size: 64, 128, 256, and 512 from there on."""
-    return int(min(512, 64 * 2**distance))
+def _channels(distance: int, most: int) -> int:
+    """Channels that many halvings below the half-size layer: 64, 128, 256 and so on, up to ``most``."""
+    return int(min(most, 64 * 2**distance))
 
 
-def _doubling(i: int, before: int, after: int, upsampling: str, *, bias: bool) -> dict[str, nn.Module]:
-    if upsampling == "transposed":
+def _doubling(i: int, before: int, after: int, kernel: int | None, *, bias: bool) -> dict[str, nn.Module]:
+    """Return layers that double the size: a transposed convolution, or upsampling and a convolution of that kernel."""
+    if kernel is None:
         return {f"conv{i}": nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=bias)}
-    return {f"up{i}": nn.Upsample(scale_factor=2), f"conv{i}": nn.Conv2d(before, after, 3, padding=1, bias=bias)}
+    layers: dict[str, nn.Module] = {f"up{i}": nn.Upsample(scale_factor=2)}
+    if kernel == 4:
+        layers[f"pad{i}"] = nn.ZeroPad2d((1, 2, 1, 2))
+    return layers | {f"conv{i}": nn.Conv2d(before, after, kernel, padding=kernel % 2, bias=bias)}

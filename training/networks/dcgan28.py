@@ -10,24 +10,32 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
 from gan_serve.training.networks.layers import (
+    BN_EPS,
+    BN_MOMENTUM,
     SLOPE,
     MinibatchStd,
+    latents_as,
     norm_layer,
     one_hot,
     scaled,
+    set_batch_norm,
     start_and_levels,
     with_labels,
 )
-from gan_serve.training.networks.options import NormOptions
+from gan_serve.training.networks.options import NormOptions, PlainOptions
+
+G_BIAS = ("none", "last")
 
 
-class DCGAN28Options(NormOptions):
+class DCGAN28Options(PlainOptions, NormOptions):
     """Options of the family ``dcgan28``."""
 
     g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
+    g_bias: Literal["none", "last"] | None = None  # which of the generator's convolutions have a bias
 
 
 class DCGAN28Generator(nn.Module):
@@ -43,6 +51,8 @@ class DCGAN28Generator(nn.Module):
         c_dim: number of classes. 0: unconditional.
         width: multiplies all channel counts.
         g_conditioning: ``concat`` or ``batchnorm``, see ``DCGANGenerator``.
+        g_bias: ``last``: the last convolution has a bias; ``none``.
+        latents, bn_momentum, bn_eps: see ``latents_as`` and ``set_batch_norm``.
 
     Raises:
         InvalidOption: the resolution is not a multiple of 4, or an unknown name.
@@ -58,8 +68,15 @@ class DCGAN28Generator(nn.Module):
         c_dim: int = 0,
         width: float = 1.0,
         g_conditioning: str = "concat",
+        g_bias: str = "last",
+        latents: str = "normal",
+        bn_momentum: float = BN_MOMENTUM,
+        bn_eps: float = BN_EPS,
     ) -> None:
         super().__init__()
+        if g_bias not in G_BIAS:
+            raise InvalidOption.unknown("bias of the generator", g_bias, G_BIAS)
+        self.latents = latents
         start_and_levels(img_resolution)
         check_g_conditioning(g_conditioning)
         self.z_dim, self.c_dim = z_dim, c_dim
@@ -79,15 +96,18 @@ class DCGAN28Generator(nn.Module):
                 conv2=nn.ConvTranspose2d(w128, w64, 5, stride=2, padding=2, output_padding=1, bias=False),
                 norm2=batch_norm(nn.BatchNorm2d(w64), condition_dim),
                 act2=nn.LeakyReLU(SLOPE),
-                conv3=nn.ConvTranspose2d(w64, img_channels, 5, stride=2, padding=2, output_padding=1),
+                conv3=nn.ConvTranspose2d(
+                    w64, img_channels, 5, stride=2, padding=2, output_padding=1, bias=g_bias == "last"
+                ),
                 tanh=nn.Tanh(),
             )
         )
+        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
         condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
-        images: Tensor = self.layers(with_labels(z, c, self.joined), condition)
+        images: Tensor = self.layers(with_labels(latents_as(self.latents, z), c, self.joined), condition)
         return images
 
 
@@ -107,6 +127,8 @@ class DCGAN28Discriminator(Discriminator):
         width: float = 1.0,
         dropout: float = 0.3,
         d_norm: str = "none",
+        bn_momentum: float = BN_MOMENTUM,
+        bn_eps: float = BN_EPS,
     ) -> None:
         start_and_levels(img_resolution)
         end = img_resolution // 4
@@ -132,3 +154,4 @@ class DCGAN28Discriminator(Discriminator):
             conditioning=conditioning,
             minibatch="none" if compared else minibatch,
         )
+        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)

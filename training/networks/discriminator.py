@@ -34,11 +34,11 @@ class Discriminator(nn.Module):
         body: maps [N, C + plane_channels, R, R] to [N, n_features].
         n_features: length of the features.
         c_dim: number of classes; 0 for an unconditional network.
-        conditioning: ``planes``: the one-hot label is added to the image as constant planes (as in the conditional
-            WGAN-GP of the lessons); ``projection``: <embed(c), features> is added to the logit (Miyato and Koyama 2018,
-            eq. 3).
-        minibatch: ``std-features`` (or ``std``) or ``discrimination`` append statistics of the batch to the features,
-            see ``layers``. Families with convolutions add ``std`` before the last one themselves.
+        conditioning: ``planes``: the one-hot label joins the image as constant planes (as the conditional WGAN-GP of
+            the lessons); ``projection``: <embed(c), features> is added to the logit (Miyato and Koyama 2018, eq. 3).
+        minibatch: ``std-features`` (or ``std``) or ``discrimination`` append to the features how the images of a batch
+            compare; see ``layers``. Families with convolutions place ``std`` before the last one themselves.
+        bias: whether the logit has a bias.
 
     Raises:
         InvalidOption: an unknown conditioning or minibatch layer.
@@ -52,6 +52,7 @@ class Discriminator(nn.Module):
         c_dim: int = 0,
         conditioning: str = "projection",
         minibatch: str = "none",
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if conditioning not in CONDITIONING:
@@ -67,7 +68,7 @@ class Discriminator(nn.Module):
         elif minibatch == "discrimination":
             layer = MinibatchDiscrimination(n_features)
             self.minibatch, n_features = layer, n_features + layer.kernels
-        self.logit = nn.Linear(n_features, 1)
+        self.logit = nn.Linear(n_features, 1, bias=bias)
         self.embed = plain_embedding(c_dim, n_features) if c_dim and not self.planes else None
 
     @property

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from gan_serve.errors import InvalidOption
 
 SLOPE = 0.2  # of every LeakyReLU, as in the DCGAN paper
+LATENTS = ("normal", "uniform")
+BN_MOMENTUM, BN_EPS = 0.1, 1e-5  # torch's
 
 
 def start_and_levels(img_resolution: int) -> tuple[int, int]:
@@ -61,6 +63,29 @@ def one_hot(c: Tensor | None, c_dim: int) -> Tensor:
     if c is None:
         raise ValueError(f"This network is conditional: give labels int64 [N] from 0 to {c_dim - 1}.")
     return (c[:, None] == torch.arange(c_dim, device=c.device)).float()
+
+
+def latents_as(kind: str, z: Tensor) -> Tensor:
+    """Latents N(0, 1) float32 [N, z_dim] -> the same, or erf(z / √2): uniform from -1 to 1, for the same seeds.
+
+    Raises:
+        InvalidOption: ``kind`` is neither ``normal`` nor ``uniform``.
+    """
+    if kind not in LATENTS:
+        raise InvalidOption.unknown("kind of latents", kind, LATENTS)
+    return torch.erf(z / math.sqrt(2)) if kind == "uniform" else z
+
+
+def set_batch_norm(network: nn.Module, *, momentum: float, eps: float) -> None:
+    """Set what every BatchNorm in ``network`` adds to the variance, and the share of a batch in its averages.
+
+    Args:
+        momentum: as torch counts: average = (1 - momentum) average + momentum batch. Keras says 1 - momentum.
+        eps: added to the variance: 1e-5 in torch, 1e-3 in Keras.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.momentum, layer.eps = momentum, eps
 
 
 class MinibatchStd(nn.Module):

@@ -11,7 +11,16 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import SLOPE, scaled, start_and_levels, with_labels
+from gan_serve.training.networks.layers import (
+    BN_EPS,
+    BN_MOMENTUM,
+    SLOPE,
+    latents_as,
+    scaled,
+    set_batch_norm,
+    start_and_levels,
+    with_labels,
+)
 
 
 class MLPGenerator(nn.Module):
@@ -23,13 +32,25 @@ class MLPGenerator(nn.Module):
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; one-hot labels are added to the latents. 0: unconditional.
         width: multiplies the length of every layer.
+        latents, bn_momentum, bn_eps: see ``latents_as`` and ``set_batch_norm``.
     """
 
     truncation_space = "z"
 
-    def __init__(self, z_dim: int, img_resolution: int, img_channels: int, c_dim: int = 0, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        z_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        c_dim: int = 0,
+        width: float = 1.0,
+        latents: str = "normal",
+        bn_momentum: float = BN_MOMENTUM,
+        bn_eps: float = BN_EPS,
+    ) -> None:
         super().__init__()
         start_and_levels(img_resolution)
+        self.latents = latents
         self.z_dim, self.c_dim = z_dim, c_dim
         lengths = [scaled(length, width) for length in (128, 256, 512, 1024)]
         layers: OrderedDict[str, nn.Module] = OrderedDict(
@@ -43,10 +64,11 @@ class MLPGenerator(nn.Module):
         layers["tanh"] = nn.Tanh()
         layers["reshape"] = nn.Unflatten(1, (img_channels, img_resolution, img_resolution))
         self.layers = nn.Sequential(layers)
+        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
-        images: Tensor = self.layers(with_labels(z, c, self.c_dim))
+        """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
+        images: Tensor = self.layers(with_labels(latents_as(self.latents, z), c, self.c_dim))
         return images
 
 

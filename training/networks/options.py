@@ -20,6 +20,14 @@ class NetworkOptions(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # dropout probability in the discriminator
 
 
+class PlainOptions(NetworkOptions):
+    """Options of the families mlp, dcgan28 and dcgan."""
+
+    latents: Literal["normal", "uniform"] | None = None  # z as it is, or from -1 to 1: erf(z / √2)
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] | None = None  # share of a batch in BatchNorm's averages
+    bn_eps: Annotated[float, Field(gt=0, lt=1)] | None = None  # what BatchNorm adds to the variance
+
+
 class NormOptions(NetworkOptions):
     """Options of families whose discriminator can be normalised."""
 

@@ -1,0 +1,41 @@
+"""A page of ``gan-serve learn``: numbers, and a figure of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gan_serve.atomic_files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Page(NamedTuple):
+    """What an experiment found.
+
+    title: one line. text: what to see, and where it comes from. numbers: by what they are. panels: functions that draw
+    one panel each, from left to right.
+    """
+
+    title: str
+    text: str
+    numbers: Mapping[str, float]
+    panels: tuple[Callable[[Axes], None], ...]
+
+    def save_figure(self, path: Path) -> None:
+        """Write the figure as PNG.
+
+        Raises:
+            CannotWrite: the disk refuses.
+        """
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(5.5 * min(4, len(self.panels)), 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        for panel, axes in zip(self.panels, figure.subplots(1, len(self.panels), squeeze=False)[0], strict=True):
+            panel(axes)
+        figure.suptitle(self.title)
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
