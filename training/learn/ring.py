@@ -51,8 +51,8 @@ def mode_collapse(steps: int = 1000) -> Page:
         numbers[f"{name}: share near a mode"] = near_a_mode(found)
 
     def panel(axes: Axes, name: str) -> None:
-        axes.scatter(*MODES.T, s=120, facecolors="none", edgecolors="tab:orange")
-        axes.scatter(*points[name].T, s=3)
+        axes.scatter(MODES[:, 0], MODES[:, 1], s=120, facecolors="none", edgecolors="tab:orange")
+        axes.scatter(points[name][:, 0], points[name][:, 1], s=3)
         axes.set(title=name, xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal")
 
     return Page(
@@ -87,16 +87,16 @@ def play(remedy: Remedy, steps: int) -> Tensor:
                 total = loss.discriminator(
                     discriminator(real), discriminator(fake), soft_targets(torch.zeros(BATCH, 4))
                 )
-                images = [points[:, :, None, None] for points in (real, fake)]  # the penalties take images
+                images, fakes = real[:, :, None, None], fake[:, :, None, None]  # the penalties take images
                 if remedy.gp_weight:
                     mix = torch.rand(BATCH)
-                    total = total + remedy.gp_weight * regularizers.gradient_penalty(discriminator, *images, mix)
+                    total = total + remedy.gp_weight * regularizers.gradient_penalty(discriminator, images, fakes, mix)
                 if remedy.r1:
-                    total = total + remedy.r1 * regularizers.zero_centred_penalty(discriminator, images[0])
+                    total = total + remedy.r1 * regularizers.zero_centred_penalty(discriminator, images)
                 total.backward()  # type: ignore[no-untyped-call]
                 d_optimizer.step()
             g_optimizer.zero_grad()
-            loss.generator(discriminator(generator(torch.randn(BATCH, 4)))).backward()
+            loss.generator(discriminator(generator(torch.randn(BATCH, 4)))).backward()  # type: ignore[no-untyped-call]
             g_optimizer.step()
         with torch.no_grad():
             points: Tensor = generator(torch.randn(1000, 4))
