@@ -21,7 +21,7 @@ from gan_serve.training.monitoring.monitor import (
     GIF_FRAMES,
     GIF_WIDTH,
     Monitor,
-    Sparingly,
+    Throttled,
     panels,
     write_curves,
     write_progress,
@@ -69,7 +69,7 @@ def test_an_unconditional_grid_is_the_seeds_0_to_63():
 
 
 def test_a_conditional_grid_has_a_row_a_class_with_the_same_latents_in_each(monitor):
-    images = monitor.draw(Painter(c_dim=3)).astype(int)
+    images = monitor.sample(Painter(c_dim=3)).astype(int)
     assert images.shape == (24, 8, 8, 1)
     rows = images.reshape(3, 8, -1)[:, :, 0]
     assert np.abs(np.diff(rows, axis=0) - 127.5 / 3).max() <= 1  # each class is lighter by a third of the range
@@ -80,7 +80,7 @@ def test_a_conditional_grid_has_a_row_a_class_with_the_same_latents_in_each(moni
 
 
 def test_a_grid_has_at_most_16_classes(monitor):
-    assert len(monitor.draw(Painter(c_dim=100))) == 8 * MAX_ROWS
+    assert len(monitor.sample(Painter(c_dim=100))) == 8 * MAX_ROWS
 
 
 def test_images_are_drawn_in_eval_mode_64_at_a_time_and_the_mode_is_put_back():
@@ -97,12 +97,12 @@ def test_images_are_drawn_in_eval_mode_64_at_a_time_and_the_mode_is_put_back():
 
 def test_drawing_leaves_the_random_state_alone(monitor):
     before = torch.get_rng_state()
-    monitor.draw(Painter())
+    monitor.sample(Painter())
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_tick_is_a_line_of_the_log_and_a_grid(monitor, tmp_path):
-    images = monitor.draw(Painter())
+    images = monitor.sample(Painter())
     monitor.tick(RECORD, images)
     monitor.tick(RECORD | {"kimg": 2.0, "doctor": ["mode-collapse: ..."]}, images)
     assert read_log(tmp_path)[1]["doctor"] == ["mode-collapse: ..."]
@@ -113,7 +113,7 @@ def test_a_tick_is_a_line_of_the_log_and_a_grid(monitor, tmp_path):
 
 def test_curves_and_animation_are_there_when_the_run_ends(monitor, tmp_path):
     for kimg in range(5):
-        monitor.tick(RECORD | {"kimg": float(kimg)}, monitor.draw(Painter()) // (5 - kimg))
+        monitor.tick(RECORD | {"kimg": float(kimg)}, monitor.sample(Painter()) // (5 - kimg))
     assert not (tmp_path / "curves.png").exists()  # the run has just begun
     monitor.close()
     with Image.open(tmp_path / "curves.png") as curves:
@@ -152,7 +152,7 @@ def test_findings_are_said_on_the_terminal_unless_it_is_quiet(config, tmp_path, 
     record = RECORD | {"doctor": ["oscillation: g_loss swung."]}
     for quiet in (True, False):
         monitor = Monitor(tmp_path, config, 0, quiet=quiet)
-        monitor.tick(record, monitor.draw(Painter()))
+        monitor.tick(record, monitor.sample(Painter()))
         monitor.close()
         captured = capsys.readouterr()
         assert ("1.0 kimg: oscillation: g_loss swung." in captured.out + captured.err) is not quiet
@@ -175,10 +175,10 @@ def test_what_is_costly_takes_a_fiftieth_of_the_time():
         calls.append(now[0])
         now[0] += 2.0
 
-    picture = Sparingly(draw, clock=lambda: now[0])
+    picture = Throttled(draw, clock=lambda: now[0])
     while now[0] < 1000:
         now[0] += 1.0
-        picture.maybe()
+        picture.update()
     assert 8 <= len(calls) <= 10
     assert calls[0] == 10
     picture.finish()
@@ -213,7 +213,7 @@ def test_the_figure_of_single_levels_is_not_drawn_beside_their_mean():
 
 def test_rewinding_drops_what_was_logged_and_drawn_after_the_snapshot(monitor, tmp_path):
     for kimg in (1.0, 2.0, 3.0):
-        monitor.tick(RECORD | {"kimg": kimg}, monitor.draw(Painter()))
+        monitor.tick(RECORD | {"kimg": kimg}, monitor.sample(Painter()))
     rewind_log(tmp_path, 2.0)
     assert [record["kimg"] for record in read_log(tmp_path)] == [1.0, 2.0]
     assert [path.name for path in sorted((tmp_path / "grids").iterdir())] == [
@@ -226,7 +226,7 @@ def test_a_run_dir_that_cannot_be_written_is_one_clear_error(config, tmp_path):
     (tmp_path / "grids").write_text("in the way")
     monitor = Monitor(tmp_path, config, 0, quiet=True)
     with pytest.raises(CannotWrite):
-        monitor.tick(RECORD, monitor.draw(Painter()))
+        monitor.tick(RECORD, monitor.sample(Painter()))
 
 
 def test_tensorboard_gets_scalars_and_grids_where_it_is_installed(config, tmp_path):
@@ -236,7 +236,7 @@ def test_tensorboard_gets_scalars_and_grids_where_it_is_installed(config, tmp_pa
     def show(shown: int, kimgs: tuple[float, ...], loss: float) -> None:
         monitor = Monitor(tmp_path, config, shown, quiet=True)
         for kimg in kimgs:
-            monitor.tick(RECORD | {"kimg": kimg, "d_loss": loss}, monitor.draw(Painter()))
+            monitor.tick(RECORD | {"kimg": kimg, "d_loss": loss}, monitor.sample(Painter()))
         monitor.close()
 
     show(0, (1.0, 2.0, 3.0), 0.25)
@@ -255,6 +255,6 @@ def test_without_tensorboard_nothing_is_missed(monitor, tmp_path):
     try:
         import tensorboard  # noqa: F401
     except ImportError:
-        monitor.tick(RECORD, monitor.draw(Painter()))
+        monitor.tick(RECORD, monitor.sample(Painter()))
         monitor.close()
         assert not (tmp_path / "tensorboard").exists()

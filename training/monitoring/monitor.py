@@ -1,4 +1,4 @@
-"""The files and the progress bar of a run: log.jsonl, a grid each tick, curves.png, progress.gif, TensorBoard."""
+"""Write the log, grids, curves and animation of a run, and show its progress."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ GIF_FRAMES = 60
 GIF_WIDTH = 544  # pixels; a row of eight images of 64 fits as it is
 GIF_FPS = 8
 
-ROOM = 50  # curves and animation wait 50 times as long as they last took: 2 % of the run's time
-FIRST_COST = 0.2  # seconds that a picture is taken to cost before it is known
+ROOM = 50  # a picture is written again after 50 times its last duration: 2 % of the run's time
+FIRST_COST = 0.2  # seconds, assumed before the first measurement
 
 Record = Mapping[str, Any]
 
 
 class Monitor:
-    """Writes a run's log, grids, curves and animation, and draws its progress bar.
+    """Writes a run's log, grids, curves and animation, and moves its progress bar.
 
-    A tick costs a line of the log and a grid; curves and animation follow at most 2 % of the time, and at the end.
+    A tick costs a record of the log and a grid; curves and animation take at most 2 % of the time, and are brought up
+    to date at the end.
 
     Args:
-        run_dir: the run's folder, with the log of what went before.
+        run_dir: the run's folder, with the log of earlier ticks.
         config: of the run. shown: real images shown so far.
         data_diversity: of the training images, for the curves; 0 if unknown.
         quiet: no progress bar, and nothing on the terminal.
@@ -53,9 +54,9 @@ class Monitor:
         self.run_dir = run_dir
         self.config = config
         self._quiet = quiet
-        self._pictures = [Sparingly(lambda: write_progress(run_dir))]
+        self._pictures = [Throttled(lambda: write_progress(run_dir))]
         if importlib.util.find_spec("matplotlib") is not None:
-            curves = Sparingly(lambda: write_curves(run_dir, loss=config.loss, data_diversity=data_diversity))
+            curves = Throttled(lambda: write_curves(run_dir, loss=config.loss, data_diversity=data_diversity))
             self._pictures.append(curves)
         if shown:  # a killed run may have left pictures older than its log
             for picture in self._pictures:
@@ -73,12 +74,12 @@ class Monitor:
             names = [name for name in ("d_loss", "c_loss", "g_loss") if name in latest]
             self._bar.set_postfix({name: f"{latest[name]:.3f}" for name in names}, refresh=False)
 
-    def draw(self, generator: nn.Module) -> UInt8Array:
+    def sample(self, generator: nn.Module) -> UInt8Array:
         """Return the images of the run's grid from ``generator``: see ``grid_inputs`` and ``sample_images``."""
         return sample_images(generator, *grid_inputs(self.config.z_dim, _classes(generator)))
 
     def tick(self, record: Record, images: UInt8Array) -> None:
-        """Write a line of the log and the grid of ``images``, from ``draw``; say what ``record["doctor"]`` found."""
+        """Write ``record`` to the log and a grid of ``images`` from ``sample``; print the findings in the record."""
         with open(self.run_dir / "log.jsonl", "a") as log:
             log.write(json.dumps(record) + "\n")
         sheet = self.grid(record["kimg"], images)
@@ -87,16 +88,16 @@ class Monitor:
         if self._tensorboard is not None:
             self._tensorboard.write(record, sheet)
         for picture in self._pictures:
-            picture.maybe()
+            picture.update()
 
     def grid(self, kimg: float, images: UInt8Array) -> UInt8Array:
-        """Write the grid of ``images``, from ``draw``, after ``kimg`` thousand images; it is returned."""
+        """Write and return the grid of ``images`` from ``sample`` after ``kimg`` thousand images."""
         sheet = grid(images, len(ROW_SEEDS))
         write_atomically(self.run_dir / "grids" / f"kimg{kimg:010.3f}.png", encode_png(sheet))
         return sheet
 
     def say(self, text: str) -> None:
-        """Write a line above the progress bar."""
+        """Print a line above the progress bar."""
         if self._bar is not None:
             self._bar.write(text)
         elif not self._quiet:
@@ -124,8 +125,8 @@ def _progress_bar(kimg: float, shown: float) -> Any:
     )  # fmt: skip
 
 
-class Sparingly:
-    """Calls a function so seldom that it takes at most 2 % of the time, and at the end if anything is new."""
+class Throttled:
+    """A function that is called so seldom that it takes at most 2 % of the time, and at the end if anything is new."""
 
     def __init__(self, function: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> None:
         self._function = function
@@ -133,14 +134,14 @@ class Sparingly:
         self._cost, self._last = FIRST_COST, clock()
         self.is_stale = False
 
-    def maybe(self) -> None:
-        """There is something new: call, if the last call is long enough ago."""
+    def update(self) -> None:
+        """Note that something is new, and call the function if the last call is long enough ago."""
         self.is_stale = True
         if self._clock() - self._last >= ROOM * self._cost:
             self.finish()
 
     def finish(self) -> None:
-        """Call now, unless nothing is new."""
+        """Call the function now, unless nothing is new."""
         if not self.is_stale:
             return
         self.is_stale = False
@@ -180,7 +181,7 @@ def _classes(generator: nn.Module) -> int:
 
 
 class Panel(NamedTuple):
-    """One pair of axes of ``curves.png``: what is drawn, and a level to hold it against."""
+    """One pair of axes of ``curves.png``: the values to plot, and a level for comparison."""
 
     label: str
     names: tuple[str, ...]
@@ -190,7 +191,7 @@ class Panel(NamedTuple):
 
 
 def panels(records: Sequence[Record], *, loss: str, data_diversity: float) -> list[Panel]:
-    """Return the panels that a run has values for: losses, accuracies, penalties, diversity, gradients, quality."""
+    """Return the panels with values in a run: losses, accuracies, penalties, diversity, gradients, quality."""
     is_bce = loss in ("non-saturating", "saturating", "relativistic")
     equilibrium = math.log(2) if is_bce else None
     every_name = sorted({name for record in records for name in record})
@@ -213,12 +214,12 @@ def panels(records: Sequence[Record], *, loss: str, data_diversity: float) -> li
 
 
 def write_curves(run_dir: Path, *, loss: str = "non-saturating", data_diversity: float = 0.0) -> None:
-    """Draw ``curves.png`` from the log.
+    """Plot ``curves.png`` from the log.
 
     Args:
         run_dir: of the run.
-        loss: as in the config; the cross-entropies have an equilibrium at ln 2.
-        data_diversity: of the training images, drawn beside the generator's; 0 if unknown.
+        loss: that of the config; the cross-entropies have an equilibrium at ln 2.
+        data_diversity: diversity of the training images, plotted with the generator's; 0 if unknown.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -269,7 +270,7 @@ class _TensorBoard:
 
 
 def _tensorboard(run_dir: Path, shown: int) -> _TensorBoard | None:
-    """A writer into ``tensorboard/``; None where TensorBoard is not installed. A resumed run hides what it redoes."""
+    """Return a writer into ``tensorboard/``; None without TensorBoard. A resumed run hides replaced values."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -17,11 +17,11 @@ from gan_serve.training.monitoring.run_log import best_kimg, read_log
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 
-DIVERSITY_IMAGES = 1024  # real images that the diversity of generated ones is held against
+DIVERSITY_IMAGES = 1024  # real images whose diversity is compared with that of generated ones
 
 
 class Recorder:
-    """Writes what a run leaves behind. Of several processes, only the first has one.
+    """Writes the files of a run. Of several processes, only the first has one.
 
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
@@ -61,9 +61,9 @@ class Recorder:
             )
 
     def begin(self, training: Training, note: str = "") -> None:
-        """Draw what a run begins with that does not begin with noise, and say ``note``."""
+        """Write a grid before the first step, for a run that starts from a checkpoint, and print ``note``."""
         with cannot_write(self.run_dir):
-            self._monitor.grid(training.shown / 1000, self._monitor.draw(training.ema.generator))
+            self._monitor.grid(training.shown / 1000, self._monitor.sample(training.ema.generator))
         if note:
             self._monitor.say(note)
 
@@ -72,14 +72,14 @@ class Recorder:
         self._monitor.step(training.shown, training.tick_means)
 
     def tick(self, training: Training, record: dict[str, Any], *, last: bool) -> Path:
-        """Draw, measure and write; ``last``: nothing follows. Returns the snapshot.
+        """Sample, measure and write, and return the snapshot's path. ``last``: no tick follows.
 
         Raises:
-            CannotWrite: the disk refuses; earlier snapshots are untouched.
+            CannotWrite: writing fails; earlier snapshots are unchanged.
         """
         config = training.config
         self._ticks += 1
-        images = self._monitor.draw(training.ema.generator)
+        images = self._monitor.sample(training.ema.generator)
         record["diversity"] = round(diversity(images, self._c), 3)
         if self._evaluate and (last or self._ticks % self._every == 0):
             figures = self._evaluate(training.ema.generator)
@@ -99,10 +99,10 @@ class Recorder:
 
 
 def check_finite(training: Training) -> None:
-    """Stop before a snapshot of a run that has diverged takes the place of a good one.
+    """Raise before a snapshot of a diverged run replaces a good one.
 
     Raises:
-        RunError: a scalar of the tick or a weight is not a finite number; it says where that began.
+        RunError: a scalar of the tick or a weight is not finite; the message says where this began.
     """
     began = training.tick_means.first_not_finite()
     networks = {"generator": training.generator, "discriminator": training.discriminator}
@@ -112,6 +112,6 @@ def check_finite(training: Training) -> None:
     where = f" It began with {began[1]} in the step after {began[0] / 1000:g} kimg." if began else ""
     raise RunError(
         f"Training diverged before {training.shown / 1000:g} kimg: not finite: {wrong}.{where}",
-        "No snapshot was written since. Start anew, or resume from the last one, with lower learning rates "
+        "No snapshot was written since then. Start again, or resume from the last one, with lower learning rates "
         "(--set g_lr=..., --set d_lr=...), a penalty (gp_weight, r1) or spectral_norm=true.",
     )
