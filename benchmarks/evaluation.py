@@ -1,6 +1,6 @@
-"""How long an evaluation of 10,000 images of 28x28 takes, with real features computed and with them in the cache.
+"""Measure the duration of an evaluation of 10,000 images of 28x28, with and without real features in the cache.
 
-Written to benchmarks/evaluation.md by `make bench-evaluation`. It needs Fashion-MNIST.
+`make bench-evaluation` writes the result to benchmarks/evaluation.md. It needs Fashion-MNIST.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""What a checkpoint draws in a second beside PyTorch, torch.compile and OpenVINO. ``make bench-inference`` writes
-inference.md.
+"""Compare the images per second of a checkpoint with PyTorch, torch.compile and OpenVINO.
 
-All ways to run a generator take turns in one process, one thread each, with the checkpoint's trained weights: ratios
-are what to read on a shared machine. Every way takes latents from memory and gives pixels uint8 [N, H, W, C].
+``make bench-inference`` writes inference.md.
+
+All methods take turns in one process, with one thread each and the trained weights of the checkpoint; on a shared
+machine, only the ratios are meaningful. Every method maps latents in memory to pixels uint8 [N, H, W, C].
 
     python benchmarks/inference.py                     every bundled checkpoint
-    python benchmarks/inference.py NAME DIRECTORY ...  these
-    python benchmarks/inference.py --quick             see whether it runs; nothing is written
+    python benchmarks/inference.py NAME DIRECTORY ...  these checkpoints
+    python benchmarks/inference.py --quick             check that it runs; nothing is written
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ from gan_serve.training.networks import build_generator
 
 ROUNDS = 9
 BATCHES = (1, 8, 64, 256)
-SHARE_AT = 64  # the batch at which the share of the GEMM limit is told
-SEEDS = 256  # for the quality of int8
-GEMM = 1024  # rows and columns of the product that is the machine's limit
+SHARE_AT = 64  # the batch size for the share of the GEMM limit
+SEEDS = 256  # number of seeds to measure the quality of int8
+GEMM = 1024  # rows and columns of the matrix product that is the limit of the machine
 EAGER = "PyTorch eager"
-OPTIONAL = ("torch.compile", "OpenVINO")  # need a C++ compiler, and a package that is in no extra
+OPTIONAL = ("torch.compile", "OpenVINO")  # these need a C++ compiler and a package that is in no extra
 
 Draw = Callable[[], Any]
 
 
 @dataclass
 class Checkpoint:
-    """A checkpoint as its users run it, by precision, and the same weights in torch."""
+    """A checkpoint in each precision, and the same weights in torch."""
 
     generators: dict[str, Generator]
     network: PixelGenerator
@@ -76,7 +77,7 @@ class Checkpoint:
         return self.generators["fp32"]
 
     def draw(self, precision: str, n: int) -> np.ndarray:
-        """Seeds 0 to n-1 through the session of a precision, as ``Generator.sample`` does."""
+        """Sample the seeds 0 to n-1 with the session of a precision, as ``Generator.sample`` does."""
         return self.session_call(precision, n)()
 
     def session_call(self, precision: str, n: int) -> Draw:
@@ -84,14 +85,14 @@ class Checkpoint:
         return lambda: session.run(latents, labels)
 
     def inputs(self, n: int) -> dict[str, np.ndarray]:
-        """What a network is fed for seeds 0 to n-1, by name."""
+        """Return the inputs of a network for the seeds 0 to n-1, by name."""
         return network_inputs(*self._seeds(n), 1.0, self.fp32.config.truncation_space)
 
     def tensors(self, n: int) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(values) for name, values in self.inputs(n).items()}
 
     def flop(self) -> int:
-        """Floating-point operations of an image: two for each multiplication of a layer as torch has it."""
+        """Return the floating-point operations for an image, two for each multiplication of torch's layers."""
         with FlopCounterMode(display=False) as counter:
             self.network(**self.tensors(1))
         return int(counter.get_total_flops())
@@ -101,13 +102,13 @@ class Checkpoint:
         return latents_from_seeds(range(n), self.fp32.z_dim), labels
 
 
-# What is written.
+# Report
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="*", help="names or directories; every bundled checkpoint if none")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each way at each batch")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each method at each batch size")
     parser.add_argument("--quick", action="store_true", help="two rounds of small batches; nothing is written")
     options = parser.parse_args()
 
@@ -140,7 +141,7 @@ def introduction(names: list[str], rounds: int) -> list[str]:
         f"Written by `make bench-inference` (`python benchmarks/inference.py {' '.join(names)}`): {describe_cpu()}, "
         f"one thread, {', '.join(versions)}. Load average before it began: {os.getloadavg()[0]:.1f}.",
         "",
-        f"All ways take turns in one process, {rounds} rounds; ratios are medians over the rounds. All take latents "
+        f"All methods take turns in one process, {rounds} rounds; ratios are medians over the rounds. All take latents "
         "from memory and give uint8 [N, H, W, C]. gan-serve runs its exported files as `Generator` does; the default "
         "export is what torch writes, run by the same ONNX Runtime; OpenVINO and torch.compile have the batch size "
         f"fixed. The GEMM limit is ONNX Runtime's own fp32 product of {GEMM}x{GEMM} matrices, measured in the same "
@@ -155,7 +156,7 @@ def speed_table(name: str, checkpoint: Checkpoint, batches: tuple[int, ...], rou
     images_per_s, limits, shares = [], [], {}
     ratios: dict[str, list[float]] = {way: [] for way in ways}
     for batch in batches:
-        torch._dynamo.reset()  # its cache is the code's, not the network's; beyond a few entries all is eager
+        torch._dynamo.reset()  # its cache belongs to the code, not to the network; when it is full, torch runs eagerly
         calls: dict[str, Draw] = {}
         for way, prepare in ways.items():
             if way in unavailable:
@@ -164,7 +165,7 @@ def speed_table(name: str, checkpoint: Checkpoint, batches: tuple[int, ...], rou
                 call = prepare(batch)
                 call()
                 calls[way] = call
-            except Exception as error:  # a compiler or a package that is not here fails in its own way
+            except Exception as error:  # a missing compiler or package can raise any error
                 if not way.startswith(OPTIONAL):
                     raise
                 unavailable[way] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
@@ -180,7 +181,7 @@ def speed_table(name: str, checkpoint: Checkpoint, batches: tuple[int, ...], rou
     rows = [
         _row(way, *(f"{ratio:.2f}" for ratio in ratios[way]), f"{shares[way]:.0%}")
         if way not in unavailable
-        else _row(f"{way}: not here ({unavailable[way]})", *[""] * (len(batches) + 1))
+        else _row(f"{way}: not available ({unavailable[way]})", *[""] * (len(batches) + 1))
         for way in ways
     ]
     return [
@@ -226,7 +227,7 @@ def fidelity_table(checkpoints: dict[str, Checkpoint]) -> list[str]:
 
 
 def start_table(checkpoints: dict[str, Checkpoint], rounds: int) -> list[str]:
-    """Medians, in this process: ONNX Runtime is imported, and the files are in the page cache."""
+    """Return the table of load times in this process, with ONNX Runtime imported and files in the page cache."""
     rows = []
     for name, checkpoint in checkpoints.items():
         for precision, generator in checkpoint.generators.items():
@@ -254,11 +255,11 @@ def start_table(checkpoints: dict[str, Checkpoint], rounds: int) -> list[str]:
     ]
 
 
-# What is measured.
+# Measurements
 
 
 def ways_to_draw(checkpoint: Checkpoint) -> dict[str, Callable[[int], Draw]]:
-    """By name, a function from a batch size to the call that draws so many images."""
+    """Return the methods by name: functions from a batch size to a call that samples so many images."""
     eager = checkpoint.network
     channels_last = copy.deepcopy(eager).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     compiled = torch.compile(copy.deepcopy(eager), dynamic=False)
@@ -295,7 +296,7 @@ def torch_call(network: Callable[..., torch.Tensor], inputs: dict[str, torch.Ten
 
 
 def openvino_call(checkpoint: Checkpoint, n: int, precision: str) -> Draw:
-    """The exported file in OpenVINO with its batch size fixed, one thread, computing in ``f32`` or ``bf16``."""
+    """Return a call of the exported file in OpenVINO with a fixed batch size and one thread, in ``f32``, ``bf16``."""
     import openvino  # in no extra: `make bench-inference` installs it
 
     inputs = checkpoint.inputs(n)
@@ -313,7 +314,7 @@ def openvino_call(checkpoint: Checkpoint, n: int, precision: str) -> Draw:
 
 
 def gemm_call() -> Draw:
-    """ONNX Runtime's product of an input and a constant, as a layer has them."""
+    """Return a call of ONNX Runtime's product of an input and a constant, as in a layer."""
     weight, x = np.random.RandomState(0).standard_normal((2, GEMM, GEMM)).astype(np.float32)
     sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [GEMM, GEMM]) for name in ("x", "y")]
     node = helper.make_node("MatMul", ["x", "weight"], ["y"])

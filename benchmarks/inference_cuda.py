@@ -1,6 +1,6 @@
-"""A checkpoint on a GPU: ONNX Runtime's CUDA provider with IO binding beside torch, on the same device.
+"""Compare a checkpoint on a GPU, through ONNX Runtime's CUDA provider with IO binding, with torch on the same device.
 
-NOT YET RUN: no GPU was at hand when this was written. Take its first figures with care, then take this note away.
+Not yet run on a GPU. Check the first results carefully, then remove this note.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Call = Callable[[], torch.Tensor]
 
 
 def has_cuda() -> bool:
-    """Whether torch has a GPU here; ONNX Runtime says whether it has when it opens a session."""
+    """Return True if torch has a GPU here. ONNX Runtime shows whether it has one when it opens a session."""
     return torch.cuda.is_available()
 
 
 def cuda_tables(name: str, checkpoint: Checkpoint, rounds: int) -> list[str]:
-    """Latents and pixels stay on the GPU, and each call waits for its end; TF32 is as both have it by default."""
+    """Return the tables. Latents and pixels stay on the GPU, calls are synchronous; TF32 has the defaults of both."""
     try:
         ways = _ways(checkpoint)
     except DeviceUnavailable as error:
@@ -42,7 +42,7 @@ def cuda_tables(name: str, checkpoint: Checkpoint, rounds: int) -> list[str]:
     images_per_s: dict[str, list[float]] = {way: [] for way in ways}
     ratios: dict[str, list[float]] = {way: [] for way in ways}
     for batch in BATCHES:
-        torch._dynamo.reset()  # its cache holds a few entries only; beyond them all is eager
+        torch._dynamo.reset()  # its cache has few entries; when it is full, torch runs eagerly
         inputs = {name: tensor.cuda() for name, tensor in checkpoint.tensors(batch).items()}
         calls = [prepare(inputs) for prepare in ways.values()]
         for call in calls:
@@ -105,7 +105,7 @@ def _torch_call(network: Callable[..., torch.Tensor], inputs: dict[str, torch.Te
 
 
 def _bound_call(checkpoint: Checkpoint, session: Any, inputs: dict[str, torch.Tensor]) -> Call:
-    """A run from and into torch's memory on the GPU; ONNX Runtime waits for its end by itself."""
+    """Return a call that reads and writes torch's memory on the GPU; ONNX Runtime waits for its end by itself."""
     config, n = checkpoint.fp32.config, len(inputs["z"])
     pixels = torch.empty((n, config.img_resolution, config.img_resolution, config.img_channels), dtype=torch.uint8)
     pixels = pixels.cuda()
@@ -119,7 +119,7 @@ def _bound_call(checkpoint: Checkpoint, session: Any, inputs: dict[str, torch.Te
         session.run_with_iobinding(binding)
         return pixels
 
-    torch.cuda.synchronize()  # the inputs are there before another stream reads them
+    torch.cuda.synchronize()  # the inputs must exist before another stream reads them
     return call
 
 

@@ -1,11 +1,10 @@
-"""gan-serve at several times its capacity: what is answered, how long it takes, and how soon all is well again.
+"""Measure gan-serve at several times its capacity: responses, latencies, and the time to recover.
 
     python benchmarks/overload.py                                a minute at four times capacity; writes robustness.md
     python benchmarks/overload.py --seconds 20 --no-report
 
-First clients that wait for their answer find the capacity. Then requests are sent at a fixed rate, whoever is still
-waiting (an open loop), each on a connection of its own as from new clients. A request is 64 images, so that the
-generator, which runs on the same cores, takes little of them.
+Clients in a closed loop first measure the capacity. Then requests are sent at a fixed rate (an open loop), each on a
+new connection. A request asks for 64 images, so that the load generator, which shares the cores, needs little of them.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ IMAGES = 64
 CAPACITY_CLIENTS = 16
 CAPACITY_SECONDS = 8
 FACTOR = 4
-CALM = 20  # requests in a row that must be as fast as before the overload
-TOLERANCE = 3  # times the median before: still normal, on a shared machine
+CALM = 20  # consecutive requests that must be as fast as before the overload
+TOLERANCE = 3  # a latency of up to so many times the earlier median counts as normal
 MEGABYTE = 2**20
 
 
@@ -64,13 +63,13 @@ class Server:
         return found
 
     def megabytes(self) -> float:
-        """The memory of all workers, RSS."""
+        """Return the memory (RSS) of all workers."""
         return sum(int(worker.memory_info().rss) for worker in self.workers()) / MEGABYTE
 
 
 @contextlib.contextmanager
 def serving(*models: str, **settings: str) -> Iterator[Server]:
-    """``gan-serve serve`` with its defaults, but without a log; ready."""
+    """Start ``gan-serve serve`` with its defaults but without a log, and yield it when it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -102,7 +101,7 @@ def _ready(server: Server) -> bool:
 
 @dataclass
 class Outcome:
-    """What became of the requests of a phase: seconds by status; ``lost`` got no answer."""
+    """The responses in a phase: latencies in seconds by status; ``lost`` counts requests without a response."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     lost: Counter[str] = field(default_factory=Counter)
@@ -112,7 +111,7 @@ class Outcome:
 
 
 async def ask(port: int, outcome: Outcome, source: random.Random) -> None:
-    """One request on a connection of its own."""
+    """Send one request on a new connection."""
     body = json.dumps({"model": MODEL, "seed": source.randrange(2**31), "n": IMAGES, "format": "png"}).encode()
     head = "POST /sample HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nConnection: close\r\n"
     began = time.perf_counter()
@@ -132,7 +131,7 @@ async def ask(port: int, outcome: Outcome, source: random.Random) -> None:
 
 
 async def closed_loop(port: int, clients: int, seconds: float) -> float:
-    """Requests answered a second when so many clients wait for their answers."""
+    """Return the responses per second with so many clients that wait for each response."""
     outcome, source, end = Outcome(), random.Random(1), time.monotonic() + seconds
 
     async def client() -> None:
@@ -145,7 +144,7 @@ async def closed_loop(port: int, clients: int, seconds: float) -> float:
 
 
 async def open_loop(port: int, rate: float, seconds: float, normal: float) -> tuple[Outcome, float, float]:
-    """Send at ``rate`` a second; what becomes of all requests, the rate that was reached, and the time to recover."""
+    """Send requests at ``rate`` per second; return the outcome, the actual rate, and the time to recover."""
     outcome, source = Outcome(), random.Random(2)
     began = time.monotonic()
     waiting: set[asyncio.Task[None]] = set()
@@ -158,13 +157,13 @@ async def open_loop(port: int, rate: float, seconds: float, normal: float) -> tu
             sent += 1
         await asyncio.sleep(0.002)
     elapsed = time.monotonic() - began
-    recovered = await seconds_until_normal(port, normal)  # while the last ones still wait
+    recovered = await seconds_until_normal(port, normal)  # while the last requests still wait
     await asyncio.gather(*waiting)
     return outcome, sent / elapsed, recovered
 
 
 async def seconds_until_normal(port: int, normal: float) -> float:
-    """From now to the first of CALM answers in a row that all came within the normal time."""
+    """Return the time until the first of CALM consecutive responses within the normal time."""
     began = time.monotonic()
     source = random.Random(3)
     since: float | None = None
@@ -181,7 +180,7 @@ async def seconds_until_normal(port: int, normal: float) -> float:
 
 
 async def measure(server: Server, seconds: float) -> list[str]:
-    """All phases; the lines of the report."""
+    """Run all phases; return the lines of the report."""
     await closed_loop(server.port, CAPACITY_CLIENTS, 2)
     calm, source = Outcome(), random.Random(4)
     for _ in range(CALM):
@@ -207,7 +206,7 @@ async def measure(server: Server, seconds: float) -> list[str]:
     statuses = ", ".join(f"{status}: {len(times):,}" for status, times in sorted(outcome.seconds.items()))
     refused = sorted(outcome.seconds.get("429", []) + outcome.seconds.get("503", []))
     checks = {
-        "only 200, 429 and 503, and every request answered": set(outcome.seconds) <= {"200", "429", "503"}
+        "only 200, 429 and 503, and a response to every request": set(outcome.seconds) <= {"200", "429", "503"}
         and not outcome.lost,
         "the workers are the same processes": {worker.pid for worker in server.workers()} == workers,
         "memory flat (under 5 % more after than before)": after < 1.05 * before,
@@ -218,12 +217,12 @@ async def measure(server: Server, seconds: float) -> list[str]:
         f"{CAPACITY_CLIENTS} clients in a closed loop; a request alone takes {1000 * alone:.0f} ms.",
         f"- Offered: {rate:.0f} requests/s ({rate / capacity:.1f} times capacity) for {seconds:g} s, {total:,} in all, "
         "each on a new connection.",
-        f"- Answered: {statuses}; without an answer: {dict(outcome.lost) or 0}. Accepted: "
+        f"- Responses: {statuses}; requests without a response: {dict(outcome.lost) or 0}. Accepted: "
         f"{len(accepted) / seconds:.0f}/s ({len(accepted) / seconds / capacity:.0%} of capacity).",
         f"- Accepted requests: p50 {_ms(accepted, 0.5)}, p99 {_ms(accepted, 0.99)}, slowest {_ms(accepted, 1)}."
         + (f" Refused ones: p50 {_ms(refused, 0.5)}, p99 {_ms(refused, 0.99)}." if refused else ""),
         f"- Memory of {len(workers)} workers: {before:.0f} MB before, {most:.0f} MB at most, {after:.0f} MB after.",
-        f"- Normal again (answers within {TOLERANCE} times the time of a request alone, {CALM} in a row): "
+        f"- Normal again ({CALM} consecutive responses within {TOLERANCE} times the latency of a single request): "
         f"{recovered:.1f} s after the last request was sent.",
         *(f"- {'Yes' if met else '**NO**'}: {claim}." for claim, met in checks.items()),
     ]
@@ -234,12 +233,14 @@ def _ms(ordered: list[float], share: float) -> str:
 
 
 def write_section(title: str, lines: list[str]) -> None:
-    """Put a section into the report in the place of the one with this title; the others stay."""
+    """Replace the section with this title in the report, or append it."""
     text = REPORT.read_text() if REPORT.exists() else HEADING
     sections = dict(section.split("\n", 1) for section in text.split("\n## ")[1:])
     sections[title] = "\n" + "\n".join(lines) + "\n"
     parts = [f"## {name}\n\n{sections[name].strip()}\n" for name in sorted(sections)]
-    REPORT.write_text(f"{HEADING}\n\nWritten by overload.py and soak.py; see there.\n\n" + "\n".join(parts))
+    REPORT.write_text(
+        f"{HEADING}\n\nWritten by overload.py and soak.py, which explain the measurements.\n\n" + "\n".join(parts)
+    )
 
 
 def main() -> None:
@@ -251,9 +252,7 @@ def main() -> None:
         lines = asyncio.run(measure(server, arguments.seconds))
     print("\n".join(lines))
     if not arguments.no_report:
-        machine = (
-            f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {describe_cpu()}; generator and server share them."
-        )
+        machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {describe_cpu()}, shared with the server."
         write_section("Overload", [machine, "", *lines])
     if any("**NO**" in line for line in lines):
         raise SystemExit(1)

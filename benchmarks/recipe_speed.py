@@ -1,10 +1,10 @@
-"""Images a core-second of every recipe in two versions of the code: they take turns, each in a process of its own.
+"""Measure the images per core-second of every recipe in two versions of the code, which take turns.
 
     git worktree add ../before v0.1.0
     python benchmarks/recipe_speed.py ../before .           writes benchmarks/recipe_speed.md
 
-Both train on the same images with one thread, everything else as each version chooses it (batch, precision, networks);
-the recipes of 64 pixels at half width. CPU time is what counts, so that other work on the machine matters little.
+Both train on the same images with one thread, and with the batch, precision and networks of their version; recipes of
+64 pixels have half width. CPU time is measured, so that other work on the machine has little effect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Runs in either version: it uses what both have. Prints images a core-second; nothing where there is no such recipe.
+# Runs in both versions. Prints images per core-second, or nothing if there is no such recipe.
 MEASURE = """
 import sys, time
 from gan_serve.training import loop
@@ -57,7 +57,9 @@ def main() -> None:
     parser.add_argument("before", type=Path, help="a checkout")
     parser.add_argument("after", type=Path, help="another one")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=8, help="of a turn; a multiple of r1_every counts its penalties")
+    parser.add_argument(
+        "--steps", type=int, default=8, help="steps of a turn; a multiple of r1_every includes its penalties"
+    )
     parser.add_argument("--data", default="fashion-mnist", help="labelled images of ten classes")
     parser.add_argument("--recipes", default="", help="names, joined by commas; all of the second checkout if left out")
     options = parser.parse_args()
@@ -98,7 +100,7 @@ def recipe_names(checkout: Path) -> list[str]:
 def measure(checkout: Path, recipe: str, options: argparse.Namespace) -> float | None:
     """Return images a core-second of a recipe in a checkout; None where it has no such recipe."""
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder, "gan_serve")  # the tree as it is installed: pyproject.toml maps the folders so
+        package = Path(folder, "gan_serve")  # the tree as it is installed; pyproject.toml maps the folders like this
         package.mkdir()
         for entry in (checkout / "gan_serve").resolve().iterdir():
             (package / entry.name).symlink_to(entry)

@@ -1,8 +1,8 @@
-"""Recipes at equal core-time: each candidate trains for the same CPU time, then its images are measured.
+"""Compare recipes at equal CPU time: each candidate trains for the same CPU time, then its images are measured.
 
-A run's length in kimg follows from its speed, measured in CPU seconds on one thread before it starts, so that schedules
-end with the time. Everything is done by `gan-serve train` and `gan-serve evaluate`. What is finished is not done again,
-and a run that was stopped goes on: call it again with the same --out.
+The length of a run in kimg follows from its speed, measured in CPU seconds on one thread before it starts, so that
+schedules end with the time. `gan-serve train` and `gan-serve evaluate` do the work. Called again with the same --out,
+it skips finished work and resumes an interrupted run.
 
     python benchmarks/recipes.py --out runs/compare           four candidates x two seeds x 15 core-minutes
     python benchmarks/recipes.py --out runs/compare --minutes 8 --seeds 1 --candidates recommended,hinge
@@ -33,7 +33,7 @@ from gan_serve.training.run_info import describe_machine
 from gan_serve.training.step import Training
 
 LABELS = {"conditional": True, "conditioning": "projection"}
-# Each a recipe and what is set beside it. "zoo" is how fashion-cgan of 0.1.0 was trained, but for its start.
+# A recipe and additional settings for each candidate. "zoo" has the settings of fashion-cgan in 0.1.0.
 CANDIDATES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "zoo": ("dcgan-28", LABELS | {"minibatch": "std"}),
     "hinge": ("sngan-hinge", LABELS),
@@ -47,7 +47,7 @@ MEASURED_STEPS = 16  # a multiple of every r1_every above
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs; table.md is written there")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs and table.md")
     parser.add_argument("--data", default="fashion-mnist", help="labelled images, as gan-serve train takes them")
     parser.add_argument("--resolution", type=int, default=28)
     parser.add_argument("--width", type=float, default=0.5)
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def compared(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure a candidate, or read what was found before."""
+    """Train and measure a candidate, or read an earlier result."""
     folder = options.out / f"{name}-{seed}-{options.minutes:g}min"
     folder.mkdir(parents=True, exist_ok=True)
     recipe, settings = CANDIDATES[name]
@@ -84,7 +84,7 @@ def compared(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any
 
 
 def _once(path: Path, work: Any) -> dict[str, Any]:
-    """Read a finished piece of work, or do it and write it down."""
+    """Read the result of finished work, or do it and store its result."""
     if not path.exists():
         found = work()
         path.write_text(json.dumps(found, indent=1) + "\n")
@@ -132,7 +132,7 @@ def _trained(
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"core_minutes": round(seconds / 60, 2)}  # of the last call, where the run was stopped between
+    return {"core_minutes": round(seconds / 60, 2)}  # of the last call, if the run was interrupted
 
 
 def _measured(run: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
     python benchmarks/residual_forms.py [--rounds 5] [--out benchmarks/residual_forms.md]
 
-All forms train on the same 64x64 RGB images with the same settings, at half width, on one thread, and take turns, step
-by step. What is timed is a whole step of both networks, in seconds of the processor and not of the clock: other
-processes on the machine count less. Ratios are medians of the rounds.
+All forms train on the same 64x64 RGB images with the same settings, at half width, on one thread, and take turns after
+each step. A step of both networks is measured in CPU time, which other processes affect less. Ratios are medians of the
+rounds.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ FORMS = {
 
 
 class Form:
-    """A run that makes one step at a time."""
+    """A form that trains one step at a time."""
 
     def __init__(self, settings: dict[str, object], *, bf16: bool) -> None:
         values = COMMON | {"bf16": bf16, "threads": 1} | settings
@@ -78,7 +78,7 @@ class Form:
 
 
 def core_seconds(forms: list[Form], rounds: int) -> list[list[float]]:
-    """Return seconds of the processor for a step of each form in each round."""
+    """Return the CPU seconds of a step of each form in each round."""
     seconds: list[list[float]] = [[] for _ in forms]
     for _ in range(rounds):
         for times, form in zip(seconds, forms, strict=True):

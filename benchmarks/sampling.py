@@ -1,7 +1,7 @@
-"""What sampling costs: start-up, latents, the network beside PyTorch eager, PNG. ``make bench`` writes sampling.md.
+"""Measure sampling: start-up, latents, the network compared with PyTorch, PNG. ``make bench`` writes sampling.md.
 
-Everything that is compared runs in one process, interleaved, one thread each; the median of the rounds counts, and
-ratios are what to read on a shared machine.
+Comparisons run in one process, interleaved, with one thread each. Results are medians over the rounds; on a shared
+machine, only the ratios are meaningful.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         "",
         "| | time |",
         "|---|---|",
-        f"| `import gan_serve` in a new process, Python's own start taken off | {import_time():.2f} s |",
+        f"| `import gan_serve` in a new process, without the start of Python | {import_time():.2f} s |",
         f"| new process to first image saved | {first_image_time():.2f} s |",
         "",
         "| images/s at batch | " + " | ".join(map(str, BATCHES)) + " |",
@@ -54,8 +54,8 @@ def main() -> None:
         "|---|---|",
         *latent_rows(),
         "",
-        "PNG: gan-serve's encoder beside Pillow at `compress_level=1`, without text; then with making the receipt and "
-        "writing it into the file. Gray images are drawn by the checkpoint, RGB ones are pieces of two photographs.",
+        "PNG: gan-serve's encoder compared with Pillow at `compress_level=1`, without text; then with the receipt. "
+        "Gray images are sampled from the checkpoint, RGB images are crops of two photographs.",
         "",
         "| an image | gan-serve µs | Pillow µs | ratio | gan-serve bytes | Pillow bytes | with its receipt µs |",
         "|---|---|---|---|---|---|---|",
@@ -146,7 +146,7 @@ def png_rows() -> list[str]:
 
 
 def photographs() -> np.ndarray:
-    """uint8 [64, 64, 64, 3]: pieces of scikit-learn's photographs of a temple and a flower, at half their size."""
+    """Return uint8 [64, 64, 64, 3], crops of scikit-learn's photographs of a temple and a flower at half their size."""
     pieces = []
     for photograph in load_sample_images().images:
         half = np.asarray(Image.fromarray(photograph).reduce(2))

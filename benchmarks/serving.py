@@ -1,15 +1,16 @@
-"""gan-serve's HTTP service beside TorchServe, LitServe, FastAPI and BentoML's own batching. ``make bench-serve`` writes
-serving.md.
+"""Compare gan-serve's HTTP service with TorchServe, LitServe, FastAPI and BentoML's batching.
 
-All servers are up at once and take turns under the same load generator on the same cores, with the same generator:
-ratios within a round are what to read on a shared machine. What there is to win is the bare loop: as many processes as
-cores, which draw and encode and serve nobody.
+``make bench-serve`` writes serving.md.
+
+All servers run at once and take turns under the same load generator on the same cores, with the same checkpoint; on a
+shared machine, only the ratios within a round are meaningful. The upper limit is the bare loop: as many processes as
+cores that sample and encode without a server.
 
     python benchmarks/serving.py                                                   everything; writes the report
     python benchmarks/serving.py --only gan-serve,bare --rounds 2 --seconds 4      a part; nothing is written
     python benchmarks/serving.py --only gan-serve,bare --loads fp32-8,int8-8 --starts 0
 
-With another gan_serve in PYTHONPATH, it is that which is measured.
+If PYTHONPATH has another gan_serve, that one is measured.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ from gan_serve.checkpoint.files import read_config
 ROUNDS = 5
 SECONDS = 5  # of a turn
 WARM_UP = 3  # seconds
-IDLE = 0.02  # of a core; who takes more when nobody asks is stopped between its turns
+IDLE = 0.02  # of a core; a server that uses more without requests is stopped between its turns
 CHECKED_SEED = 7
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help=f"some of {', '.join([BARE, *WAYS])}, with commas between")
+    parser.add_argument("--only", help=f"some of {', '.join([BARE, *WAYS])}, separated by commas")
     parser.add_argument("--loads", help=f"some of {', '.join(load.name for load in LOADS)}")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of a turn")
@@ -98,7 +99,7 @@ def main() -> None:
 
 
 def chosen(parser: argparse.ArgumentParser, text: str | None, there: list[str]) -> list[str]:
-    """What an option names, in the order in which it is there; everything if it is not given."""
+    """Return the names that an option selects, in their usual order; all of them if it is not given."""
     wanted = [part.strip().lower() for part in text.split(",")] if text else [name.lower() for name in there]
     if unknown := set(wanted) - {name.lower() for name in there}:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(there)}")
@@ -106,14 +107,14 @@ def chosen(parser: argparse.ArgumentParser, text: str | None, there: list[str]) 
 
 
 def untrained() -> Path:
-    """The checkpoint that is measured if none is given; it is made once."""
-    from serving_peers.checkpoint import make_checkpoint  # needs torch, and a minute the first time
+    """Return the default checkpoint, which is created once."""
+    from serving_peers.checkpoint import make_checkpoint  # needs torch, and takes a minute the first time
 
     return make_checkpoint(WORK / "dcgan64")
 
 
 def to_start(names: list[str], loads: list[Load]) -> list[tuple[str, str]]:
-    """The servers that the loads need, by name and precision."""
+    """Return the servers that the loads need, by name and precision."""
     return [
         (name, precision)
         for name in names
@@ -127,7 +128,7 @@ def check(server: Server, checkpoint: Path, model: str) -> None:
     """Wait for a server, and compare its image of a seed with the local one.
 
     Raises:
-        RuntimeError: it does not answer, or with another image.
+        RuntimeError: it does not respond, or sends another image.
     """
     body = server.way.body(model) % CHECKED_SEED
     wait_until_ready(server, body)
@@ -136,11 +137,13 @@ def check(server: Server, checkpoint: Path, model: str) -> None:
     [expected] = local.generate(seed=CHECKED_SEED, output="numpy")
     difference = np.abs(np.asarray(image, np.int16).reshape(expected.shape) - expected).max()
     if image.format != "PNG" or difference > 1:
-        raise RuntimeError(f"{server.name} draws seed {CHECKED_SEED} otherwise, by up to {difference} grey levels.")
+        raise RuntimeError(
+            f"{server.name} returns another image for seed {CHECKED_SEED}, by up to {difference} grey levels."
+        )
 
 
 def cold_starts(checkpoint: Path, loads: list[Load], times: int) -> dict[str, Start]:
-    """By precision, the medians over so many starts."""
+    """Return the medians over so many starts, by precision."""
     starts = {}
     for precision in dict.fromkeys(load.precision for load in loads) if times else ():
         measured = [cold_start(checkpoint, precision) for _ in range(times)]
@@ -162,7 +165,7 @@ def cold_start(checkpoint: Path, precision: str) -> Start:
 
 
 def memory(server: Server) -> list[Memory]:
-    """Of each process of a server."""
+    """Return the memory of each process of a server."""
     sizes = []
     for process in server.processes():
         draws = any("onnxruntime" in mapping.path for mapping in process.memory_maps())
@@ -187,13 +190,13 @@ def introduction(options: argparse.Namespace, checkpoint: Path, servers: list[Se
         "# Serving",
         "",
         f"Written by `make bench-serve` (`python benchmarks/serving.py`): {describe_cpu()}, {CORES} cores, "
-        f"{', '.join(versions)}; the peers' environment: {', '.join(peers) or 'not here'}. {machine}",
+        f"{', '.join(versions)}; the peers' environment: {', '.join(peers) or 'not installed'}. {machine}",
         "",
-        f"All draw with {config.name} ({config.architecture.family}, {side}x{side}x{config.img_channels}). All servers "
-        f"are up at once and take turns, {options.rounds} rounds of {options.seconds} s each, under wrk: one thread, "
-        "connections that are kept, in each request another seed. wrk has the same cores as they. Figures are medians "
-        f"over the rounds, ratios those of the rounds. First, the image that each answers for seed {CHECKED_SEED} was "
-        "compared with the local one.",
+        f"All use {config.name} ({config.architecture.family}, {side}x{side}x{config.img_channels}). All servers run "
+        f"at once and take turns, {options.rounds} rounds of {options.seconds} s each, under wrk: one thread, "
+        "keep-alive connections, another seed in each request. wrk shares the cores. Results are medians over the "
+        f"rounds, and ratios are medians of the ratios. Before that, the image of each server for seed {CHECKED_SEED} "
+        "was compared with the local one.",
         "",
         f"The bare loop is {CORES} processes that draw one image after the other from seeds and encode it, receipt and "
         "all, as the service does: no HTTP, no wrk. A server that batches may exceed it: a batch costs less than its "
@@ -207,7 +210,7 @@ def introduction(options: argparse.Namespace, checkpoint: Path, servers: list[Se
 
 
 def on_the_side(turns: Turns, stolen: float) -> str:
-    """Who else was at work on the machine meanwhile."""
+    """Return a sentence on the other load of the machine."""
     others = statistics.median(turn.others for own in turns.values() for turn in own)
     return f"while it ran, other processes took {others:.2f} cores and the host {stolen:.1%} of the time."
 
@@ -220,7 +223,7 @@ def version_of(package: str) -> str:
 
 
 def version_of_peer(package: str) -> str:
-    """Of a package in the peers' environment, where there is one."""
+    """Return the version of a package in the peers' environment, if it exists."""
     found = list(PEERS_BIN.parent.glob(f"lib/python*/site-packages/{package}-*.dist-info"))
     return found[0].name.removesuffix(".dist-info").partition("-")[2] if found else ""
 

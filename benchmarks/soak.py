@@ -1,10 +1,10 @@
-"""gan-serve under a long mixture: all endpoints, formats and models, bad requests, clients that leave.
+"""Run gan-serve under a long mixed load: all endpoints, formats and models, invalid requests, disconnecting clients.
 
     python benchmarks/soak.py --model fashion-dcgan --model DIR --minutes 30       writes robustness.md
     python benchmarks/soak.py --minutes 4 --no-report
 
-Few clients, each asks one thing after another, drawn at random. Memory is compared between the minute after the first
-five minutes (of a short run: after its first quarter) and the last minute.
+A few clients send random requests one after the other. Memory in the last minute is compared with that in the minute
+after the first five minutes (in a short run, after its first quarter).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from overload import MODEL, Server, serving, write_section
 from timing import describe_cpu
 
 CLIENTS = 6
-PAUSE = 0.02  # seconds that a client thinks, at most: moderate load
-SETTLING = 300  # seconds until memory counts
+PAUSE = 0.02  # longest pause of a client in seconds, for a moderate load
+SETTLING = 300  # seconds until memory is measured
 FORMATS = ("png", "webp", "npz", "json", "zip")
 WALK_FORMATS = (*FORMATS, "gif", "ndjson")
 
 
 @dataclass
 class Record:
-    """What happened."""
+    """The results of a run."""
 
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Client:
         return response
 
     async def draw(self) -> None:
-        """Images from seeds or latents, under labels."""
+        """Sample images from seeds or latents, with labels."""
         model = self.random.choice(self.models)
         n = self.random.choice([1, 1, 1, 2, 7, 16, 64, 200])
         body: dict[str, Any] = {"model": model["name"], "format": self.random.choice(FORMATS)}
@@ -108,7 +108,7 @@ class Client:
         await self._expect("GET", {200} | ({404} if path.endswith(".png") else set()), "GET", path)
 
     async def err(self) -> None:
-        """What must be refused."""
+        """Send a request that must be refused."""
         name = self.models[0]["name"]
         bodies: list[tuple[set[int], dict[str, Any]]] = [
             ({422}, {"json": {"model": name, "n": 0}}),
@@ -134,7 +134,7 @@ class Client:
             yield bytes(2**20)
 
     async def ask_again(self) -> None:
-        """With the ETag of the answer."""
+        """Repeat a request with the ETag of the response."""
         body = {"model": self.models[0]["name"], "seed": self.random.randrange(2**31)}
         first = await self._expect("/sample", {200, 429}, "POST", "/sample", json=body)
         if first.status_code == 200:
@@ -142,7 +142,7 @@ class Client:
             await self._expect("/sample", {304}, "POST", "/sample", json=body, headers=headers)
 
     async def leave(self) -> None:
-        """Go away in the middle of a stream, or before an answer."""
+        """Disconnect in the middle of a stream, or before the response."""
         body = {"model": self.models[0]["name"], "seeds": "0-9", "steps": 100, "format": "ndjson"}
         async with self.http.stream("POST", "/interpolate", json=body) as response:
             self.record.statuses["left", response.status_code] += 1
@@ -154,7 +154,7 @@ class Client:
 
 
 def digests(server: Server, models: list[dict[str, Any]]) -> dict[str, str]:
-    """The sha256 of answers that must never change, by request."""
+    """Return the sha256 of responses that must never change, by request."""
     asked: list[tuple[str, dict[str, Any]]] = []
     for model in models:
         name = {"model": model["name"]}
@@ -173,7 +173,7 @@ def digests(server: Server, models: list[dict[str, Any]]) -> dict[str, str]:
 
 
 async def soak(server: Server, models: list[dict[str, Any]], seconds: float) -> Record:
-    """Everything at once for so long."""
+    """Run all clients for so many seconds."""
     record = Record()
     began = time.monotonic()
     clients = [Client(server.url, models, record, number).run(began + seconds) for number in range(CLIENTS)]
@@ -186,7 +186,7 @@ async def soak(server: Server, models: list[dict[str, Any]], seconds: float) -> 
 
 
 def report(record: Record, same: bool, workers: tuple[set[int], set[int]], seconds: float) -> list[str]:
-    """The lines of the report."""
+    """Return the lines of the report."""
     settled = min(SETTLING, seconds / 4)
     minute = min(60, seconds / 4)
     early = statistics.mean(size for when, size in record.memory if settled <= when <= settled + minute)
@@ -199,13 +199,13 @@ def report(record: Record, same: bool, workers: tuple[set[int], set[int]], secon
     answered = record.statuses.total()
     checks = {
         "no 5xx": not any(status >= 500 for _, status in record.statuses),
-        "nothing but what was expected": not record.unexpected,
+        "only expected responses": not record.unexpected,
         "memory grew by less than 5 %": late < 1.05 * early,
         "the same seeds gave the same bytes at the end as at the beginning": same,
         "the workers are the same processes": workers[0] == workers[1],
     }
     return [
-        f"- {seconds / 60:g} minutes, {CLIENTS} clients, {answered:,} answers ({answered / seconds:.0f}/s).",
+        f"- {seconds / 60:g} minutes, {CLIENTS} clients, {answered:,} responses ({answered / seconds:.0f}/s).",
         *(f"- {kind}: {text}" for kind, text in counts.items()),
         f"- Memory of {len(workers[0])} workers: {record.memory[0][1]:.0f} MB at the start, {early:.0f} MB after "
         f"{settled / 60:g} minutes, {late:.0f} MB in the end ({late / early - 1:+.1%}), at most "
@@ -231,9 +231,7 @@ def main() -> None:
         lines = report(record, same, (workers, {worker.pid for worker in server.workers()}), seconds)
     print("\n".join(lines))
     if not arguments.no_report:
-        machine = (
-            f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {describe_cpu()}; clients and server share them."
-        )
+        machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {describe_cpu()}, shared with the server."
         write_section("Soak", [machine, "", f"Models: {', '.join(model['name'] for model in models)}.", "", *lines])
     if any("**NO**" in line for line in lines):
         raise SystemExit(1)

@@ -1,7 +1,7 @@
-"""Which form of a transposed convolution of stride 2 is fastest: what ``_form`` of exports/rewrite.py is based on.
+"""Measure the forms of a transposed convolution of stride 2; ``_form`` in exports/rewrite.py uses the result.
 
-A layer is timed within its network, the others as they are chosen: alone it would pay for changes of layout that its
-neighbours share.
+A layer is timed within its network, with the chosen forms of the other layers. By itself, it would need layout changes
+that its neighbours share.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def forms_table(rounds: int) -> list[str]:
         "",
         "## Forms of a transposed convolution",
         "",
-        f"fp32, batch {BATCH}, random weights: how many times as fast the whole network is as with this layer plain, "
-        "the others in the form that is chosen for them. Bold is what is chosen for the layer.",
+        f"fp32, batch {BATCH}, random weights: speed of the whole network relative to this layer in the form `plain`, "
+        "with the chosen forms of the other layers. The chosen form is bold.",
         "",
         "| network | kernel | input | channels | " + " | ".join(FORMS) + " |",
         "|---|---|---|---|" + "---|" * len(FORMS),
@@ -84,7 +84,7 @@ def _session(exported: onnx.ModelProto, choose: Callable[[optimize._Transposed, 
 
 @contextlib.contextmanager
 def _choosing(choose: Callable[[optimize._Transposed, int, str], str]) -> Iterator[None]:
-    """Let ``choose`` take the form of each layer, knowing the one that would be taken."""
+    """Let ``choose`` select the form of each layer, given the default one."""
     original = optimize._form
     optimize._form = lambda layer, size, kernels: choose(  # type: ignore[assignment]
         layer, size, original(layer, size, kernels)

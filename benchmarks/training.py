@@ -1,8 +1,7 @@
-"""What training costs, beside an eager loop written as PyTorch's DCGAN tutorial writes it. ``make bench-train`` writes
-training.md.
+"""Compare training with an eager loop like that of PyTorch's DCGAN tutorial. ``make bench-train`` writes training.md.
 
-The two loops train the same networks, from the same weights, on the same images, in one process, taking turns: ratios
-are what to read on a shared machine. Memory and the cost of each recipe are measured in processes of their own.
+The two loops train the same networks from the same weights on the same images and take turns in one process; on a
+shared machine, only the ratios are meaningful. Memory and the speed of each recipe are measured in separate processes.
 
     python benchmarks/training.py                 speed, memory, every recipe
     python benchmarks/training.py --quality 40    and quality of both after 40 kimg (minutes to hours)
@@ -49,12 +48,12 @@ QUALITY_IMAGES = 1024
 
 @dataclass(frozen=True)
 class Effort:
-    """How long everything is measured."""
+    """The duration of the measurements."""
 
     rounds: int = 7  # turns of each loop
-    seconds: float = 2.0  # of a turn of the tutorial's loop; all others take as many steps
+    seconds: float = 2.0  # of a turn of the tutorial's loop; the others take as many steps
     images: int | None = None  # of the data set; None: all
-    recipe_steps: int = 4  # measured in a process of its own
+    recipe_steps: int = 4  # steps that are measured in a separate process
     recipes: int | None = None  # how many; None: all
     data: str | None = None  # as gan-serve train takes it; None: see benchmark_data
 
@@ -65,15 +64,15 @@ QUICK = Effort(rounds=2, seconds=0.0, images=1024, recipe_steps=1, recipes=2)
 
 
 class Variant(NamedTuple):
-    """Our loop under a choice."""
+    """Our loop with some settings."""
 
     name: str
     settings: Mapping[str, Any]
-    channels_last: bool | None = None  # None: as the trainer chooses
+    channels_last: bool | None = None  # None: the choice of the trainer
 
 
 def variants(device: torch.device, *, compiled: bool) -> list[Variant]:
-    """Our loops, first as the trainer runs it; then each choice changed alone."""
+    """Return our loops: first that of the trainer, then one with each setting changed."""
     bf16 = _recorded_bf16(device)
     found = [
         Variant("ours", {}),
@@ -85,7 +84,7 @@ def variants(device: torch.device, *, compiled: bool) -> list[Variant]:
     return found
 
 
-# What is written.
+# Report
 
 
 def main() -> None:
@@ -216,7 +215,7 @@ def quality_table(device: torch.device, effort: Effort, kimg: float, every: floa
     return lines
 
 
-# What is measured.
+# Measurements
 
 
 class Point(NamedTuple):
@@ -228,7 +227,7 @@ class Point(NamedTuple):
 def quality_curves(
     device: torch.device, effort: Effort, kimg: float, every: float, seed: int
 ) -> tuple[float, dict[str, list[Point]]]:
-    """The distance between other training images, and each generator's curve of it."""
+    """Return the distance between two sets of training images, and the curve of distances of each generator."""
     config = benchmark_config("dcgan-28", device, batch_size=BATCH, seed=seed)
     data = benchmark_data(config.resolution, effort)
     order = np.random.RandomState(0).permutation(len(data))
@@ -257,7 +256,7 @@ def quality_curves(
 
 @torch.no_grad()
 def sampled(generator: nn.Module, z: Tensor) -> np.ndarray:
-    """Images uint8 [N, H, W, C] in eval mode; the generator trains on as before."""
+    """Return images uint8 [N, H, W, C] sampled in eval mode; then restore the generator's mode."""
     training = generator.training
     generator.eval()
     pixels = torch.cat([to_pixels(generator(part)) for part in z.split(128)])
@@ -266,8 +265,8 @@ def sampled(generator: nn.Module, z: Tensor) -> np.ndarray:
 
 
 def taking_turns(loops: Sequence[Loop], effort: Effort) -> list[list[float]]:
-    """Images/s of each loop in each round. All take as many steps a turn; the order turns round each time."""
-    for loop in loops:  # warm up: allocators, cuDNN's choice of algorithms, the first optimiser state, compiling
+    """Return the images/s of each loop in each round, over equal numbers of steps; the order alternates."""
+    for loop in loops:  # warm-up: allocators, cuDNN's choice of algorithms, optimiser state, compilation
         speed(loop, 3)
     steps = max(2, round(effort.seconds * speed(loops[0], 3) / BATCH))
     speeds: list[list[float]] = [[] for _ in loops]
@@ -279,7 +278,7 @@ def taking_turns(loops: Sequence[Loop], effort: Effort) -> list[list[float]]:
 
 
 def speed(loop: Loop, steps: int) -> float:
-    """Real images shown in a second."""
+    """Return the real images shown per second."""
     synchronise(loop.device)
     started = time.perf_counter()
     shown = sum(loop.step() for _ in range(steps))
@@ -288,7 +287,7 @@ def speed(loop: Loop, steps: int) -> float:
 
 
 def recipe_cost(config: TrainConfig, effort: Effort) -> tuple[float, float]:
-    """Images/s and peak memory of a recipe; to be called in a new process."""
+    """Return images/s and peak memory of a recipe; call it in a new process."""
     # Labels and pixels matter here, not how many there are.
     ours = Ours(config, benchmark_data(config.resolution, replace(effort, images=min(effort.images or 4096, 4096))))
     ours.training.shown = round(config.kimg * 1000)  # a growing network has grown
@@ -297,7 +296,7 @@ def recipe_cost(config: TrainConfig, effort: Effort) -> tuple[float, float]:
 
 
 def peak_memory_mb(kind: str, config: TrainConfig, effort: Effort) -> float:
-    """Peak memory of a loop, its loader's workers left out; to be called in a new process."""
+    """Return the peak memory of a loop without its loader's workers; call it in a new process."""
     data = benchmark_data(config.resolution, effort)
     loop: Loop = Tutorial(config, data) if kind == "tutorial" else Ours(config, data)
     speed(loop, 4)
@@ -305,7 +304,7 @@ def peak_memory_mb(kind: str, config: TrainConfig, effort: Effort) -> float:
 
 
 def in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
-    """What ``function`` returns in a process that has done nothing else, so that its peak memory is its own."""
+    """Return the result of ``function`` from a new process, so that its peak memory is its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -314,11 +313,11 @@ def _begin() -> None:
     torch.set_num_threads(THREADS)
 
 
-# What it is measured with.
+# Set-up
 
 
 def benchmark_config(recipe: str, device: torch.device, **settings: object) -> TrainConfig:
-    """A recipe at full width on a GPU; on a CPU, at a width that takes no hours for 64 pixels."""
+    """Return a recipe at full width on a GPU, and at a smaller width for 64 pixels on a CPU."""
     narrow = device.type == "cpu" and recipes()[recipe].config["resolution"] >= 64
     width = {"width": NARROW} if narrow else {}
     common = {"data": "fashion-mnist", "device": device.type, "threads": THREADS}
@@ -326,7 +325,7 @@ def benchmark_config(recipe: str, device: torch.device, **settings: object) -> T
 
 
 def benchmark_data(resolution: int, effort: Effort) -> ImageSet:
-    """``effort.data``, else Fashion-MNIST where it is installed, else scikit-learn's digits, at a resolution."""
+    """Return ``effort.data``, else Fashion-MNIST if it is installed, else scikit-learn's digits, at a resolution."""
     try:
         data = load_images(effort.data or "fashion-mnist")
     except DataError:
@@ -349,7 +348,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def _recorded_bf16(device: torch.device) -> bool:
-    """Whether the trainer chooses bfloat16 here."""
+    """Return True if the trainer chooses bfloat16 here."""
     data = ImageSet("one pixel", np.zeros((1, 8, 8, 1), np.uint8))
     return bool(resolve_settings(benchmark_config("dcgan-28", device), data, device).bf16)
 
@@ -361,7 +360,7 @@ def _memory_name(device: torch.device) -> str:
 def _peak_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    # Not getrusage: its maximum is inherited from the process that started this one.
+    # Not getrusage, whose maximum is inherited from the parent process.
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(peak.split()[1]) / 1024  # Linux counts in KiB
 

@@ -1,11 +1,11 @@
-"""BatchNorm under truncation: what statistics that follow it would bring, and what they would cost at truncation 1.
+"""Measure the effect of truncation-dependent BatchNorm statistics, and their cost at truncation 1.
 
     python benchmarks/truncation.py fashion-cgan fashion-mnist cnn-fashion      prints the two tables of a checkpoint
 
-Quality: truncated latents with the stored statistics, with all statistics estimated anew for the truncation, and with
-all but those of the first layer. Cost: a network in which each BatchNorm but the first is followed by a scale and a
-shift that depend on the image's ``psi`` (interpolated between eight values, exactly 1 and 0 at ``psi`` 1), beside the
-plain network, in fp32 and int8, all taking turns.
+Quality: truncated latents with the stored statistics, with all statistics estimated again for the truncation, and with
+all except those of the first layer. Cost: a network in which each BatchNorm except the first is followed by a scale and
+a shift that depend on ``psi`` (interpolated between eight values, exactly 1 and 0 at ``psi`` 1), compared with the
+plain network in fp32 and int8, interleaved.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gan_serve.training.sample_images import sample_images
 IMAGES = 2000
 TRUNCATIONS = (0.85, 0.7, 0.5)
 ESTIMATED_ON = range(2**31, 2**31 + 4096)  # seeds
-KNOTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # values of psi with statistics of their own, beside 1
+KNOTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # values of psi with their own statistics, in addition to 1
 ROUNDS = 40
 
 

@@ -1,8 +1,8 @@
-"""What there is to serve, without a server: one of the processes, which draws and encodes as the service does.
+"""Run one process of the bare loop, which samples and encodes as the service does, but without a server.
 
-Reads a line ``PRECISION IMAGES FORMAT SECONDS`` from standard input, draws so many images at a time for so long, and
-answers with a line ``IMAGES SECONDS CPU_SECONDS``: how many were encoded. FORMAT is ``each`` (a PNG for each image),
-``png`` (a grid), ``npz``, or ``load`` (draw nothing, but have the session ready).
+It reads a line ``PRECISION IMAGES FORMAT SECONDS`` from standard input, samples so many images at a time for so long,
+and writes a line ``IMAGES SECONDS CPU_SECONDS`` with the number of encoded images. FORMAT is ``each`` (a PNG for each
+image), ``png`` (a grid), ``npz``, or ``load`` (only load the session).
 
     python bare_loop.py CHECKPOINT
 """

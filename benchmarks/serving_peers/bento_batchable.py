@@ -1,7 +1,7 @@
 """BentoML's own batching: one service whose API is batchable, our ONNX file in one ONNX Runtime session a worker.
 
-A batchable API takes and gives lists, so its answer is JSON with base64: a PNG body would need a second service before
-it, whose hop fails under load (DESIGN, section 7).
+A batchable API receives and returns lists, so its response is JSON with base64. A PNG body would need a second service
+in front of it, and that connection fails under load.
 
     CHECKPOINT=DIR NETWORK=generator.onnx bentoml serve bento_batchable:Images
 """

@@ -1,4 +1,4 @@
-"""The generator that every server draws with: the 64x64x3 DCGAN of DESIGN section 7, random weights, fp32 and int8."""
+"""The checkpoint of all servers: a 64x64x3 DCGAN with random weights, in fp32 and int8."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gan_serve.training.networks import build_generator
 from gan_serve.training.run_info import DataInfo, RunInfo
 from gan_serve.training.snapshots import save_snapshot
 
-CONTRAST = 0.5  # deviation of a pixel before tanh, of images in [-1, 1]: that of photographs
+CONTRAST = 0.5  # standard deviation of pixels before tanh, similar to that of photographs in [-1, 1]
 
 
 def make_checkpoint(directory: Path) -> Path:
-    """Export an untrained DCGAN as a training run is exported, with the same gates; a directory that exists is kept."""
+    """Export an untrained DCGAN with the same checks as a training run; an existing directory is kept."""
     if directory.exists():
         return directory
     config = make_config("dcgan-64", {"data": "none"})
@@ -40,7 +40,7 @@ def make_checkpoint(directory: Path) -> Path:
 
 @torch.no_grad()
 def draw_weights(generator: nn.Module, z_dim: int) -> None:
-    """Random weights, the same each time, that give images with contrast: BatchNorm has seen what flows through."""
+    """Set random weights, the same at each call, with BatchNorm statistics that give images with contrast."""
     torch.manual_seed(0)
     for parameter in generator.parameters():
         if parameter.ndim > 1:

@@ -1,4 +1,4 @@
-"""Plain FastAPI: an endpoint in Starlette's threads, one ONNX Runtime session a worker, no batching.
+"""Plain FastAPI: an endpoint in Starlette's threads, one ONNX Runtime session in each worker, no batching.
 
 CHECKPOINT=DIR NETWORK=generator.onnx uvicorn fastapi_app:app --workers 2 --no-access-log
 """

@@ -1,4 +1,4 @@
-"""LitServe with its batching: two workers, each with one ONNX Runtime session, which draw the waiting requests at once.
+"""LitServe with its batching: two workers, each with one ONNX Runtime session.
 
 CHECKPOINT=DIR NETWORK=generator.onnx python litserve_app.py PORT
 """

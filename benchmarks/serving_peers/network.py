@@ -1,4 +1,4 @@
-"""What the peers that run our ONNX file share: a session as gan-serve makes it, latents, and one run for a batch."""
+"""Code that the peers with our ONNX file share: a session as in gan-serve, latents, and a call for a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTPUT = ["img"]
 
 
 def open_session() -> onnxruntime.InferenceSession:
-    """One thread. ``CHECKPOINT`` and ``NETWORK`` in the environment say which file."""
+    """Open a session with one thread for the file that ``CHECKPOINT`` and ``NETWORK`` in the environment name."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     path = Path(os.environ["CHECKPOINT"]) / os.environ["NETWORK"]
@@ -22,6 +22,6 @@ def open_session() -> onnxruntime.InferenceSession:
 
 
 def draw(session: onnxruntime.InferenceSession, seeds: list[int]) -> np.ndarray:
-    """uint8 [N, H, W, C]."""
+    """Return the images of seeds, uint8 [N, H, W, C]."""
     z_dim = session.get_inputs()[0].shape[1]
     return session.run(OUTPUT, {"z": latents_from_seeds(seeds, z_dim)})[0]

@@ -1,4 +1,4 @@
-"""The tables of serving.md."""
+"""Make the tables of serving.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """What was asked for of images/s: so many times those of ``theirs``, under ``theirs_load`` where it is another."""
+    """A target for images/s, as a multiple of those of ``theirs`` (under ``theirs_load`` if that is another load)."""
 
     what: str
     load: str
@@ -64,7 +64,7 @@ MAX_MEMORY = 300.0  # MB of a worker
 
 
 def targets_table(turns: Turns, starts: dict[str, Start], sizes: dict[str, list[Memory]]) -> list[str]:
-    """The issue's targets, those that were measured."""
+    """Return the table of the targets that were measured."""
     rows = []
     for target in TARGETS:
         measured = ratio(turns, target.load, GAN_SERVE, target.theirs, target.theirs_load)
@@ -78,7 +78,7 @@ def targets_table(turns: Turns, starts: dict[str, Start], sizes: dict[str, list[
             rows.append(_target(what, f"{tail:.1f}", f"below {MAX_TAIL:g}", tail < MAX_TAIL))
     if own := [turn for (_, name), some in turns.items() if name == GAN_SERVE for turn in some]:
         wrong = sum(turn.wrong for turn in own)
-        rows.append(_target("answers that are not 2xx, or none, in all turns", wrong, "0", not wrong))
+        rows.append(_target("failed requests in all turns", wrong, "0", not wrong))
     for precision, start in starts.items():
         met = start.ready <= MAX_START
         rows.append(_target(f"{precision}, s from the command to ready", f"{start.ready:.1f}", f"{MAX_START:g}", met))
@@ -86,11 +86,11 @@ def targets_table(turns: Turns, starts: dict[str, Start], sizes: dict[str, list[
         largest = max((size.rss for size in processes if size.is_worker), default=0) / 1e6
         what = f"{precision}, MB of a worker (RSS)"
         rows.append(_target(what, f"{largest:.0f}", f"at most {MAX_MEMORY:g}", largest <= MAX_MEMORY))
-    return ["", "## What was asked for", "", "| gan-serve | measured | target | |", "|---|---|---|---|", *rows]
+    return ["", "## Targets", "", "| gan-serve | measured | target | |", "|---|---|---|---|", *rows]
 
 
 def speed_tables(turns: Turns, loads: list[Load]) -> list[str]:
-    """A table a load."""
+    """Return a table for each load."""
     lines = ["", "## Images a second"]
     for load in loads:
         asked = "one PNG" if load.images == 1 else f"{load.images} images ({load.format})"

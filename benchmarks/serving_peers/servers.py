@@ -1,6 +1,6 @@
-"""How each server is started for ``benchmarks/serving.py``, and what its processes take.
+"""Start the servers for ``benchmarks/serving.py``, and measure their processes.
 
-A server draws the images of one checkpoint in one precision and answers ``POST`` with a seed by one PNG.
+A server has one checkpoint in one precision, and responds to a ``POST`` with a seed by one PNG.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ START_TIMEOUT = 120.0  # seconds; TorchServe starts a Java machine and then its 
 
 @dataclass(frozen=True)
 class Way:
-    """How a server is run: its command, and where and what it is asked.
+    """The configuration of a server: its command, and the path and body of a request.
 
-    body: JSON with %d for the seed. description: how it is set up, for the report.
+    body: JSON with %d for the seed. description: the settings, for the report.
     """
 
     description: str
     command: Callable[[Path, str, int], list[str]]  # checkpoint, precision, port
     path: str
-    body: Callable[[str], str]  # of the checkpoint's name
-    png: Callable[[bytes], bytes] = bytes  # what of an answer is the PNG
+    body: Callable[[str], str]  # from the name of the checkpoint
+    png: Callable[[bytes], bytes] = bytes  # returns the PNG in a response
     precisions: tuple[str, ...] = ("fp32", "int8")
     environment: dict[str, str] = field(default_factory=dict)
 
 
 def gan_serve_command(checkpoint: Path, precision: str, port: int) -> list[str]:
-    """The service as it is installed, with its own settings for this machine."""
+    """Return the command of the installed service with its defaults for this machine."""
     return [
         str(BIN / "gan-serve"), "serve", "--model", str(checkpoint), "--port", str(port), "--precision", precision
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def bentoml_command(checkpoint: Path, precision: str, port: int) -> list[str]:
 
 
 def torchserve_command(checkpoint: Path, precision: str, port: int) -> list[str]:
-    """Also writes the model archive and the settings that the command names."""
+    """Write the model archive and the settings, and return the command."""
     directory = WORK / "torchserve"
     shutil.rmtree(directory, ignore_errors=True)
     store = directory / "store"
@@ -158,7 +158,7 @@ WAYS = {
 
 @dataclass
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     name: str
     precision: str
@@ -166,14 +166,14 @@ class Server:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
-    spins: bool = False  # it takes processor time when it has nothing to do, and is stopped between its turns
+    spins: bool = False  # it uses CPU time without requests, and is stopped between its turns
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def ask(self, body: str | None, path: str | None = None) -> bytes:
-        """The answer to one request, a POST where there is a body. Raises ``urllib.error.URLError`` or ``OSError``."""
+        """Return the response to a request, a POST if it has a body; raise ``urllib.error.URLError``, ``OSError``."""
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + (path or self.way.path), body.encode() if body else None, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -184,7 +184,7 @@ class Server:
         return [root, *root.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """Processor time of all its processes so far."""
+        """Return the CPU time of all its processes so far."""
         total = 0.0
         for process in self.processes():
             times = process.cpu_times()
@@ -203,12 +203,12 @@ class Server:
                 self._signal(signal.SIGSTOP)
 
     def pause(self) -> None:
-        """From now on it runs only while ``awake``."""
+        """Stop it, so that it runs only while ``awake``."""
         self.spins = True
         self._signal(signal.SIGSTOP)
 
     def stop(self) -> None:
-        """Ask it to end, and make it end where it does not."""
+        """Terminate it, and kill it if it does not end."""
         processes = self.processes() if self.process.poll() is None else []
         self._signal(signal.SIGCONT)
         self.process.terminate()
@@ -224,14 +224,14 @@ class Server:
 
 
 def start(name: str, precision: str, checkpoint: Path) -> Server:
-    """Start a server; it is not ready yet."""
+    """Start a server, without waiting until it is ready."""
     way, port = WAYS[name], free_port()
     log = WORK / "logs" / f"{name}-{precision}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | ENVIRONMENT | way.environment | {"PYTHONPATH": os.pathsep.join(paths)}
     environment |= {"CHECKPOINT": str(checkpoint), "NETWORK": PRECISION_FILES[precision]}
-    # A session of its own: Linux shares the processor among sessions (autogroups), so that wrk gets its part.
+    # A separate session, because Linux divides CPU time among sessions (autogroups), so that wrk gets its share.
     with log.open("wb") as output:
         process = subprocess.Popen(
             way.command(checkpoint, precision, port),
@@ -245,10 +245,10 @@ def start(name: str, precision: str, checkpoint: Path) -> Server:
 
 
 def wait_until_ready(server: Server, body: str | None, path: str | None = None, every: float = 0.2) -> None:
-    """Ask until there is an answer, every so many seconds.
+    """Send requests every so many seconds until there is a response.
 
     Raises:
-        RuntimeError: the server ended, or gave none for long.
+        RuntimeError: the server ended, or did not respond in time.
     """
     end = time.monotonic() + START_TIMEOUT
     while time.monotonic() < end and server.process.poll() is None:
@@ -257,7 +257,7 @@ def wait_until_ready(server: Server, body: str | None, path: str | None = None, 
             return
         except (urllib.error.URLError, OSError):
             time.sleep(every)
-    raise RuntimeError(f"{server.name} does not answer; see {server.log}")
+    raise RuntimeError(f"{server.name} does not respond; see {server.log}")
 
 
 def free_port() -> int:

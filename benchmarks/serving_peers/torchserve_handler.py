@@ -1,6 +1,6 @@
-"""TorchServe's handler: the generator in eager torch, the waiting requests at once, PNG by Pillow.
+"""The handler of TorchServe: the generator in eager torch, requests in batches, PNG by Pillow.
 
-The archive holds the checkpoint's weights and its config.
+The archive contains the weights and the config of the checkpoint.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loads, and what a server or the bare loop does under one for a while."""
+"""Define loads, and run a server or the bare loop under a load for a while."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from serving_peers.servers import GAN_SERVE, HERE, Server
 
 BARE = "bare"
 CORES = os.cpu_count() or 1
-SEEDS_OF_A_TURN = 1_000_000  # no seed comes twice, so that nobody's cache counts
+SEEDS_OF_A_TURN = 1_000_000  # no seed is repeated, so that caches have no effect
 WRONG = ("refused", "connect", "read", "write", "timeout")  # as post.lua counts them
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked, and how many connections ask it at a time."""
+    """The requests of a load, and the number of concurrent connections."""
 
     name: str
     precision: str
@@ -34,11 +34,11 @@ class Load:
 
     @property
     def bare(self) -> str:
-        """What the bare loop does for it: images at a time, and what it makes of them."""
+        """The task of the bare loop: images at a time, and their format."""
         return f"{self.images} {'each' if self.images == 1 else self.format}"
 
     def body(self, server: Server, model: str) -> str:
-        """The JSON that a server is sent, %d for the seed."""
+        """Return the JSON body of a request, with %d for the seed."""
         body = server.way.body(model)
         return body if self.images == 1 else body[:-1] + f', "n": {self.images}, "format": "{self.format}"}}'
 
@@ -54,15 +54,16 @@ LOADS = (
     Load("int8-64png", "int8", 4, images=64),
     Load("int8-64npz", "int8", 4, images=64, format="npz"),
 )
-BATCHES_OF_8 = "8 each"  # of the bare loop: what batching alone gives, a note
+BATCHES_OF_8 = "8 each"  # task of the bare loop that shows the effect of batching
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one did under one load in one round.
+    """The result of a server under a load in a round.
 
-    p50, p99, most: latencies in ms. wrong: answers that are not 2xx, and connections that broke or waited too long.
-    cpu_ms: processor time for an image. wrk, others: cores that the load generator and everybody else took.
+    p50, p99, most: latencies in ms. wrong: failed requests: responses other than 2xx, broken connections and timeouts.
+        cpu_ms: CPU time of an image. wrk,
+    others: cores that the load generator and other processes used.
     """
 
     images_per_s: float
@@ -90,7 +91,7 @@ class BareLoop:
         ]
 
     def take_turn(self, precision: str, what: str, seconds: int) -> Turn:
-        """All processes together; ``what`` is ``IMAGES FORMAT`` of ``bare_loop.py``."""
+        """Run all processes together; ``what`` is ``IMAGES FORMAT`` of ``bare_loop.py``."""
         self._tell(f"{precision} 1 load 0")
         busy = busy_seconds()
         answers = self._tell(f"{precision} {what} {seconds}")
@@ -104,7 +105,7 @@ class BareLoop:
 
     def stop(self) -> None:
         for process in self._processes:
-            process.communicate()  # the end of its input is its end
+            process.communicate()  # it ends with its input
 
     def _tell(self, line: str) -> list[list[float]]:
         for process in self._processes:
@@ -142,7 +143,7 @@ def take_turn(server: Server, load: Load, model: str, seconds: int, first_seed: 
 def all_turns(
     model: str, servers: list[Server], bare: BareLoop | None, loads: list[Load], rounds: int, seconds: int
 ) -> Turns:
-    """Every server under every load that is for it, one after the other, all of it so many times."""
+    """Run every server under each of its loads, one after the other, in so many rounds."""
     turns: Turns = {}
     first_seed = 0
     for number in range(rounds):
@@ -167,13 +168,13 @@ def all_turns(
 
 
 def warm_up(servers: list[Server], model: str, seconds: int) -> None:
-    """Let Java compile, and adaptive batching learn."""
+    """Warm up Java's compiler and adaptive batching."""
     for server in servers:
         take_turn(server, Load("", server.precision, 8), model, seconds, first_seed=2**31)
 
 
 def pause_those_that_spin(servers: list[Server], most: float) -> None:
-    """Stop, between their turns, the servers that take more than so much of a core when nobody asks them."""
+    """Stop, between their turns, the servers that use more than ``most`` of a core without requests."""
     before = [server.cpu_seconds() for server in servers]
     time.sleep(2)
     for server, seconds in zip(servers, before, strict=True):
@@ -182,7 +183,7 @@ def pause_those_that_spin(servers: list[Server], most: float) -> None:
 
 
 def ratio(turns: Turns, load: str, ours: str, theirs: str, theirs_load: str = "") -> float | None:
-    """How many times as many images a second, the median over the rounds; None where one of the two took no turn."""
+    """Return the ratio of images/s, the median over the rounds; None if one of the two has no turns."""
     mine, other = turns.get((load, ours)), turns.get((theirs_load or load, theirs))
     if not mine or not other:
         return None
@@ -190,24 +191,24 @@ def ratio(turns: Turns, load: str, ours: str, theirs: str, theirs_load: str = ""
 
 
 def median(turns: Iterable[Turn], field: str) -> float:
-    """Of one field over the rounds."""
+    """Return the median of a field over the rounds."""
     return statistics.median(getattr(turn, field) for turn in turns)
 
 
 def busy_seconds() -> float:
-    """Processor time of the whole machine so far, as Linux counts it."""
+    """Return the CPU time of the whole machine so far, as Linux counts it."""
     user, nice, system, _idle, _iowait, irq, softirq, *_ = processor_time()
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def stolen_share(before: list[int]) -> float:
-    """The share of the time since ``before`` that the host gave to others."""
+    """Return the share of stolen CPU time since ``before``."""
     passed = [now - then for now, then in zip(processor_time(), before, strict=True)]
     return passed[7] / max(1, sum(passed[:8]))
 
 
 def processor_time() -> list[int]:
-    """The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, ..."""
+    """Return the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, ..."""
     return [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
 
 

@@ -112,6 +112,6 @@ def check_finite(training: Training) -> None:
     where = f" It began with {began[1]} in the step after {began[0] / 1000:g} kimg." if began else ""
     raise RunError(
         f"Training diverged before {training.shown / 1000:g} kimg: not finite: {wrong}.{where}",
-        "No snapshot was written since. Start anew, or resume from the last one, with lower learning rates "
+        "No snapshot was written since then. Start again, or resume from the last one, with lower learning rates "
         "(--set g_lr=..., --set d_lr=...), a penalty (gp_weight, r1) or spectral_norm=true.",
     )

@@ -75,7 +75,7 @@ class DownBlock(nn.Module):
             self.shortcut.append(nn.Conv2d(channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps -> maps."""
+        """Apply the block to maps."""
         y: Tensor = self.main(x) + self.shortcut(x)
         return y
 
@@ -101,7 +101,7 @@ class FixupBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps -> maps."""
+        """Apply the block to maps."""
         y: Tensor = x + self.main(x)
         return y
 

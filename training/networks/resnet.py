@@ -242,7 +242,7 @@ class Basis(nn.Module):
         self.linear = nn.Linear(in_features, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Latents -> maps."""
+        """Return the maps of latents."""
         maps: Tensor = self.maps * self.linear(x)[:, :, None, None]
         return maps
 
@@ -251,7 +251,7 @@ class SumOfPixels(nn.Module):
     """The sum of each map ("global sum pooling"): [N, C, H, W] -> [N, C]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps -> features."""
+        """Return the features of maps."""
         return x.sum(dim=(2, 3))
 
 
