@@ -161,7 +161,12 @@ def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels:
     hints = [f"add {' '.join(f'--set {setting}={as_typed(their)}' for setting, their, _ in pairs)}"] if pairs else []
     if family != config.family:
         problems.insert(0, f"its family of networks is {family}, the run's {config.family}")
-        names = sorted(recipe.name for recipe in recipes().values() if recipe.config["family"] == family)
+        # Lessons are to be run as they are, and so are not proposed.
+        names = sorted(
+            recipe.name
+            for recipe in recipes().values()
+            if recipe.config["family"] == family and not recipe.name.startswith("lesson-")
+        )
         hints.insert(0, f"use the recipe {' or '.join(names)}")
     if checkpoint.c_dim and c_dim and checkpoint.c_dim != c_dim:
         problems.append(f"it has {checkpoint.c_dim} classes, the images {c_dim}")
