@@ -36,7 +36,11 @@ DISCRIMINATORS = {
     },
     **{f"resnet {block}": ("resnet", {"block": block}) for block in ("sngan", "biggan", "r3gan")},
 }
-LABELS = ({"c_dim": 0}, {"c_dim": 3, "conditioning": "planes"}, {"c_dim": 3, "conditioning": "projection"})
+LABELS = {
+    "no labels": {"c_dim": 0},
+    "planes": {"c_dim": 3, "conditioning": "planes"},
+    "projection": {"c_dim": 3, "conditioning": "projection"},
+}
 
 
 def images(n: int, channels: int, resolution: int) -> Tensor:

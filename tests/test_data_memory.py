@@ -159,7 +159,9 @@ def test_an_image_beyond_the_limit_is_named(tmp_path: Path) -> None:
     assert data.skipped == ("zz.png: it has 13300x13300 pixels; 50000000 are read at most",)
 
 
-@pytest.mark.parametrize("form", ["npz", "npy", "float", "idx", "png"])
+@pytest.mark.parametrize(
+    "form", ["npz", *(pytest.param(form, marks=pytest.mark.slow) for form in ("npy", "float", "idx")), "png"]
+)
 def test_memory_is_a_small_multiple_of_the_images(tmp_path: Path, form: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1000, 256, 256), np.uint8)  # 66 MB
     if form == "npz":

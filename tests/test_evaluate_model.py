@@ -87,6 +87,7 @@ def test_training_is_measured_in_the_features_that_were_asked_for(run, digits):
     assert again["fd1617_cnn-mnist_train"] == pytest.approx(measured[-1]["quality"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_run_is_measured_alike_twice_and_as_its_checkpoint(run, digits, tmp_path, cli):
     metrics = measure(run).metrics
     assert measure(run).metrics == metrics

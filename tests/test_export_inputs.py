@@ -143,7 +143,10 @@ def test_a_config_that_describes_other_inputs_is_refused(stylegan, tmp_path, cla
         Generator.from_pretrained(copy)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=() if name in ("dcgan28", "stylegan") else pytest.mark.slow) for name in FAMILIES],
+)
 def test_every_family_exports_with_labels(family):
     torch.manual_seed(0)
     arguments = {"z_dim": 6, "img_resolution": 8, "img_channels": 3, "c_dim": 20, "width": 0.05}

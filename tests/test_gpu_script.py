@@ -44,6 +44,7 @@ def plan_of(gpu: ModuleType, tmp_path: Path, digits: Path, **changes: Any) -> An
     return gpu.Plan(**plan | {"out": tmp_path / "out", "resume_from": None} | changes)
 
 
+@pytest.mark.slow
 def test_a_run_is_planned_by_its_speed_written_in_parts_and_taken_up_again(gpu, tmp_path, digits, monkeypatch):
     plan = plan_of(gpu, tmp_path, digits)
     gpu.train_on(plan, 3.0)

@@ -193,6 +193,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(start, digits, tmp_path)
         train(config(digits, init_from="fashion-dcgam"), tmp_path / "run", quiet=True)
 
 
+@pytest.mark.slow
 def test_two_processes_start_from_the_same_weights(start, other_digits, tuned, tmp_path):
     code, _, err = end(start_two(other_digits, tmp_path / "run", CGAN | {"init_from": start}))
     assert code == 0, err

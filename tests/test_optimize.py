@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from pairwise import pairwise
 from torch import nn
 
 from gan_serve.exports import rewrite as passes
@@ -84,6 +85,7 @@ def rewritten(model: onnx.ModelProto, change: Callable[[Any], None]) -> Counter[
 
 
 ACTIVATIONS = [None, Step("Relu"), Step("LeakyRelu", (), {"alpha": 0.2})]
+BIASES = [True, False]
 
 
 def transposed(kernel: int, stride: int, *, channels: int = CHANNELS, bias: bool = True, **attributes: Any) -> Step:
@@ -154,9 +156,7 @@ def convolution(*, kernel: int = 3, bias: bool = True, group: int = 1, **attribu
     return Step("Conv", [weight, normal(8)] if bias else [weight], usual | attributes)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "bias", "activation"), pairwise(SIZES, BIASES, ACTIVATIONS))
 def test_upsampling_and_a_convolution_become_one_transposed_convolution(size, bias, activation):
     model = network([CHANNELS, *size], resize(), convolution(bias=bias), activation)
     operators = rewritten(model, passes.upsampling_to_transposed)
@@ -195,9 +195,7 @@ def test_upsampling_that_others_see_too_stays_as_it_is():
     assert rewritten(model, passes.upsampling_to_transposed) == {"Mul": 2, "Resize": 1, "Conv": 1}
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("size", [(4, 4), (7, 7), (3, 5)])
+@pytest.mark.parametrize(("size", "bias", "activation"), pairwise([(4, 4), (7, 7), (3, 5)], BIASES, ACTIVATIONS))
 def test_the_dense_layer_gives_its_map_pixel_by_pixel(size, bias, activation):
     model = network([10], dense(CHANNELS * size[0] * size[1], bias=bias), activation, reshape(-1, CHANNELS, *size))
     expected = Counter(["Gemm", "Reshape", "Transpose"] + ([activation.op_type] if activation else []))
@@ -221,19 +219,16 @@ def test_other_dense_layers_stay_as_they_are(steps):
     assert rewritten(network([10], *steps), passes.optimize) == Counter(step.op_type for step in steps)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "kernel", "bias"), pairwise(SIZES, [1, 3, 5], BIASES))
 def test_a_transposed_convolution_of_stride_one_is_a_convolution(kernel, size, bias):
     model = network([CHANNELS, *size], transposed(kernel, 1, channels=8, bias=bias), Step("Relu"))
     assert rewritten(model, passes.stride_one_to_convolution) == {"Conv": 1, "Relu": 1}
     assert rewritten(model, passes.optimize) == {"Conv": 1, "Relu": 1}
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kernel", [2, 3, 4, 5, 6])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "kernel", "activation", "bias"), pairwise(SIZES, [2, 3, 4, 5, 6], ACTIVATIONS, BIASES)
+)
 def test_a_transposed_convolution_that_doubles_is_a_convolution_and_a_shuffle(kernel, size, bias, activation):
     model = network([CHANNELS, *size], transposed(kernel, 2, bias=bias), activation)
     operators = rewritten(model, passes.transposed_to_subpixel)

@@ -122,6 +122,7 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_generated_typescript_client_calls_every_endpoint(server: httpx.Client, node_modules: Path) -> None:
     (node_modules / "docs.json").write_bytes(server.get("/docs.json").content)
     (node_modules / "main.ts").write_text(PROGRAM)

@@ -198,7 +198,10 @@ def test_reload_without_a_server_says_so() -> None:
     assert told.stderr.startswith("Error: No gan-serve serve of this user listens on port")
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGHUP, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGINT))],
+)
 def test_the_server_ends_with_its_terminal(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path, GAN_SERVE_DRAIN="0") as server:
         until(server.is_live)

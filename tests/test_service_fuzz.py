@@ -186,6 +186,7 @@ def test_random_bytes_are_no_request(server: Served) -> None:
                 assert answer.startswith(b"HTTP/1.1 4"), (noise[:50], answer[:100])
 
 
+@pytest.mark.slow
 def test_a_request_with_any_of_its_bytes_changed_is_answered_or_closed(server: Served) -> None:
     source = random.Random(SEED)
     for _ in range(300):

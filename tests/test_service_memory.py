@@ -21,6 +21,7 @@ from gan_serve.sampling.latents import latents_from_seeds
 LARGE = {"model": NAME, "seeds": "0-99999", "start": 0, "stop": 1024}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_requests_whose_receipts_could_be_long_take_little_memory(kind: str, tmp_path: Path) -> None:
     before = set(workers(os.getpid()))
@@ -84,6 +85,7 @@ def _noise_checkpoint(directory: Path) -> Path:
     return seal(directory, name="noise", z_dim=z_dim, img_resolution=NOISE, img_channels=3, golden_sample=golden)
 
 
+@pytest.mark.slow
 def test_the_largest_requests_that_the_limits_allow_take_bounded_memory(tmp_path: Path) -> None:
     checkpoint = _noise_checkpoint(tmp_path / "noise")
     counts = {"json": 250, "npz": 330, "png": 330, "zip": 330, "gif": 330, "webp": 330, "ndjson": 1000}

@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("model", [UNCONDITIONAL, CONDITIONAL])
+@pytest.mark.parametrize("model", [pytest.param(UNCONDITIONAL, marks=pytest.mark.slow), CONDITIONAL])
 def test_the_service_does_what_its_document_says(server: httpx.Client, tmp_path: Path, model: str) -> None:
     (tmp_path / "docs.json").write_text(json.dumps(_about(server.get("/docs.json").json(), model)))
     (tmp_path / "hooks.py").write_text(HOOKS)

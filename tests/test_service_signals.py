@@ -226,7 +226,7 @@ async def _refuses(port: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_worker_comes_back_and_only_its_own_requests_fail(workers: int, tmp_path: Path) -> None:
     async def run() -> None:
         async with _serving(workers, tmp_path) as (port, process):
@@ -269,7 +269,7 @@ def test_asked_twice_the_server_ends_at_once(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_worker_that_is_ended_alone_takes_no_socket_along(workers: int, tmp_path: Path) -> None:
     async def run() -> None:
         async with _serving(workers, tmp_path, GAN_SERVE_DRAIN="0.3") as (port, process):

@@ -24,7 +24,7 @@ Z_DIM, N = 6, 12
 OPTIONAL = {"z_mix", "crossover", "w_offset"}
 
 
-@pytest.fixture(scope="module", params=[0, 3])
+@pytest.fixture(scope="module", params=[pytest.param(0, marks=pytest.mark.slow), 3])
 def network(request: pytest.FixtureRequest) -> PixelGenerator:
     """A StyleGAN with random weights and visible contrast, without classes and with three."""
     torch.manual_seed(1)
@@ -110,6 +110,7 @@ def test_parity_covers_mixed_styles(network, model):
     assert onnx.numpy_helper.to_array(crossover).tolist() == [network.generator.num_layers]
 
 
+@pytest.mark.slow
 def test_lower_precisions_keep_the_optional_inputs(network):
     plain = torch_export(network.generator)
     inputs = inputs_of(network) | varied_styles(network, range(N))

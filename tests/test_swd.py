@@ -120,6 +120,7 @@ def test_another_number_of_images_is_refused(halves):
         SlicedWasserstein(halves[0]).measure(halves[1][:10])
 
 
+@pytest.mark.slow
 def test_a_thousand_images_of_64_pixels_take_little_time():
     images = np.random.RandomState(0).randint(0, 256, (1024, 64, 64, 3)).astype(np.uint8)
     distance = SlicedWasserstein(images)

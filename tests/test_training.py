@@ -145,6 +145,7 @@ def test_sigterm_writes_a_snapshot_and_leaves(digits, tmp_path):
     assert shown / 1000 == whole_lines(tmp_path / "run")[-1]["kimg"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_leaves_no_half_snapshot(digits, tmp_path):
     """The kernel refuses files beyond a size, as a full disk would."""
     limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *train_command(digits, tmp_path / "run", kimg=1)]

@@ -232,6 +232,7 @@ def test_the_page_is_the_same_each_time(zoo, folder, page):
     assert {path: path.read_bytes() for path in docs.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_styles_are_mixed_and_truncated_in_w(zoo, digits, tmp_path):
     settings = SMALL | {"data": str(digits), "resolution": 16, "width": 0.1, "kimg": 0.5}
     train(make_config("stylegan", settings), tmp_path / "run", quiet=True)
