@@ -238,7 +238,9 @@ def write_section(title: str, lines: list[str]) -> None:
     sections = dict(section.split("\n", 1) for section in text.split("\n## ")[1:])
     sections[title] = "\n" + "\n".join(lines) + "\n"
     parts = [f"## {name}\n\n{sections[name].strip()}\n" for name in sorted(sections)]
-    REPORT.write_text(f"{HEADING}\n\nWritten by overload.py and soak.py, which explain the measurements.\n\n" + "\n".join(parts))
+    REPORT.write_text(
+        f"{HEADING}\n\nWritten by overload.py and soak.py, which explain the measurements.\n\n" + "\n".join(parts)
+    )
 
 
 def main() -> None:

@@ -209,7 +209,7 @@ def test_a_conditional_run_without_labels_is_refused(digits, tmp_path):
         ("dcgan-28", {"r1_every": 4}, "no effect without r1"),
         ("dcgan-28", {"instance_noise_kimg": 4}, "no effect without instance_noise"),
         ("stylegan", {"init_std": 0.02}, "scale their weights"),
-        ("wgan-gp", {"compile": True}, "differentiate twice"),
+        ("wgan-gp", {"compile": True}, "differentiates twice"),
         ("dcgan-28", {"decay_kimg": 5}, "last 5 kimg of a run of 2"),
     ],
 )
