@@ -52,7 +52,7 @@ def test_what_the_figures_cannot_tell_stands_beside_them():
     block = metrics_block(SAMPLED | NEIGHBOURS)
     assert "cannot be compared with published FID" in section(block, "Distance to real images")
     fidelity = section(block, "Fidelity and variety")
-    assert "blends of faces" in fidelity
+    assert "Blends of faces" in fidelity
     assert "Copies of training images have perfect distances" in fidelity
     assert "nearest neighbours below" in fidelity
     assert "was not run here" in section(metrics_block(SAMPLED), "Fidelity and variety")

@@ -264,7 +264,7 @@ def test_precisions_on_the_command_line(cli, run, tmp_path):
     for given, says in (
         ("fp32,int9", "There is no precision 'int9'; there are: fp32, int8, fp16.\nDid you mean 'int8'?"),
         ("", "There is no precision ''"),
-        ("int8", "A checkpoint has fp32"),
+        ("int8", "Every checkpoint has fp32"),
     ):
         outcome = cli(*words, given)
         assert outcome.code == 1

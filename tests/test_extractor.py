@@ -173,7 +173,7 @@ def test_another_network_than_its_digest_says_is_refused(trained, tmp_path):
     with pytest.raises(InvalidCheckpoint, match="is not the network"):
         find_extractor(copy)
     (copy / "extractor.onnx").unlink()
-    with pytest.raises(InvalidCheckpoint, match="holds no extractor"):
+    with pytest.raises(InvalidCheckpoint, match="has no feature extractor"):
         find_extractor(copy)
 
 
@@ -181,7 +181,7 @@ def test_another_network_than_its_digest_says_is_refused(trained, tmp_path):
 def test_no_extractor_is_called_as_another(trained, tmp_path, name):
     info = SmallExtractor(trained).info.model_copy(update={"name": name})
     write_extractor(tmp_path / "cnn-mine", (trained / "extractor.onnx").read_bytes(), info)
-    with pytest.raises(InvalidOption, match=f"cannot be called {name}") as refusal:
+    with pytest.raises(InvalidOption, match=f"cannot have the name {name}") as refusal:
         find_extractor(tmp_path / "cnn-mine")
     assert "name in its extractor.json" in refusal.value.hint
 

@@ -188,7 +188,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(start, digits, tmp_path)
     (bad / "generator.safetensors").unlink()
     with pytest.raises(InvalidCheckpoint, match=r"digits-cgan has no generator\.safetensors in ") as error:
         train(config(digits, init_from=str(bad)), tmp_path / "run", quiet=True)
-    assert "Give the directory of a checkpoint that has it" in error.value.hint
+    assert "Give the directory of a checkpoint that has the file" in error.value.hint
     with pytest.raises(UnknownModel):
         train(config(digits, init_from="fashion-dcgam"), tmp_path / "run", quiet=True)
 

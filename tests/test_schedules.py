@@ -66,7 +66,7 @@ def test_the_averages_half_life_is_a_share_of_what_was_shown_and_then_its_own():
         ({"penalty_method": "finite-differences"}, "no effect without r1 or r2"),
         ({"penalty_method": "finite-differences", "r1": 1, "dropout": 0.3}, "Dropout"),
         ({"optimizer": "rmsprop", "g_beta2_end": 0.9}, "for Adam"),
-        ({"r1": 1, "compile": True}, "differentiate twice"),
+        ({"r1": 1, "compile": True}, "differentiates twice"),
     ],
 )
 def test_schedules_and_penalties_that_cannot_work_are_refused(settings, says):

@@ -111,7 +111,7 @@ def test_a_flat_image_is_in_the_last_level_alone():
 
 @pytest.mark.parametrize("shape", [(0, 8, 8, 1), (5, 8, 12, 1), (5, 4, 4, 1)])
 def test_images_that_have_no_patches_are_refused(shape):
-    with pytest.raises(InvalidOption, match="cannot be taken"):
+    with pytest.raises(InvalidOption, match="cannot be measured"):
         SlicedWasserstein(np.zeros(shape, np.uint8))
 
 
