@@ -106,8 +106,8 @@ class Outcome(NamedTuple):
     content: dict[str, str] | None
 
     def __str__(self) -> str:
-        how = f"{self.error}" if self.error else "ok"
-        return f"{how}, {self.requests} requests, {self.seconds:.1f} s"
+        how = self.error or "ok"
+        return f"{how}, {self.requests} request{'s' * (self.requests != 1)}, {self.seconds:.1f} s"
 
 
 class Trial:
@@ -171,7 +171,7 @@ def cached_commit(trial: Trial) -> str:
 
 
 def other_client_cached(trial: Trial) -> str:
-    """A commit that ``hf_hub_download`` put in the cache."""
+    """A commit that hf_hub_download put in the cache."""
     way, trial.way = trial.way, OURS
     trial.client(argument=trial.pinned)
     trial.way = way
@@ -265,6 +265,7 @@ def changed(trial: Trial) -> str:
 def without_weights(trial: Trial) -> str:
     """A checkpoint of the wheel, without weights."""
     (trial.checkpoint / "generator.safetensors").unlink()
+    trial.hub.publish(REPO, trial.checkpoint)  # the earlier commit has no weights either
     outcome = trial.client("push", str(trial.checkpoint))
     files = trial.hub.files(REPO)
     whole = set(json.loads(files["config.json"])["files"]) <= set(files)

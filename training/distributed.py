@@ -196,7 +196,7 @@ def gather(value: Tensor) -> Tensor:
     """
     rank, world = dist.get_rank(), dist.get_world_size()
     mine = nn.functional.pad(value[None], [0, 0] * value.ndim + [rank, world - 1 - rank])
-    gathered: Tensor = _functional_collectives.all_reduce(mine, "sum", dist.group.WORLD)
+    gathered: Tensor = _functional_collectives.all_reduce(mine, "sum", dist.group.WORLD)  # type: ignore[arg-type]
     return gathered
 
 
