@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test test-all test-slow coverage imports lowest crosscheck-hub lint format serve avatars bricks bench bench-train bench-inference bench-evaluation bench-serve bench-robustness clean
+.PHONY: demo test test-all test-slow coverage imports lowest crosscheck-hub lint format serve avatars bricks bench bench-train bench-inference bench-evaluation bench-serve bench-robustness bench-hub clean
 
 demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
 	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --out demo/fashion.png
@@ -113,6 +113,9 @@ bench-serve: .venv/dev .venv-serving-peers/ready  ## measure the service beside 
 bench-robustness: .venv/dev  ## four times the capacity for a minute, and half an hour of a mixture of everything
 	$(BIN)/python benchmarks/overload.py
 	$(BIN)/python benchmarks/soak.py --model fashion-dcgan $(if $(CONDITIONAL),--model $(CONDITIONAL)) --minutes 30
+
+bench-hub: .venv/dev  ## measure downloads and pushes beside snapshot_download and upload_folder (ten minutes)
+	$(BIN)/python benchmarks/hub.py
 
 .venv-serving-peers/ready: benchmarks/serving_peers/requirements.txt
 	$(PYTHON) -m venv .venv-serving-peers

@@ -1,4 +1,7 @@
-"""Write files and directories atomically: under a temporary name, flushed to disk, then renamed."""
+"""Write files and directories atomically: under a temporary name, flushed to disk, then renamed.
+
+No dependency does this for a directory, which must appear with all of its files or not at all.
+"""
 
 from __future__ import annotations
 

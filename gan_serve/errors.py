@@ -320,7 +320,10 @@ def nearest(wrong: object, valid: Iterable[str]) -> str:
 
 
 def shorten(value: object) -> str:
-    """Return a value as text for an error message, at most 40 characters."""
+    """Return a value as text for an error message, at most 40 characters.
+
+    ``reprlib`` raises ``ValueError`` for an int of more than 4300 digits on Python 3.11.
+    """
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
     try:

@@ -60,6 +60,8 @@ class Hub:
     hold: names of files whose downloads stop half-way for good, and "METHOD part" of paths that are never answered;
         ``held`` is set when one is met.
     status: answer everything with it, where it is set. says: the same for JSON. silent: answer nothing.
+    silence: how many seconds a connection without a response stays open.
+    missing: parts of paths that this server does not have, as some mirrors.
     wrong: what no client may do and one did.
     """
 
@@ -75,6 +77,8 @@ class Hub:
     status: int | None = None
     says: Any = None
     silent: bool = False
+    silence: float = 30
+    missing: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -129,12 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(404, "", "")
         hub.log.append(f"{self.command} {unquote(path)}")
         if hub.silent:
-            hub.closing.wait(30)
+            hub.closing.wait(hub.silence)
             return
         if hub.hold & {f"{self.command} {part}" for part in path.split("/")}:
             hub.held.set()
-            hub.closing.wait(30)
+            hub.closing.wait(hub.silence)
             return
+        if hub.missing & set(path.split("/")):
+            return self._error(404, "", "")
         if hub.status:
             return self._error(hub.status, "", "")
         if hub.says is not None:
@@ -149,6 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             (r"/lfs/(?P<oid>\w{64})/(?P<name>.+)", "GET HEAD", self._object),
             (r"/lfs/(?P<oid>\w{64})", "PUT", self._upload),
             (r"/api/models/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>[^/]+))?", "GET", self._info),
+            (r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)", "GET", self._tree),
             (r"/api/models/(?P<repo>[^/]+/[^/]+)/settings", "PUT", self._settings),
             (r"/api/models/(?P<repo>[^/]+/[^/]+)/branch/(?P<revision>[^/]+)", "POST", self._branch),
             (r"/api/models/(?P<repo>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)", "POST", self._preupload),
@@ -167,6 +174,19 @@ class _Handler(BaseHTTPRequestHandler):
             repository, sha = found
             siblings = [{"rfilename": name} for name in repository.commits[sha]]
             self._json({"id": repo, "sha": sha, "private": repository.private, "siblings": siblings})
+
+    def _tree(self, _: bytes, repo: str, revision: str) -> None:
+        if found := self._find(repo, revision):
+            repository, sha = found
+            files = []
+            for name, content in repository.commits[sha].items():
+                blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+                file: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": blob}
+                if name.endswith(LARGE):
+                    digest = hashlib.sha256(content).hexdigest()
+                    file["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
+                files.append(file)
+            self._json(files)
 
     def _resolve(self, _: bytes, repo: str, revision: str, name: str) -> None:
         if not (found := self._find(repo, revision)):
@@ -213,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and name in hub.hold:
             self._send(status, content, headers, until=len(content) // 2)
             hub.held.set()
-            hub.closing.wait(30)
+            hub.closing.wait(hub.silence)
             return
         self._send(status, content, headers)
 

@@ -14,11 +14,12 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import _functional_collectives
 
 from gan_serve.errors import DeviceUnavailable, RunError
 
@@ -160,7 +161,10 @@ def same_everywhere(*numbers: int) -> bool:
 
 
 class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm over the batch of all processes, which have equal parts of it. Torch's SyncBatchNorm needs GPUs."""
+    """BatchNorm over the batch of all processes, each with as many images.
+
+    Torch's SyncBatchNorm refuses tensors on the CPU.
+    """
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
@@ -185,25 +189,16 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def gather(value: Tensor) -> Tensor:
-    """Gather a value of all processes, [...] -> [world, ...]; gradients flow back to the process of each value."""
+    """Return the values of all processes, [...] -> [world, ...]; gradients flow back to the process of each.
+
+    The loss is that of all processes together, so its gradients are summed as well, which the functional collectives do
+    at any order of differentiation. Torch 2.13 deprecates ``torch.distributed.nn`` in their favour; the module has a
+    private name, hence the upper bound for torch in pyproject.toml.
+    """
     rank, world = dist.get_rank(), dist.get_world_size()
     mine = nn.functional.pad(value[None], [0, 0] * value.ndim + [rank, world - 1 - rank])
-    gathered: Tensor = _Sum.apply(mine)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _functional_collectives.all_reduce(mine, "sum", dist.group.WORLD)  # type: ignore[arg-type]
     return gathered
-
-
-class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes. They share the loss, so the gradients are summed as well."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Sum.apply(gradient)  # type: ignore[no-untyped-call]
 
 
 def synchronise_batch_norm(network: nn.Module) -> None:

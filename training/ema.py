@@ -11,6 +11,8 @@ from torch import Tensor, nn
 class GeneratorEMA:
     """Keeps an averaged copy of a generator, weights and BatchNorm statistics alike; other buffers are copied.
 
+    ``torch.optim.swa_utils.AveragedModel`` averages all buffers or none, and renames the weights.
+
     After each step of N images, ema = lerp(current, ema, 0.5 ** (N / half_life)): an image's influence halves every
     ``half_life`` images, whatever the batch size (Karras et al. 2018, appendix C).
     """

@@ -10,8 +10,18 @@ import functools
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
+from gan_serve.client.requests import (
+    Call,
+    Fields,
+    ImageRequest,
+    condition_images,
+    describe,
+    no_such_model,
+    sample_images,
+    walk_frames,
+)
 from gan_serve.client.responses import (
     NDJSON,
     DamagedResponse,
@@ -35,20 +45,6 @@ from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.walks import make_walk
-
-if TYPE_CHECKING:
-    pass
-
-from gan_serve.client.requests import (
-    Call,
-    Fields,
-    ImageRequest,
-    condition_images,
-    describe,
-    no_such_model,
-    sample_images,
-    walk_frames,
-)
 
 Kind = Literal["sample", "condition", "interpolate"]
 Result = TypeVar("Result")

@@ -1,7 +1,12 @@
 """Publish a checkpoint on the Hugging Face Hub.
 
-The commit is made by ``create_commit``, which ``upload_folder`` wraps: the content that was verified is sent, and
-``config.json`` may differ from the file in the directory."""
+By hand, with the measurements in benchmarks/hub.md:
+
+- The commit is made by ``create_commit``: ``upload_folder`` reads the directory again after it was verified and sends a
+  file that has changed since, and leaves a ``config.json`` that lists files which the wheel does not have.
+- The session gets a timeout: the client waits for a silent server without end.
+- The card is validated before the repository is created: ``ModelCard.validate`` asks the default host, not ours.
+"""
 
 from __future__ import annotations
 
@@ -140,9 +145,8 @@ def _validate_card(api: HfApi, card: bytes) -> None:
 
     ``ModelCard.validate`` does the same, but sends the card to the default host, whatever ``endpoint`` is.
     """
-    from huggingface_hub import get_session
-    from huggingface_hub.utils._headers import build_hf_headers
-    from huggingface_hub.utils._http import hf_raise_for_status
+    from huggingface_hub import get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     response = get_session().post(
         f"{api.endpoint}/api/validate-yaml",

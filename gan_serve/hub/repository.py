@@ -1,8 +1,11 @@
 """A repository on the Hugging Face Hub: download its files to the cache and verify them.
 
-Downloads use ``hf_hub_download`` and not ``snapshot_download``, which asks for the list of all files (one more request,
-to an API that some mirrors lack), waits minutes for a silent server, and returns an incomplete snapshot when the
-network fails. Here ``config.json`` names the files, and each is checked against its digest.
+By hand, with the measurements in benchmarks/hub.md:
+
+- Files are downloaded by ``hf_hub_download``. ``snapshot_download`` does not end when a server is silent, whatever its
+  timeouts, gives up when a connection is reset, and needs a list of all files, which some mirrors do not have.
+- Digests are compared, with those of ``config.json`` and of the Hub (cache.py): the client accepts a wrong byte.
+- A request with a timeout goes before each download: the client repeats its own for minutes.
 """
 
 from __future__ import annotations
@@ -37,9 +40,7 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = 5.0  # seconds for the first response of the Hub
 TRIES = 3  # for a download whose connection breaks
-# Exceptions of httpx or httpx2 after which a download is tried again; timeouts and failed connections are not among
-# them.
-BROKEN_CONNECTION = ("ReadError", "RemoteProtocolError")
+BROKEN_CONNECTION = ("ReadError", "RemoteProtocolError")  # of httpx or httpx2; timeouts are not repeated
 REFUSED = "It is not used, and was removed from the cache. Use another revision, or inform its publisher."
 MAIN = "main"
 ADDRESS = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>.+))?", re.ASCII)
@@ -120,11 +121,22 @@ class HubRepository:
 
     def file(self, name: str, *, again: bool = False) -> Path:
         """Return the path of a file in the cache; it is downloaded if it is not there, or ``again``."""
+        import tenacity
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+        from huggingface_hub.errors import HfHubHTTPError
 
-        def download() -> Path:
-            path = hf_hub_download(
+        self.check_token()
+        with self._translate_errors(name):
+            if again or not isinstance(try_to_load_from_cache(self.repo, name, revision=self.revision), str):
+                # The client would wait minutes for a silent server: check first that there is a response.
+                with contextlib.suppress(HfHubHTTPError):
+                    self._ask(name)
+            # The client itself resumes after some kinds of broken connections, but not after all.
+            retrying = tenacity.Retrying(
+                stop=tenacity.stop_after_attempt(TRIES), retry=tenacity.retry_if_exception(_is_broken_off), reraise=True
+            )
+            path = retrying(
+                hf_hub_download,
                 self.repo,
                 name,
                 revision=self.revision,
@@ -134,22 +146,6 @@ class HubRepository:
                 force_download=again,
             )
             return Path(path)
-
-        self.check_token()
-        with self._translate_errors(name):
-            if again or not isinstance(try_to_load_from_cache(self.repo, name, revision=self.revision), str):
-                # The client would wait minutes for a silent server: check first that there is a response.
-                with contextlib.suppress(HfHubHTTPError):
-                    self._request_commit(name)
-            for _ in range(TRIES - 1):
-                try:
-                    return download()
-                except (HTTPError, OSError) as error:
-                    # The client itself resumes after some kinds of broken connections, but not after all.
-                    short = type(error) is OSError and error.errno is None  # fewer bytes than Content-Length
-                    if not short and type(error).__name__ not in BROKEN_CONNECTION:
-                        raise
-            return download()
 
     def check_token(self) -> None:
         """Raise ``AccessDenied`` for a token that cannot be sent; the error of the client would show it."""
@@ -247,6 +243,11 @@ class HubRepository:
 
     def _translate_errors(self, file: str = CONFIG_FILE) -> contextlib.AbstractContextManager[None]:
         return translate_errors(self.repo, self.revision, file=file)
+
+
+def _is_broken_off(error: BaseException) -> bool:
+    """Return True for a connection that broke, or that ended before Content-Length, which is a bare OSError."""
+    return type(error).__name__ in BROKEN_CONNECTION or (type(error) is OSError and error.errno is None)
 
 
 def endpoint() -> str | None:
