@@ -97,7 +97,7 @@ def _bundled(name: str) -> str:
 
 def _read(path: str | Path) -> tuple[Receipt, UInt8Array]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             image.load()
             receipt = read_receipt(image)
             # A palette, transparency, a colour profile or a second frame would change how it looks.

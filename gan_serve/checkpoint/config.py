@@ -106,7 +106,7 @@ class GoldenSample(_Strict):
 
     def pixels(self, precision: Precision = "fp32") -> UInt8Array:
         """Return the image, uint8 [H, W, C]."""
-        with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True))) as image:
+        with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True)), formats=["PNG"]) as image:
             return from_pil(image)
 
     def size(self, precision: Precision = "fp32") -> tuple[int, int]:
