@@ -117,7 +117,7 @@ def export_run(
 def _check_names(name: str, license: str | None) -> None:
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise InvalidOption(f"{license!r} is no name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0.")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise InvalidOption(f"{name!r} is no name for a checkpoint.", "Use letters, digits, dots, dashes; give --name.")
 
 

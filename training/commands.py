@@ -12,6 +12,7 @@ import click
 
 from gan_serve.cli import needs_extra
 from gan_serve.errors import GanServeError, InvalidOption, RunError
+from gan_serve.terminal import echo
 from gan_serve.training.data.commands import data as data_command
 
 
@@ -94,8 +95,8 @@ def train(
 
     last = run(config, run_dir, resume=resume, quiet=quiet)
     if FIRST:
-        click.echo(f"Snapshot: {last}")
-        click.echo(f"Next: gan-serve export {run_dir} --out NAME")
+        echo(f"Snapshot: {last}")
+        echo(f"Next: gan-serve export {run_dir} --out NAME")
 
 
 @click.command()
@@ -104,4 +105,4 @@ def recipes() -> None:
     from gan_serve.training.recipes import recipes as all_recipes
 
     for recipe in all_recipes().values():
-        click.echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
+        echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")

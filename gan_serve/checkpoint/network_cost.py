@@ -84,7 +84,7 @@ def largest_batch(model: bytes, example: Mapping[str, Shape], expected: Shape, w
                 f"requires {_shown((count, *expected))}.",
                 "Export the checkpoint again.",
             )
-        if many.peak > 2 * max(MAX_BATCH_BYTES, one.peak) or many.work > 2 * count * max(one.work, 1e9):
+        if many.peak > 1.25 * MAX_BATCH_BYTES or many.work > 2 * count * max(one.work, 1e9):
             raise InvalidCheckpoint(
                 "The memory or time of the network grows faster than the number of images.",
                 "Export the checkpoint again.",
@@ -97,7 +97,9 @@ class _Walk:
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Shape]) -> None:
         self.graph = graph
-        self.tensors = graph.constants | {name: Tensor(shape, 8) for name, shape in inputs.items()}
+        self.tensors = graph.constants | {
+            name: Tensor(shape, 8 if name == "c" else 4) for name, shape in inputs.items()
+        }
         self.last_use = {name: i for i, node in enumerate(graph.nodes) for name in (*node.outputs, *node.inputs)}
         self.live = self.peak = sum(self.tensors[name].bytes for name in inputs)
         self.folded = 0

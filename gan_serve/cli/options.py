@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from gan_serve.terminal import escape
+
+
+class OutputPath(click.ParamType):
+    """A path to write to, not one that begins with a dash, as in ``--out-dir --seeds 3``: a value was forgotten."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, or end the command where it looks like an option."""
+        if str(value).startswith("-"):
+            self.fail(
+                f"{escape(str(value))!r} looks like an option; write ./{escape(str(value))} for this name.", param, ctx
+            )
+        return Path(value)
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
