@@ -5,6 +5,7 @@ A network that is a few hundred bytes may otherwise ask for any memory and time,
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,13 +47,17 @@ def network_cost(model: bytes, inputs: Mapping[str, Shape], output: str = "img")
         InvalidCheckpoint: shapes do not fit together or depend on values of the inputs, an operator is not allowed, or
             constants are too large.
     """
+    return _Walk(_read(model), inputs).run(output)
+
+
+def _read(model: bytes) -> Graph:
     try:
-        graph = read_graph(model)
+        return read_graph(model)
     except (ValueError, IndexError, TypeError, NotImplementedError, OverflowError) as error:
         raise InvalidCheckpoint(
-            "The constants of the network cannot be read.", "Download or export the checkpoint again."
+            "The constants of the network cannot be read, or it has too many nodes.",
+            "Download or export the checkpoint again.",
         ) from error
-    return _Walk(graph, inputs).run(output)
 
 
 def largest_batch(model: bytes, example: Mapping[str, Shape], expected: Shape, wanted: int) -> int:
@@ -67,7 +72,8 @@ def largest_batch(model: bytes, example: Mapping[str, Shape], expected: Shape, w
     Raises:
         InvalidCheckpoint: its images have another shape, or it takes more than the bounds of this module.
     """
-    one = network_cost(model, example)
+    graph = _read(model)
+    one = _Walk(graph, example).run("img")
     if one.peak > MAX_IMAGE_BYTES or one.work > MAX_WORK:
         takes = f"{one.peak / GIGABYTE:,.1f} GB and {one.work / 1e9:,.0f} billion operations"
         raise InvalidCheckpoint(
@@ -77,7 +83,7 @@ def largest_batch(model: bytes, example: Mapping[str, Shape], expected: Shape, w
         )
     batch = max(1, min(wanted, MAX_BATCH_BYTES // max(one.peak, 1)))
     for count in {1, 2, batch}:
-        many = network_cost(model, {name: (count, *shape[1:]) for name, shape in example.items()})
+        many = _Walk(graph, {name: (count, *shape[1:]) for name, shape in example.items()}).run("img")
         if many.output != (count, *expected):
             raise InvalidCheckpoint(
                 f"The network computes images of shape {_shown(many.output)} for a batch of {count}; its config "
@@ -140,7 +146,9 @@ class _Walk:
             shapes += [shapes[0]] * (len(node.outputs) - len(shapes))
             constant = all(tensor.constant for tensor in inputs)
             outputs = [Tensor(shape, cast_size(node, inputs), None, constant) for shape in shapes]
-            if outputs[0].elements <= MAX_VALUES and (values := _values(node, inputs)) is not None:
+            with np.errstate(all="ignore"):
+                values = _values(node, inputs) if outputs[0].elements <= MAX_VALUES else None
+            if values is not None:
                 outputs[0] = Tensor(shapes[0], outputs[0].item_size, values.reshape(shapes[0]), constant)
             return outputs
         except SizeUnknown as error:
@@ -205,13 +213,26 @@ def _workspace(node: Node, inputs: Inputs) -> int:
 
 # Operators that exporters compute shapes with, for tensors of at most ``MAX_VALUES`` elements.
 _EVALUATED: dict[str, Callable[..., Values]] = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Mod": np.mod, "Equal": np.equal, "Less": np.less,
-    "Greater": np.greater, "Where": np.where, "Ceil": np.ceil, "Floor": np.floor, "Neg": np.negative, "Max": np.maximum,
-    "Min": np.minimum, "Identity": np.asarray, "Squeeze": lambda x, *_: x, "Unsqueeze": lambda x, *_: x,
-    "Reshape": lambda x, _: x, "Not": np.logical_not, "Expand": lambda x, shape: np.broadcast_to(
-        x, np.broadcast_shapes(x.shape, tuple(ints(shape)))
-    ),
-}  # fmt: skip
+    "Add": np.add,
+    "Ceil": np.ceil,
+    "Equal": np.equal,
+    "Expand": lambda x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(ints(shape)))),
+    "Floor": np.floor,
+    "Greater": np.greater,
+    "Identity": np.asarray,
+    "Less": np.less,
+    "Max": lambda *x: functools.reduce(np.maximum, x),
+    "Min": lambda *x: functools.reduce(np.minimum, x),
+    "Mod": np.mod,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Not": np.logical_not,
+    "Reshape": lambda x, _: x,
+    "Squeeze": lambda x, *_: x,
+    "Sub": np.subtract,
+    "Unsqueeze": lambda x, *_: x,
+    "Where": np.where,
+}
 
 
 def _values(node: Node, inputs: Inputs) -> Values | None:
@@ -223,7 +244,7 @@ def _values(node: Node, inputs: Inputs) -> Values | None:
         return np.array(inputs[0].elements, np.int64)
     if node.operator == "Constant":
         value = next(iter(node.attributes.values()))
-        return value.values if isinstance(value, Tensor) else np.array(value)
+        return value.values if isinstance(value, Tensor) else _as_onnx(value)
     if any(tensor.values is None and tensor.shape != (-1,) for tensor in inputs):
         return None
     values: list[Any] = [known(inputs, i) for i in range(len(inputs))]
@@ -243,11 +264,19 @@ def _values(node: Node, inputs: Inputs) -> Values | None:
         case "Div":
             if values[0].dtype.kind == "f":
                 return np.divide(*values)
-            return np.asarray(np.trunc(values[0] / values[1])).astype(np.int64)
+            quotient = np.abs(values[0]) // np.abs(values[1])  # towards zero, as in C
+            return np.asarray(quotient * np.sign(values[0]) * np.sign(values[1])).astype(values[0].dtype)
+        case "Mod" if get("fmod"):
+            return None
         case "Range":
             return np.arange(*(value[()] for value in values))
     rule = _EVALUATED.get(node.operator)
     return None if rule is None else np.asarray(rule(*values))
+
+
+def _as_onnx(value: int | float | list[int] | list[float]) -> Values:
+    values = np.array(value)
+    return values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
 
 
 def _shown(shape: Shape) -> str:

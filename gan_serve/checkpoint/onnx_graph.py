@@ -13,6 +13,7 @@ from gan_serve.checkpoint.protobuf import read_fields, read_ints
 
 MAX_VALUES = 1024  # elements of a tensor whose values are kept, such as a shape
 MAX_RANK = 12
+MAX_NODES = 10_000  # the int8 network of StyleGAN has some hundred
 
 DTYPES: dict[int, str] = {
     1: "<f4", 2: "<u1", 3: "<i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8",
@@ -77,6 +78,8 @@ def read_graph(model: bytes) -> Graph:
                     continue
                 if part == 1:
                     graph.nodes.append(_node(content))
+                    if len(graph.nodes) > MAX_NODES:
+                        raise ValueError("too many nodes")
                 elif part == 5:
                     name, tensor = _tensor(content)
                     graph.constants[name] = tensor
@@ -102,6 +105,8 @@ def _node(message: memoryview) -> Node:
             node.operator = _text(value)
         elif number == 5 and not isinstance(value, int):
             name, content = _attribute(value)
+            if name in node.attributes:
+                raise ValueError(f"the attribute {name} is there twice")
             node.attributes[name] = content
     return node
 
@@ -125,6 +130,8 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
             ints += read_ints(value)
         elif number in (6, 10, 11, 22, 23):
             raise NotImplementedError(f"the attribute {name}")
+    if sum(kind not in (None, []) for kind in (ints, floats, content)) > 1:
+        raise ValueError(f"the attribute {name} has two types")
     return name, ints or floats or content
 
 

@@ -11,18 +11,18 @@ import click
 from gan_serve.terminal import escape
 
 
-class OutputPath(click.ParamType):
+class OutputPath(click.Path):
     """A path to write to, not one that begins with a dash, as in ``--out-dir --seeds 3``: a value was forgotten."""
 
-    name = "path"
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, or end the command where it looks like an option."""
         if str(value).startswith("-"):
-            self.fail(
-                f"{escape(str(value))!r} looks like an option; write ./{escape(str(value))} for this name.", param, ctx
-            )
-        return Path(value)
+            shown = escape(str(value))
+            self.fail(f"{shown!r} looks like an option; write ./{shown} for a file of this name.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -59,12 +59,14 @@ class Session:
         """
         self.config = config
         self.precision = precision
+        check_device(device)
         check_self_contained(model)
         self.image_shape = (config.img_resolution, config.img_resolution, config.img_channels)
-        largest_batch(model, self._one_input(), self.image_shape, 1)  # before ONNX Runtime sees it
+        fastest = BATCH_SIZE["cuda" if wants_cuda(device) else "cpu"]
+        batch = largest_batch(model, self._one_input(), self.image_shape, fastest)  # before ONNX Runtime sees it
         self._session, self.device = open_session(model, device, threads)
         self._check_signature()
-        self._batch = largest_batch(model, self._one_input(), self.image_shape, BATCH_SIZE[self.device])
+        self._batch = min(batch, BATCH_SIZE[self.device])
         self._check_golden_sample()
 
     def run(self, latents: FloatArray, labels: Int64Array | None = None, truncation: float = 1.0) -> UInt8Array:

@@ -266,6 +266,32 @@ def negative_window() -> onnx.ModelProto:
     return with_nodes(node, constants={"pixels": np.ones((1, 1, 2, 2), np.float32)})
 
 
+def two_truths() -> onnx.ModelProto:
+    """An attribute that is there twice: a parser may take the first, another the last."""
+    model = network()
+    model.graph.node[-1].attribute.append(helper.make_attribute("to", TensorProto.INT8))
+    return model
+
+
+def many_nodes() -> onnx.ModelProto:
+    """A chain of 20,000 nodes."""
+    names = ["z", *(f"n{i}" for i in range(20_000))]
+    return with_nodes(*(helper.make_node("Neg", [a], [b]) for a, b in itertools.pairwise(names)))
+
+
+def computed_size() -> onnx.ModelProto:
+    """A size of 3 GB that is computed as exporters compute shapes: by Shape, Mul, Div, Cast and Concat."""
+    model = with_nodes(
+        helper.make_node("Shape", ["z"], ["n"], start=0, end=1),
+        helper.make_node("Mul", ["n", "huge"], ["product"]),
+        helper.make_node("Div", ["product", "minus_three"], ["quotient"]),
+        helper.make_node("Neg", ["quotient"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["big"]),
+        constants={"huge": ints(2_250_000_001), "minus_three": ints(-3)},
+    )
+    return added_to_grey(model, "big")
+
+
 def escape_in_an_operator() -> onnx.ModelProto:
     """An operator whose name would recolour a terminal."""
     return with_nodes(helper.make_node("\x1b[31mEvil\x07", ["z"], ["unused"]))
@@ -289,6 +315,9 @@ def _reshaped(model: onnx.ModelProto, shape: Array) -> onnx.ModelProto:
 OPERATOR = "uses the operator"
 TOO_MUCH = "computes constants of more than|takes .* for one image"
 NETWORKS = {  # the error of each
+    two_truths: "cannot be read",
+    many_nodes: "too many nodes",
+    computed_size: TOO_MUCH,
     endless_loop: OPERATOR, branch: OPERATOR, scan: OPERATOR, random_numbers: OPERATOR,
     escape_in_an_operator: OPERATOR, function_named_add: "uses functions",
     constant_of_shape: TOO_MUCH, tiles: TOO_MUCH, expand: TOO_MUCH, resize: TOO_MUCH, pad: TOO_MUCH, doubling: TOO_MUCH,
