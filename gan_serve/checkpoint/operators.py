@@ -109,8 +109,8 @@ def _conv_transpose(node: Node, inputs: Inputs) -> list[Shape]:
     pads, extra = get("pads") or [0] * (2 * rank), extra or [0] * rank
     if min(*stride, *dilation) < 1 or min(*pads, *extra) < 0:
         raise ValueError("an invalid window")
-    if get("output_shape"):
-        space = ints(get("output_shape"))[-rank:]
+    if "output_shape" in node.attributes:
+        space = ints(node.attributes["output_shape"])[-rank:]
     elif (get("auto_pad") or "NOTSET").startswith("SAME"):
         space = [x[2 + i] * stride[i] for i in range(rank)]
     else:

@@ -283,8 +283,8 @@ def computed_size() -> onnx.ModelProto:
     """A size of 3 GB that is computed as exporters compute shapes: by Shape, Mul, Div, Cast and Concat."""
     model = with_nodes(
         helper.make_node("Shape", ["z"], ["n"], start=0, end=1),
-        helper.make_node("Mul", ["n", "huge"], ["product"]),
-        helper.make_node("Div", ["product", "minus_three"], ["quotient"]),
+        helper.make_node("Mul", ["n", "huge"], ["times"]),
+        helper.make_node("Div", ["times", "minus_three"], ["quotient"]),
         helper.make_node("Neg", ["quotient"], ["size"]),
         helper.make_node("ConstantOfShape", ["size"], ["big"]),
         constants={"huge": ints(2_250_000_001), "minus_three": ints(-3)},
