@@ -255,15 +255,16 @@ def _values(node: Node, inputs: Inputs) -> Values | None:
         case "Concat":
             return np.concatenate(values, axis=node.attributes["axis"])
         case "Gather":
-            return np.take(values[0], values[1].astype(np.int64), axis=get("axis") or 0)
+            return np.asarray(np.take(values[0], values[1].astype(np.int64), axis=get("axis") or 0))
         case "Slice" if values[0].ndim == 1 and len(values) > 2:
             step = int(values[4].reshape(-1)[0]) if len(values) > 4 and values[4] is not None else 1
             return np.asarray(values[0][int(values[1].reshape(-1)[0]) : int(values[2].reshape(-1)[0]) : step])
         case "Cast":
-            return values[0].astype(DTYPES[node.attributes["to"]]) if node.attributes["to"] in DTYPES else None
+            kind = DTYPES.get(node.attributes["to"])
+            return None if kind is None else np.asarray(values[0].astype(kind))
         case "Div":
             if values[0].dtype.kind == "f":
-                return np.divide(*values)
+                return np.asarray(np.divide(*values))
             quotient = np.abs(values[0]) // np.abs(values[1])  # towards zero, as in C
             return np.asarray(quotient * np.sign(values[0]) * np.sign(values[1])).astype(values[0].dtype)
         case "Mod" if get("fmod"):
