@@ -11,6 +11,7 @@ import click
 from gan_serve.atomic_files import check_folder, write_atomically
 from gan_serve.cli import needs_extra
 from gan_serve.errors import CannotWrite, GanServeError
+from gan_serve.terminal import echo
 
 
 def register(group: click.Group) -> None:
@@ -54,8 +55,8 @@ def export(
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     publication = Publication(license, credit, note)
     written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
-    click.echo(f"Checkpoint: {written}")
-    click.echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
+    echo(f"Checkpoint: {written}")
+    echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
 
 
 class FeaturesOption(click.Option):
@@ -161,16 +162,16 @@ def evaluate(
             for name, picture in pictures.items():
                 write_atomically(out_dir / name, picture)
     except GanServeError:
-        click.echo(as_text)  # print the result, which took minutes, also if it cannot be written
+        echo(as_text)  # print the result, which took minutes, also if it cannot be written
         raise
 
     if as_json:
-        click.echo(as_text)
+        echo(as_text)
     else:
         source = read_config(Path(model_or_run, "config.json")).data if data is None and is_run(model_or_run) else data
-        click.echo(f"{model_or_run} beside {source}: {compared(evaluation.metrics)}\n")
-        click.echo(metrics_text(evaluation.metrics))
+        echo(f"{model_or_run} beside {source}: {compared(evaluation.metrics)}\n")
+        echo(metrics_text(evaluation.metrics))
     if out_dir:
-        click.echo(f"\nWritten to {out_dir}: {', '.join([METRICS_FILE, *pictures])}", err=as_json)
+        echo(f"\nWritten to {out_dir}: {', '.join([METRICS_FILE, *pictures])}", err=as_json)
     if target:
-        click.echo(f"\nWritten into the checkpoint {target}: metrics, pictures and card", err=as_json)
+        echo(f"\nWritten into the checkpoint {target}: metrics, pictures and card", err=as_json)

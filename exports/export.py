@@ -119,7 +119,7 @@ def _check_names(name: str, license: str | None) -> None:
         raise InvalidOption(
             f"{license!r} is not the name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0."
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise InvalidOption(
             f"{name!r} cannot be the name of a checkpoint.", "Give a --name of letters, digits, dots and hyphens."
         )

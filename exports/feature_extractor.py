@@ -20,6 +20,7 @@ from gan_serve.errors import DataError, GanServeError, InvalidOption
 from gan_serve.exports.to_onnx import IR_VERSION, OPSET, quiet_export, strip_metadata
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session
+from gan_serve.terminal import echo
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.labels import read_attributes
 from gan_serve.training.data.load import ImageSet, load_images
@@ -99,7 +100,7 @@ def main(
         write_extractor(out, network, info)
     except GanServeError as error:
         raise click.ClickException(error.message + (f"\n{error.hint}" if error.hint else "")) from error
-    click.echo(f"{out}: {info.accuracy:.2%} on {info.held_out}, {len(network) / 1e6:.2f} MB")
+    echo(f"{out}: {info.accuracy:.2%} on {info.held_out}, {len(network) / 1e6:.2f} MB")
 
 
 class Examples(NamedTuple):

@@ -10,16 +10,21 @@ import numpy as np
 from PIL import Image
 
 from gan_serve.checkpoint.bundled import list_models
+from gan_serve.checkpoint.config import CheckpointConfig
+from gan_serve.checkpoint.files import read_config
 from gan_serve.errors import InvalidOption, ReceiptError, UnknownModel
 from gan_serve.generator import Generator
+from gan_serve.hub.resolve import resolve
 from gan_serve.images.compare import describe_mismatch
-from gan_serve.images.grid import cut_grid, grid
+from gan_serve.images.grid import cut_grid, grid, grid_size
 from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.regular_files import open_regular
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import Receipt, read_receipt
 from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
 
+LARGE = 2**22  # pixels, 12 MB in RGB
 # Pillow's names for content of a PNG that changes how it looks; a text chunk of the same name must not hide it.
 AFFECTS_APPEARANCE = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
 
@@ -52,7 +57,7 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
             sampled image differs by more than rounding; the hint names a difference in ONNX Runtime versions.
         UnknownModel: the checkpoint is not in the package and ``model`` was not given.
     """
-    receipt, pixels = _read(path)
+    receipt, pixels = _read(path, model)
     if not receipt.matches(pixels):
         raise ReceiptError(f"{path} was altered: the digest in its receipt does not fit its pixels and receipt.")
     generator = Generator.from_pretrained(model or _bundled(receipt.model), precision=receipt.precision)
@@ -62,10 +67,11 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
             f"not {generator.digest[:19]}...).",
             "Give the directory of that checkpoint (--model).",
         )
-    again = _sample_again(generator, receipt)
     columns = receipt.columns
-    if (again[0] if columns is None else grid(again, columns)).shape != pixels.shape:
-        raise ReceiptError(f"{path} does not have the size of the image in its receipt.")
+    _check_size(path, receipt, generator.config, (pixels.shape[1], pixels.shape[0]))
+    if pixels.shape[2] != generator.img_channels:
+        raise _other_size(path)
+    again = _sample_again(generator, receipt)
     images = pixels[None] if columns is None else cut_grid(pixels, len(again), columns)
     if columns is not None and not np.array_equal(grid(images, columns), pixels):
         raise ReceiptError(f"{path} was altered: the space between the images of its grid is not empty.")
@@ -95,9 +101,34 @@ def _bundled(name: str) -> str:
     return name
 
 
-def _read(path: str | Path) -> tuple[Receipt, UInt8Array]:
+def _check_size(path: str | Path, receipt: Receipt, config: CheckpointConfig, size: tuple[int, int]) -> None:
+    """Raise ``ReceiptError`` where an image of this width and height is not what its receipt describes.
+
+    Nothing is sampled: a receipt of some bytes can ask for 100,000 images.
+    """
+    side = config.img_resolution
+    if receipt.walk is not None:
+        n = len(receipt.walk.frames)
+    elif receipt.latents is not None:
+        n = len(receipt.latents) * 3 // 4 // (4 * config.z_dim)
+    else:
+        n = 1 if receipt.seeds is None else len(receipt.seeds)
+    if n < 1 or (receipt.columns is None and n != 1):
+        raise _other_size(path)
+    if size != ((side, side) if receipt.columns is None else grid_size(n, side, receipt.columns)):
+        raise _other_size(path)
+
+
+def _other_size(path: str | Path) -> ReceiptError:
+    return ReceiptError(f"{path} does not have the size of the image in its receipt.")
+
+
+def _read(path: str | Path, model: str | Path | None) -> tuple[Receipt, UInt8Array]:
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
+            if image.width * image.height > LARGE:  # its pixels are read only if a model samples so many
+                receipt = read_receipt(image)
+                _check_size(path, receipt, read_config(resolve(model or _bundled(receipt.model))), image.size)
             image.load()
             receipt = read_receipt(image)
             # A palette, transparency, a colour profile or a second frame would change how it looks.

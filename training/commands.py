@@ -13,6 +13,7 @@ import click
 
 from gan_serve.cli import needs_extra
 from gan_serve.errors import GanServeError, InvalidOption, RunError
+from gan_serve.terminal import echo
 from gan_serve.training.data.commands import data as data_command
 
 
@@ -108,8 +109,8 @@ def train(
 
     last = run(config, run_dir, resume=resume, quiet=quiet)
     if FIRST:
-        click.echo(f"Snapshot: {last}")
-        click.echo(f"Next: gan-serve export {run_dir} --out NAME")
+        echo(f"Snapshot: {last}")
+        echo(f"Next: gan-serve export {run_dir} --out NAME")
 
 
 @click.command()
@@ -129,17 +130,17 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
             from gan_serve.training.recipe_summary import summarise_recipe
 
         summary = summarise_recipe(name, parse_settings(pairs), classes=classes)
-        click.echo(json.dumps(summary.as_json(), indent=2) if as_json else summary.as_text())
+        echo(json.dumps(summary.as_json(), indent=2) if as_json else summary.as_text())
         return
     if as_json:
         listed = [
             {"name": each.name, "title": each.title, "source": each.source, "needs": each.needs}
             for each in all_recipes().values()
         ]
-        click.echo(json.dumps(listed, indent=2))
+        echo(json.dumps(listed, indent=2))
         return
     for recipe in all_recipes().values():
-        click.echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
+        echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
 
 
 @click.command()
@@ -152,13 +153,13 @@ def learn(name: str | None, out: Path | None) -> None:
         from gan_serve.training.learn import learn as run
 
     if name is None:
-        click.echo("\n".join(PAGES))
+        echo("\n".join(PAGES))
         return
     page = run(name)
     path = out or Path(f"learn-{name}.png")
-    click.echo(f"{page.title}\n{page.text}\n")
+    echo(f"{page.title}\n{page.text}\n")
     width = max(map(len, page.numbers))
     for what, number in page.numbers.items():
-        click.echo(f"    {what:<{width}}  {number:.4g}")
+        echo(f"    {what:<{width}}  {number:.4g}")
     page.save_figure(path)
-    click.echo(f"\nFigure: {path}")
+    echo(f"\nFigure: {path}")

@@ -36,6 +36,8 @@ WEIGHTS_FILE = "generator.safetensors"
 
 # Names that Windows reserves for devices, with any extension.
 DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# A name is part of file names and shell lines; one that begins with a dash would be an option, with a dot hidden.
+MODEL_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
 VERSION = re.compile(r"[\w.+-]{1,40}", re.ASCII)
 
 
@@ -104,7 +106,7 @@ class GoldenSample(_Strict):
 
     def pixels(self, precision: Precision = "fp32") -> UInt8Array:
         """Return the image, uint8 [H, W, C]."""
-        with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True))) as image:
+        with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True)), formats=["PNG"]) as image:
             return from_pil(image)
 
     def size(self, precision: Precision = "fp32") -> tuple[int, int]:
@@ -133,7 +135,7 @@ class CheckpointConfig(_Strict):
     """``config.json``."""
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
-    name: Annotated[Text, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
     architecture: Architecture
     z_dim: Dimension
     c_dim: Annotated[int, Field(ge=0, le=65536)] = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -21,7 +20,13 @@ from gan_serve.checkpoint.config import (
     CheckpointConfig,
     FileDigest,
 )
+from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, shorten
+from gan_serve.regular_files import read_regular
+
+MAX_CONFIG_BYTES = 2**26  # golden samples of 4096x4096 in three precisions fit
+MAX_REPORT_BYTES = 2**24
+MAX_FILE_BYTES = 2**32
 
 
 def read_config(directory: Path) -> CheckpointConfig:
@@ -32,14 +37,19 @@ def read_config(directory: Path) -> CheckpointConfig:
     """
     path = directory / CONFIG_FILE
     try:
-        content = path.read_bytes()
-        raw = json.loads(content)
+        content = read_regular(path, MAX_CONFIG_BYTES)
+        raw = parse_json(content)
         version = raw["format_version"]
     except FileNotFoundError as error:
         raise InvalidCheckpoint(
             f"{directory} is not a gan-serve checkpoint: it has no {CONFIG_FILE}.", "gan-serve export writes one."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise InvalidCheckpoint(
+            f"{path} is not the config of a gan-serve checkpoint: {error.strerror or error}.",
+            "Download the checkpoint again.",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise InvalidCheckpoint(
             f"{path} is not the config of a gan-serve checkpoint.", "Download the checkpoint again."
         ) from error
@@ -87,13 +97,14 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
     """
     if name not in config.files:
         raise InvalidCheckpoint(f"{directory / CONFIG_FILE} does not list {name}.", "Export the checkpoint again.")
+    expected = config.files[name]
     try:
-        content = (directory / name).read_bytes()
+        content = read_regular(directory / name, min(MAX_FILE_BYTES, max(2 * expected.size, 2**20)))
     except OSError as error:
         raise InvalidCheckpoint(
             f"{directory / name} cannot be read: {error.strerror}.", "Download the checkpoint again."
         ) from error
-    expected, found = config.files[name], hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256(content).hexdigest()
     if found != expected.sha256:
         cut = f" It has {len(content)} bytes of {expected.size}." if len(content) != expected.size else ""
         raise DigestMismatch(
@@ -106,10 +117,17 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
 
 def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
     """Return the content of a JSON file, such as ``metrics.json``, verified; see ``read_verified`` for the errors."""
+    if name in config.files and config.files[name].size > MAX_REPORT_BYTES:
+        raise InvalidCheckpoint(
+            f"{directory / name} has more than {MAX_REPORT_BYTES:,} bytes.", "Export the checkpoint again."
+        )
+    content = read_verified(directory, config, name)
     try:
-        return json.loads(read_verified(directory, config, name))
-    except (ValueError, RecursionError) as error:
-        raise InvalidCheckpoint(f"{directory / name} is not JSON.", "Export the checkpoint again.") from error
+        return parse_json(content)
+    except ValueError as error:
+        raise InvalidCheckpoint(
+            f"{directory / name} is not JSON that can be shown: {str(error)[:100]}.", "Export the checkpoint again."
+        ) from error
 
 
 def required_files(directory: Path, config: CheckpointConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""Check that an ONNX file is self-contained: it reads no other file and uses only the operators of ONNX.
+"""Check that an ONNX file is self-contained: it reads no other file and uses only operators of an allow-list.
 
 ONNX Runtime does not check this: given the content of a file, it may look for external data in the current folder, and
 operators such as EPContext of com.microsoft name files. The package ``onnx`` is not a dependency of the runtime, so the
@@ -7,9 +7,9 @@ protobuf messages are parsed here: their tags and lengths only, not their tensor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from gan_serve.errors import InvalidCheckpoint
+from gan_serve.checkpoint.operators import OPERATORS
+from gan_serve.checkpoint.protobuf import read_fields
+from gan_serve.errors import InvalidCheckpoint, shorten
 
 STANDARD_DOMAINS = (b"", b"ai.onnx")
 MAX_FIELDS = 1_000_000  # takes a second or two; the networks of this package have some thousand
@@ -27,12 +27,14 @@ _INSIDE: dict[str, dict[int, str]] = {
     "sparse tensor": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }  # fmt: skip
-_NODE_DOMAIN, _EXTERNAL_DATA, _DATA_LOCATION = 7, 13, 14
-_VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5  # wire types of protobuf; groups, which ONNX does not use, are refused
+_NODE_OPERATOR, _NODE_DOMAIN, _EXTERNAL_DATA, _DATA_LOCATION = 4, 7, 13, 14
+# Parts that could hold a second network: local functions (which may have the name of an operator), graphs of control
+# flow, and training.
+_INNER = {("model", 20), ("model", 25), ("attribute", 6), ("attribute", 11)}
 
 
 def check_self_contained(model: bytes) -> None:
-    """Raise ``InvalidCheckpoint`` for an ONNX file that reads other files or needs operators of another domain.
+    """Raise ``InvalidCheckpoint`` for an ONNX file that reads other files or uses operators that are not allowed.
 
     Raises:
         InvalidCheckpoint: it does, or it is not an ONNX file.
@@ -48,10 +50,10 @@ def check_self_contained(model: bytes) -> None:
 
 
 def _check(model: memoryview) -> None:
-    waiting, seen = [("model", model)], 0
+    waiting, seen, not_allowed = [("model", model)], 0, ""
     while waiting:
         kind, message = waiting.pop()
-        for number, value in _fields(message):
+        for number, value in read_fields(message):
             seen += 1
             if seen > MAX_FIELDS:
                 raise InvalidCheckpoint("The network has too many parts to be checked.", "Export it again.")
@@ -67,41 +69,14 @@ def _check(model: memoryview) -> None:
                     f"The network needs operators of the domain {domain!r}; only those of ONNX itself are run.",
                     "Export it again with standard operators.",
                 )
+            if kind == "node" and number == _NODE_OPERATOR and bytes(value).decode() not in OPERATORS:
+                not_allowed = f"the operator {shorten(bytes(value).decode())}"
+            if (kind, number) in _INNER:
+                not_allowed = not_allowed or "functions, control flow or training"
             if number in _INSIDE[kind]:
                 waiting.append((_INSIDE[kind][number], value))
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the fields of a message: the number of each, and its bytes or its value if it is a varint."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        number, wire_type = tag >> 3, tag & 7
-        if not 0 < number < 2**29:
-            raise ValueError("a field has an invalid number")
-        if wire_type == _VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if wire_type == _BYTES:
-            length, at = _varint(message, at)
-        elif wire_type in (_64_BIT, _32_BIT):
-            length = 8 if wire_type == _64_BIT else 4
-        else:
-            raise ValueError("a field has an unknown wire type")
-        if length > len(message) - at:
-            raise ValueError("a field is longer than its message")
-        yield number, message[at : at + length]
-        at += length
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return a varint (seven bits a byte, lowest first) and the position after it."""
-    number = 0
-    for shift in range(0, 70, 7):
-        byte = message[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-    raise ValueError("a number is too long")
+    if not_allowed:
+        raise InvalidCheckpoint(
+            f"The network uses {not_allowed}, which gan-serve does not run.",
+            "Export it with standard layers; docs/checkpoints.md lists the operators.",
+        )

@@ -17,6 +17,7 @@ from gan_serve._version import __version__
 from gan_serve.cli import check, checkpoints, sample
 from gan_serve.cli.serve import reload, serve
 from gan_serve.errors import GanServeError, InvalidOption
+from gan_serve.terminal import echo
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -49,7 +50,7 @@ def main() -> None:
     try:
         cli()
     except GanServeError as error:
-        click.echo(f"Error: {error.message}" + (f"\n{error.hint}" if error.hint else ""), err=True)
+        echo(f"Error: {error.message}" + (f"\n{error.hint}" if error.hint else ""), err=True)
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 from importlib.metadata import version
@@ -11,6 +12,7 @@ import click
 
 from gan_serve._version import __version__
 from gan_serve.errors import GanServeError
+from gan_serve.terminal import echo
 
 
 @click.command()
@@ -24,10 +26,10 @@ def verify(image: Path, model: str | None) -> None:
     receipt = verification.receipt
     off = verification.max_difference
     how = f"off by at most {off} grey level(s), which rounding explains" if off else "bit-equal"
-    click.echo(f"{image}: verified, {how}")
+    echo(f"{image}: verified, {how}")
     if verification.other_runtime:
-        click.echo(verification.other_runtime)
-    click.echo(f"{receipt.model} {receipt.digest[:19]}... {receipt.as_json()}")
+        echo(verification.other_runtime)
+    echo(f"{receipt.model} {receipt.digest[:19]}... {json.dumps(receipt.as_dict())}")
 
 
 @click.command()
@@ -38,22 +40,22 @@ def doctor() -> None:
     from gan_serve.checkpoint.bundled import list_models
     from gan_serve.generator import Generator
 
-    click.echo(f"gan-serve {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    echo(f"gan-serve {__version__}, Python {platform.python_version()}, {platform.platform()}")
     for package in ("numpy", "pillow", "bentoml", "huggingface-hub", "pydantic"):
-        click.echo(f"{package} {version(package)}")
-    click.echo(f"onnxruntime {onnxruntime.__version__}")
+        echo(f"{package} {version(package)}")
+    echo(f"onnxruntime {onnxruntime.__version__}")
     failures = 0
     for name in list_models():
         for device in ("cpu", "cuda"):
             try:
                 Generator.from_pretrained(name, device=device)
-                click.echo(f"ok    {name} on {device}: digest and golden sample match")
+                echo(f"ok    {name} on {device}: digest and golden sample match")
             except GanServeError as error:
                 needed = device == "cpu"
                 failures += needed
-                click.echo(f"{'FAIL' if needed else 'no':<5} {name} on {device}: {error.message} {error.hint}")
+                echo(f"{'FAIL' if needed else 'no':<5} {name} on {device}: {error.message} {error.hint}")
     if not list_models():
         failures += 1
-        click.echo("FAIL  the package has no checkpoint; install it again.")
+        echo("FAIL  the package has no checkpoint; install it again.")
     if failures:
         sys.exit(1)

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from gan_serve.errors import CannotWrite, HubUnreachable, InvalidCheckpoint
+from gan_serve.cli.options import OutputPath
+from gan_serve.errors import CannotWrite, CheckpointError, HubUnreachable, InvalidCheckpoint
+from gan_serve.terminal import echo
 
 
 @click.command()
@@ -22,8 +24,12 @@ def models() -> None:
     from gan_serve.hub.resolve import resolve
 
     for name in list_models():
-        config = read_config(resolve(name))
-        click.echo(f"{name}  {describe(config)}, licence {config.license}")
+        try:
+            config = read_config(resolve(name))
+        except CheckpointError as error:  # the others are listed nevertheless
+            echo(f"{name}  {error.message}", err=True)
+        else:
+            echo(f"{name}  {describe(config)}, licence {config.license}")
 
 
 @click.command()
@@ -47,20 +53,19 @@ def info(model: str, as_json: bool) -> None:
         "files": {name: file.model_dump() for name, file in config.files.items()},
     }
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
         return
     lines = list(_flat(facts))
     width = max(len(key) for key, _ in lines)
     for key, value in lines:
-        text = f"{key:<{width}}  {value}"
-        # Text written by others must not control the terminal.
-        click.echo(text if text.isprintable() else repr(text)[1:-1])
+        line = "\\n".join(str(value).splitlines())
+        echo(f"{key:<{width}}  {line}")
 
 
 @click.command()
 @click.argument("model")
 @click.option("--revision", help="A branch, tag or commit; or use org/name@revision.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also copy it into this new directory.")
+@click.option("--out", type=OutputPath(), help="Also copy it into this new directory.")
 def pull(model: str, revision: str | None, out: Path | None) -> None:
     """Download every file of MODEL (org/name on the Hugging Face Hub) to the Hub's cache, and verify it.
 
@@ -75,7 +80,7 @@ def pull(model: str, revision: str | None, out: Path | None) -> None:
     if out:
         check_new_directory(out)  # before the download
     directory = resolve(model, revision=revision, files=every_file)
-    click.echo(copy_checkpoint(directory, out) if out else directory)
+    echo(copy_checkpoint(directory, out) if out else directory)
 
 
 @click.command()
@@ -94,14 +99,14 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
     from gan_serve.hub.resolve import find_local
 
     source = find_local(directory) or Path(directory)
-    click.echo(hub_push.push(source, repository, private=private, revision=revision, message=message))
+    echo(hub_push.push(source, repository, private=private, revision=revision, message=message))
 
 
 @click.command("export-triton")
 @click.argument("model")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="The Triton model repository; created if it does not exist.",
 )
@@ -113,7 +118,7 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
     """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
     from gan_serve import triton
 
-    click.echo(
+    echo(
         triton.export_triton(
             model, out, name=name, precision=precision, max_batch_size=max_batch_size, instances=instances
         )

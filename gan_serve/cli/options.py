@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from gan_serve.terminal import escape
+
+
+class OutputPath(click.Path):
+    """A path to write to, not one that begins with a dash, as in ``--out-dir --seeds 3``: a value was forgotten."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or end the command where it looks like an option."""
+        if str(value).startswith("-"):
+            shown = escape(str(value))
+            self.fail(f"{shown!r} looks like an option; write ./{shown} for a file of this name.", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

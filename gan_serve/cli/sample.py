@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from gan_serve.atomic_files import write_atomically
-from gan_serve.cli.options import sampling_options, seed_options
+from gan_serve.cli.options import OutputPath, sampling_options, seed_options
 from gan_serve.errors import InvalidOption
+from gan_serve.terminal import echo
 
 
 @click.command()
@@ -19,8 +20,8 @@ from gan_serve.errors import InvalidOption
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
 @click.option("--columns", type=int, help="Images in a row of the grid.")
-@click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
-@click.option("--out-dir", type=click.Path(path_type=Path), help="A folder; it gets one PNG for each image.")
+@click.option("--out", type=OutputPath(), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
 @sampling_options
 def generate(
     model: str,
@@ -58,10 +59,10 @@ def generate(
     help="A class name or index; may be given several times. All classes if not given.",
 )
 @click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
-@click.option("--out", type=click.Path(path_type=Path), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out", type=OutputPath(), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
 @click.option(
     "--out-dir",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     help="A folder; it gets a folder for each label with one PNG for each image.",
 )
 @sampling_options
@@ -102,9 +103,7 @@ def condition(
 @click.option("--label", help="A class name or index for the whole walk.")
 @click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip."
-)
+@click.option("--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip.")
 @sampling_options
 def interpolate(
     model: str,
@@ -169,16 +168,16 @@ def _write_file_or_folder(
     elif out_dir:
         for index, name in enumerate(image_names(samples)):
             write_atomically(out_dir / name, samples.png(index))
-        click.echo(out_dir)
+        echo(out_dir)
 
 
 def _print_seeds(seeds: list[int] | None) -> None:
     from gan_serve.sampling.seeds import format_seeds
 
-    click.echo(f"random seeds: {format_seeds(seeds or [])}", err=True)
+    echo(f"random seeds: {format_seeds(seeds or [])}", err=True)
 
 
 def _write(out: Path, samples: Any, format: str, **options: Any) -> None:
     from gan_serve.sampling.formats import encode
 
-    click.echo(write_atomically(out, encode(samples, format, **options)))
+    echo(write_atomically(out, encode(samples, format, **options)))

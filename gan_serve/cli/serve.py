@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from gan_serve.terminal import echo
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
@@ -47,4 +49,4 @@ def reload(port: int) -> None:
     """Let a running server load its models and keys anew, without dropping a request."""
     from gan_serve.service.reload import reload as run
 
-    click.echo(f"Process {run(port)} replaces its workers.")
+    echo(f"Process {run(port)} replaces its workers.")

@@ -130,7 +130,7 @@ class HubRepository:
             if again or not isinstance(try_to_load_from_cache(self.repo, name, revision=self.revision), str):
                 # The client would wait minutes for a silent server: check first that there is a response.
                 with contextlib.suppress(HfHubHTTPError):
-                    self._ask(name)
+                    self._request_commit(name)
             # The client itself resumes after some kinds of broken connections, but not after all.
             retrying = tenacity.Retrying(
                 stop=tenacity.stop_after_attempt(TRIES), retry=tenacity.retry_if_exception(_is_broken_off), reraise=True

@@ -29,6 +29,8 @@ DECIBELS = 40.0  # lowest PSNR between machines in int8 and fp16, whose rounding
 
 def describe_mismatch(images: UInt8Array, expected: UInt8Array, precision: str) -> str:
     """Return how images, uint8 [N, H, W, C], differ from those expected by more than rounding; empty if they do not."""
+    if images.shape != expected.shape or images.dtype != expected.dtype:
+        return f"it is {images.dtype} {list(images.shape)}, not {expected.dtype} {list(expected.shape)}"
     difference = int(np.abs(images.astype(np.int16) - expected).max())
     if precision == "fp32":
         text = f"a pixel is off by {difference} grey levels (rounding explains at most {GREY_LEVELS})"

@@ -50,6 +50,16 @@ def cut_grid(sheet: UInt8Array, n: int, columns: int) -> UInt8Array:
     return cells.reshape(rows * columns, *cells.shape[2:])[:n]
 
 
+def grid_size(n: int, side: int, columns: int | None = None) -> tuple[int, int]:
+    """Return the width and height of a ``grid`` of n square images.
+
+    >>> grid_size(5, 28, 3), grid(np.zeros((5, 28, 28, 1), np.uint8), 3).shape
+    ((92, 62), (62, 92, 1))
+    """
+    columns = grid_columns(n, columns)
+    return columns * (side + GRID_GAP) + GRID_GAP, math.ceil(n / columns) * (side + GRID_GAP) + GRID_GAP
+
+
 def grid_columns(n: int, columns: int | None = None) -> int:
     """Return the number of images in a row of a ``grid`` of n images."""
     if columns is None:

@@ -117,7 +117,8 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
     for label in dict.fromkeys(labels):
         # 48 characters are at most 192 bytes; file systems allow 255.
         plain = re.sub(r"[^\w.-]+", "_", label)[:48].strip(".") or "_"
-        plain = f"_{plain}" if DEVICE_NAMES.fullmatch(plain) else plain
+        # A dash at the beginning would be an option of other programs.
+        plain = f"_{plain}" if DEVICE_NAMES.fullmatch(plain) or plain.startswith("-") else plain
         taken = {folder.casefold() for folder in folders.values()}  # Windows and macOS ignore case
         choices = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
         folders[label] = next(choice for choice in choices if choice.casefold() not in taken)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import CheckpointConfig, Precision, TruncationSpace
+from gan_serve.checkpoint.network_cost import largest_batch
 from gan_serve.checkpoint.self_contained import check_self_contained
 from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
 from gan_serve.images.pixels import UInt8Array
@@ -30,6 +32,7 @@ from gan_serve.sampling.device import check_device, wants_cuda
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 BATCH_SIZE = {"cpu": 16, "cuda": 256}  # larger batches do not fit a CPU's cache and are up to a fifth slower
 MAX_THREADS = 256
+GOLDEN_SECONDS = 60.0  # for the golden sample; the bundled networks take milliseconds
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -49,14 +52,21 @@ class Session:
         """Load ``model``, the content of the file for ``precision``.
 
         Raises:
-            InvalidCheckpoint: ONNX Runtime cannot load it, or its inputs and outputs are not those of the config.
+            InvalidCheckpoint: ONNX Runtime cannot load it, its inputs and outputs are not those of the config, or it
+                takes more memory or time than ``network_cost`` allows.
             DeviceUnavailable: ``device="cuda"``, and CUDA cannot be used.
             GoldenSampleMismatch: it does not compute the golden sample of the config.
         """
         self.config = config
         self.precision = precision
+        check_device(device)
+        check_self_contained(model)
+        self.image_shape = (config.img_resolution, config.img_resolution, config.img_channels)
+        fastest = BATCH_SIZE["cuda" if wants_cuda(device) else "cpu"]
+        batch = largest_batch(model, self._one_input(), self.image_shape, fastest)  # before ONNX Runtime sees it
         self._session, self.device = open_session(model, device, threads)
         self._check_signature()
+        self._batch = min(batch, BATCH_SIZE[self.device])
         self._check_golden_sample()
 
     def run(self, latents: FloatArray, labels: Int64Array | None = None, truncation: float = 1.0) -> UInt8Array:
@@ -74,7 +84,35 @@ class Session:
 
     def run_inputs(self, inputs: Mapping[str, Any]) -> UInt8Array:
         """Return the images of inputs that ``network_inputs`` made: arrays [N, ...] -> uint8 [N, H, W, C]."""
-        return run_in_batches(self._session, inputs, batch=BATCH_SIZE[self.device])
+        return self._run(inputs)
+
+    def _run(self, inputs: Mapping[str, Any], options: onnxruntime.RunOptions | None = None) -> UInt8Array:
+        expected = (len(inputs["z"]), *self.image_shape)
+        try:
+            images = run_in_batches(self._session, inputs, batch=self._batch, options=options)
+        except Exception as error:  # the exceptions of ONNX Runtime have no public base class
+            if isinstance(error, MemoryError):
+                raise
+            raise InvalidCheckpoint(
+                f"The network of {self.config.name} cannot be run: {first_line(error)}", "Export the checkpoint again."
+            ) from error
+        if images.shape != expected or images.dtype != np.uint8:
+            raise InvalidCheckpoint(
+                f"The network of {self.config.name} gives {images.dtype} {list(images.shape)}; its config requires "
+                f"uint8 {list(expected)}.",
+                "Export the checkpoint again.",
+            )
+        return images
+
+    def _one_input(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the inputs for one image."""
+        config = self.config
+        shapes: dict[str, tuple[int, ...]] = {"z": (1, config.z_dim)}
+        if config.c_dim:
+            shapes["c"] = (1,)
+        if config.truncation_space == "w":
+            shapes["psi"] = (1,)
+        return shapes
 
     def _check_signature(self) -> None:
         inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
@@ -95,12 +133,46 @@ class Session:
     def _check_golden_sample(self) -> None:
         golden = self.config.golden_sample
         labels = None if golden.label is None else np.array([golden.label])
-        images = self.run(latents_from_seeds([golden.seed], self.config.z_dim), labels)
+        latents = latents_from_seeds([golden.seed], self.config.z_dim)
+        images = self._run_in_time(network_inputs(latents, labels, 1.0, self.config.truncation_space))
         if error := describe_mismatch(images, golden.pixels(self.precision)[None], self.precision):
             raise GoldenSampleMismatch(
                 f"{self.config.name} does not compute its golden sample in {self.precision}: {error}.",
                 "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
             )
+
+    def _run_in_time(self, inputs: Mapping[str, Any]) -> UInt8Array:
+        """Return the images of inputs; end the network between two of its nodes after ``GOLDEN_SECONDS``."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        ended = threading.Event()
+
+        def end() -> None:
+            options.terminate = True
+            ended.set()
+
+        timer = threading.Timer(GOLDEN_SECONDS, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._run(inputs, options)
+        except InvalidCheckpoint as error:
+            if ended.is_set():
+                raise InvalidCheckpoint(
+                    f"The network of {self.config.name} did not compute its golden sample in {GOLDEN_SECONDS:.0f} "
+                    "seconds.",
+                    "Use a smaller network or a faster device.",
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error of ONNX Runtime, without control characters and at most 300 characters."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+    return line if line.isprintable() else repr(line)[1:-1]
 
 
 def runtime_version() -> str:
@@ -127,11 +199,15 @@ def network_inputs(
 
 
 def run_in_batches(
-    session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], *, batch: int = BATCH_SIZE["cpu"]
+    session: onnxruntime.InferenceSession,
+    inputs: Mapping[str, Any],
+    *,
+    batch: int = BATCH_SIZE["cpu"],
+    options: onnxruntime.RunOptions | None = None,
 ) -> UInt8Array:
     """Run a session in batches of at most ``batch`` images: arrays [N, ...] by input -> uint8 [N, H, W, C]."""
     pieces = [
-        session.run(["img"], {name: values[start : start + batch] for name, values in inputs.items()})[0]
+        session.run(["img"], {name: values[start : start + batch] for name, values in inputs.items()}, options)[0]
         for start in range(0, len(inputs["z"]), batch)
     ]
     return np.concatenate(pieces)
@@ -157,7 +233,7 @@ def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxrunti
             return onnxruntime.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # the exceptions of ONNX Runtime have no public base class
             raise InvalidCheckpoint(
-                f"ONNX Runtime cannot load the network: {str(error).splitlines()[0]}", "Fetch the checkpoint again."
+                f"ONNX Runtime cannot load the network: {first_line(error)}", "Fetch the checkpoint again."
             ) from error
 
     if wants_cuda(device):

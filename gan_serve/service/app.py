@@ -24,9 +24,10 @@ from gan_serve.service.page import add_page
 from gan_serve.service.responses import Responses, not_modified
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
 from gan_serve.service.settings import Settings
-from gan_serve.service.shutdown import Shutdown, end_with_the_parent
+from gan_serve.service.shutdown import Shutdown, end_when, end_with_the_parent
 from gan_serve.service.tracing import Tracing
 
+OVERDUE = 3  # times the timeout of a request that one batch may take in a network
 ENDPOINTS = (
     *("/", "/docs", "/sample", "/condition", "/interpolate", "/models"),
     *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
@@ -62,9 +63,14 @@ def create() -> ASGIApp:
         metrics.forget_ended_workers()
         models.load(settings)
         shutdown.install()
-        watch = asyncio.create_task(end_with_the_parent())
+        patience = settings.drain + settings.timeout
+        watches = [
+            asyncio.create_task(end_with_the_parent()),
+            asyncio.create_task(end_when(lambda: app.state.batcher.overdue, patience)),
+        ]
         yield
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         metrics.forget(os.getpid())
         if tracing:
             await asyncio.to_thread(tracing.close)
@@ -95,10 +101,12 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
         max_queue=settings.max_queue,
         max_queued_images=settings.max_queued_images,
         max_queued_bytes=settings.max_queued_bytes,
+        max_seconds=OVERDUE * settings.timeout,
     )
+    app.state.batcher = batcher
     _add_sampling(app, models, Responses(batcher, settings))
     _add_models(app, models, settings)
-    _add_operation(app, models, shutdown or Shutdown(0))
+    _add_operation(app, models, batcher, shutdown or Shutdown(0))
     add_page(app)
     return app
 
@@ -156,7 +164,7 @@ def _add_models(app: FastAPI, models: Models, settings: Settings) -> None:
         return Response(content, media_type="image/png", headers=headers)
 
 
-def _add_operation(app: FastAPI, models: Models, shutdown: Shutdown) -> None:
+def _add_operation(app: FastAPI, models: Models, batcher: Batcher, shutdown: Shutdown) -> None:
     @app.get("/livez", response_class=PlainTextResponse, responses=openapi.errors(400, 500))
     async def livez() -> Response:
         """Tell whether the server runs."""
@@ -164,10 +172,11 @@ def _add_operation(app: FastAPI, models: Models, shutdown: Shutdown) -> None:
 
     @app.get("/readyz", response_class=PlainTextResponse, responses=openapi.errors(400, 500, 503))
     async def readyz() -> Response:
-        """Tell whether every loaded model sampled its golden sample, and the server is not about to stop."""
+        """Tell whether every loaded model sampled its golden sample, none hangs and the server is not about to stop."""
         if not models.ready:
             await asyncio.to_thread(models.retry)
-        return PlainTextResponse("") if models.ready and not shutdown.draining else status_envelope(503)
+        ready = models.ready and not shutdown.draining and not batcher.overdue
+        return PlainTextResponse("") if ready else status_envelope(503)
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=openapi.errors(401, 500))
     def get_metrics() -> Response:

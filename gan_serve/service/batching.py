@@ -105,8 +105,17 @@ class Piece(NamedTuple):
 class Batcher:
     """The queue of a process and the threads that sample from it."""
 
-    def __init__(self, *, threads: int, max_queue: int, max_queued_images: int, max_queued_bytes: int = 2**62) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        max_queue: int,
+        max_queued_images: int,
+        max_queued_bytes: int = 2**62,
+        max_seconds: float = math.inf,
+    ) -> None:
         self.threads = threads
+        self.max_seconds = max_seconds  # of one batch in the network
         self.max_queue = max_queue
         self.max_queued_images = max_queued_images
         self.max_queued_bytes = max_queued_bytes
@@ -117,10 +126,17 @@ class Batcher:
         self._bytes = 0  # of responses, from the queue until they are sent
         self._untaken = 0  # images that no thread has taken
         self._closed = False
+        self._sampling: dict[int, float] = {}  # when each thread that is in a network entered it
         self._encoders = ThreadPoolExecutor(max(1, threads // 2), "encode")  # starts a thread when it has work
         self._samplers = [
             threading.Thread(target=self._work, name=f"sample-{number}", daemon=True) for number in range(threads)
         ]
+
+    @property
+    def overdue(self) -> bool:
+        """True where a network has had one batch for more than ``max_seconds``: its thread may never return."""
+        now = time.monotonic()
+        return any(now - since > self.max_seconds for since in list(self._sampling.values()))
 
     def reserve(self, images: int, size: int) -> Callable[[], None]:
         """Make room for a request of so many images, whose response has about ``size`` bytes.
@@ -236,9 +252,12 @@ class Batcher:
             if piece.start == 0:
                 metrics.queue_seconds.observe(started - piece.job.submitted)
                 piece.job.stages["queue"] = (piece.job.submitted, started)
+        thread = threading.get_ident()
+        self._sampling[thread] = time.monotonic()
         try:
             pixels = generator.run(*(piece.wanted for piece in batch))
         except Exception as error:
+            del self._sampling[thread]
             if len(batch) > 1:  # each alone, so that none fails by the fault of another
                 for piece in batch:
                     self._sample([piece])
@@ -246,6 +265,7 @@ class Batcher:
             logger.exception("A batch could not be sampled.")
             _settle([(batch[0].job, None, error)])
             return
+        del self._sampling[thread]
         ended = time.perf_counter()
         metrics.inference_seconds.labels(generator.name).observe(ended - started)
         for piece in batch:

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from gan_serve.service.settings import Settings
+from gan_serve.terminal import escape
 
 service = logging.getLogger("gan_serve")
 access = logging.getLogger("gan_serve.access")
@@ -62,7 +63,7 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={json.dumps(value)}" for name, value in _fields(record).items())
-        return f"{super().format(record)} {fields}".rstrip()
+        return f"{escape(super().format(record))} {fields}".rstrip()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

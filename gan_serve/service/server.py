@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import shlex
 import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import click
 import uvicorn
 
 from gan_serve.checkpoint.bundled import list_models
@@ -25,6 +26,7 @@ from gan_serve.service import request_log
 from gan_serve.service.access import read_keys
 from gan_serve.service.settings import Settings
 from gan_serve.service.supervisor import Supervisor
+from gan_serve.terminal import echo
 
 FILES = ("api_keys", "uds", "tls_cert", "tls_key")  # settings that are paths
 MAX_FILES = 65_536
@@ -177,11 +179,12 @@ def _announce(
         fields = {"url": url, "workers": settings.processes, "device": device, "models": served}
         request_log.service.info("Serving on %s.", url, extra={"fields": fields})
         return
-    click.echo(f"Serving on {url} with {settings.processes} worker(s); Ctrl+C ends it.")
+    echo(f"Serving on {url} with {settings.processes} worker(s); Ctrl+C ends it.")
     width = max(len(config.name) for config in configs)
     for config, precision in zip(configs, precisions, strict=True):
-        click.echo(f"  {config.name:<{width}}  {describe(config)}, {precision} on {device}")
-    key = " -H 'Authorization: Bearer KEY'" if settings.api_key.get_secret_value() else ""
-    body = f'{{"model": "{configs[0].name}", "seeds": "0-15"}}'
-    click.echo(f"Explore them at {url}/ or try:")
-    click.echo(f"  curl {url}/sample -H 'Content-Type: application/json'{key} -d '{body}' -o grid.png")
+        echo(f"  {config.name:<{width}}  {describe(config)}, {precision} on {device}")
+    key = ["-H", "Authorization: Bearer KEY"] if settings.api_key.get_secret_value() else []
+    body = json.dumps({"model": configs[0].name, "seeds": "0-15"})
+    echo(f"Explore them at {url}/ or try:")
+    line = ["curl", f"{url}/sample", "-H", "Content-Type: application/json", *key, "-d", body, "-o", "grid.png"]
+    echo(f"  {shlex.join(line)}")

@@ -7,12 +7,14 @@ import ipaddress
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gan_serve.checkpoint.config import MODEL_NAME
 from gan_serve.errors import ServiceError
 
 PREFIX = "GAN_SERVE_"
@@ -126,8 +128,8 @@ class Settings(BaseSettings):
     def _are_pairs(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
         for alias in aliases:
             name, _, model = alias.partition("=")
-            if not (name and model):
-                raise ValueError("not NAME=MODEL")
+            if not (re.fullmatch(MODEL_NAME, name) and "\n" not in name and model):
+                raise ValueError("not NAME=MODEL, the name of letters, digits and ._- alone, at most 100")
         return aliases
 
     @property

@@ -13,10 +13,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from gan_serve.service import request_log
 
+LOOK_SECONDS = 0.5  # between looks at whether a network returns
+OVERDUE_EXIT = 70  # EX_SOFTWARE
 PARENT_SECONDS = 2.0  # between looks at whether the parent runs
 
 
@@ -45,6 +48,26 @@ class Shutdown:
             loop.call_soon_threadsafe(loop.call_later, self._seconds, before, number, None)
 
         signal.signal(signal.SIGTERM, stop)
+
+
+async def end_when(overdue: Callable[[], bool], seconds: float) -> None:
+    """End this worker once ``overdue``: its supervisor starts another. What other requests have, they keep at first.
+
+    Nothing is ended where no supervisor of gan-serve runs; there ``/readyz`` tells the orchestrator.
+
+    Args:
+        overdue: tells whether a network does not return.
+        seconds: for the shutdown on SIGTERM; then the process is ended whatever it does.
+    """
+    while not overdue():
+        await asyncio.sleep(LOOK_SECONDS)
+    request_log.service.error("A network does not return. This worker is replaced.")
+    if multiprocessing.parent_process() is None:
+        return
+    last = threading.Timer(seconds, os._exit, [OVERDUE_EXIT])  # a thread: the event loop ends before
+    last.daemon = True
+    last.start()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def end_with_the_parent() -> None:

@@ -9,6 +9,7 @@ import click
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.cli import needs_extra
+from gan_serve.terminal import echo
 
 TILE = 64  # pixels; larger images are read at this size, since only the sheet shows them
 
@@ -28,10 +29,10 @@ def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> 
 
     found = load_wanted(source, Wanted(largest=TILE), labels)
     if as_json:
-        click.echo(json.dumps(summary(found), indent=2))
+        echo(json.dumps(summary(found), indent=2))
     else:
-        click.echo("\n".join(summary_lines(found, is_final=False)))
+        echo("\n".join(summary_lines(found, is_final=False)))
     if sheet:
         write_atomically(sheet, encode_png(contact_sheet(found)))
         if not as_json:
-            click.echo(f"Sheet: {sheet}")
+            echo(f"Sheet: {sheet}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan_serve.terminal import escape
 from gan_serve.training.tick_means import TickMeans
 
 STEPS_PER_UPDATE = 10  # losses are read from the device only this often
@@ -44,7 +45,7 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.write(text)
         elif not self._quiet:
-            print(text)
+            print(escape(text))
 
     def close(self) -> None:
         """Leave the bar as it stands."""

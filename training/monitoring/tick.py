@@ -7,6 +7,7 @@ from typing import Any
 
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
+from gan_serve.terminal import echo
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary_lines
 from gan_serve.training.diagnosis import Diagnosis, find_non_finite
@@ -42,7 +43,7 @@ class Recorder:
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
         if not quiet:  # above the progress bar
-            print("\n".join(summary_lines(data, conditional=bool(config.conditional))), flush=True)
+            echo("\n".join(summary_lines(data, conditional=bool(config.conditional))))
         self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
         self._doctor = Diagnosis(
             real_diversity,

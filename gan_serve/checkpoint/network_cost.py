@@ -1,0 +1,284 @@
+"""Bound what a network takes before ONNX Runtime sees it: the shape of every tensor follows from those of the inputs.
+
+A network that is a few hundred bytes may otherwise ask for any memory and time, when it is loaded or for one seed only.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gan_serve.checkpoint.onnx_graph import DTYPES, MAX_RANK, MAX_VALUES, Graph, Node, Shape, Tensor, read_graph
+from gan_serve.checkpoint.operators import RULES, Inputs, SizeUnknown, Values, cast_size, ints, known
+from gan_serve.errors import InvalidCheckpoint, shorten
+
+GIGABYTE = 2**30
+MAX_IMAGE_BYTES = GIGABYTE  # tensors that are in memory at once, for one image; StyleGAN2 at 1024x1024 takes half
+MAX_BATCH_BYTES = 2 * GIGABYTE  # the same for a batch, which is made smaller where that is needed
+MAX_CONSTANT_BYTES = GIGABYTE // 4  # tensors that are computed once, from constants
+MAX_WORK = 5e11  # multiplications and additions for one image; StyleGAN2 at 1024x1024 needs a tenth
+ELEMENT_WORK = 8  # an element that is read or written takes as long as so many multiplications of a convolution
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network takes for a batch.
+
+    Args:
+        output: the shape of ``img``.
+        peak: bytes of the tensors that are in memory at once, weights excepted.
+        work: multiplications and additions, and elements read and written at ``ELEMENT_WORK`` each.
+    """
+
+    output: Shape
+    peak: int
+    work: float
+
+
+def network_cost(model: bytes, inputs: Mapping[str, Shape], output: str = "img") -> Cost:
+    """Return what a network takes for inputs of these shapes.
+
+    Raises:
+        InvalidCheckpoint: shapes do not fit together or depend on values of the inputs, an operator is not allowed, or
+            constants are too large.
+    """
+    return _Walk(_read(model), inputs).run(output)
+
+
+def _read(model: bytes) -> Graph:
+    try:
+        return read_graph(model)
+    except (ValueError, IndexError, TypeError, NotImplementedError, OverflowError) as error:
+        raise InvalidCheckpoint(
+            "The constants of the network cannot be read, or it has too many nodes.",
+            "Download or export the checkpoint again.",
+        ) from error
+
+
+def largest_batch(model: bytes, example: Mapping[str, Shape], expected: Shape, wanted: int) -> int:
+    """Return the images of a batch, at most ``wanted``, for which a network stays within ``MAX_BATCH_BYTES``.
+
+    Args:
+        model: the content of an ONNX file.
+        example: the shape of each input for one image, [1, ...].
+        expected: the shape of an image, [H, W, C].
+        wanted: the batch that is fastest on the device.
+
+    Raises:
+        InvalidCheckpoint: its images have another shape, or it takes more than the bounds of this module.
+    """
+    graph = _read(model)
+    one = _Walk(graph, example).run("img")
+    if one.peak > MAX_IMAGE_BYTES or one.work > MAX_WORK:
+        takes = f"{one.peak / GIGABYTE:,.1f} GB and {one.work / 1e9:,.0f} billion operations"
+        raise InvalidCheckpoint(
+            f"The network takes {takes} for one image; at most {MAX_IMAGE_BYTES / GIGABYTE:.0f} GB and "
+            f"{MAX_WORK / 1e9:,.0f} billion are allowed.",
+            "Use a smaller network.",
+        )
+    batch = max(1, min(wanted, MAX_BATCH_BYTES // max(one.peak, 1)))
+    for count in {1, 2, batch}:
+        many = _Walk(graph, {name: (count, *shape[1:]) for name, shape in example.items()}).run("img")
+        if many.output != (count, *expected):
+            raise InvalidCheckpoint(
+                f"The network computes images of shape {_shown(many.output)} for a batch of {count}; its config "
+                f"requires {_shown((count, *expected))}.",
+                "Export the checkpoint again.",
+            )
+        if many.peak > 1.25 * MAX_BATCH_BYTES or many.work > 2 * count * max(one.work, 1e9):
+            raise InvalidCheckpoint(
+                "The memory or time of the network grows faster than the number of images.",
+                "Export the checkpoint again.",
+            )
+    return batch
+
+
+class _Walk:
+    """The tensors of a network while its nodes are gone through in order."""
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Shape]) -> None:
+        self.graph = graph
+        self.tensors = graph.constants | {
+            name: Tensor(shape, 8 if name == "c" else 4) for name, shape in inputs.items()
+        }
+        self.last_use = {name: i for i, node in enumerate(graph.nodes) for name in (*node.outputs, *node.inputs)}
+        self.live = self.peak = sum(self.tensors[name].bytes for name in inputs)
+        self.folded = 0
+        self.work = 0.0
+
+    def run(self, output: str) -> Cost:
+        for i, node in enumerate(self.graph.nodes):
+            inputs = [self._tensor(name) for name in node.inputs]
+            outputs = self._outputs(node, inputs)
+            self.work += _work(node, inputs, outputs)
+            self._keep(node, outputs, _workspace(node, inputs))
+            for name in {*node.inputs, *node.outputs}:
+                if self.last_use[name] == i and name and not self.tensors[name].constant and name != output:
+                    self.live -= self.tensors.pop(name).bytes if name in self.tensors else 0
+        if output not in self.tensors:
+            raise InvalidCheckpoint(f"The network has no output {output}.", "Export the checkpoint again.")
+        return Cost(self.tensors[output].shape, self.peak, self.work)
+
+    def _tensor(self, name: str) -> Tensor:
+        if not name:
+            return Tensor((-1,), constant=True)  # an optional input that is left out
+        if name not in self.tensors:
+            raise InvalidCheckpoint(
+                f"The network has an input or an order of nodes that is not expected: {shorten(name)}.",
+                "Export the checkpoint again.",
+            )
+        return self.tensors[name]
+
+    def _outputs(self, node: Node, inputs: Inputs) -> list[Tensor]:
+        rule = RULES.get(node.operator)
+        try:
+            if rule is None:
+                raise NotImplementedError(f"the operator {shorten(node.operator)}")
+            shapes = [tuple(map(int, shape)) for shape in rule(node, inputs)]
+            if any(len(shape) > MAX_RANK or min(shape, default=0) < 0 for shape in shapes):
+                raise ValueError("a negative size")
+            # Normalisations and pooling may have further outputs, which are no larger than the first.
+            shapes += [shapes[0]] * (len(node.outputs) - len(shapes))
+            constant = all(tensor.constant for tensor in inputs)
+            outputs = [Tensor(shape, cast_size(node, inputs), None, constant) for shape in shapes]
+            with np.errstate(all="ignore"):
+                values = _values(node, inputs) if outputs[0].elements <= MAX_VALUES else None
+            if values is not None:
+                outputs[0] = Tensor(shapes[0], outputs[0].item_size, values.reshape(shapes[0]), constant)
+            return outputs
+        except SizeUnknown as error:
+            raise InvalidCheckpoint(
+                f"The size of an output of the network's {node.operator} depends on latents or labels.",
+                "Export it with sizes that are constant.",
+            ) from error
+        except NotImplementedError as error:
+            raise InvalidCheckpoint(
+                f"The network uses {error}, which gan-serve does not run.", "Export it with standard layers."
+            ) from error
+        except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError, StopIteration) as error:
+            raise InvalidCheckpoint(
+                f"The shapes in the network do not fit together, in a node {shorten(node.operator)}.",
+                "Export the checkpoint again.",
+            ) from error
+
+    def _keep(self, node: Node, outputs: list[Tensor], workspace: int) -> None:
+        for name, tensor in zip(node.outputs, outputs, strict=False):
+            if name in self.tensors:
+                raise InvalidCheckpoint(f"The network computes {shorten(name)} twice.", "Export the checkpoint again.")
+            self.tensors[name] = tensor
+            if tensor.constant:
+                self.folded += tensor.bytes
+            else:
+                self.live += tensor.bytes
+        if self.folded > MAX_CONSTANT_BYTES:
+            raise InvalidCheckpoint(
+                f"The network computes constants of more than {MAX_CONSTANT_BYTES // 2**20} MB when it is loaded.",
+                "Export it with smaller constants.",
+            )
+        self.peak = max(self.peak, self.live + workspace)
+
+
+def _work(node: Node, inputs: Inputs, outputs: list[Tensor]) -> float:
+    """Return the work of a node, in multiplications and additions."""
+    moved = ELEMENT_WORK * sum(tensor.elements for tensor in (*inputs, *outputs) if tensor.shape != (-1,))
+    match node.operator:
+        case "Conv":
+            per_element = math.prod(inputs[1].shape[1:])
+        case "ConvTranspose":
+            return float(moved + inputs[0].elements * math.prod(inputs[1].shape[1:]))
+        case "MatMul":
+            per_element = inputs[0].shape[-1]
+        case "Gemm":
+            per_element = inputs[0].shape[0 if node.attributes.get("transA") else 1]
+        case "AveragePool" | "MaxPool" | "LpPool":
+            per_element = math.prod(node.attributes["kernel_shape"])
+        case "LRN":
+            per_element = int(node.attributes["size"])
+        case _:
+            per_element = 0
+    return float(moved + outputs[0].elements * per_element)
+
+
+def _workspace(node: Node, inputs: Inputs) -> int:
+    """Return the bytes that ONNX Runtime takes beside inputs and outputs: a transposed convolution unrolls its taps."""
+    if node.operator != "ConvTranspose":
+        return 0
+    return 4 * math.prod(inputs[1].shape[1:]) * math.prod(inputs[0].shape[2:])
+
+
+# Operators that exporters compute shapes with, for tensors of at most ``MAX_VALUES`` elements.
+_EVALUATED: dict[str, Callable[..., Values]] = {
+    "Add": np.add,
+    "Ceil": np.ceil,
+    "Equal": np.equal,
+    "Expand": lambda x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(ints(shape)))),
+    "Floor": np.floor,
+    "Greater": np.greater,
+    "Identity": np.asarray,
+    "Less": np.less,
+    "Max": lambda *x: functools.reduce(np.maximum, x),
+    "Min": lambda *x: functools.reduce(np.minimum, x),
+    "Mod": np.mod,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Not": np.logical_not,
+    "Reshape": lambda x, _: x,
+    "Squeeze": lambda x, *_: x,
+    "Sub": np.subtract,
+    "Unsqueeze": lambda x, *_: x,
+    "Where": np.where,
+}
+
+
+def _values(node: Node, inputs: Inputs) -> Values | None:
+    """Return the values of the first output of a node, None where they are not known."""
+    get = node.attributes.get
+    if node.operator == "Shape":
+        return np.array(inputs[0].shape[get("start") or 0 : get("end")], np.int64)
+    if node.operator == "Size":
+        return np.array(inputs[0].elements, np.int64)
+    if node.operator == "Constant":
+        value = next(iter(node.attributes.values()))
+        return value.values if isinstance(value, Tensor) else _as_onnx(value)
+    if any(tensor.values is None and tensor.shape != (-1,) for tensor in inputs):
+        return None
+    values: list[Any] = [known(inputs, i) for i in range(len(inputs))]
+    match node.operator:
+        case "ConstantOfShape":
+            fill = get("value")
+            return np.full(ints(values[0]), 0 if fill is None or fill.values is None else fill.values.reshape(-1)[0])
+        case "Concat":
+            return np.concatenate(values, axis=node.attributes["axis"])
+        case "Gather":
+            return np.asarray(np.take(values[0], values[1].astype(np.int64), axis=get("axis") or 0))
+        case "Slice" if values[0].ndim == 1 and len(values) > 2:
+            step = int(values[4].reshape(-1)[0]) if len(values) > 4 and values[4] is not None else 1
+            return np.asarray(values[0][int(values[1].reshape(-1)[0]) : int(values[2].reshape(-1)[0]) : step])
+        case "Cast":
+            kind = DTYPES.get(node.attributes["to"])
+            return None if kind is None else np.asarray(values[0].astype(kind))
+        case "Div":
+            if values[0].dtype.kind == "f":
+                return np.asarray(np.divide(*values))
+            quotient = np.abs(values[0]) // np.abs(values[1])  # towards zero, as in C
+            return np.asarray(quotient * np.sign(values[0]) * np.sign(values[1])).astype(values[0].dtype)
+        case "Mod" if get("fmod"):
+            return None
+        case "Range":
+            return np.arange(*(value[()] for value in values))
+    rule = _EVALUATED.get(node.operator)
+    return None if rule is None else np.asarray(rule(*values))
+
+
+def _as_onnx(value: int | float | list[int] | list[float]) -> Values:
+    values = np.array(value)
+    return values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
+
+
+def _shown(shape: Shape) -> str:
+    return f"[{', '.join(map(str, shape))}]"

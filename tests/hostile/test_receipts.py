@@ -1,0 +1,100 @@
+"""A PNG that claims much: its size is compared with its receipt before anything is sampled."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from measured import measure
+from PIL import Image
+from tiny_checkpoint import write_checkpoint
+
+from gan_serve import Generator, ReceiptError
+from gan_serve.images.png import encode_png
+from gan_serve.sampling.receipt import RECEIPT_KEY, Receipt
+from gan_serve.sampling.walks import Walk
+from gan_serve.verify import verify_image
+
+MODEL = "fashion-dcgan"
+
+
+def forged(path: Path, side: int = 1, **claims: Any) -> Path:
+    """A white PNG whose receipt is consistent with its pixels and claims what is given."""
+    pixels = np.full((side, side, 1), 255, np.uint8)
+    digest = Generator.from_pretrained(MODEL).digest
+    receipt = Receipt(model=MODEL, digest=digest, precision="fp32", truncation=1.0, version="1", **claims).seal(pixels)
+    path.write_bytes(encode_png(pixels, {RECEIPT_KEY: receipt.as_json()}))
+    return path
+
+
+CLAIMS: dict[str, dict[str, Any]] = {
+    "a walk of 100,000 frames": {
+        "walk": Walk(seeds=[0, 1], steps=99_999, method="slerp", loop=False), "columns": 100_000,
+    },
+    "a walk of 9 million frames": {
+        "walk": Walk(seeds=[0, 1], steps=9_000_000, method="slerp", loop=False), "columns": 1,
+    },
+    "a walk of negative steps": {"walk": Walk(seeds=[0, 1], steps=-5, method="slerp", loop=False), "columns": 1},
+    "a frame outside the walk": {"walk": Walk(seeds=[0, 1], steps=5, method="slerp", loop=False, frame=10**6)},
+    "an endless part": {
+        "walk": Walk(seeds=[0, 1], steps=2**61, method="slerp", loop=True, start=0, stop=2**60), "columns": 7,
+    },
+    "ten thousand seeds": {"seeds": list(range(10_000)), "columns": 100},
+    "no seeds": {"seeds": [], "columns": 1},
+    "one seed": {"seed": 7},
+    "columns beyond any number": {"seeds": [1, 2], "columns": 10**30},
+    "empty latents": {"latents": ""},
+    "no base64": {"latents": "!" * 600, "columns": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_what_its_pixels_cannot_justify_is_not_sampled(tmp_path, monkeypatch, claim):
+    path = forged(tmp_path / "forged.png", **CLAIMS[claim])
+    monkeypatch.setattr(Generator, "sample", lambda *_, **__: pytest.fail("it was sampled"))
+    with pytest.raises(ReceiptError, match="size of the image"):
+        verify_image(path)
+
+
+def test_a_walk_of_100_000_frames_takes_little(tmp_path):
+    path = forged(tmp_path / "forged.png", **CLAIMS["a walk of 100,000 frames"])
+    assert path.stat().st_size < 1000
+    measured = measure("verify", path)
+    assert measured.error == "ReceiptError"
+    assert measured.megabytes < 100
+
+
+def test_a_large_image_is_not_decoded_where_its_receipt_describes_a_small_one(tmp_path):
+    path = forged(tmp_path / "large.png", side=12_000, seed=1)
+    assert path.stat().st_size < 2**20
+    measured = measure("verify", path)
+    assert (measured.error, "size of the image" in measured.message) == ("ReceiptError", True)
+    assert measured.megabytes < 100
+
+
+@pytest.mark.parametrize("format", ["EPS", "PPM", "BMP", "GIF", "TIFF", "PCX", "TGA", "JPEG"])
+def test_another_format_named_png_is_no_png(tmp_path, format):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, format)
+    path = tmp_path / "image.png"
+    path.write_bytes(file.getvalue())
+    with pytest.raises(ReceiptError, match="cannot be read as an image"):
+        verify_image(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_and_a_device_are_no_images(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero"), tmp_path):
+        with pytest.raises(ReceiptError, match="not a regular file"):
+            verify_image(path)
+
+
+def test_an_image_of_a_checkpoint_of_strangers_is_verified_as_before(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "tiny")
+    Generator.from_pretrained(checkpoint).generate(seed=3)[0].save(tmp_path / "image.png")
+    assert verify_image(tmp_path / "image.png", checkpoint).max_difference == 0
