@@ -294,7 +294,7 @@ def test_every_weight_of_the_generator_has_a_largest_singular_value_of_1():
         ({"block": "bigan"}, "residual block"),
         ({"g_conditioning": "batch"}, "conditioning of a generator"),
         ({"upsampling": "nearst"}, "upsampling"),
-        ({"skip_z": True, "z_dim": 4}, "cut into 5 parts"),
+        ({"skip_z": True, "z_dim": 4}, "skip_z needs 5 parts"),
         ({"block": "r3gan", "skip_z": True}, "no normalisation for skip_z"),
         ({"block": "r3gan", "g_conditioning": "batchnorm"}, "no normalisation for g_conditioning"),
         ({"block": "r3gan", "g_spectral_norm": True}, "no normalisation for g_spectral_norm"),

@@ -193,7 +193,7 @@ def test_a_run_cannot_start_from_weights_that_the_wheel_leaves_out(unpacked, dig
     outcome = run_installed(unpacked, *words, "--init-from", "fashion-dcgan")
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines() == [
-        "Error: fashion-dcgan has no generator.safetensors in the package: "
+        "Error: fashion-dcgan has no generator.safetensors in the package, "
         "which has the weights that a run starts from.",
         "Clone the project's repository and give its directory gan_serve/checkpoints/fashion-dcgan.",
     ]
