@@ -98,7 +98,7 @@ def contents_digest(directory: Path) -> dict[str, str]:
 
 
 class Outcome(NamedTuple):
-    """What a client did: its error or none, seconds, requests, and the digests of what it fetched."""
+    """The outcome of a client: its error or none, seconds, requests, and the digests of the files it fetched."""
 
     error: str | None
     seconds: float

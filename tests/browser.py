@@ -102,7 +102,7 @@ def expect(locator: Any) -> Any:
 
 
 def saved(visit: Visit, button: Any, folder: Path) -> Path:
-    """What a click on a button downloads."""
+    """Return the file that a click on a button downloads."""
     with visit.page.expect_download() as download:
         button.click()
     path = folder / download.value.suggested_filename

@@ -1,4 +1,4 @@
-"""What a client of the Hub has: the files that were sent, its cache, and a generator that samples as published."""
+"""The state of a client of the Hub: the files that were sent, its cache, and a generator that samples as published."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Hub:
         return self.repositories.setdefault(repo, Repository(**options)).commit(files, branch=branch)
 
     def files(self, repo: str, revision: str = "main") -> dict[str, bytes]:
-        """What a repository holds."""
+        """The contents of a repository."""
         repository = self.repositories[repo]
         return repository.commits[str(repository.find(revision))]
 

@@ -31,7 +31,7 @@ DIAL = {
 
 
 def section(block: str, title: str) -> str:
-    """What stands under a heading."""
+    """Return the text under a heading."""
     return block.partition(f"### {title}\n")[2].partition("\n###")[0]
 
 

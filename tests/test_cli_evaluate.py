@@ -15,7 +15,7 @@ from gan_serve.training.evaluation.extractor_registry import extractors
 
 @pytest.fixture
 def options(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What makes an evaluation short, with a cache of its own."""
+    """Options of a short evaluation, with a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return ["--data", digits, "--split", "train", "--features", "cnn-mnist", "--images", 60, "--quiet"]
 

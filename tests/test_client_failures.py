@@ -51,7 +51,7 @@ def _id(value: object) -> str:
 
 @pytest.fixture(scope="module")
 def drawn() -> Answer:
-    """What a gan-serve server answers to /sample and /interpolate in formats that are not streamed."""
+    """Return the response of a gan-serve server to /sample and /interpolate in formats that are not streamed."""
     return drawing()
 
 

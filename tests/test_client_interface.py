@@ -1,4 +1,4 @@
-"""What the clients look like: their arguments, what they refuse before any request, what they show of themselves."""
+"""The interface of the clients: their arguments, errors before any request, and their repr."""
 
 from __future__ import annotations
 

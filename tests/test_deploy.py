@@ -1,4 +1,4 @@
-"""What docs/deploy/ holds agrees with the service: settings, ports, paths, times and the names of metrics."""
+"""The files in docs/deploy/ agree with the service: settings, ports, paths, times and the names of metrics."""
 
 from __future__ import annotations
 

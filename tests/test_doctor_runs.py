@@ -16,7 +16,7 @@ LONG = SMALL | {"width": 0.25, "kimg": 12, "kimg_per_tick": 1, "bf16": False, "t
 
 
 def signs(run_dir: Path) -> set[str]:
-    """What the doctor saw in a run."""
+    """Return the findings of the diagnosis in a run."""
     return {finding.partition(":")[0] for record in whole_lines(run_dir) for finding in record.get("doctor", ())}
 
 

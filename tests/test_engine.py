@@ -1,4 +1,4 @@
-"""How requests meet: what waits is drawn together, nobody fails by another's fault or waits for a large one."""
+"""Batching: waiting requests are sampled together, none fails with another or waits for a large one."""
 
 from __future__ import annotations
 

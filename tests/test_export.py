@@ -142,7 +142,7 @@ def test_parity_is_refused_beyond_one_grey_level():
 
 
 class Plain(nn.Module):
-    """What every generator has beside its ``forward``."""
+    """The attributes that every generator has beside its ``forward``."""
 
     z_dim, c_dim, truncation_space = 16, 0, "z"
 

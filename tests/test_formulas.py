@@ -138,7 +138,7 @@ def test_the_frechet_distance_of_moved_and_scaled_clouds_is_in_closed_form():
 
 
 def test_the_frechet_distance_is_exact_with_fewer_images_than_features():
-    """Where Σ = XᵀX of few rows X, the trace of the root is the sum of the singular values of X Yᵀ."""
+    """For Σ = XᵀX of few rows X, the trace of the root is the sum of the singular values of X Yᵀ."""
     random = np.random.RandomState(0)
     one, other = random.standard_normal((10, 300)), random.standard_normal((100, 300))
     one, other = (one - one.mean(axis=0)) / 3, (other - other.mean(axis=0)) / 99**0.5

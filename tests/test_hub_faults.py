@@ -1,4 +1,4 @@
-"""What breaks between a hub and its cache: cut downloads, wrong bytes, silence, a cache that cannot be written."""
+"""Faults between a Hub and its cache: cut downloads, wrong bytes, silence, a cache that cannot be written."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gan_serve.checkpoint.self_contained import MAX_FIELDS, check_self_contained
 
 
 def loaded(directory: Path, model: onnx.ModelProto | bytes) -> Generator:
-    """What a user gets who loads a checkpoint with this network, its digest being right."""
+    """Return the error for a checkpoint with this network and a correct digest."""
     content = model if isinstance(model, bytes) else model.SerializeToString()
     (directory / "generator.onnx").write_bytes(content)
     return Generator.from_pretrained(seal(directory))

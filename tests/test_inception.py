@@ -25,7 +25,7 @@ DOWN = "http://127.0.0.1:9/inception-2015-12-05.pt"  # the discard port: nothing
 
 
 class Small(nn.Module):
-    """What callers see of the published network, with 8 features for 2048 and 5 classes for 1008."""
+    """A network with the interface of the published one, with 8 features for 2048 and 5 classes for 1008."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What looks at the whole batch: the deviation of a minibatch, its discrimination, and which networks have either."""
+"""Layers that use the whole batch: minibatch deviation and discrimination, and the networks that have them."""
 
 from __future__ import annotations
 

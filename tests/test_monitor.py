@@ -1,4 +1,4 @@
-"""What a run shows of itself: log, grids, curves, animation, each looked at as a user would."""
+"""The files that show the progress of a run: log, grids, curves, animation."""
 
 from __future__ import annotations
 

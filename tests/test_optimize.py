@@ -379,7 +379,9 @@ def test_a_fused_generator_is_one_file_of_standard_operators(exported):
     assert operators["BatchNormalization"] == (3 if variant == "resnet" else 0)
     # Bilinear in stylegan; in resnet it is in front of a block whose shortcut takes it as well.
     assert operators["Resize"] == {"stylegan": 1, "resnet": 2}.get(variant, 0)
-    assert operators["ConvTranspose"] <= ("dcgan" in variant or variant == "resnet")  # at most the layer that gives the image
+    assert operators["ConvTranspose"] <= (
+        "dcgan" in variant or variant == "resnet"
+    )  # at most the layer that gives the image
     assert all(value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input)
     [img] = model.graph.output
     del model.graph.value_info[:]

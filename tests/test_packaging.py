@@ -1,4 +1,4 @@
-"""What is installed: the packages that are listed are those that exist, and the wheel holds what users need."""
+"""The installed package: the packages that are listed are those that exist, and the wheel holds what users need."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_a_browser_draws_the_same_pixels(generator, tmp_path):
 
 
 def _told_by_browser(page, profile):
-    """What the script of a page sends back when a browser opens it."""
+    """Return what the script of a page sends back when a browser opens it."""
     told = queue.SimpleQueue()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""How the service starts: its settings, what ``gan-serve serve`` refuses, ``bentoml serve`` and the built bento."""
+"""The start of the service: its settings, what ``gan-serve serve`` refuses, ``bentoml serve`` and the built bento."""
 
 from __future__ import annotations
 

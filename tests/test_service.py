@@ -1,4 +1,4 @@
-"""What the service draws: the same pixels as Python, in every format, whatever else it is doing."""
+"""Samples of the service: the same pixels as Python, in every format, whatever else it is doing."""
 
 from __future__ import annotations
 

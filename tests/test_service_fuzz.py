@@ -1,4 +1,4 @@
-"""What no client should send, over a live server's sockets; afterwards it answers as before, and is as it was."""
+"""Requests that no client should send, over sockets; afterwards the server responds as before."""
 
 from __future__ import annotations
 

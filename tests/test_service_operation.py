@@ -1,4 +1,4 @@
-"""What operators see of a server: probes, metrics, logs, headers, documentation, and how it goes."""
+"""The server as operators see it: probes, metrics, logs, headers, documentation, shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service refuses: one envelope for everything, which says what was wrong and what would be right."""
+"""Refused requests: one envelope for everything, which says what was wrong and what would be right."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def parse(schema: ModuleType, text: str) -> Any:
 
 
 def shape(tensor: Any) -> list[int]:
-    """What the network is given or gives, behind the batch."""
+    """Shapes of the inputs and outputs of the network, without the batch."""
     return list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
 
 

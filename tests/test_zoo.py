@@ -101,7 +101,7 @@ def test_the_page_has_the_commands_of_the_zoo(zoo):
 
 
 def options_of(words: list[str]) -> dict[str, Any]:
-    """What gan-serve makes of a command line."""
+    """Return the parameters that gan-serve reads from a command line."""
     for command in entry_points(group="gan_serve.commands"):
         command.load()(gan_serve_command)
     return gan_serve_command.commands[words[0]].make_context(words[0], words[1:]).params

@@ -1,4 +1,4 @@
-"""What tests of training runs share: the command that starts one, its log, and comparing states bit for bit."""
+"""Helpers of the tests of training runs: the command that starts one, its log, and comparing states bit for bit."""
 
 from __future__ import annotations
 

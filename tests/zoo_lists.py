@@ -1,4 +1,4 @@
-"""Which checkpoints the project has, and which of them the wheel and the bento hold: their manifest says it."""
+"""The checkpoints of the project, and those in the wheel and the bento, from their manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``gan-serve recipes NAME`` shows: source, settings, and the layers of both networks."""
+"""Summarise a recipe for ``gan-serve recipes NAME``: source, settings, and the layers of both networks."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ ELEMENT_WORK = 8  # an element that is read or written takes as long as so many 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network takes for a batch.
+    """The cost of a network for a batch.
 
     Args:
         output: the shape of ``img``.

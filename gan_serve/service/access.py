@@ -1,4 +1,4 @@
-"""Who may call the service: names in the header Host, and the API keys."""
+"""Access to the service: names in the header Host, and API keys."""
 
 from __future__ import annotations
 

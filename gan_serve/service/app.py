@@ -35,7 +35,7 @@ ENDPOINTS = (
 
 
 class Limits(BaseModel):
-    """What this server samples for one request."""
+    """The limits of this server for one request."""
 
     max_images: int
     max_frames: int

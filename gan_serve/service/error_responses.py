@@ -19,7 +19,7 @@ ERROR_HEADER = "x-gan-serve-error"  # the code, on every response that has the e
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong: a code for programs, and a sentence and advice for people."""
+    """An error: a code for programs, a message and a hint for people."""
 
     code: str
     message: str

@@ -41,7 +41,7 @@ SEED_SIZE = 12  # bytes of a seed in a list
 
 
 class Encoded(NamedTuple):
-    """What a sampling thread returns: a body and the headers that go with it."""
+    """The result of a sampling thread: a body and its headers."""
 
     body: bytes
     headers: dict[str, str]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Page(NamedTuple):
-    """What an experiment found.
+    """The result of an experiment.
 
     title: one line. text: what to see, and where it comes from. numbers: by what they are. panels: functions that draw
     one panel each, from left to right.

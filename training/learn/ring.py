@@ -23,7 +23,7 @@ BATCH = 64
 
 
 class Remedy(NamedTuple):
-    """How a game on the ring is played."""
+    """The settings of a training on the ring."""
 
     loss: str = "non-saturating"
     gp_weight: float = 0.0

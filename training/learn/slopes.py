@@ -1,4 +1,4 @@
-"""How much the generator learns from a discriminator that gets better: the slopes of its two losses."""
+"""The gradients of the generator's two losses while the discriminator gets better."""
 
 from __future__ import annotations
 
