@@ -1,4 +1,4 @@
-"""Faults that attacks on a server found, kept as tests: other users, full disks, closed terminals, models that were mended."""
+"""Faults that attacks found, kept as tests: other users, full disks, closed terminals, models that were mended."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def best_discriminator(loss: str, p: Normal, q: Normal, steps: int = 600) -> Dis
 
 @pytest.mark.parametrize(("pair", "loss"), [*((pair, "non-saturating") for pair in PAIRS), ("apart", "lsgan")])
 def test_the_trained_discriminator_is_p_over_p_plus_q(pair, loss):
-    """Compare where either density is at least 0.01. The least-squares one says so without a sigmoid (Mao et al. 2017)."""
+    """Compare where either density is at least 0.01. The least-squares D has no sigmoid (Mao et al. 2017)."""
     p, q = PAIRS[pair]
     discriminator = best_discriminator(loss, p, q)
     x = GRID[(p.density(GRID) > 0.01) | (q.density(GRID) > 0.01)]
