@@ -126,7 +126,7 @@ def soft_targets(
     real_range: tuple[float, float] | None = None,
     fake_range: tuple[float, float] | None = None,
 ) -> Targets:
-    """Targets of the discriminator for N real and N generated images.
+    """Return the targets of the discriminator for N real and N generated images.
 
     Args:
         uniform: float [N, 4], random numbers from 0 to 1 for noise and flips.

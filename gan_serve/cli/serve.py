@@ -33,8 +33,8 @@ def serve(
 ) -> None:
     """Serve models over HTTP, with a page to explore them.
 
-    Environment variables set what is not given, and limits, a key and the rest: GAN_SERVE_PRECISION, GAN_SERVE_API_KEY,
-    GAN_SERVE_MAX_IMAGES and others, see docs/serving.md.
+    Options that are not given, and all other settings, come from environment variables: GAN_SERVE_PRECISION,
+    GAN_SERVE_API_KEY, GAN_SERVE_MAX_IMAGES and others, see docs/serving.md.
     """
     from gan_serve.service.server import serve as run
     from gan_serve.service.settings import Settings

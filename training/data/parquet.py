@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gan_serve.errors import DataError, nearest
-from gan_serve.training.data.archives import check_size
 from gan_serve.training.data.class_names import with_labels
 from gan_serve.training.data.image_set import ImageSet, Wanted, check_claim
+from gan_serve.training.data.list_files import check_size
 from gan_serve.training.data.pixels import Entry, read_pixels
 from gan_serve.training.data.tables import LABEL_COLUMNS, import_pyarrow
 
