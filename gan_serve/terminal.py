@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-import click
+import sys
 
 # Controls of terminals (C0, C1, DEL) except tab and new line, and controls of the writing direction.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -21,4 +20,4 @@ def escape(text: str) -> str:
 
 def echo(message: object, *, err: bool = False) -> None:
     """Print a message, escaped, to standard output or standard error."""
-    click.echo(escape(str(message)), err=err)
+    print(escape(str(message)), file=sys.stderr if err else sys.stdout, flush=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from gan_serve.checkpoint.bundled import list_models
 from gan_serve.checkpoint.config import CheckpointConfig
@@ -137,8 +137,11 @@ def _read(path: str | Path, model: str | Path | None) -> tuple[Receipt, UInt8Arr
             if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
                 raise ReceiptError(f"{path} was altered: a PNG of gan-serve is gray or RGB and has no other content.")
             return receipt, from_pil(image)
+    except UnidentifiedImageError as error:
+        raise ReceiptError(f"{path} is not a PNG.", "Give a PNG of gan-serve.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ReceiptError(f"{path} cannot be read as an image: {error}", "Give a PNG of gan-serve.") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ReceiptError(f"{path} cannot be read as an image: {reason}", "Give a PNG of gan-serve.") from error
 
 
 def _sample_again(generator: Generator, receipt: Receipt) -> UInt8Array:

@@ -57,7 +57,7 @@ def test_info_tells_what_there_is_and_nothing_that_steers_a_terminal(cli, tiny):
     assert "\x1b" not in outcome.out
     (tiny / "metrics.json").write_text("[" * 200_000)
     outcome = cli("info", seal(tiny))
-    assert "metrics.json is not JSON." in outcome.err
+    assert "metrics.json is not JSON" in outcome.err
 
 
 def test_a_receipt_never_makes_the_hub_be_asked(cli, hub, tiny, tmp_path):

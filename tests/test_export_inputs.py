@@ -139,7 +139,7 @@ def test_a_config_that_describes_other_inputs_is_refused(stylegan, tmp_path, cla
         config |= {"c_dim": 2, "class_names": ["a", "b"]}
         config["golden_sample"]["label"] = 0
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InvalidCheckpoint, match="its config requires others"):
+    with pytest.raises(InvalidCheckpoint, match=r"its config requires others|is not expected"):
         Generator.from_pretrained(copy)
 
 

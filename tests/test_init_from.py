@@ -135,7 +135,7 @@ def test_a_checkpoint_that_changed_before_the_first_snapshot_is_refused(start, t
         (
             {"recipe": "dcgan-28", "conditional": True, "z_dim": 17},
             "its family of networks is dcgan, the run's dcgan28; its z_dim is 16, the run's 17.",
-            "Take the recipe cgan or dcgan-64 or dcgan-64-upsample or lsgan or recommended-64 or sngan-hinge",
+            "Use the recipe cgan or dcgan-64 or dcgan-64-upsample or lsgan or recommended-64 or sngan-hinge",
         ),
     ],
 )
@@ -152,7 +152,7 @@ def test_what_the_hint_says_makes_it_fit(cli, digits, tmp_path):
     words += ["--kimg", "0.01", "--set", "batch_size=8", "--set", "ticks_per_evaluation=0"]
     refused = cli(*words, "--recipe", "wgan-gp")
     assert refused.code == 1
-    said = "Take the recipe dcgan-28, add --set z_dim=100 --set resolution=28."
+    said = "Use the recipe dcgan-28, add --set z_dim=100 --set resolution=28."
     assert said in refused.err
     assert cli(*words, "--recipe", "dcgan-28", "--set", "z_dim=100", "--set", "resolution=28").code == 0
 
@@ -175,7 +175,7 @@ def test_classes_of_other_names_are_told(cli, start, other_digits, tmp_path):
         in outcome.out + outcome.err
     )
     assert not compare_classes(("a", "b"), ("a", "b"))
-    assert compare_classes(tuple("abcde"), tuple("edcba")).count("class ") == 3
+    assert compare_classes(tuple("abcde"), tuple("edcba")).count(" and is ") == 3
 
 
 def test_a_checkpoint_that_cannot_be_trusted_is_refused(start, digits, tmp_path):

@@ -191,6 +191,20 @@ def test_reload_loads_the_models_anew_and_drops_no_request(tmp_path: Path) -> No
         until(lambda: "gan_serve_loaded_models 2.0" in server.client.get("/metrics").text)  # of living workers
 
 
+def test_reload_with_a_damaged_model_replaces_no_worker(checkpoint: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    with serving(tmp_path, GAN_SERVE_MODELS=str(copy), GAN_SERVE_DRAIN="0.5") as server:
+        until(lambda: all_ready(server.log, 1))
+        before = set(workers(server.process.pid))
+        with open(copy / "generator.onnx", "ab") as file:
+            file.write(b"junk")
+        server.process.send_signal(signal.SIGUSR1)
+        until(lambda: "The workers were not replaced: " in server.text())
+        assert set(workers(server.process.pid)) == before
+        post(server.client, "/sample", seed=1)
+        assert server.client.get("/readyz").status_code == 200
+
+
 def test_reload_without_a_server_says_so() -> None:
     reload = [sys.executable, "-m", "gan_serve.cli", "reload", "--port", str(free_port())]
     told = subprocess.run(reload, capture_output=True, text=True)

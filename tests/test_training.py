@@ -298,7 +298,7 @@ def test_parts_of_one_image_are_refused(digits, tmp_path):
 
 def test_a_file_that_is_no_snapshot_is_named(tmp_path):
     torch.save([1, 2], tmp_path / "kimg000001.000.pt")
-    with pytest.raises(RunError, match="no snapshot"):
+    with pytest.raises(RunError, match="is not a snapshot"):
         load_snapshot(tmp_path / "kimg000001.000.pt")
 
 

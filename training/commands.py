@@ -100,7 +100,7 @@ def train(
             )
     else:
         if resume and not asked.keys() & {"recipe", "data"}:
-            raise RunError(f"{run_dir} holds no run to go on with.", "Give the folder that --run-dir named before.")
+            raise RunError(f"{run_dir} has no run to resume.", "Give the --run-dir of the first call.")
         if len(families) == 1:
             asked.setdefault("family", families[0])
         if "data" not in asked:

@@ -125,7 +125,7 @@ def _model(kind: type[Model], values: Mapping[str, Any]) -> Model:
             f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()
         )
         raise InvalidOption(
-            f"The settings do not fit: {problems}.", "See training/settings.py for every setting."
+            f"The settings do not fit: {problems}.", "gan-serve recipes NAME shows every setting."
         ) from error
 
 

@@ -94,7 +94,7 @@ def serve(
             ssl_certfile=settings.tls_cert or None,
             ssl_keyfile=settings.tls_key or None,
         )
-        supervisor = Supervisor(config, [listening], settings.drain)
+        supervisor = Supervisor(config, [listening], settings.drain, shown)
         supervisor.run()
         if settings.uds:
             Path(settings.uds).unlink(missing_ok=True)

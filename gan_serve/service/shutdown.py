@@ -44,7 +44,7 @@ class Shutdown:
         def stop(number: int, frame: FrameType | None) -> None:
             signal.signal(signal.SIGTERM, before)  # a second signal skips the wait
             self.draining = True
-            request_log.service.info("Shutting down in %g seconds.", self._seconds)
+            request_log.service.info("Shutting down in %g s.", self._seconds)
             loop.call_soon_threadsafe(loop.call_later, self._seconds, before, number, None)
 
         signal.signal(signal.SIGTERM, stop)

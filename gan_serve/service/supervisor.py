@@ -6,11 +6,16 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from gan_serve.checkpoint.config import PRECISION_FILES
+from gan_serve.checkpoint.files import read_config, read_verified
+from gan_serve.errors import GanServeError
 from gan_serve.service import request_log
 
 MAX_FAILURES = 3  # workers in a row that end before they are ready
@@ -23,9 +28,10 @@ class Supervisor(Multiprocess):
     ``failure`` says why it gave up, empty where it did not.
     """
 
-    def __init__(self, config: Config, sockets: list[socket.socket], drain: float) -> None:
+    def __init__(self, config: Config, sockets: list[socket.socket], drain: float, models: Iterable[Path] = ()) -> None:
         super().__init__(config, sockets)
         self.failure = ""
+        self._models = tuple(models)
         self._drain = drain
         self._failures = 0
         self._ready: set[int | None] = set()
@@ -62,7 +68,19 @@ class Supervisor(Multiprocess):
         self.should_exit.set()
 
     def handle_usr1(self) -> None:
-        """Replace the workers one by one, so that all models are loaded anew and no request is dropped."""
+        """Replace the workers one by one, so that all models are loaded anew and no request is dropped.
+
+        The files of all models are verified first: with a damaged one, new workers would not become ready.
+        """
+        for directory in self._models:
+            try:
+                config = read_config(directory)
+                for name in PRECISION_FILES.values():
+                    if (directory / name).exists():
+                        read_verified(directory, config, name)
+            except (GanServeError, OSError) as error:
+                request_log.service.error("The workers were not replaced: %s", error)
+                return
         request_log.service.info("Replacing the workers.")
         before = set(self.processes)
         self.restart_all()
