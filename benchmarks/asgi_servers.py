@@ -1,8 +1,8 @@
 """The app of the service under uvicorn, granian and BentoML, in turns: single images a second, as a ratio to uvicorn.
 
 On two busy cores, int8, medians of four turns of three seconds: granian 0.74 with 8 connections and 0.81 with 32;
-bentoml serve 1.14 and 1.07, within what the turns differ by (0.88 to 1.66). An earlier run of three turns had granian at
-0.69 and 0.91, bentoml serve at 1.47 and 0.86.
+bentoml serve 1.14 and 1.07, within what the turns differ by (0.88 to 1.66). An earlier run of three turns had granian
+at 0.69 and 0.91, bentoml serve at 1.47 and 0.86.
 
 Needs wrk; granian is installed for it alone: pip install granian.
 
