@@ -192,7 +192,11 @@ def test_a_receipt_of_another_checkpoint_is_refused(generator, tmp_path):
         verify_image(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", encode_png(np.zeros((4, 4, 1), np.uint8))])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not an image", encode_png(np.zeros((4, 4, 1), np.uint8))],
+    ids=["empty", "no image", "no receipt"],  # not the bytes: processes of xdist must agree on the names
+)
 def test_a_file_without_a_receipt_is_refused(tmp_path, content):
     path = write_atomically(tmp_path / "a.png", content)
     with pytest.raises(ReceiptError):
