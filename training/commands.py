@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -80,6 +81,10 @@ def train(
         from gan_serve.training.loop import train as run
         from gan_serve.training.recipes import RECOMMENDED
 
+    if _is_translation(recipe, run_dir, resume):
+        settings = {"data": data, "kimg": kimg} | parse_settings(pairs)
+        _train_translator(recipe, run_dir, settings, resume=resume, quiet=quiet)
+        return
     asked = parse_settings(pairs)
     families = load_family_file(family_file) if family_file else []
     typed = {"recipe": recipe, "data": data, "labels": labels, "init_from": init_from, "kimg": kimg}
@@ -111,6 +116,36 @@ def train(
     if FIRST:
         echo(f"Snapshot: {last}")
         echo(f"Next: gan-serve export {run_dir} --out NAME")
+
+
+def _is_translation(recipe: str | None, run_dir: Path, resume: bool) -> bool:
+    """Return True for a recipe of translators, and for a run of one that is resumed."""
+    from gan_serve.training.recipes import TRANSLATE
+    from gan_serve.training.recipes import recipes as all_recipes
+
+    if recipe is not None:
+        return recipe in all_recipes(TRANSLATE)
+    from gan_serve.training.translation.settings import is_translation_run
+
+    return resume and is_translation_run(run_dir)
+
+
+def _train_translator(
+    recipe: str | None, run_dir: Path, settings: dict[str, Any], *, resume: bool, quiet: bool
+) -> None:
+    from gan_serve.training.translation.settings import is_translation_run, make_translation_config
+    from gan_serve.training.translation.train import resumed_config, train_translator
+
+    asked = {key: value for key, value in settings.items() if value is not None}
+    if resume and is_translation_run(run_dir):
+        config = resumed_config(run_dir, asked)
+    elif "data" not in asked:
+        raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
+    else:
+        config = make_translation_config(str(recipe), asked)
+    last = train_translator(config, run_dir, resume=resume, quiet=quiet)
+    echo(f"Snapshot: {last}")
+    echo(f"Next: gan-serve export {run_dir} --out NAME")
 
 
 @click.command()

@@ -17,19 +17,12 @@ from gan_serve.training.legacy import MINIBATCH_ON_FEATURES, with_legacy_values
 from gan_serve.training.losses import LOSSES
 from gan_serve.training.networks import FAMILIES, arguments_of, find_family
 from gan_serve.training.recipes import recipes
-from gan_serve.training.settings import (
-    DataSettings,
-    LossSettings,
-    MachineSettings,
-    NetworkSettings,
-    OptimizerSettings,
-    OutputSettings,
-)
+from gan_serve.training.settings import DataSettings, LossSettings, NetworkSettings, RunSettings
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class TrainConfig(MachineSettings, OutputSettings, OptimizerSettings, LossSettings, NetworkSettings, DataSettings):
+class TrainConfig(RunSettings, LossSettings, NetworkSettings, DataSettings):
     """Everything that determines what a run computes, as flat keys, with the options of its family of networks.
 
     The base classes are in reverse order, so that the fields have the order of ``settings.py``.
@@ -113,11 +106,16 @@ def _validated(values: Mapping[str, Any]) -> TrainConfig:
                 f"Networks of the family {values['family']} have no {key}.",
                 f"They have: {', '.join(family.options.model_fields)}.",
             )
-        chosen = _model(family.options, chosen).model_dump(exclude_unset=True)
-    return _model(TrainConfig, rest | chosen)
+        chosen = validated(family.options, chosen).model_dump(exclude_unset=True)
+    return validated(TrainConfig, rest | chosen)
 
 
-def _model(kind: type[Model], values: Mapping[str, Any]) -> Model:
+def validated(kind: type[Model], values: Mapping[str, Any]) -> Model:
+    """Return settings of a kind from their values.
+
+    Raises:
+        InvalidOption: a value is out of range, or a setting is missing.
+    """
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -29,11 +30,48 @@ from gan_serve.training.distributed import (
 from gan_serve.training.initial_weights import InitialWeights, compare_classes, read_initial_weights
 from gan_serve.training.monitoring.quality import Measure
 from gan_serve.training.monitoring.run_log import rewind_log
-from gan_serve.training.monitoring.tick import Recorder, check_finite
+from gan_serve.training.monitoring.tick import Recorder, Watched, check_finite
 from gan_serve.training.precision import bf16_pays, use_tf32
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
+from gan_serve.training.settings import RunSettings
 from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
+
+
+class Trainable(Watched, Protocol):
+    """The state of a run of any task."""
+
+    seconds: float
+
+    @property
+    def config(self) -> RunSettings:
+        """The settings of the run."""
+        ...
+
+    @property
+    def images_a_step(self) -> int:
+        """The real images that a step shows."""
+        ...
+
+    def record(self, images_per_s: float) -> dict[str, Any]:
+        """Return a record of the log."""
+        ...
+
+
+Run = TypeVar("Run", bound=Trainable)
+RunOf = TypeVar("RunOf", bound=Trainable, contravariant=True)
+
+
+class RunRecorder(Protocol[RunOf]):
+    """Writes the files of a run of any task."""
+
+    def step(self, training: RunOf) -> None:
+        """Show the progress after a step."""
+        ...
+
+    def tick(self, training: RunOf, record: dict[str, Any], *, last: bool) -> Path:
+        """Write what a tick has, and return the snapshot's path."""
+        ...
 
 
 def train(
@@ -76,7 +114,7 @@ def train(
         DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: writing fails.
     """
     run_dir = Path(run_dir)
-    _check_run_dir(run_dir, resume)
+    check_run_dir(run_dir, resume)
     _check_init_from(run_dir, config)
     _check_processes(config, started_processes())
 
@@ -93,7 +131,7 @@ def train(
     c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
-        stop = stack.enter_context(_stop_on_signal())
+        stop = stack.enter_context(stop_on_signal())
 
         # Build networks.
         training = Training.start(config, device, c_dim=c_dim, processes=processes)
@@ -101,12 +139,12 @@ def train(
         # Load the last snapshot.
         if processes.first:
             stack.enter_context(sole_writer(run_dir))
-            _check_run_dir(run_dir, resume)  # again, because another process may have started meanwhile
+            check_run_dir(run_dir, resume)  # again, because another process may have started meanwhile
         barrier()
         earlier = snapshots(run_dir)
         if earlier:
             training.load(load_snapshot(earlier[-1]))
-            _check_kimg(training)
+            check_kimg(training)
 
         # Or load the weights of a checkpoint.
         initial = None
@@ -141,28 +179,32 @@ def train(
         try:
             if recorder and initial:
                 recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))
-            last_snapshot = _loop(training, loader, recorder, stop)
+            last_snapshot = run_loop(training, lambda: training.advance(loader), recorder, stop)
         finally:
             if recorder:
                 recorder.close()
         return last_snapshot or snapshot_path(run_dir, training.shown / 1000)
 
 
-def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: threading.Event) -> Path | None:
-    """Train until all kimg are shown or a process must stop; return the last snapshot, if a tick ended."""
+def run_loop(
+    training: Run, advance: Callable[[], None], recorder: RunRecorder[Run] | None, stop: threading.Event
+) -> Path | None:
+    """Train until all kimg are shown or a process must stop; return the last snapshot, if a tick ended.
+
+    Args:
+        training: the state of the run. advance: does one step of it.
+        recorder: writes the files of the run; None for a process that writes none.
+        stop: set to end the run after the current step.
+    """
     config = training.config
     tick_size = config.kimg_per_tick * 1000
     tick_started, tick_shown = time.perf_counter(), training.shown
     last_snapshot = None
     stopping = False
     while training.shown < config.kimg * 1000 and not stopping:
-        # One step of both networks.
+        # One step of all networks.
         before = training.shown
-        starts = range(before, before + training.images_a_step, config.batch_size)
-        batches = [loader.batch(start, config.batch_size) for start in starts]
-        if config.critic_reuses_batch:
-            batches *= config.n_critic
-        training.step(batches, loader.fresh_batch(before, config.batch_size) if training.needs_fresh_batch else None)
+        advance()
         if recorder:
             recorder.step(training)
 
@@ -197,15 +239,21 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
-    """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
+def use_machine(config: RunSettings, device: torch.device) -> dict[str, Any]:
+    """Set the threads and the precision of torch; return these settings, for resumed runs to repeat."""
     threads = config.threads or min(torch.get_num_threads(), 256)  # the largest value that the config allows
     torch.set_num_threads(threads)
-    bf16 = bf16_pays(device) if config.bf16 is None else config.bf16
     use_tf32(device)
+    return {
+        "threads": threads, "device": device.type, "bf16": bf16_pays(device) if config.bf16 is None else config.bf16
+    }  # fmt: skip
+
+
+def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
+    """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
     conditional = data.labels is not None if config.conditional is None else config.conditional
     found = {"conditional": conditional, "channels": data.img_channels}
-    return config.model_copy(update=found | {"threads": threads, "device": device.type, "bf16": bf16})
+    return config.model_copy(update=found | use_machine(config, device))
 
 
 def _number_of_classes(config: TrainConfig, data: ImageSet) -> int:
@@ -266,14 +314,16 @@ def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
         )
 
 
-def _check_run_dir(run_dir: Path, resume: bool) -> None:
+def check_run_dir(run_dir: Path, resume: bool) -> None:
+    """Raise ``RunError`` if ``run_dir`` is a file, or has a run that is not to be resumed."""
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file.", "Give a folder for the run.")
     if not resume and ((run_dir / "config.json").exists() or snapshots(run_dir)):
         raise RunError(f"{run_dir} already has a run.", "Add --resume to continue it, or choose another folder.")
 
 
-def _check_kimg(training: Training) -> None:
+def check_kimg(training: Trainable) -> None:
+    """Raise ``RunError`` if a run has already shown more than its kimg."""
     config = training.config
     if training.shown - training.images_a_step >= config.kimg * 1000:
         raise RunError(
@@ -283,7 +333,7 @@ def _check_kimg(training: Training) -> None:
 
 
 @contextlib.contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
+def stop_on_signal() -> Iterator[threading.Event]:
     """Yield an event that SIGINT and SIGTERM set, to stop the loop after a step; a second SIGINT interrupts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

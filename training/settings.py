@@ -150,3 +150,7 @@ class MachineSettings(BaseModel):
     legacy: Annotated[
         tuple[LegacyRule, ...], BeforeValidator(_names)
     ] = ()  # behaviour of earlier versions that the run keeps (legacy.py)
+
+
+class RunSettings(MachineSettings, OutputSettings, OptimizerSettings):
+    """The settings that runs of every task have. Subclasses put their own groups after it, so that these come last."""
