@@ -47,15 +47,22 @@ def export(
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
         from gan_serve.exports.export import export_run
+        from gan_serve.exports.export_translator import export_translator
         from gan_serve.training.family_file import load_family_file
+        from gan_serve.training.translation.settings import is_translation_run
 
     if family_file:
         load_family_file(family_file)
     # export_run refuses unknown precisions.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     publication = Publication(license, credit, note)
-    written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
+    translates = is_translation_run(run)
+    write = export_translator if translates else export_run
+    written = write(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
     echo(f"Checkpoint: {written}")
+    if translates:
+        echo(f"Next: gan-serve translate {written} IMAGE --out-dir translated")
+        return
     echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
 
 
@@ -133,7 +140,18 @@ def evaluate(
         from gan_serve.training.config import read_config
         from gan_serve.training.evaluation.evaluate import EvaluationOptions
         from gan_serve.training.family_file import load_family_file
+        from gan_serve.training.translation.settings import is_translation_run
 
+    if is_translation_run(Path(model_or_run)):
+        from gan_serve.exports.export_translator import evaluate_trained
+        from gan_serve.training.translation.load import load_trained_translator
+
+        metrics, _ = evaluate_trained(load_trained_translator(Path(model_or_run), snapshot), split)
+        text = json.dumps(metrics, indent=2, allow_nan=False)
+        if out_dir:
+            write_atomically(out_dir / METRICS_FILE, text + "\n")
+        echo(text)
+        return
     if family_file:
         load_family_file(family_file)
     target = check_writable(model_or_run) if write else None  # before the measurements, which take minutes

@@ -72,7 +72,7 @@ def export_run(
     precisions = check_precisions(precisions)
     publication = publication or Publication()
     name = name or out.resolve().name
-    _check_names(name, publication.license)
+    check_names(name, publication.license)
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
         raise ExportRefused("The generator has weights that are not finite; the training diverged.", "Train anew.")
@@ -114,7 +114,8 @@ def export_run(
     return out
 
 
-def _check_names(name: str, license: str | None) -> None:
+def check_names(name: str, license: str | None) -> None:
+    """Raise ``InvalidOption`` for a name or a licence that a checkpoint cannot have."""
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise InvalidOption(
             f"{license!r} is not the name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0."

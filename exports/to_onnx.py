@@ -20,7 +20,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -119,17 +119,29 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
     Every input is required. ``serialize`` adds the defaults after all passes, which treat initializers as constants.
     """
     network = PixelGenerator(without_parametrizations(generator)).eval()
-    example = network.example()
-    n = torch.export.Dim("N")
+    example, n = network.example(), torch.export.Dim("N")
+    return export_graph(network, example, {name: {0: n} for name in example})
+
+
+def export_graph(
+    network: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, Any]]
+) -> onnx.ModelProto:
+    """Return a network in eval mode as torch exports it, without torch's metadata, with sums in a fixed order.
+
+    Args:
+        network: its output becomes ``img``.
+        example: its inputs by name, for two images or more.
+        dynamic: the dimensions of each input that stay open, by their axis, each a ``torch.export.Dim``.
+    """
     with quiet_export():
         program = torch.onnx.export(
             network,
-            kwargs=example,
+            kwargs=dict(example),
             dynamo=True,
             external_data=False,
             input_names=list(example),
             output_names=["img"],
-            dynamic_shapes={name: {0: n} for name in example},
+            dynamic_shapes={name: dict(axes) for name, axes in dynamic.items()},
             opset_version=OPSET,
             verbose=False,
         )

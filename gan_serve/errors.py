@@ -6,6 +6,7 @@
     │   ├── InvalidTruncation
     │   ├── InvalidLatents
     │   ├── InvalidOption
+    │   ├── InvalidImage
     │   ├── TooManyImages
     │   └── UnknownLabel
     ├── UnknownModel              404  no checkpoint has that name
@@ -107,6 +108,12 @@ class InvalidOption(InvalidRequest):
         names = list(choices)
         shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
         return cls(f"There is no {kind} {shown}; there are: {', '.join(names)}.", nearest(value, names))
+
+
+class InvalidImage(InvalidRequest):
+    """A picture is damaged, animated, too large, of an unknown format, or of another size than required."""
+
+    code = "invalid_image"
 
 
 class TooManyImages(InvalidRequest):

@@ -15,10 +15,13 @@ from gan_serve.atomic_files import directory_atomically
 from gan_serve.checkpoint.config import (
     CONFIG_FILE,
     FORMAT_VERSION,
+    TRANSLATE,
     VERSION,
     WEIGHTS_FILE,
+    AnyConfig,
     CheckpointConfig,
     FileDigest,
+    TranslatorConfig,
 )
 from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, shorten
@@ -30,11 +33,34 @@ MAX_FILE_BYTES = 2**32
 
 
 def read_config(directory: Path) -> CheckpointConfig:
-    """Return the config of a checkpoint.
+    """Return the config of a generator's checkpoint.
 
     Raises:
-        InvalidCheckpoint: it is missing or does not fit the schema. FormatTooNew: a later gan-serve wrote it.
+        InvalidCheckpoint: it is missing, does not fit the schema, or is that of a translator. FormatTooNew: a later
+            gan-serve wrote it.
     """
+    config = read_any_config(directory)
+    if isinstance(config, TranslatorConfig):
+        raise InvalidCheckpoint(
+            f"{config.name} translates images and does not generate them.",
+            f"Use gan_serve.translate({config.name!r}, images), or gan-serve translate.",
+        )
+    return config
+
+
+def read_translator_config(directory: Path) -> TranslatorConfig:
+    """Return the config of a translator's checkpoint; see ``read_config`` for the errors."""
+    config = read_any_config(directory)
+    if isinstance(config, CheckpointConfig):
+        raise InvalidCheckpoint(
+            f"{config.name} generates images and does not translate them.",
+            f"Use gan_serve.generate({config.name!r}), or gan-serve generate.",
+        )
+    return config
+
+
+def read_any_config(directory: Path) -> AnyConfig:
+    """Return the config of a checkpoint of any task; see ``read_config`` for the errors."""
     path = directory / CONFIG_FILE
     try:
         content = read_regular(path, MAX_CONFIG_BYTES)
@@ -60,7 +86,8 @@ def read_config(directory: Path) -> CheckpointConfig:
             f"Install gan-serve {writer} or later." if VERSION.fullmatch(writer) else "Install a later gan-serve.",
         )
     try:
-        return CheckpointConfig.model_validate_json(content)
+        kind = TranslatorConfig if raw.get("task") == TRANSLATE else CheckpointConfig
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
@@ -70,12 +97,12 @@ def read_config(directory: Path) -> CheckpointConfig:
         ) from error
 
 
-def write_config(directory: Path, config: CheckpointConfig) -> None:
+def write_config(directory: Path, config: AnyConfig) -> None:
     """Write ``config.json``. It contains the digests of the other files, so it is written last."""
     (directory / CONFIG_FILE).write_bytes(config_json(config))
 
 
-def config_json(config: CheckpointConfig) -> bytes:
+def config_json(config: AnyConfig) -> bytes:
     """Return the content of ``config.json``."""
     return f"{config.model_dump_json(indent=2)}\n".encode()
 
@@ -89,7 +116,7 @@ def digest_files(directory: Path) -> dict[str, FileDigest]:
     }
 
 
-def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes:
+def read_verified(directory: Path, config: AnyConfig, name: str) -> bytes:
     """Return the content of a file of a checkpoint, checked against its digest.
 
     Raises:
@@ -115,7 +142,7 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
     return content
 
 
-def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
+def read_json(directory: Path, config: AnyConfig, name: str) -> Any:
     """Return the content of a JSON file, such as ``metrics.json``, verified; see ``read_verified`` for the errors."""
     if name in config.files and config.files[name].size > MAX_REPORT_BYTES:
         raise InvalidCheckpoint(
@@ -130,7 +157,7 @@ def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
         ) from error
 
 
-def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
+def required_files(directory: Path, config: AnyConfig) -> list[str]:
     """Return the files that the directory of a checkpoint must have: all that its config lists.
 
     ``generator.safetensors`` may be missing: sampling does not need it, and the wheel does not have it.
@@ -139,9 +166,9 @@ def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
     return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
 
 
-def verify_checkpoint(directory: Path) -> CheckpointConfig:
+def verify_checkpoint(directory: Path) -> AnyConfig:
     """Check every file of ``required_files`` against its digest; see ``read_verified`` for the errors."""
-    config = read_config(directory)
+    config = read_any_config(directory)
     for name in required_files(directory, config):
         read_verified(directory, config, name)
     return config

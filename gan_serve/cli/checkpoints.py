@@ -20,12 +20,12 @@ def models() -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
     from gan_serve.checkpoint.config import describe
-    from gan_serve.checkpoint.files import read_config
+    from gan_serve.checkpoint.files import read_any_config
     from gan_serve.hub.resolve import resolve
 
     for name in list_models():
         try:
-            config = read_config(resolve(name))
+            config = read_any_config(resolve(name))
         except CheckpointError as error:  # the others are listed nevertheless
             echo(f"{name}  {error.message}", err=True)
         else:
@@ -38,14 +38,14 @@ def models() -> None:
 def info(model: str, as_json: bool) -> None:
     """Show the config, the metrics and the files of MODEL."""
     from gan_serve.checkpoint.config import REPORT_FILES
-    from gan_serve.checkpoint.files import read_config, read_json
+    from gan_serve.checkpoint.files import read_any_config, read_json
     from gan_serve.hub.resolve import resolve
 
     try:
         directory = resolve(model, files=lambda config: set(REPORT_FILES) & set(config.files))
     except (CannotWrite, HubUnreachable, InvalidCheckpoint):
         directory = resolve(model)  # the config alone
-    config = read_config(directory)
+    config = read_any_config(directory)
     reports = [name for name in sorted(set(REPORT_FILES) & set(config.files)) if os.path.lexists(directory / name)]
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),

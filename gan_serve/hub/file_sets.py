@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gan_serve.checkpoint.config import PRECISION_FILES, REPORT_FILES, SAMPLES_FILE, CheckpointConfig
+from gan_serve.checkpoint.config import PRECISION_FILES, REPORT_FILES, SAMPLES_FILE, AnyConfig
 from gan_serve.sampling.device import choose_precision
 
-FileSet = Callable[[CheckpointConfig], Iterable[str]]  # the files of a checkpoint that are needed beside config.json
+FileSet = Callable[[AnyConfig], Iterable[str]]  # the files of a checkpoint that are needed beside config.json
 
 
-def config_only(_: CheckpointConfig) -> Iterable[str]:
+def config_only(_: AnyConfig) -> Iterable[str]:
     """Return no file beside ``config.json``."""
     return ()
 
 
-def every_file(config: CheckpointConfig) -> Iterable[str]:
+def every_file(config: AnyConfig) -> Iterable[str]:
     """Return all files that ``config.json`` lists."""
     return config.files
 

@@ -18,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, CheckpointConfig, precisions
+from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, AnyConfig, TranslatorConfig, precisions
 from gan_serve.checkpoint.files import config_json, read_verified, required_files, verify_checkpoint
 from gan_serve.errors import DeviceUnavailable, HubError, InvalidCheckpoint, InvalidOption
 from gan_serve.hub.error_messages import translate_errors
 from gan_serve.hub.repository import MAIN, TIMEOUT, HubRepository, endpoint
 from gan_serve.sampling.session import Session
+from gan_serve.sampling.translator_session import TranslatorSession
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -95,7 +96,7 @@ def push(
     return str(commit.commit_url)
 
 
-def _config_for(content: dict[str, bytes], directory: Path, config: CheckpointConfig) -> bytes:
+def _config_for(content: dict[str, bytes], directory: Path, config: AnyConfig) -> bytes:
     """Return ``config.json``, without the files that it lists and ``content`` does not have."""
     missing = config.files.keys() - content
     if not missing:
@@ -131,12 +132,16 @@ def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes
     return _names(before), before.sha
 
 
-def _verify(directory: Path) -> CheckpointConfig:
+def _verify(directory: Path) -> AnyConfig:
     """Return the config of a checkpoint after verifying every file and the golden sample of every network."""
     config = verify_checkpoint(directory)
     for precision in precisions(config):
         with contextlib.suppress(DeviceUnavailable):  # a precision for another device
-            Session(read_verified(directory, config, PRECISION_FILES[precision]), config, precision=precision)
+            model = read_verified(directory, config, PRECISION_FILES[precision])
+            if isinstance(config, TranslatorConfig):
+                TranslatorSession(model, config, precision=precision)
+            else:
+                Session(model, config, precision=precision)
     return config
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gan_serve.atomic_files import cannot_write
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.terminal import echo
-from gan_serve.training.evaluation.pixel_metrics import checkerboard, diversity, mean_gradient, random_sample
+from gan_serve.training.evaluation.pixel_metrics import checkerboard, diversity, mean_gradient
 from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.monitoring.grids import write_grid, write_progress
 from gan_serve.training.monitoring.monitor import Throttled
@@ -20,13 +20,13 @@ from gan_serve.training.monitoring.run_log import append_record, best_kimg, read
 from gan_serve.training.monitoring.tensorboard import open_tensorboard
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
+from gan_serve.training.translation.examples import choose_examples, write_examples
 from gan_serve.training.translation.losses import FeatureMaps
 from gan_serve.training.translation.measure import compare, translate_images
 from gan_serve.training.translation.pairs import PairedImages, as_rows
 from gan_serve.training.translation.step import TranslationTraining
 
 GRID = 16  # inputs in the grid of a tick
-MEASURED = 128  # training images that a tick is measured on
 
 
 class TranslationRecorder:
@@ -40,10 +40,8 @@ class TranslationRecorder:
     def __init__(self, run_dir: Path, training: TranslationTraining, data: PairedImages, *, quiet: bool) -> None:
         config = training.config
         self.run_dir = run_dir
-        rows = random_sample(len(data.inputs), MEASURED)
-        others = rows if data.paired else random_sample(len(data.targets), MEASURED)
-        count = min(len(rows), len(others))
-        self._inputs, self._targets = data.inputs.images[rows[:count]], data.targets.images[others[:count]]
+        self._inputs, self._targets = examples = choose_examples(data)
+        write_examples(run_dir, examples)
         self._paired = data.paired
         self._features = FeatureMaps(str(config.features)) if data.paired and config.ticks_per_evaluation else None
         self._every = config.ticks_per_evaluation
@@ -75,7 +73,7 @@ class TranslationRecorder:
         """
         self._ticks += 1
         measured = self._every and (last or self._ticks % self._every == 0)
-        count = MEASURED if measured else GRID
+        count = len(self._inputs) if measured else GRID
         outputs = translate_images(training.averaged, self._inputs[:count])
         record |= self._beside_targets(outputs)
         if measured and self._features is not None:
