@@ -16,6 +16,7 @@ import click
 from gan_serve._version import __version__
 from gan_serve.cli import check, checkpoints, sample
 from gan_serve.cli.serve import reload, serve
+from gan_serve.cli.translate import translate
 from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 
@@ -30,6 +31,7 @@ for command in (
     sample.generate,
     sample.condition,
     sample.interpolate,
+    translate,
     checkpoints.models,
     checkpoints.info,
     checkpoints.pull,

@@ -18,11 +18,18 @@ from gan_serve.terminal import echo
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--model", help="The checkpoint, if it is not in the package.")
-def verify(image: Path, model: str | None) -> None:
-    """Sample a PNG again from its receipt and compare."""
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Of a translated image, the picture that it was made from; of a sheet, one for each, in their order.",
+)
+def verify(image: Path, model: str | None, inputs: tuple[Path, ...]) -> None:
+    """Make a PNG again from its receipt and compare."""
     from gan_serve.verify import verify_image
 
-    verification = verify_image(image, model)
+    verification = verify_image(image, model, inputs)
     receipt = verification.receipt
     off = verification.max_difference
     how = f"off by at most {off} grey level(s), which rounding explains" if off else "bit-equal"

@@ -130,6 +130,38 @@ class Client(ClientSettings):
         return self._run(exchanges.fetch_images(self._limits, request, output))
 
     @overload
+    def translate(
+        self, model: str, images: Any, *, fit: str = "crop", output: Literal["pil"] = "pil"
+    ) -> list[GeneratedImage]: ...
+
+    @overload
+    def translate(self, model: str, images: Any, *, fit: str = "crop", output: Literal["numpy"]) -> UInt8Array: ...
+
+    @suggest_keywords
+    def translate(
+        self, model: str, images: Any, *, fit: str = "crop", output: Output = "pil"
+    ) -> list[GeneratedImage] | UInt8Array:
+        """Translate images. More images than the server accepts in one request are sent in several.
+
+        Args:
+            model: the name of a translator.
+            images: one or several of: a path, the bytes of a file, a Pillow image, an array uint8 [H, W] or [H, W, C].
+                Files are sent as they are, all others as PNG.
+            fit: ``crop`` or ``exact``, see ``Translator.translate``.
+            output: ``pil`` or ``numpy``.
+
+        Returns:
+            For ``pil``, a list of Pillow images, each with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8
+            [N, H, W, C].
+
+        Raises:
+            InvalidImage, InvalidOption, TooManyImages: the images or the options do not fit.
+            UnknownModel, ServerError: see the class.
+        """
+        request = requests.translate_pictures(model, images, fit=fit)
+        return self._run(exchanges.fetch_images(self._limits, request, output))
+
+    @overload
     def condition(
         self, model: str, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[ConditionOptions]
     ) -> dict[str, list[GeneratedImage]]: ...

@@ -42,7 +42,7 @@ class BodyRoute(APIRoute):
         request = Request(scope, receive, send)
         settings: Settings = scope["app"].state.settings
         try:
-            content = await _read(request, settings.max_body)
+            content = await read_body(request, settings.max_body)
         except ClientDisconnect:
             await Response(status_code=CLIENT_GONE)(scope, receive, send)
             return
@@ -57,7 +57,7 @@ class BodyRoute(APIRoute):
         return self._body_model
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def read_body(request: Request, most: int) -> bytes:
     """Return the body.
 
     Raises:
@@ -82,7 +82,7 @@ async def _read(request: Request, most: int) -> bytes:
                     if size > most + DISCARD_BYTES:
                         break
     if max(size, declared) > most:
-        raise BodyTooLarge(f"This server reads bodies of up to {most:,} bytes.", "Send fewer latents at a time.")
+        raise BodyTooLarge(f"This server reads bodies of up to {most:,} bytes.", "Send less at a time.")
     return b"".join(parts)
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -20,13 +20,15 @@ from gan_serve.checkpoint.config import (
     PARITY_FILE,
     PRECISION_FILES,
     SAMPLES_FILE,
+    AnyConfig,
     CheckpointConfig,
     FileDigest,
     Precision,
+    TranslatorConfig,
     TruncationSpace,
     precisions,
 )
-from gan_serve.checkpoint.files import read_config, read_json, read_verified
+from gan_serve.checkpoint.files import read_any_config, read_json, read_verified
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -44,6 +46,7 @@ from gan_serve.sampling.device import choose_precision
 from gan_serve.service import metrics
 from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.settings import Settings
+from gan_serve.translation.translator import Translator
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,11 @@ class ModelInfo(BaseModel):
     digest: str | None = None
     precision: Precision | None = None
     device: str | None = None
+    task: Literal["generate", "translate"] | None = None
+    in_resolution: int | None = Field(None, description="Of a translator: width and height of its inputs.")
+    in_channels: int | None = Field(None, description="Of a translator: 1 for gray inputs, 3 for RGB.")
+    scale: int | None = Field(None, description="Of a translator: outputs are so many times as wide and high.")
+    any_size: bool | None = Field(None, description="Of a translator: inputs of any size are taken as they are.")
     error: ErrorDetail | None = None
 
 
@@ -94,8 +102,8 @@ class ServedModel:
     name: str
     directory: Path
     settings: Settings
-    config: CheckpointConfig | None = None
-    generator: Generator | None = None
+    config: AnyConfig | None = None
+    generator: Generator | Translator | None = None
     error: GanServeError | None = None
     alias: str = ""  # the name that the operator gave it
     failed: float = 0.0  # when it failed last, of a monotonic clock
@@ -140,10 +148,8 @@ class ServedModel:
         if config is None or error is not None:
             return shown
         return shown.model_copy(
-            update={
-                "z_dim": config.z_dim,
-                "c_dim": config.c_dim,
-                "class_names": config.class_names,
+            update=_of_task(config)
+            | {
                 "img_resolution": config.img_resolution,
                 "img_channels": config.img_channels,
                 "license": config.license,
@@ -161,13 +167,23 @@ class ServedModel:
         return details.model_copy(
             update={
                 "architecture": self.config.architecture.family,
-                "truncation_space": self.config.truncation_space,
+                "truncation_space": getattr(self.config, "truncation_space", None),
                 "precisions": tuple(precisions(self.config)),
                 "files": self.config.files,
                 "metrics": self.measured(),
                 "parity": self.figures(PARITY_FILE),
             }
         )
+
+
+def _of_task(config: AnyConfig) -> dict[str, Any]:
+    """Return the fields of ``ModelInfo`` that depend on the task."""
+    if isinstance(config, TranslatorConfig):
+        names = ("task", "in_resolution", "in_channels", "scale", "any_size")
+        return {name: getattr(config, name) for name in names}
+    return {
+        "task": "generate", "z_dim": config.z_dim, "c_dim": config.c_dim, "class_names": config.class_names
+    }  # fmt: skip
 
 
 class Models:
@@ -202,11 +218,27 @@ class Models:
         return bool(self._served) and not any(served.error for served in self._served.values())
 
     async def get(self, name: str) -> Generator:
-        """Return the model of that name; where it is not loaded yet, it is now, in a thread.
+        """Return the generator of that name; where it is not loaded yet, it is now, in a thread.
 
         Raises:
-            UnknownModel: this server has none. CheckpointError, DeviceUnavailable: it has, but it cannot be loaded.
+            UnknownModel: this server has none. InvalidOption: it is a translator. CheckpointError, DeviceUnavailable:
+                it cannot be loaded.
         """
+        if isinstance(self.find(name).config, TranslatorConfig):
+            raise InvalidOption(f"{name} translates images and does not generate them.", "POST /translate uses it.")
+        model = await self._get(name)
+        assert isinstance(model, Generator)
+        return model
+
+    async def get_translator(self, name: str) -> Translator:
+        """Return the translator of that name; see ``get``."""
+        if isinstance(self.find(name).config, CheckpointConfig):
+            raise InvalidOption(f"{name} generates images and does not translate them.", "POST /sample uses it.")
+        model = await self._get(name)
+        assert isinstance(model, Translator)
+        return model
+
+    async def _get(self, name: str) -> Generator | Translator:
         served = self.find(name)
         served.used = time.monotonic()
         generator = served.generator  # another thread may let go of it at any time
@@ -248,7 +280,7 @@ class Models:
         settings = served.settings
         try:
             served.directory = resolve(model, files=service_files(settings.precision, settings.device))
-            served.config = read_config(served.directory)
+            served.config = read_any_config(served.directory)
             served.name = served.alias or served.config.name
             if self._bound and served.size > self._bound:
                 takes = f"{served.name} takes {served.size / MEGABYTE:.0f} MB"
@@ -257,7 +289,7 @@ class Models:
         except GanServeError as error:
             self._fail(served, error)
 
-    def _load_for_request(self, served: ServedModel) -> Generator:
+    def _load_for_request(self, served: ServedModel) -> Generator | Translator:
         with self._loading:
             if served.error is not None and time.monotonic() - served.failed >= served.settings.retry_models:
                 self._retry(served)
@@ -292,7 +324,8 @@ class Models:
     def _load(self, served: ServedModel) -> None:
         settings = served.settings
         try:
-            served.generator = Generator(served.directory, device=settings.device, precision=settings.precision)
+            kind = Translator if isinstance(served.config, TranslatorConfig) else Generator
+            served.generator = kind(served.directory, device=settings.device, precision=settings.precision)
         except GanServeError as error:
             self._fail(served, error)
         except Exception as error:
@@ -332,7 +365,7 @@ def _name(model: str) -> str:
     """Return the name that requests give to a model, also to one that cannot be loaded."""
     directory = _directory(model)
     try:
-        return read_config(directory).name
+        return read_any_config(directory).name
     except GanServeError:
         return directory.name
 

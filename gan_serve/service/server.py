@@ -16,8 +16,8 @@ from pathlib import Path
 import uvicorn
 
 from gan_serve.checkpoint.bundled import list_models
-from gan_serve.checkpoint.config import CheckpointConfig, Precision, describe
-from gan_serve.checkpoint.files import read_config
+from gan_serve.checkpoint.config import AnyConfig, Precision, describe
+from gan_serve.checkpoint.files import read_any_config
 from gan_serve.errors import ServiceError
 from gan_serve.hub.file_sets import service_files
 from gan_serve.hub.resolve import resolve
@@ -62,7 +62,7 @@ def serve(
     directories = [resolve(model, files=files).resolve() for model in wanted]
     aliases = {name: resolve(model, files=files).resolve() for name, model in map(_pair, settings.aliases)}
     shown = [*directories, *aliases.values()] or list(map(resolve, list_models()))
-    configs = [read_config(directory) for directory in shown]
+    configs = [read_any_config(directory) for directory in shown]
     if not configs:
         raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
     precisions = [choose_precision(config, settings.precision, settings.device) for config in configs]
@@ -168,9 +168,7 @@ def _pair(alias: str) -> tuple[str, str]:
     return name, model
 
 
-def _announce(
-    host: str, port: int, settings: Settings, configs: list[CheckpointConfig], precisions: list[Precision]
-) -> None:
+def _announce(host: str, port: int, settings: Settings, configs: list[AnyConfig], precisions: list[Precision]) -> None:
     host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     url = f"unix:{settings.uds}" if settings.uds else f"http{'s' * bool(settings.tls_cert)}://{host}:{port}"
     device = "cuda" if wants_cuda(settings.device) else "cpu"

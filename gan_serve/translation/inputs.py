@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gan_serve.checkpoint.config import TranslatorConfig
 from gan_serve.errors import InvalidImage, InvalidOption
 from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.png import encode_png
 from gan_serve.regular_files import read_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -51,14 +52,7 @@ def read_pictures(images: Any) -> list[Picture]:
     Raises:
         InvalidImage: there are none, or one cannot be read; the message says which.
     """
-    single = isinstance(images, str | Path | bytes | Image.Image) or (
-        isinstance(images, np.ndarray) and images.ndim <= 3
-    )
-    if not single and not isinstance(images, Iterable):
-        raise InvalidImage(f"{type(images).__name__} is no image.", "Give Pillow images, arrays uint8, paths or bytes.")
-    found = [images] if single else list(images)
-    if not found:
-        raise InvalidImage("There are no images.", "Give one or more.")
+    found = _listed(images)
     pictures = []
     for place, image in enumerate(found):
         try:
@@ -68,6 +62,22 @@ def read_pictures(images: Any) -> list[Picture]:
                 raise
             raise InvalidImage(f"Image {place}: {error.message}", error.hint) from error
     return pictures
+
+
+def encoded_pictures(images: Any) -> list[bytes]:
+    """Return pictures as the bytes of files: files as they are, Pillow images and arrays as PNG of the same pixels.
+
+    Raises:
+        InvalidImage: see ``read_pictures``.
+    """
+    return [
+        _read_file(image)
+        if isinstance(image, str | Path)
+        else bytes(image)
+        if isinstance(image, bytes | bytearray | memoryview)
+        else encode_png(read_picture(image).pixels)
+        for image in _listed(images)
+    ]
 
 
 def read_picture(image: Any) -> Picture:
@@ -93,6 +103,18 @@ def read_picture(image: Any) -> Picture:
     if isinstance(image, bytes | bytearray | memoryview):
         return _from_bytes(bytes(image), "The upload")
     raise InvalidImage(f"{type(image).__name__} is no image.", "Give a Pillow image, an array uint8, a path or bytes.")
+
+
+def _listed(images: Any) -> list[Any]:
+    """Return one image or several as a list."""
+    one_array = isinstance(images, np.ndarray) and images.ndim <= 3
+    single = one_array or isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image)
+    if not single and not isinstance(images, Iterable):
+        raise InvalidImage(f"{type(images).__name__} is no image.", "Give Pillow images, arrays uint8, paths or bytes.")
+    found = [images] if single else list(images)
+    if not found:
+        raise InvalidImage("There are no images.", "Give one or more.")
+    return found
 
 
 def fit_picture(picture: Picture, config: TranslatorConfig, fit: str = "crop") -> UInt8Array:

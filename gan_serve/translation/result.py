@@ -8,10 +8,11 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from gan_serve._version import __version__
@@ -22,6 +23,7 @@ from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, SealedReceipt
 from gan_serve.sampling.result import Output
+from gan_serve.sampling.session import runtime_version
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 FPS = 12.0
@@ -132,6 +134,32 @@ class Translations:
             "model": self.model, "digest": self.digest, "precision": self.precision, "fit": self.fit,
             "version": __version__, "runtime": self.runtime,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class TranslationRequest:
+    """Fitted inputs for one translator, each uint8 [H, W, C], and what their receipts state."""
+
+    inputs: tuple[UInt8Array, ...]
+    digests: tuple[str, ...]
+    fit: str
+    model: str
+    digest: str
+    precision: str
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def part(self, start: int, stop: int) -> TranslationRequest:
+        """Return the request for the inputs from ``start`` up to ``stop``."""
+        return replace(self, inputs=self.inputs[start:stop], digests=self.digests[start:stop])
+
+    def samples(self, outputs: npt.NDArray[np.object_]) -> Translations:
+        """Return the result, given the outputs of ``Translator.run``."""
+        return Translations(
+            list(self.inputs), list(outputs), list(self.digests), self.model, self.digest, self.precision,
+            runtime_version(), self.fit,
+        )  # fmt: skip
 
 
 class Format(NamedTuple):

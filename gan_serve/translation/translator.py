@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.checkpoint.files import copy_checkpoint, read_translator_config, read_verified
@@ -19,10 +20,9 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.device import AUTO, choose_precision
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output, check_output
-from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.translator_session import TranslatorSession
-from gan_serve.translation.inputs import Picture, check_fit, fit_picture, read_pictures
-from gan_serve.translation.result import Translations
+from gan_serve.translation.inputs import Picture, fit_picture, read_pictures
+from gan_serve.translation.result import TranslationRequest, Translations
 
 MAX_IMAGES = 10_000  # in one call
 MAX_OUTPUT = 2**28  # bytes of all images of one call
@@ -148,22 +148,16 @@ class Translator:
             TooManyImages: more than 10,000 images, or outputs of more than 256 MB.
         """
         check_output(output)
-        return self.run(images, fit=fit).to_output(output)
+        return self.translations(images, fit=fit).to_output(output)
 
-    def run(self, images: Any, *, fit: str = "crop") -> Translations:
+    def translations(self, images: Any, *, fit: str = "crop") -> Translations:
         """Return what ``translate`` returns as ``Translations``, which keep inputs and can be encoded as files."""
-        check_fit(fit)
-        pictures = read_pictures(images)
-        return self.run_pictures(pictures, fit=fit)
+        request = self.request(read_pictures(images), fit=fit)
+        return request.samples(self.run(request))
 
-    def run_pictures(self, pictures: Sequence[Picture], *, fit: str = "crop") -> Translations:
-        """Translate pictures that ``read_pictures`` returned; see ``translate``."""
-        inputs = [fit_picture(picture, self.config, fit) for picture in pictures]
-        self.check_cost(inputs)
-        return self.translations(inputs, self.run_inputs(inputs), [picture.digest for picture in pictures], fit)
-
-    def check_cost(self, inputs: Sequence[UInt8Array]) -> None:
-        """Raise ``TooManyImages`` if the outputs of these inputs take more than one call may."""
+    def request(self, pictures: Sequence[Picture], *, fit: str = "crop") -> TranslationRequest:
+        """Return pictures that ``read_pictures`` returned as a request, fitted; see ``translate`` for the errors."""
+        inputs = tuple(fit_picture(picture, self.config, fit) for picture in pictures)
         size = sum(image.shape[0] * image.shape[1] for image in inputs) * self.scale**2 * self.img_channels
         if len(inputs) > MAX_IMAGES or size > MAX_OUTPUT:
             raise TooManyImages(
@@ -171,24 +165,23 @@ class Translator:
                 f"{MAX_OUTPUT / 1e6:,.0f} MB.",
                 "Translate fewer or smaller images at a time.",
             )
+        digests = tuple(picture.digest for picture in pictures)
+        return TranslationRequest(inputs, digests, fit, self.name, self.digest, self.precision)
 
-    def run_inputs(self, inputs: Sequence[UInt8Array]) -> list[UInt8Array]:
-        """Translate fitted inputs, each uint8 [H, W, C]; those of one size go through the network together."""
+    def run(self, *requests: TranslationRequest) -> npt.NDArray[np.object_]:
+        """Return the outputs of requests to this translator, an array of N arrays uint8 [H, W, C].
+
+        Inputs of one size go through the network together, and large ones in tiles.
+        """
+        inputs = [image for request in requests for image in request.inputs]
         places: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(inputs):
             places.setdefault(image.shape, []).append(place)
-        outputs: dict[int, UInt8Array] = {}
+        outputs = np.empty(len(inputs), object)
         for rows in places.values():
-            outputs |= zip(rows, self._session.run(np.stack([inputs[row] for row in rows])), strict=True)
-        return [outputs[place] for place in range(len(inputs))]
-
-    def translations(
-        self, inputs: Sequence[UInt8Array], outputs: Sequence[UInt8Array], digests: Sequence[str], fit: str
-    ) -> Translations:
-        """Return inputs, their outputs and the digests of the pictures as ``Translations``."""
-        return Translations(
-            list(inputs), list(outputs), list(digests), self.name, self.digest, self.precision, runtime_version(), fit
-        )
+            for row, image in zip(rows, self._session.run(np.stack([inputs[row] for row in rows])), strict=True):
+                outputs[row] = image
+        return outputs
 
     def save_pretrained(self, directory: str | Path) -> Path:
         """Copy the checkpoint to a new directory; of a repository on the Hub, all files are fetched first."""
@@ -196,8 +189,16 @@ class Translator:
             self._repository.fetch(every_file)
         return copy_checkpoint(self.directory, directory)
 
-    def push_to_hub(self, repo: str, *, private: bool = False, token: str | None = None) -> str:
-        """Publish the checkpoint on the Hugging Face Hub, see ``Generator.push_to_hub``; return the commit's address."""
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Publish the checkpoint on the Hugging Face Hub, see ``Generator.push_to_hub``; return its address."""
         if self._repository is not None:
             self._repository.fetch(every_file)
-        return push(self.directory, repo, private=private, token=token)
+        return push(self.directory, repo, private=private, token=token, revision=revision, message=message)
