@@ -66,19 +66,15 @@ class TranslatorSession(NetworkSession):
         config = self.config
         inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
         outputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
-        sizes = [inputs.get("x", ("", []))[1], outputs.get("img", ("", []))[1]]
-        kinds = inputs.keys() == {"x"} and outputs.keys() == {"img"}
-        kinds = (
-            kinds and {inputs["x"][0], outputs["img"][0]} == {"tensor(uint8)"} and all(len(each) == 3 for each in sizes)
-        )
-        channels = [config.in_channels, config.img_channels]
-        sides = [config.in_resolution, config.img_resolution]
-        if config.any_size:  # their sizes have names in place of numbers
-            fits = (
-                kinds and [size[2] for size in sizes] == channels and not any(isinstance(s, int) for s in sizes[0][:2])
-            )
-        else:
-            fits = kinds and sizes == [[side, side, c] for side, c in zip(sides, channels, strict=True)]
+        kinds = [(name, kind, len(size)) for name, (kind, size) in {**inputs, **outputs}.items()]
+        fits = kinds == [("x", "tensor(uint8)", 3), ("img", "tensor(uint8)", 3)]
+        if fits and config.any_size:  # their sizes have names in place of numbers
+            fits = [inputs["x"][1][2], outputs["img"][1][2]] == [config.in_channels, config.img_channels]
+            fits = fits and not any(isinstance(side, int) for side in inputs["x"][1][:2])
+        elif fits:
+            side, out = config.in_resolution, config.img_resolution
+            fits = inputs["x"][1] == [side, side, config.in_channels]
+            fits = fits and outputs["img"][1] == [out, out, config.img_channels]
         if not fits:
             raise InvalidCheckpoint(
                 f"The network of {config.name} has inputs {inputs} and outputs {outputs}; its config requires others.",

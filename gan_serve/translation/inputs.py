@@ -27,7 +27,6 @@ FITS = ("crop", "exact")
 # Raised by Pillow for damaged files: its decoders trust lengths and indices that they find in them.
 BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
-    Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -185,6 +184,10 @@ def _from_bytes(content: bytes, name: str) -> Picture:
                 return _decode(image, name)
         except UnidentifiedImageError as error:
             raise InvalidImage(f"{name} is no image of a known format.", f"Give {', '.join(FORMATS)}.") from error
+        except Image.DecompressionBombError:
+            raise InvalidImage(
+                f"{name} claims more pixels than at most {MAX_PIXELS:,} that are read.", "Give a smaller image."
+            ) from None
         except BROKEN as error:
             reason = " ".join(str(error).split())[:100] or type(error).__name__
             raise InvalidImage(
