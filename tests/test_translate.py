@@ -81,7 +81,7 @@ def test_other_sizes_are_cut_square_and_resized_or_refused(negative: Translator)
     assert np.array_equal(negative.translate(photo, output="numpy")[0], 255 - np.asarray(square))
     with pytest.raises(InvalidImage, match="40x20 pixels; negative takes 16x16"):
         negative.translate(photo, fit="exact")
-    with pytest.raises(InvalidOption, match="There is no fit 'corp'.*Did you mean 'crop'"):
+    with pytest.raises(InvalidOption, match=r"There is no fit 'corp'.*Did you mean 'crop'"):
         negative.translate(photo, fit="corp")
     gray = noise(SIDE, SIDE)
     assert np.array_equal(negative.translate(gray, output="numpy")[0], 255 - np.stack([gray] * 3, axis=2))
@@ -132,7 +132,7 @@ def test_a_receipt_names_the_input_and_the_image_is_verified_with_it(negative: T
     assert verified.max_difference == 0
     with pytest.raises(ReceiptError, match="Input 0 is not the picture"):
         verify_image(path, negative.directory, [other])
-    with pytest.raises(ReceiptError, match="1 picture.*0 were given"):
+    with pytest.raises(ReceiptError, match=r"1 picture.*0 were given"):
         verify_image(path, negative.directory)
     altered = np.asarray(image).copy()
     altered[0, 0, 0] ^= 1
@@ -236,7 +236,7 @@ def test_the_outputs_of_a_call_are_bounded(doubled: Translator) -> None:
 
 
 def test_generators_and_translators_are_told_apart(negative: Translator, tmp_path: Path) -> None:
-    with pytest.raises(InvalidCheckpoint, match="translates images and does not generate.*gan_serve.translate"):
+    with pytest.raises(InvalidCheckpoint, match=r"translates images and does not generate.*gan_serve.translate"):
         Generator.from_pretrained(negative.directory)
     with pytest.raises(InvalidCheckpoint, match="generates images and does not translate"):
         gan_serve.translate("fashion-dcgan", noise(SIDE, SIDE, 3))

@@ -174,8 +174,8 @@ async def _read_form(request: Request, content: bytes) -> Uploaded:
         reason = str(getattr(error, "message", error))[:100]
         message = f"The form cannot be read: {reason}"
         raise RequestError(400, "bad_request", message, "Send multipart/form-data.") from None
-    async with form:
-        values: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    try:
         for key, value in form.multi_items():
             if isinstance(value, UploadFile):
                 if key not in ("images", "image"):
@@ -186,6 +186,8 @@ async def _read_form(request: Request, content: bytes) -> Uploaded:
                 raise InvalidRequest(f"There is no field {shorten(key)}.", hint)
             else:
                 values[key] = value
+    finally:
+        await form.close()
     if "model" not in values or "images" not in values:
         missing = "model" if "model" not in values else "images"
         raise InvalidRequest(f"The field {missing} is missing.", "A form has model and files called images.")

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ from gan_serve.training.settings import Count, LossName, RunSettings, Share, Wei
 from gan_serve.training.translation.networks import ResNetTranslator, SRResNet, Translator, UNet
 
 TRANSLATORS: dict[str, type[Translator]] = {"srresnet": SRResNet, "unet": UNet, "resnet": ResNetTranslator}
+PairKind = Literal["auto", "folders", "side", "downscale", "edges", "unpaired"]
 NORMS = Literal["batch", "instance", "layer", "none"]
 OF_THE_MACHINE = ("device", "threads")  # settings that may differ on another machine
 
@@ -38,7 +39,7 @@ class PairSettings(BaseModel):
     """The images, and how inputs and targets come from them."""
 
     data: str  # source of the images
-    pairs: Literal["auto", "folders", "side", "unpaired", "downscale", "edges"] = "auto"  # docs/translate.md
+    pairs: PairKind = "auto"  # docs/translate.md
     direction: Literal["AtoB", "BtoA"] = "AtoB"  # which of both domains is the input
     domain_a: str | None = None  # unpaired: the label of the inputs, in data with labels
     domain_b: str | None = None  # unpaired: the label of the targets
@@ -146,7 +147,7 @@ def _check_together(config: TranslationConfig) -> None:
         )
     if config.scale > 1 and config.pairs not in ("auto", "downscale"):
         raise InvalidOption("Inputs that are smaller than their targets are made by downscaling.", "pairs=downscale")
-    if config.cyclic == (config.pairs not in ("auto", "unpaired")):
+    if config.pairs not in (("auto", "unpaired") if config.cyclic else get_args(PairKind)[:-1]):
         raise InvalidOption(
             "cycle_weight is for images without pairs, and needed for them.",
             "Take the recipe cyclegan with pairs=unpaired, or another recipe with pairs.",
