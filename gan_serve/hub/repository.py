@@ -32,6 +32,7 @@ from gan_serve.errors import (
     RevisionNotFound,
     shorten,
 )
+from gan_serve.hub import LIBRARY
 from gan_serve.hub.cache import matches_digest, remove
 from gan_serve.hub.error_messages import LOGIN, translate_errors
 from gan_serve.hub.file_sets import FileSet
@@ -143,6 +144,7 @@ class HubRepository:
                 token=self.token,
                 endpoint=endpoint(),
                 etag_timeout=TIMEOUT,
+                **LIBRARY,
                 force_download=again,
             )
             return Path(path)
@@ -172,7 +174,7 @@ class HubRepository:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         url = hf_hub_url(self.repo, name, revision=self.revision, endpoint=endpoint())
-        return get_hf_file_metadata(url, token=self.token, timeout=TIMEOUT, endpoint=endpoint()).commit_hash
+        return get_hf_file_metadata(url, token=self.token, timeout=TIMEOUT, endpoint=endpoint(), **LIBRARY).commit_hash
 
     def _cached(self, files: FileSet) -> Path | None:
         """Return the directory in the cache if it has all ``files`` with the right digests."""
