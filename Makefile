@@ -55,7 +55,7 @@ dist: .venv/dev  ## build the wheel and the source distribution
 	    "cyclonedx-bom==7.5.0" "pip-audit==2.10.1" "pip-licenses==5.5.5" "uv==0.13.9"
 	touch $@
 
-.PHONY: lock audit sbom fuzz
+.PHONY: lock audit sbom hostile fuzz
 LOCK := .venv-audit/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --constraint constraints.txt \
     --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet
 lock: .venv-audit/ready  ## write the versions and hashes that the runtime installs to requirements*.lock
@@ -69,6 +69,9 @@ sbom: .venv-audit/ready  ## write build/gan-serve.cdx.json, the parts of a relea
 	mkdir -p build
 	.venv-audit/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type library \
 	    --output-reproducible --output-format JSON --output-file build/gan-serve.cdx.json
+
+hostile: .venv/dev  ## measure the error, time and memory of each hostile file
+	PYTHONPATH=tests:tests/hostile $(BIN)/python tests/hostile/report.py
 
 MINUTES ?= 10
 fuzz: .venv/dev  ## give what reads strangers' files damaged ones for MINUTES (atheris, Linux)
