@@ -1,4 +1,4 @@
-"""Print the error of each hostile file, and the seconds and megabytes beyond imports that it takes: ``make hostile``."""
+"""Print the error of each hostile file, and the seconds and megabytes that it takes beyond imports: make hostile."""
 
 from __future__ import annotations
 

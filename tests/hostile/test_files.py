@@ -102,10 +102,11 @@ def test_a_golden_sample_in_another_format_is_refused(tiny):
     "names", [("README.md", "README.MD"), ("r\u00e9.txt", "re\u0301.txt"), ("stra\u00dfe", "STRASSE")]
 )
 def test_names_that_are_one_file_elsewhere_are_refused(tiny, names):
-    for name in names:
-        (tiny / name).write_text("x")
+    config = json.loads((tiny / "config.json").read_text())
+    config["files"] |= dict.fromkeys(names, config["files"]["README.md"])
+    (tiny / "config.json").write_text(json.dumps(config))
     with pytest.raises(InvalidCheckpoint, match="differ by more than case"):
-        Generator.from_pretrained(seal(tiny))
+        Generator.from_pretrained(tiny)
 
 
 @pytest.mark.parametrize("family", ["x" * 1000, "\x1b[31m", "\u202e"])

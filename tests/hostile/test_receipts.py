@@ -132,7 +132,7 @@ CHUNKS: dict[str, tuple[Callable[[], bytes], str]] = {  # before the pixels of a
             png_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
             + png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 28, 28, 0, 0, 1, 1, 0, 0))
         ),
-        "not a PNG|altered",
+        "receipt|not a PNG",
     ),
 }
 
