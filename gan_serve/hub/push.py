@@ -11,7 +11,6 @@ By hand, with the measurements in benchmarks/hub.md:
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, CheckpointConfig, precisions
-from gan_serve.checkpoint.files import config_json, read_config_file, verified_files
+from gan_serve.checkpoint.files import MAX_CONFIG_BYTES, config_json, read_config_file, verified_files
+from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import DeviceUnavailable, HubError, InvalidCheckpoint, InvalidOption
 from gan_serve.hub import LIBRARY
 from gan_serve.hub.error_messages import translate_errors
 from gan_serve.hub.repository import MAIN, TIMEOUT, HubRepository, endpoint
+from gan_serve.regular_files import read_regular
 from gan_serve.sampling.session import Session
 
 if TYPE_CHECKING:
@@ -187,9 +188,9 @@ def _files_of(target: HubRepository, there: set[str]) -> set[str]:
             if there - OTHER_FILES:
                 raise KeyError(CONFIG_FILE)
             return set()
-        config = json.loads(target.file(CONFIG_FILE).read_bytes())
+        config = parse_json(read_regular(target.file(CONFIG_FILE), MAX_CONFIG_BYTES))
         return {*config["files"]} if config["format_version"] else set()
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidOption(
             f"{target.repo} on the Hub contains another kind of model.", "Choose another name; nothing was sent."
         ) from error

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hub_server import REPO
 from tiny_checkpoint import contents, write_checkpoint
 
-from gan_serve import Generator
+from gan_serve import Generator, InvalidCheckpoint
 from gan_serve.checkpoint import files
+from gan_serve.hub.repository import HubRepository
 
 
 @pytest.mark.parametrize("name", ["config.json", "generator.onnx", "README.md"])
@@ -44,3 +46,16 @@ def test_a_link_is_copied_as_the_file_that_was_verified(tmp_path):
     (directory / "README.md").symlink_to(tmp_path / "elsewhere")
     copy = Generator.from_pretrained(directory).save_pretrained(tmp_path / "copy")
     assert not (copy / "README.md").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["config.json", "generator.onnx"])
+def test_a_file_of_the_hub_that_is_larger_than_it_may_be_is_not_downloaded(hub, tmp_path, monkeypatch, name):
+    directory = write_checkpoint(tmp_path / "tiny")
+    if name == "config.json":
+        monkeypatch.setattr(HubRepository.file, "__kwdefaults__", {"again": False, "limit": 100})
+    else:
+        (directory / name).write_bytes(bytes(1_000_000))
+    hub.publish(REPO, directory)
+    with pytest.raises(InvalidCheckpoint, match="bytes; at most"):
+        Generator.from_pretrained(REPO)
+    assert not [line for line in hub.log if line.startswith("GET") and line.endswith(name)]
