@@ -134,10 +134,10 @@ def pax_sparse_tar(where: Path) -> Path:
 
 
 def empty_files_tar(where: Path) -> Path:
-    """Two million headers, which are 1 GB and 1 to 5 MB when packed."""
+    """200,000 headers, which are 100 MB, and 400 KB when packed."""
     header = member("a.png").tobuf(tarfile.GNU_FORMAT)
-    with gzip.open(where / "empty.tar.gz", "wb", compresslevel=1) as file:
-        for _ in range(2_000):
+    with gzip.open(where / "empty.tar.gz", "wb", compresslevel=9) as file:
+        for _ in range(200):
             file.write(header * 1000)
     return where / "empty.tar.gz"
 
@@ -227,7 +227,7 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "tar with a sparse member of 8 GB": (sparse_tar, "sparse"),
     "tar with a map of 10 million parts": (pax_sparse_tar, "sparse"),
     "tar.gz with a comment of 150 MB": (pax_tar, "a header has 150"),
-    "tar.gz of 2 million empty files": (empty_files_tar, "more than 100,000 files"),
+    "tar.gz of 200,000 empty files": (empty_files_tar, "more than [0-9,]+ files"),
     "zip of 24 GB in 120 KB": (overlapping_zip, "cannot be read"),
     "npz of Python objects": (npz_of_objects, "Python objects"),
     "npz with labels of Python objects": (npz_with_labels_of_objects, "Python objects"),

@@ -49,7 +49,7 @@ def main() -> None:
     print("| file | error | s | MB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, measured in measurements(Path(folder)):
-            message = measured.message.replace(folder, "")[:90]
+            message = " ".join(measured.message.replace(folder, "").split())[:90].replace("|", "\\|")
             message = f"{measured.error}: {message}" if measured.error else "read, the file is left out"
             row = f"{message} | {measured.seconds:.2f} | {measured.megabytes:.0f}"
             print(f"| {name} | {row} |", flush=True)

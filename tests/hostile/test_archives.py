@@ -15,7 +15,7 @@ from measured import measure
 from gan_serve.errors import DataError
 from gan_serve.training.data.load import load_images
 
-SLOW = {"tar.gz with a comment of 150 MB", "zip of 24 GB in 120 KB", "tar.gz of 2 million empty files"}
+SLOW = {"tar.gz with a comment of 150 MB", "zip of 24 GB in 120 KB", "tar.gz of 200,000 empty files"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="devices, and memory is read from /proc")
@@ -53,7 +53,7 @@ def test_a_table_of_labels_is_a_regular_file(tmp_path, kind):
     }[kind]()
     images = tmp_path / "images"
     images.mkdir()
-    with pytest.raises(DataError, match=r"regular file|no table"):
+    with pytest.raises(DataError, match="There are no labels at"):
         load_images(folder("20.png", picture)(images), labels=f"{table}:label")
 
 

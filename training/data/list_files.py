@@ -30,7 +30,7 @@ HEADERS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
 MAX_HEADER_BYTES = 2**20
-MEMBERS_ALWAYS, BYTES_A_MEMBER = 100_000, 16
+MEMBERS_ALWAYS, BYTES_A_MEMBER = 10_000, 64
 UNREAD_IMAGES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".tga", ".jp2", ".ico", ".cr2", ".nef", ".arw", ".dng"}
 )
@@ -162,7 +162,7 @@ class _TarInfo(tarfile.TarInfo):
     """Refuse headers that tarfile would read whole: a compressed tar may have any number of bytes in them."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         info = super().frombuf(buf, encoding, errors)
         if info.type in HEADERS and info.size > MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header has {info.size:,} bytes")

@@ -34,8 +34,6 @@ def read_column(path: Path, column: str) -> tuple[list[str] | None, list[str], t
         DataError: the file is no table, or has no such column, or rows without a value.
     """
     suffix = suffix_of(path.name)
-    if not path.is_file():
-        raise DataError(f"{path} is not a regular file.", FORM)
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise DataError(f"{path} has {path.stat().st_size} bytes.", "Tables of labels up to 512 MB are read.")
     if "," in column:
