@@ -201,6 +201,12 @@ def idx(*sizes: int) -> Make:
     return make
 
 
+def cut_idx(where: Path) -> Path:
+    """Found by the fuzzer: 15 bytes are no whole number of sizes."""
+    (where / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + bytes(11))
+    return where / "train-images-idx3-ubyte"
+
+
 LEFT_OUT = ""  # the good images are read, and the hostile file is left out
 DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "PNG with a text of 200 MB": (
@@ -240,6 +246,7 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "npy of a structured type with objects": (npy("[('a', '|u1'), ('b', '|O')]", "(3, 8, 8)", bytes(9000)), "objects"),
     "npy of a shape of fractions": (npy("'|u1'", "(1.5, 8, 8)", bytes(640)), "not a readable npz"),
     "IDX of 4 billion x 4 billion x 4 billion": (idx(2**32 - 1, 2**32 - 1, 2**32 - 1), "claims"),
+    "IDX of a header that is cut short": (cut_idx, "whole IDX"),
     "IDX of 4 billion images of no size": (idx(2**32 - 1, 0, 0), "whole IDX|no images"),
     "device as npz": (link("zero.npz", "/dev/zero"), "regular file"),
     "device as npy": (link("zero.npy", "/dev/zero"), "regular file"),
