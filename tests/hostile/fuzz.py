@@ -1,7 +1,8 @@
 """Fuzz what reads files of other people with libFuzzer (atheris): ``make fuzz MINUTES=10``.
 
 Each target may raise the errors that a user is shown, and nothing else. A trace, a crash, an input that takes more
-than 10 seconds or 2 GB ends its target; the input stays in build/fuzz/, and ``fuzz.py --target NAME FILE`` repeats it.
+than 10 seconds or 2 GB ends its target; the input stays in build/fuzz/NAME-last, and ``fuzz.py --target NAME FILE``
+repeats it.
 """
 
 from __future__ import annotations
@@ -191,14 +192,17 @@ def fuzz(target: str, options: list[str]) -> None:
     )
 
     def one(data: bytes) -> None:
+        (OUT / f"{target}-last").write_bytes(data)  # libFuzzer does not keep what ends this process
         with contextlib.suppress(GanServeError):
             TARGETS[target](data)
 
+    given = [option for option in options if not option.startswith("-")]
     corpus = OUT / "corpus" / target
     corpus.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(seeds(target)):
         (corpus / f"seed-{number}").write_bytes(content)
-    atheris.Setup([sys.argv[0], *LIMITS, f"-artifact_prefix={OUT}/{target}-", *options, str(corpus)], one)
+    places = [] if given else [str(corpus)]  # a file is repeated alone
+    atheris.Setup([sys.argv[0], *LIMITS, *options, *places], one)
     atheris.Fuzz()
 
 
