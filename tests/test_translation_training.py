@@ -246,3 +246,20 @@ def test_the_doctor_names_what_is_wrong(record: dict[str, float], sign: str) -> 
     assert [finding.sign for finding in found] == [sign]
     passed = [finding for _ in range(4) for finding in doctor.examine(fine)]
     assert [str(finding) for finding in passed] == [f"{sign}: has passed."]
+
+
+def test_the_command_trains_resumes_and_shows_recipes(shapes: Path, tmp_path: Path, cli: Any) -> None:
+    settings = [word for key, value in (COMMON | RECIPES["srgan"]).items() if key != "kimg" for word in
+                ("--set", f"{key}={str(value).lower()}")]  # fmt: skip
+    run_dir = tmp_path / "run"
+    words = ["train", "--recipe", "srgan", "--data", shapes, "--run-dir", run_dir, "--quiet", *settings]
+    assert cli(*words, "--kimg", 0.032).code == 0
+    assert cli("train", "--run-dir", run_dir, "--resume", "--kimg", 0.064, "--quiet").code == 0
+    assert load_snapshot(snapshots(run_dir)[-1])["shown"] == 64
+    refused = cli("train", "--run-dir", run_dir, "--resume", "--set", "ngf=8", "--quiet")
+    assert refused.code == 1
+    assert "another ngf" in refused.err
+    shown = cli("recipes", "pix2pix", "--set", "ngf=4")
+    assert "ngf = 4" in shown.out
+    assert "down.0.0" in shown.out
+    assert "cyclegan: CycleGAN" in cli("recipes").out

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_serve.checkpoint.config import TranslatorConfig
+from gan_serve.checkpoint.config import Precision, TranslatorConfig
+from gan_serve.checkpoint.network_cost import network_cost
 from gan_serve.errors import InvalidCheckpoint
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import BATCH_SIZE, NetworkSession
@@ -26,6 +27,27 @@ class TranslatorSession(NetworkSession):
     """A translator that is loaded and has computed its golden sample."""
 
     config: TranslatorConfig
+
+    def __init__(
+        self,
+        model: bytes,
+        config: TranslatorConfig,
+        *,
+        precision: Precision = "fp32",
+        device: str = "auto",
+        threads: int = 1,
+    ) -> None:
+        """Load ``model``; see ``NetworkSession`` for the errors."""
+        super().__init__(model, config, precision=precision, device=device, threads=threads)
+        largest = self._one_input()["x"]
+        self._work = network_cost(model, {"x": largest}).work / (largest[1] * largest[2])  # for a pixel of the input
+
+    def work(self, height: int, width: int) -> float:
+        """Return the operations for an input of this size, as ``network_cost`` counts them; tiles overlap."""
+        if not self.config.any_size or max(height, width) <= largest_side(self.config):
+            return self._work * height * width
+        reads = ([rows.stop - rows.start for rows in tile.read] for tile in tiles(height, width, self.config.reach))
+        return self._work * sum(rows * columns for rows, columns in reads)
 
     def run(self, images: UInt8Array) -> UInt8Array:
         """Translate images of one size: uint8 [N, H, W, in_channels] -> uint8 [N, H', W', img_channels].

@@ -30,6 +30,7 @@ from gan_serve.translation.translator import Translator
 
 MAX_UPLOADS = 64  # pictures in one request
 MAX_FIELD = 1000  # bytes of a field of a form that is no file
+MAX_WORK = 1e12  # operations of one request: some ten seconds of a thread
 FORM = "multipart/form-data"
 DECODERS = 2  # pictures that are decoded at a time: each takes up to 64 MB
 
@@ -110,12 +111,17 @@ class Translating:
         pixels = sum(image.shape[0] * image.shape[1] for image in wanted.inputs) * translator.scale**2
         size = (pixels * translator.img_channels * 3 + len(wanted) * 3 * RECEIPT_SIZE) * 4 // 3  # sheets hold inputs
         limits = ((pixels, self.settings.max_pixels, "pixels"), (size, self.settings.max_response, "bytes"))
+        hint = "Send fewer or smaller images."
         for value, most, unit in limits:
             if value > most:
                 raise TooManyImages(
-                    f"The outputs would have up to {value:,} {unit}; this server sends up to {most:,}.",
-                    "Send fewer or smaller images.",
+                    f"The outputs would have up to {value:,} {unit}; this server sends up to {most:,}.", hint
                 )
+        if (work := translator.work(wanted)) > MAX_WORK:
+            told = (
+                f"The images take {work / 1e9:,.0f} billion operations; this server does up to {MAX_WORK / 1e9:,.0f}."
+            )
+            raise TooManyImages(told, hint)
         return size
 
 

@@ -183,11 +183,13 @@ class Translator:
                 outputs[row] = image
         return outputs
 
+    def work(self, request: TranslationRequest) -> float:
+        """Return the operations that a request takes, as ``gan_serve.checkpoint.network_cost`` counts them."""
+        return sum(self._session.work(*image.shape[:2]) for image in request.inputs)
+
     def save_pretrained(self, directory: str | Path) -> Path:
         """Copy the checkpoint to a new directory; of a repository on the Hub, all files are fetched first."""
-        if self._repository is not None:
-            self._repository.fetch(every_file)
-        return copy_checkpoint(self.directory, directory)
+        return copy_checkpoint(self._complete_directory(), directory)
 
     def push_to_hub(
         self,
@@ -199,6 +201,8 @@ class Translator:
         message: str | None = None,
     ) -> str:
         """Publish the checkpoint on the Hugging Face Hub, see ``Generator.push_to_hub``; return its address."""
-        if self._repository is not None:
-            self._repository.fetch(every_file)
-        return push(self.directory, repo, private=private, token=token, revision=revision, message=message)
+        directory = self._complete_directory()
+        return push(directory, repo, private=private, token=token, revision=revision, message=message)
+
+    def _complete_directory(self) -> Path:
+        return self._repository.fetch(every_file) if self._repository else self.directory
