@@ -3,7 +3,9 @@
     python benchmarks/soak.py --model fashion-dcgan --model DIR --minutes 30       writes robustness.md
     python benchmarks/soak.py --minutes 4 --no-report
 
-With a translator among the models, pictures are uploaded too, a third of them damaged. A few clients send random requests one after the other. Memory in the last minute is compared with that in the minute
+With a translator among the models, pictures are uploaded too, a third of them damaged.
+
+A few clients send random requests one after the other. Memory in the last minute is compared with that in the minute
 after the first five minutes (in a short run, after its first quarter).
 """
 
