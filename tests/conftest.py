@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 import pytest
-from browser import CLASSES, SIZES, Visit, chromium
+from browser import CLASSES, Visit, chromium
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
 from servers import BENTOML, GAN_SERVE, KINDS, running
@@ -154,9 +154,9 @@ def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield str(client.base_url).rstrip("/")
 
 
-@pytest.fixture(params=list(SIZES))
+@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.slow)])
 def visit(request: pytest.FixtureRequest, browser: Any, explorer: str) -> Iterator[Visit]:
-    """A visit at both sizes of window."""
+    """A visit; in `make test-slow` also with the window of a phone."""
     visit = Visit(browser, explorer, request.param)
     yield visit
     visit.context.close()

@@ -348,7 +348,9 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "stream" else pytest.mark.slow) for name in ANSWERS]
+)
 def test_clients_that_leave_in_the_middle_of_an_answer_are_forgotten(server: Served, name: str) -> None:
     path, fields = ANSWERS[name]
     request = _post(json.dumps({"model": MODEL} | fields).encode(), path)
@@ -362,6 +364,7 @@ def test_clients_that_leave_in_the_middle_of_an_answer_are_forgotten(server: Ser
     _until(lambda: server.total("gan_serve_queued_requests") == 0)
 
 
+@pytest.mark.slow
 def test_who_does_not_read_an_answer_is_cut_off_in_the_end(server: Served) -> None:
     with server.connect() as connection:
         fields = {"model": MODEL, "seeds": "0-99", "steps": 100, "format": "ndjson"}
