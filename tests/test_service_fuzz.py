@@ -229,7 +229,15 @@ def test_no_websockets_here(server: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/sample", "/condition", "/interpolate", "/models", "/nope", "/livez", "/metrics", "/"]
+    "path",
+    [
+        "/sample",
+        "/models",
+        *(
+            pytest.param(path, marks=pytest.mark.slow)
+            for path in ("/condition", "/interpolate", "/nope", "/livez", "/metrics", "/")
+        ),
+    ],
 )
 def test_a_body_of_128_megabytes_is_refused_and_not_kept(server: Served, path: str) -> None:
     before = server.memory()
