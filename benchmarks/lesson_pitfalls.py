@@ -165,7 +165,7 @@ def table(rows: list[Any], neighbours: tuple[int, int], options: argparse.Namesp
         "# What goes wrong in the lessons, measured",
         "",
         f"Written by `python benchmarks/lesson_pitfalls.py` ({options.data}, {options.kimg:g} kimg a run,",
-        f"{IMAGES:,} images, classifier `{options.features}`). `recognised`: the classifier's largest probability exceeds 0.9.",
+        f"{IMAGES:,} images, classifier `{options.features}`). `recognised`: its largest probability exceeds 0.9.",
         "Losses are means of the last tick; the discriminator's is half of the sum (of critics: without the penalty).",
         "",
         "| run | diversity, grey levels | recognised | loss of D | loss of G |",

@@ -1,4 +1,4 @@
-"""``gan-serve generate``, ``condition`` and ``interpolate``."""
+"""``gan-serve generate``, ``condition``, ``interpolate`` and ``mix``."""
 
 from __future__ import annotations
 
@@ -133,6 +133,47 @@ def interpolate(
         truncation=truncation,
     )
     _write(out, samples, format, columns=columns, fps=fps)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--coarse", required=True, help='Seeds of the first layers, such as "0-3": a row for each.')
+@click.option("--fine", required=True, help='Seeds of the other layers, such as "4-7": a column for each.')
+@click.option("--crossover", type=int, default=4, show_default=True, help="The first layer that follows a fine seed.")
+@click.option("--label", help="A class name or index for all images.")
+@click.option("--columns", type=int, help="Images in a row of the sheet; one for each fine seed if not given.")
+@click.option("--out", type=OutputPath(), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@sampling_options
+def mix(
+    model: str,
+    coarse: str,
+    fine: str,
+    crossover: int,
+    label: str | None,
+    columns: int | None,
+    out: Path | None,
+    out_dir: Path | None,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Mix the styles of seeds with MODEL (a name, a directory, or org/name on the Hub), which needs a w space.
+
+    A PNG is a sheet: a row for each coarse seed, a column for each fine seed.
+    """
+    from gan_serve.generator import Generator
+
+    format = _choose_format(out, out_dir)
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    samples = generator.sample_mix(
+        coarse,
+        fine,
+        crossover=crossover,
+        label=None if label is None else _label(label, generator.labels),
+        truncation=truncation,
+    )
+    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
 
 
 def _label(text: str, labels: tuple[str, ...]) -> str | int:
