@@ -64,7 +64,8 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
         with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
         captions["neighbours"] = (
-            "The generated images that are most like a training image (rows 1, 3, ...), each above that training image."
+            "The generated images that are most like a training image (rows 1, 3, ...), each above that image; "
+            "one of each class first."
         )
     return captions
 
