@@ -90,7 +90,8 @@ first, $1 - D$ for the second. Early in training the discriminator is sure, $D(G
 saturates, the second does not.""",
         """small = [number for name, number in page.numbers.items() if name.startswith("saturating")]
 large = [number for name, number in page.numbers.items() if name.startswith("non-saturating")]
-assert min(small) < 1e-4 and max(large) > 0.999""",
+assert min(small) < 1e-4
+assert max(large) > 0.999""",
         "The Wasserstein loss has no saturation at all. What is its slope?",
         """import torch
 
@@ -106,7 +107,8 @@ the discriminator for a while: mode collapse. The lessons name remedies; here ea
 weights and random numbers. One seed and one small network: the ring shows what a remedy does, not which is best.""",
         """plain = page.numbers["plain: modes of 8"]
 assert plain < 8
-assert page.numbers["minibatch discrimination: modes of 8"] > plain and page.numbers["R1: modes of 8"] > plain""",
+assert page.numbers["minibatch discrimination: modes of 8"] > plain
+assert page.numbers["R1: modes of 8"] > plain""",
         "Does plain training find more modes if it has more time?",
         """from gan_serve.training.learn.ring import REMEDIES, modes_found, play
 

@@ -11,10 +11,10 @@ from PIL import Image
 from gan_serve import Generator
 from gan_serve.atomic_files import write_atomically
 from gan_serve.exports.report import NEIGHBOURS_PICTURE
+from gan_serve.images.captions import SMALL, enlarge_small, with_row_names
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array, to_pil
 
-SMALL = 32  # images up to this resolution are shown twice as large
 COLOURS = 128  # in an RGB picture on the page, to keep it small; the checkpoint has the exact one
 WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
 SHEET_SEEDS, SHEET_LABELS = range(10), 16
@@ -25,7 +25,7 @@ MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
 def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
     """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; return their captions by kind."""
     generator = Generator.from_pretrained(directory, device="cpu")
-    small = generator.img_resolution <= SMALL
+    small = generator.img_resolution <= SMALL  # shown twice as large
     seeds = range(64 if small else 32)  # fewer of the larger images, for the same file size
     by_class = "; seed s takes class s mod " + str(generator.c_dim) if generator.c_dim else ""
     captions = {"grid": f"Seeds 0 to {seeds[-1]}, none left out, truncation 1{by_class}."}
@@ -59,7 +59,10 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
             "16x16 on) of the image at the top of a column."
         )
     for kind, sheet in sheets.items():
-        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
+        shown = enlarge_small(sheet, generator.img_resolution)
+        if kind == "classes":
+            shown = with_row_names(shown, generator.class_names[:SHEET_LABELS])
+        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(shown)))
     if (directory / NEIGHBOURS_PICTURE).is_file():
         with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))

@@ -59,6 +59,7 @@ def generate(
     help="A class name or index; may be given several times. All classes if not given.",
 )
 @click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
+@click.option("--names", is_flag=True, help="Enlarge small images, and write the class beside each row; no receipt.")
 @click.option("--out", type=OutputPath(), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
 @click.option(
     "--out-dir",
@@ -73,6 +74,7 @@ def condition(
     n: int | None,
     labels: tuple[str, ...],
     columns: int | None,
+    names: bool,
     out: Path | None,
     out_dir: Path | None,
     truncation: float,
@@ -86,10 +88,15 @@ def condition(
     from gan_serve.generator import Generator
 
     format = _choose_format(out, out_dir)
+    if names and (out is None or format != "png" or columns is not None):
+        raise InvalidOption("--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns.")
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [_label(label, generator.labels) for label in labels] or None
     samples = generator.sample_condition(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
-    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
+    if names and out:
+        _write_with_names(out, samples)
+    else:
+        _write_file_or_folder(out, out_dir, samples, format, columns=columns)
     if seeds is None and seed is None:
         _print_seeds(samples.seeds[: samples.columns] if samples.seeds else None)
 
@@ -210,6 +217,15 @@ def _write_file_or_folder(
         for index, name in enumerate(image_names(samples)):
             write_atomically(out_dir / name, samples.png(index))
         echo(out_dir)
+
+
+def _write_with_names(out: Path, samples: Any) -> None:
+    """Write a sheet with class names, which is another picture than the one that a receipt could describe."""
+    from gan_serve.images.captions import enlarge_small, with_row_names
+    from gan_serve.images.png import encode_png
+
+    sheet = enlarge_small(samples.sheet()[0], samples.pixels.shape[2])
+    echo(write_atomically(out, encode_png(with_row_names(sheet, list(dict.fromkeys(samples.labels))))))
 
 
 def _print_seeds(seeds: list[int] | None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.images.animation import encode_animation
-from gan_serve.images.captions import enlarge, resized, with_caption, with_row_names
+from gan_serve.images.captions import enlarge_small, resized, with_caption, with_row_names
 from gan_serve.images.grid import GRID_GAP, cut_grid, grid
 from gan_serve.images.pixels import UInt8Array, from_pil
 from gan_serve.images.png import encode_png
@@ -26,7 +26,6 @@ GIF_FRAMES = 60
 GIF_WIDTH = 544  # pixels; a row of eight images of 64 fits without resizing
 GIF_FPS = 8
 STRIP_ROWS = 12
-SMALL = 34  # pixels of a cell of the grid up to which it is enlarged
 
 
 def grid_inputs(z_dim: int, c_dim: int = 0) -> tuple[Tensor, Tensor | None]:
@@ -76,7 +75,7 @@ def write_filmstrip(run_dir: Path, *, by_class: bool = False, epoch_kimg: float 
     chosen = _spread(paths, STRIP_ROWS)
     strips = np.concatenate([_strip(path, by_class) for path in chosen])
     columns = len(strips) // len(chosen)
-    sheet = enlarge(grid(strips, columns), _times(strips.shape[2]))
+    sheet = enlarge_small(grid(strips, columns), strips.shape[2])
     captions = [_caption(path, epoch_kimg) for path in chosen]
     write_atomically(run_dir / "filmstrip.png", encode_png(with_row_names(sheet, captions)))
 
@@ -88,7 +87,7 @@ def _spread(paths: Sequence[Path], most: int) -> list[Path]:
 
 def _frame(path: Path, class_names: Sequence[str], epoch_kimg: float) -> UInt8Array:
     sheet = _read(path)
-    shown = enlarge(sheet, _times(sheet.shape[1] // len(ROW_SEEDS)))
+    shown = enlarge_small(sheet, sheet.shape[1] // len(ROW_SEEDS) - GRID_GAP)
     if shown.shape[1] > GIF_WIDTH:
         shown = resized(shown, GIF_WIDTH)
     if class_names:
@@ -103,10 +102,6 @@ def _strip(path: Path, by_class: bool) -> UInt8Array:
     rows = (sheet.shape[0] - GRID_GAP) // cell
     images = cut_grid(sheet, rows * len(ROW_SEEDS), len(ROW_SEEDS))
     return images[:: len(ROW_SEEDS) if by_class else 1][: len(ROW_SEEDS)]
-
-
-def _times(side: int) -> int:
-    return 2 if side <= SMALL else 1
 
 
 def _caption(path: Path, epoch_kimg: float) -> str:
