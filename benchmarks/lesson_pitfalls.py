@@ -2,6 +2,7 @@
 
     python benchmarks/lesson_pitfalls.py --out runs/pitfalls                some ten core-minutes
     python benchmarks/lesson_pitfalls.py --out runs/pitfalls --kimg 10      a quick look
+    python benchmarks/lesson_pitfalls.py --out docs/lessons --quick         what needs no run of minutes
 
 All runs have the networks and settings of ``lesson-mnist-dcgan`` at a quarter of its width and with a batch of 64; one
 setting differs at a time. It writes OUT/lesson_pitfalls.md and OUT/pitfalls-*.png. Called again, it skips what is done.
@@ -19,9 +20,13 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from gan_serve.atomic_files import write_atomically
+from gan_serve.checkpoint.config import WEIGHTS_FILE
+from gan_serve.checkpoint.files import read_config
+from gan_serve.hub.resolve import BUNDLED
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.png import encode_png
@@ -32,10 +37,12 @@ from gan_serve.training.evaluation.extractor_registry import find_extractor
 from gan_serve.training.evaluation.features import extract
 from gan_serve.training.evaluation.metrics import confident_share
 from gan_serve.training.evaluation.pixel_metrics import diversity
+from gan_serve.training.learn.densities import quantiles
+from gan_serve.training.learn.lipschitz import DISTANCE, GRID, train_critic
 from gan_serve.training.load_run import Trained, load_trained
 from gan_serve.training.loop import train
 from gan_serve.training.monitoring.run_log import read_log
-from gan_serve.training.networks import to_pixels
+from gan_serve.training.networks import build_generator, to_pixels
 from gan_serve.training.sample_images import sample_images
 
 IMAGES = 2000
@@ -59,7 +66,11 @@ def main() -> None:
     parser.add_argument("--data", default="mnist", help="as gan-serve train takes it")
     parser.add_argument("--features", default="cnn-mnist", help="classifier that recognises the images")
     parser.add_argument("--kimg", type=float, default=60.0, help="length of a run")
+    parser.add_argument("--quick", action="store_true", help="only training mode, on fashion-dcgan, and critics")
     options = parser.parse_args()
+    if options.quick:
+        quick(options.out)
+        return
     rows = []
     for name, settings in RUNS.items():
         folder = options.out / name.replace(" ", "").replace(",", "-").replace("+", "_")
@@ -67,7 +78,8 @@ def main() -> None:
         rows.append((name, *measured(trained, folder, options.features)))
         if name == "plain targets":
             plot_sum(folder, options.out / "pitfalls-sum.png")
-            neighbours = neighbours_in_training_mode(trained, options.out / "pitfalls-neighbours.png")
+            path = options.out / "pitfalls-neighbours.png"
+            neighbours = neighbours_in_training_mode(trained.generator, trained.config.z_dim, path)
         picture(trained, options.out / f"pitfalls-{folder.name}.png")
     text = table(rows, neighbours, options)
     write_atomically(options.out / "lesson_pitfalls.md", text)
@@ -104,13 +116,33 @@ def measured(trained: Trained, folder: Path, features: str) -> tuple[float, floa
     return diversity(images), recognised, last.get("d_loss", last.get("c_wass_loss", math.nan)), last["g_loss"]
 
 
-def neighbours_in_training_mode(trained: Trained, path: Path) -> tuple[int, int]:
+def quick(out: Path) -> None:
+    """Sample fashion-dcgan in training mode; train a critic with either mixing weight."""
+    directory = BUNDLED / "fashion-dcgan"
+    config = read_config(directory)
+    generator = build_generator(config.architecture.family, **config.architecture.arguments)
+    generator.load_state_dict(load_file(directory / WEIGHTS_FILE))
+    both = neighbours_in_training_mode(generator, config.z_dim, out / "pitfalls-neighbours.png")
+    print(f"fashion-dcgan, largest difference of a pixel: {both[0]} in training mode, {both[1]} in inference mode")
+    for normal in (False, True):
+        critic = train_critic("penalty", 500, normal_mixing=normal)
+        x = GRID[:, None].clone().requires_grad_()
+        (slopes,) = torch.autograd.grad(critic(x).sum(), x)
+        between = slopes.abs()[(x[:, 0] >= 0) & (x[:, 0] <= DISTANCE)]
+        with torch.no_grad():
+            real, fake = (critic(quantiles(mean, 512).float()[:, None]).mean() for mean in (0.0, DISTANCE))
+        print(
+            f"mixing weight {'normal' if normal else 'uniform'}: slope between the means {between.min():.3f} to "
+            f"{between.max():.3f}, largest {slopes.abs().max():.3f}, distance {real - fake:.3f} of {DISTANCE:g}"
+        )
+
+
+def neighbours_in_training_mode(generator: nn.Module, z_dim: int, path: Path) -> tuple[int, int]:
     """Sample seeds 0 to 7 with two sets of neighbours, in training and in inference mode, and write a picture.
 
     Returns:
         The largest difference of a pixel in grey levels, in training and in inference mode.
     """
-    generator, z_dim = trained.generator, trained.config.z_dim
     state = {name: value.clone() for name, value in generator.state_dict().items()}
     rows: list[UInt8Array] = []
     differences = []

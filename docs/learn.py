@@ -123,9 +123,7 @@ distance is 3.""",
         """assert page.numbers["clipping: largest slope"] < 0.05
 assert abs(page.numbers["spectral norm: E[D(x)] - E[D(G(z))]"] - 3) < 0.15""",
         "A critic after 50 steps of training: what is its largest slope under the penalty?",
-        """import torch
-
-from gan_serve.training.learn.lipschitz import GRID, train_critic
+        """from gan_serve.training.learn.lipschitz import GRID, train_critic
 
 x = GRID[:, None].clone().requires_grad_()
 train_critic("penalty", steps=50)(x).sum().backward()

@@ -7,7 +7,7 @@ thrown in), and returns the result. The client that drives it sends the requests
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -59,6 +59,11 @@ _KEYWORDS = {
     "condition": ["n", *get_type_hints(ConditionOptions)],
     "interpolate": ["seeds", *get_type_hints(WalkOptions)],
     "mix": ["coarse", "fine", *get_type_hints(MixOptions)],
+}
+_REQUESTS: dict[str, Callable[..., ImageRequest]] = {
+    "sample": sample_images,
+    "condition": condition_images,
+    "mix": mix_images,
 }
 _FILE_OPTIONS = ("format", "columns", "fps")
 
@@ -121,7 +126,7 @@ def fetch_file(kind: Kind, model: str, path: str | Path | None, options: Fields)
         own = {name: options.pop(name) for name in ("label", "truncation") if name in options}
         request = walk_frames(model, make_walk(**options), **own)
     else:
-        request = {"sample": sample_images, "condition": condition_images, "mix": mix_images}[kind](model, **options)
+        request = _REQUESTS[kind](model, **options)
     content: bytes = yield Call("POST", request.path, read_bytes, request.fields(request.whole, **encoding))
     return content
 

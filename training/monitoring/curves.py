@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gan_serve.atomic_files import write_atomically
 from gan_serve.training.monitoring.run_log import read_log
 
@@ -70,9 +72,8 @@ def write_curves(run_dir: Path, *, loss: str = "non-saturating", data_diversity:
             axes.set_ylim(*panel.limits)
         axes.set_xlabel("kimg (thousands of real images shown)")
         if epoch_kimg:
-            epochs = axes.secondary_xaxis(
-                "top", functions=(lambda kimg: kimg / epoch_kimg, lambda epoch: epoch * epoch_kimg)
-            )
+            both_ways = (lambda kimg: np.asarray(kimg) / epoch_kimg, lambda epoch: np.asarray(epoch) * epoch_kimg)
+            epochs = axes.secondary_xaxis("top", functions=both_ways)
             epochs.set_xlabel("epochs")
         axes.set_ylabel(panel.label)
         axes.legend()
