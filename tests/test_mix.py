@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from answers import npz
@@ -131,6 +132,15 @@ def test_a_download_is_the_sheet(client, styled, tmp_path):
     arrays = npz(type("Response", (), {"content": client.download("mix", NAME, coarse=0, fine="5-6", format="npz")}))
     assert arrays["seeds"].tolist() == [0, 0]
     assert arrays["mix_seeds"].tolist() == [5, 6]
+
+
+def test_the_example_of_docs_json_works(address):
+    with httpx.Client(base_url=address) as http:
+        content = http.get("/docs.json").json()["paths"]["/mix"]["post"]["requestBody"]["content"]["application/json"]
+        [example] = content["examples"].values()
+        assert example["value"]["model"] == NAME
+        smaller = example["value"] | {"coarse": "0-1", "fine": "4-5"}  # this server samples five images at most
+        assert http.post("/mix", json=smaller).status_code == 200
 
 
 def test_errors_of_the_server(client):
