@@ -124,7 +124,8 @@ PATHS_AND_FIELDS = [(path, field) for path, fields in FIELDS.items() for field i
 
 @pytest.mark.parametrize(("path", "field"), PATHS_AND_FIELDS, ids=lambda value: value)
 def test_any_value_in_any_field_is_drawn_or_refused_in_words(server: Served, path: str, field: str) -> None:
-    fields = {"model": f'"{CONDITIONAL}"'} | ({"seeds": '"0,5"'} if path == "/interpolate" else {})
+    required = {"/interpolate": {"seeds": '"0,5"'}, "/mix": {"coarse": "0", "fine": "1"}}
+    fields = {"model": f'"{CONDITIONAL}"'} | required.get(path, {})
     for value in VALUES:
         body = "{" + ", ".join(f'"{name}": {text}' for name, text in (fields | {field: value}).items()) + "}"
         response = server.client.post(path, content=body.encode(), headers={"Content-Type": "application/json"})
