@@ -7,19 +7,18 @@ import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict
 from torch import nn
 
 from gan_serve.errors import InvalidOption, nearest
 from gan_serve.training.legacy import MINIBATCH_ON_FEATURES, with_legacy_values
 from gan_serve.training.losses import LOSSES
-from gan_serve.training.networks import FAMILIES, arguments_of, find_family
+from gan_serve.training.networks import FAMILIES, find_family
+from gan_serve.training.networks.options import arguments_of, validate
 from gan_serve.training.recipes import recipes
 from gan_serve.training.settings import DataSettings, LossSettings, NetworkSettings, RunSettings
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class TrainConfig(RunSettings, LossSettings, NetworkSettings, DataSettings):
@@ -106,25 +105,8 @@ def _validated(values: Mapping[str, Any]) -> TrainConfig:
                 f"Networks of the family {values['family']} have no {key}.",
                 f"They have: {', '.join(family.options.model_fields)}.",
             )
-        chosen = validated(family.options, chosen).model_dump(exclude_unset=True)
-    return validated(TrainConfig, rest | chosen)
-
-
-def validated(kind: type[Model], values: Mapping[str, Any]) -> Model:
-    """Return settings of a kind from their values.
-
-    Raises:
-        InvalidOption: a value is out of range, or a setting is missing.
-    """
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()
-        )
-        raise InvalidOption(
-            f"The settings do not fit: {problems}.", "gan-serve recipes NAME shows every setting."
-        ) from error
+        chosen = validate(family.options, chosen).model_dump(exclude_unset=True)
+    return validate(TrainConfig, rest | chosen)
 
 
 def generator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
@@ -137,7 +119,7 @@ def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: in
     arguments = _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
     if config.d_width is not None:
         arguments["width"] = config.d_width
-    return arguments | ({"minibatch": "std-features"} if MINIBATCH_ON_FEATURES in config.legacy else {})
+    return arguments | ({"minibatch": "none"} if MINIBATCH_ON_FEATURES in config.legacy else {})
 
 
 def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channels: int, c_dim: int) -> dict[str, Any]:

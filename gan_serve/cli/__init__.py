@@ -31,6 +31,7 @@ for command in (
     sample.generate,
     sample.condition,
     sample.interpolate,
+    sample.mix,
     translate,
     checkpoints.models,
     checkpoints.info,

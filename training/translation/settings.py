@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gan_serve.errors import InvalidOption, nearest
-from gan_serve.training.config import as_typed, validated
+from gan_serve.training.config import as_typed
 from gan_serve.training.losses import LOSSES
+from gan_serve.training.networks.options import validate
 from gan_serve.training.recipes import TRANSLATE, recipes
 from gan_serve.training.settings import Count, LossName, RunSettings, Share, Weight
 from gan_serve.training.translation.networks import ResNetTranslator, SRResNet, Translator, UNet
@@ -129,7 +130,7 @@ def check_translation_config(values: Mapping[str, Any]) -> TranslationConfig:
         names = list(TranslationConfig.model_fields)
         hint = nearest(unknown[0], names) or f"Settings are: {', '.join(names)}."
         raise InvalidOption(f"There is no setting {unknown[0]!r}.", hint)
-    config = validated(TranslationConfig, {key: None if value == "null" else value for key, value in values.items()})
+    config = validate(TranslationConfig, {key: None if value == "null" else value for key, value in values.items()})
     _check_together(config)
     return config
 
@@ -201,6 +202,6 @@ def read_translation_config(run_dir: Path) -> TranslationConfig:
     """
     path = run_dir / "config.json"
     try:
-        return validated(TranslationConfig, json.loads(path.read_text()))
+        return validate(TranslationConfig, json.loads(path.read_text()))
     except (ValueError, TypeError, OSError, InvalidOption) as error:
         raise InvalidOption(f"{path} is not the config of a translator's run.", "Start a new run directory.") from error
