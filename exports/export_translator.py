@@ -18,7 +18,6 @@ from gan_serve.checkpoint.config import (
     PARITY_FILE,
     PRECISION_FILES,
     SAMPLES_FILE,
-    TRANSLATE,
     WEIGHTS_FILE,
     Architecture,
     GoldenTranslation,
@@ -160,7 +159,7 @@ def _config(
     return TranslatorConfig(
         format_version=FORMAT_VERSION,
         gan_serve_version=__version__,
-        task=TRANSLATE,
+        task="translate",
         name=name,
         architecture=Architecture(family=config.family, arguments=trained.arguments),
         in_resolution=config.in_resolution,

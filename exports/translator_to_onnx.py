@@ -133,7 +133,8 @@ def _measure_parity(model: bytes, pixels: PixelTranslator, examples: UInt8Array)
     largest, differing, invariant = 0, [], True
     for inputs in sets:
         with torch.no_grad():
-            expected = np.concatenate([pixels(part).numpy() for part in torch.from_numpy(inputs).split(32)])
+            parts = torch.split(torch.from_numpy(inputs), 32)
+            expected = np.concatenate([pixels(part).numpy() for part in parts])
         found = run_in_batches(session, {"x": inputs})
         difference = np.abs(found.astype(np.int16) - expected)
         largest = max(largest, int(difference.max()))

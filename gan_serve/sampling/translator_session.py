@@ -40,7 +40,9 @@ class TranslatorSession(NetworkSession):
         """Load ``model``; see ``NetworkSession`` for the errors."""
         super().__init__(model, config, precision=precision, device=device, threads=threads)
         largest = self._one_input()["x"]
-        self._work = network_cost(model, {"x": largest}).work / (largest[1] * largest[2])  # for a pixel of the input
+        self._work: float = network_cost(model, {"x": largest}).work / (
+            largest[1] * largest[2]
+        )  # for a pixel of the input
 
     def work(self, height: int, width: int) -> float:
         """Return the operations for an input of this size, as ``network_cost`` counts them; tiles overlap."""
@@ -82,7 +84,7 @@ class TranslatorSession(NetworkSession):
 
     def _batch_for(self, inputs: Mapping[str, Any]) -> int:
         largest, pixels = self._one_input()["x"], inputs["x"].shape[1] * inputs["x"].shape[2]
-        return min(BATCH_SIZE[self.device], max(1, self._batch * largest[1] * largest[2] // pixels))
+        return int(min(BATCH_SIZE[self.device], max(1, self._batch * largest[1] * largest[2] // pixels)))
 
     def _check_signature(self) -> None:
         config = self.config

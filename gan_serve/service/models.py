@@ -73,10 +73,10 @@ class ModelInfo(BaseModel):
     precision: Precision | None = None
     device: str | None = None
     task: Literal["generate", "translate"] | None = None
-    in_resolution: int | None = Field(None, description="Of a translator: width and height of its inputs.")
-    in_channels: int | None = Field(None, description="Of a translator: 1 for gray inputs, 3 for RGB.")
-    scale: int | None = Field(None, description="Of a translator: outputs are so many times as wide and high.")
-    any_size: bool | None = Field(None, description="Of a translator: inputs of any size are taken as they are.")
+    in_resolution: int | None = Field(default=None, description="Of a translator: width and height of its inputs.")
+    in_channels: int | None = Field(default=None, description="Of a translator: 1 for gray inputs, 3 for RGB.")
+    scale: int | None = Field(default=None, description="Of a translator: outputs are so many times as wide and high.")
+    any_size: bool | None = Field(default=None, description="Of a translator: inputs may have any size.")
     error: ErrorDetail | None = None
 
 
@@ -153,7 +153,7 @@ class ServedModel:
             | {
                 "img_resolution": config.img_resolution,
                 "img_channels": config.img_channels,
-                "style_layers": generator.style_layers if generator else None,
+                "style_layers": getattr(generator, "style_layers", None),
                 "license": config.license,
                 "digest": f"sha256:{config.files[PRECISION_FILES[self.precision]].sha256}",
                 "precision": generator.precision if generator else self.precision,

@@ -122,7 +122,7 @@ class Translating:
                 f"The images take {work / 1e9:,.0f} billion operations; this server does up to {MAX_WORK / 1e9:,.0f}."
             )
             raise TooManyImages(told, hint)
-        return size
+        return int(size)
 
 
 def add_translation(app: FastAPI, models: Models, translating: Translating) -> None:

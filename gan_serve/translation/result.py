@@ -9,7 +9,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,7 @@ class Translations:
         receipt = TranslationReceipt(inputs=self.digests, **self._common()).seal(pixels)
         return encode_png(pixels, {RECEIPT_KEY: receipt.as_json()})
 
-    def _common(self) -> dict[str, str]:
+    def _common(self) -> dict[str, Any]:
         return {
             "model": self.model, "digest": self.digest, "precision": self.precision, "fit": self.fit,
             "version": __version__, "runtime": self.runtime,

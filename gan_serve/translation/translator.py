@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import PRECISION_FILES
+from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.checkpoint.files import copy_checkpoint, read_translator_config, read_verified
 from gan_serve.errors import TooManyImages
 from gan_serve.hub.file_sets import every_file, network_files
@@ -78,7 +78,7 @@ class Translator:
         return f"sha256:{self.config.files[PRECISION_FILES[self._session.precision]].sha256}"
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """The precision that it runs in."""
         return self._session.precision
 

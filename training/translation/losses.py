@@ -65,17 +65,21 @@ class FeatureMaps(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps float32 [N, F, h, w] of images float32 [N, C, H, W] in [-1, 1], gray or RGB."""
-        channels = self.weight_0.shape[1]
+        channels = self._kernel(0)[0].shape[1]
         if channels != images.shape[1]:
             luma = images.new_tensor(LUMA).view(1, 3, 1, 1)
             gray = (images * luma).sum(dim=1, keepdim=True) if images.shape[1] == 3 else images
             images = gray.expand(-1, channels, -1, -1)
         maps, x = [], images
         for number, stride in enumerate(self.strides):
-            weight, bias = getattr(self, f"weight_{number}"), getattr(self, f"bias_{number}")
+            weight, bias = self._kernel(number)
             x = F.relu(F.conv2d(x, weight, bias, stride, weight.shape[2] // 2))
             maps.append(x)
         return maps
+
+    def _kernel(self, number: int) -> tuple[Tensor, Tensor]:
+        weight, bias = self.get_buffer(f"weight_{number}"), self.get_buffer(f"bias_{number}")
+        return weight, bias
 
 
 def perceptual_distance(maps: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:

@@ -93,7 +93,7 @@ class TranslationConfig(RunSettings, TranslationLosses, TranslatorSettings, Pair
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
-    task: Literal["translate"] = TRANSLATE
+    task: Literal["translate"] = "translate"
     recipe: str
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,25 +67,17 @@ class TranslationTraining:
             if config.family != "srresnet":  # whose paper leaves the framework's first weights
                 _initialise(network)
             network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        parameters = [
-            [weight for network in networks.values() for weight in network.parameters()]
-            for networks in (translators, critics)
-        ]
-        optimizers = [
-            torch.optim.Adam(weights, lr, betas, fused=True)
-            for weights, lr, betas in zip(
-                parameters,
-                (config.g_lr, config.d_lr),
-                ((config.g_beta1, config.g_beta2), (config.d_beta1, config.d_beta2)),
-                strict=True,
-            )
-        ]
-        features = None
-        if config.content_weight:
-            features = FeatureMaps(str(config.features)).to(device)
-        averages = {name: GeneratorEMA(network) for name, network in translators.items()}
-        pools = {name: ImagePool(config.pool) for name in sides}
-        return cls(config, device, translators, critics, *optimizers, averages, pools, features)
+        return cls(
+            config,
+            device,
+            translators,
+            critics,
+            g_optimizer=_adam(translators.values(), config.g_lr, (config.g_beta1, config.g_beta2)),
+            d_optimizer=_adam(critics.values(), config.d_lr, (config.d_beta1, config.d_beta2)),
+            averages={name: GeneratorEMA(network) for name, network in translators.items()},
+            pools={name: ImagePool(config.pool) for name in sides},
+            features=FeatureMaps(str(config.features)).to(device) if config.content_weight else None,
+        )
 
     @property
     def averaged(self) -> nn.Module:
@@ -270,6 +262,11 @@ def build_critic(config: TranslationConfig, in_channels: int, img_channels: int)
     if config.critic == "patch":
         return PatchCritic(**shape, layers=config.d_layers or patch_layers(config.resolution))
     return ImageCritic(**shape, layers=config.d_layers or 4)
+
+
+def _adam(networks: Iterable[nn.Module], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    weights = [weight for network in networks for weight in network.parameters()]
+    return torch.optim.Adam(weights, lr, betas, fused=True)
 
 
 def _initialise(network: nn.Module) -> None:
