@@ -130,7 +130,14 @@ def add_translation(app: FastAPI, models: Models, translating: Translating) -> N
     schema = TranslateRequest.model_json_schema()
     form = schema | {
         "properties": schema["properties"]
-        | {"images": {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "files"}}
+        | {
+            "images": {
+                "type": "array",
+                "items": {"type": "string", "format": "binary"},
+                "minItems": 1,
+                "description": "files",
+            }
+        }
     }
     body = {
         "required": True,
