@@ -49,7 +49,8 @@ class TranslatorSession(NetworkSession):
         if not self.config.any_size or max(height, width) <= largest_side(self.config):
             return self._work * height * width
         reads = ([rows.stop - rows.start for rows in tile.read] for tile in tiles(height, width, self.config.reach))
-        return self._work * sum(rows * columns for rows, columns in reads)
+        pixels: int = sum(rows * columns for rows, columns in reads)
+        return self._work * pixels
 
     def run(self, images: UInt8Array) -> UInt8Array:
         """Translate images of one size: uint8 [N, H, W, in_channels] -> uint8 [N, H', W', img_channels].
