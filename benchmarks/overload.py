@@ -62,9 +62,13 @@ class Server:
                     found.append(child)
         return found
 
+    def sizes(self) -> list[float]:
+        """Return the memory (RSS) of each worker in megabytes."""
+        return [worker.memory_info().rss / MEGABYTE for worker in self.workers()]
+
     def megabytes(self) -> float:
         """Return the memory (RSS) of all workers."""
-        return sum(int(worker.memory_info().rss) for worker in self.workers()) / MEGABYTE
+        return sum(self.sizes())
 
 
 @contextlib.contextmanager

@@ -91,6 +91,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ``tracing`` exports spans
     )
     app.models = models
     app.router.route_class = BodyRoute

@@ -26,6 +26,7 @@ from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import ErrorDetail
+from gan_serve.service.headers import header
 from gan_serve.service.json_body import CLIENT_GONE
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
@@ -217,7 +218,9 @@ def _etag(request: Request, body: ImageRequest, generator: Generator) -> str:
 
 def not_modified(request: Request, tag: str) -> bool:
     """Return True where ``If-None-Match`` names this response."""
-    given = request.headers.get("if-none-match", "")
+    given = header(request.scope, b"if-none-match").decode("latin-1")
+    if not given:
+        return False
     return given.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in given.split(","))
 
 
