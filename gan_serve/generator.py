@@ -53,6 +53,7 @@ class Generator(RequestBuilder):
         super().__init__(self.config, self._session.precision)
 
     @classmethod
+    @suggest_keywords
     def from_pretrained(
         cls,
         model: str | Path,
@@ -329,6 +330,7 @@ class Generator(RequestBuilder):
         """
         return self._session.run_inputs(join_inputs(requests))
 
+    @suggest_keywords
     def save_pretrained(self, directory: str | Path) -> Path:
         """Copy the checkpoint to a new directory, byte for byte, each file verified; return the directory.
 
@@ -341,6 +343,7 @@ class Generator(RequestBuilder):
         """
         return copy_checkpoint(self._complete_directory(), directory)
 
+    @suggest_keywords
     def push_to_hub(
         self,
         repo: str,

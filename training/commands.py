@@ -106,6 +106,8 @@ def train(
         if "data" not in asked:
             raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
         config = make_config(asked.pop("recipe", RECOMMENDED), asked)
+        if resume and FIRST:
+            echo(f"{run_dir} has no run to resume: a new one starts.")
 
     last = run(config, run_dir, resume=resume, quiet=quiet)
     if FIRST:

@@ -54,6 +54,7 @@ class AsyncClient(ClientSettings):
         Unauthorized, RequestTimeout, ServerUnreachable, ServerError: as ``gan_serve.errors`` explains.
     """
 
+    @suggest_keywords
     def __init__(
         self, address: str, *, api_key: str | None = None, timeout: float | None = TIMEOUT, retries: int = 3
     ) -> None:

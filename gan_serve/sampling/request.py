@@ -285,7 +285,9 @@ class RequestBuilder:
     def _each_class(self, labels: Label | Iterable[Label] | None) -> list[int]:
         """Return the classes that ``labels`` name, none of them twice."""
         if not self.c_dim:
-            raise UnknownLabel(f"{self.name} has no labels; it is not conditional.", "Use generate instead.")
+            raise UnknownLabel(
+                f"{self.name} has no labels; it is not conditional.", "Use generate, or POST /sample, instead."
+            )
         if labels is None:
             return list(range(self.c_dim))
         several = as_list(labels)
