@@ -117,7 +117,7 @@ class Outcome:
 async def ask(port: int, outcome: Outcome, source: random.Random) -> None:
     """Send one request on a new connection."""
     body = json.dumps({"model": MODEL, "seed": source.randrange(2**31), "n": IMAGES, "format": "png"}).encode()
-    head = "POST /sample HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = "POST /sample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     began = time.perf_counter()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -144,7 +144,7 @@ async def closed_loop(port: int, clients: int, seconds: float) -> float:
 
     began = time.monotonic()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return len(outcome.seconds["200"]) / (time.monotonic() - began)
+    return len(outcome.seconds.get("200", [])) / (time.monotonic() - began)
 
 
 async def open_loop(port: int, rate: float, seconds: float, normal: float) -> tuple[Outcome, float, float]:

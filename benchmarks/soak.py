@@ -121,7 +121,7 @@ class Client:
             ({422}, {"json": {"model": name, "label": "nobody"}}),
             ({404}, {"json": {"model": "nobody"}}),
             ({400}, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
-            ({400}, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
+            ({422}, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
             ({415}, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
             ({413}, {"content": self._endless(), "headers": {"Content-Type": "application/json"}}),
         ]
