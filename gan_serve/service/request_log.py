@@ -1,7 +1,7 @@
 """The log of the service on standard error: a line for each request and each event, as JSON or as text.
 
 Lines of requests are written together, up to ``WRITE_SECONDS`` later: a record and a write for each of a thousand
-requests a second cost a fifth of a worker's CPU time (benchmarks/serving.md). Any other line, and the end of the
+requests a second cost a fifth of a worker's CPU time (benchmarks/serving_busy.md). Any other line, and the end of the
 process, writes what waits first; only a worker that is killed (SIGKILL) loses the lines of that time.
 """
 
