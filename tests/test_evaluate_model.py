@@ -215,7 +215,7 @@ def test_figures_are_written_into_the_checkpoint_and_shown(digits, tmp_path, cli
     verify_checkpoint(checkpoint)
     written = json.loads((checkpoint / "metrics.json").read_text())
     assert f"{written['fd100_cnn-mnist_train']:g}" in outcome.out
-    assert "fd100_cnn-mnist_train" in cli("info", checkpoint).out
+    assert "fd100_cnn-mnist_train" in cli("info", checkpoint, "--all").out
     assert json.loads((tmp_path / "figures" / "metrics.json").read_text()).items() <= written.items()
 
 

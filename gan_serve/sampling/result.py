@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Literal
@@ -78,6 +79,19 @@ class Samples:
             images, per_label = self.images(), len(self) // len(names)
             return {name: images[row * per_label : (row + 1) * per_label] for row, name in enumerate(names)}
         return dict(zip(names, np.split(self.pixels, len(names)), strict=True))
+
+    def of(self, index: int) -> Samples:
+        """Return one image as samples of its own, with the same receipt."""
+        one = slice(index, index + 1)
+        return dataclasses.replace(
+            self,
+            pixels=self.pixels[one],
+            seeds=None if self.seeds is None else self.seeds[one],
+            latents=None if self.latents is None else self.latents[one],
+            walk=None if self.walk is None else self.walk.part(index, index + 1),
+            labels=None if self.labels is None else self.labels[one],
+            by_label=False,
+        )
 
     def png(self, index: int) -> bytes:
         """Return one image as PNG with its receipt."""
