@@ -1,8 +1,8 @@
 """Gather the images of the feature extractor cnn-general: ``python zoo/general.py general.npz --emoji DIR``.
 
-Images of several kinds that may be shipped, 32x32 RGB, with a class for each kind: garments, avatars,
-scikit-learn's 8x8 digits and emoji. The avatars are those of ``make avatars``. The emoji are the package of npm, as ``npm pack emoji-datasource-twitter`` and
-``tar -xzf`` write it (pictures CC BY 4.0, Twitter and other contributors)::
+Images of several kinds that may be shipped, 32x32 RGB, each with its own classes: garments, avatars (of ``make
+avatars``), scikit-learn's 8x8 digits, and emoji by category. DIR is the npm package emoji-datasource-twitter (pictures
+CC BY 4.0, Twitter and other contributors), as ``npm pack`` and ``tar -xzf`` write it. Then::
 
     python -m gan_serve.exports.feature_extractor --data general.npz --holdout 0.1 --epochs 5 --out cnn-general
 """
