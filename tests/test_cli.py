@@ -274,3 +274,9 @@ except SystemExit as exit:
 def test_the_package_imports_without_the_heavy_parts():
     code = "import sys, gan_serve; print({'torch', 'onnxruntime', 'bentoml', 'fastapi'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_help_shows_every_summary_whole(cli):
+    listed = cli("--help").out.split("Commands:")[1].strip().splitlines()
+    assert len(listed) >= 12
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed

@@ -148,6 +148,7 @@ def test_the_wheel_stays_small(wheel):
     assert wheel.stat().st_size < 40e6
 
 
+@pytest.mark.slow
 def test_the_source_distribution_has_the_same_checkpoints(tmp_path):
     with tarfile.open(build("sdist", tmp_path)) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}

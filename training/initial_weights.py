@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from gan_serve.hub.resolve import resolve
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
 from gan_serve.training.load_checkpoint import load_generator, weight_files
 from gan_serve.training.networks import find_family
+from gan_serve.training.networks.options import arguments_of
 from gan_serve.training.recipes import recipes
 
 SETTINGS = {"img_resolution": "resolution", "img_channels": "channels"}  # arguments whose settings have another name
@@ -95,14 +95,13 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
 
 def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels: int, c_dim: int) -> None:
     family = checkpoint.architecture.family
-    known = inspect.signature(find_family(family).generator).parameters
+    defaults = arguments_of(find_family(family).generator)
     # Checkpoints leave out arguments with the network's default, and older ones those that did not exist.
-    defaults = {name: parameter.default for name, parameter in known.items()}
     theirs = defaults | checkpoint.architecture.arguments
     ours = defaults | generator_arguments(
         config.model_copy(update={"family": family}), img_channels=img_channels, c_dim=c_dim
     )
-    pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in known if name != "c_dim"]
+    pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in defaults if name != "c_dim"]
     joined = config.family in LABELS_JOIN_LATENTS and config.network_options.get("g_conditioning") != "batchnorm"
     learns_labels = not checkpoint.c_dim and joined
     if not learns_labels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.networks import build_generator, find_family, to_pixels
+from gan_serve.training.networks.options import arguments_of
 from gan_serve.training.snapshots import all_finite
 
 
@@ -79,8 +79,8 @@ def build_checkpoint_generator(config: CheckpointConfig) -> nn.Module:
         InvalidCheckpoint: its arguments are not those of the family. InvalidOption: there is no such family.
     """
     architecture = config.architecture
-    known = inspect.signature(find_family(architecture.family).generator).parameters
-    if unknown := architecture.arguments.keys() - known:
+    known = arguments_of(find_family(architecture.family).generator)
+    if unknown := architecture.arguments.keys() - known.keys():
         raise InvalidCheckpoint(
             f"The network of {config.name} has {', '.join(sorted(unknown))}, which this gan-serve does not know.",
             f"Install gan-serve {config.gan_serve_version}, which wrote it.",

@@ -69,7 +69,7 @@ def load_weights_from_onnx(model: bytes, generator: nn.Module) -> None:
         else:
             raise _unreadable(f"{name} is neither in the file nor behind a layer")
     for module, bias in biases.items():
-        if module.bias is not None:
+        if getattr(module, "bias", None) is not None:
             state[f"{names[module]}.bias"] = bias
         elif bias.any():
             raise _unreadable(f"the layer of {names[module]} has a bias in the file")
@@ -255,7 +255,7 @@ def _in_order(generator: nn.Module) -> list[tuple[Any, Layer | None]]:
         if isinstance(module, _BatchNorm | nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
     ]
     generator.eval()
-    z, c = torch.ones(2, generator.z_dim), torch.zeros(2, dtype=torch.int64)  # type: ignore[arg-type]
+    z, c = torch.ones(2, int(generator.z_dim)), torch.zeros(2, dtype=torch.int64)  # type: ignore[arg-type]
     try:
         generator(z, c if generator.c_dim else None)
     finally:

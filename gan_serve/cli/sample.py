@@ -39,7 +39,10 @@ def generate(
     precision: str,
     device: str,
 ) -> None:
-    """Sample images from MODEL (a name, a directory, or org/name on the Hub)."""
+    """Sample images from a model.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
+    """
     from gan_serve.generator import Generator
 
     format = choose_format(out, out_dir)
@@ -96,7 +99,9 @@ def condition(
     precision: str,
     device: str,
 ) -> None:
-    """Sample the same latents under each label from MODEL (a name, a directory, or org/name on the Hub).
+    """Sample the same latents under each label.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
 
     A PNG is a sheet: a row for each label, a column for each latent.
     """
@@ -129,7 +134,7 @@ def condition(
 @click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
 @click.option(
-    "--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png or .jpg (a strip), .npz, .zip."
+    "--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png or .jpg (a strip), .npz, .zip, .json."
 )
 @scale_option
 @sampling_options
@@ -148,7 +153,10 @@ def interpolate(
     precision: str,
     device: str,
 ) -> None:
-    """Sample a walk between seeds from MODEL (a name, a directory, or org/name on the Hub)."""
+    """Sample a walk between seeds.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
+    """
     from gan_serve.generator import Generator
     from gan_serve.sampling.walks import make_walk
 

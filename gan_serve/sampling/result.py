@@ -84,7 +84,8 @@ class Samples:
         if output == "pil":
             images, per_label = self.images(), len(self) // len(names)
             rows = {name: slice(row * per_label, (row + 1) * per_label) for row, name in enumerate(names)}
-            return {name: GeneratedImages(images[row]) for name, row in rows.items()}
+            shown: dict[str, list[GeneratedImage]] = {name: GeneratedImages(images[row]) for name, row in rows.items()}
+            return shown
         return dict(zip(names, np.split(self.pixels, len(names)), strict=True))
 
     def of(self, index: int) -> Samples:
