@@ -21,6 +21,7 @@ from gan_serve.images.pixels import UInt8Array, from_pil
 from gan_serve.regular_files import open_regular
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import Receipt, read_receipt
+from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
 
@@ -42,6 +43,23 @@ class Verification:
     receipt: Receipt
     max_difference: int
     other_runtime: str = ""
+
+
+def describe_receipt(receipt: Receipt) -> str:
+    """Return what an image shows: its seeds, its frames or its latents.
+
+    >>> from gan_serve import generate
+    >>> describe_receipt(Receipt.model_validate(generate("fashion-dcgan", seed=7)[0].info["gan_serve"]))
+    'seed 7'
+    """
+    if receipt.walk is not None:
+        n = len(receipt.walk.frames)
+        return "a frame of a walk" if n == 1 else f"{n} frames of a walk"
+    if receipt.latents is not None:
+        return "given latents"
+    if receipt.seeds is None:
+        return f"seed {receipt.seed}"
+    return f"seed{'s' * (len(receipt.seeds) != 1)} {format_seeds(receipt.seeds)}"
 
 
 def verify_image(path: str | Path, model: str | Path | None = None) -> Verification:

@@ -16,32 +16,39 @@ from gan_serve.terminal import echo
 
 
 @click.command()
-def models() -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def models(as_json: bool) -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
-    from gan_serve.checkpoint.config import describe
     from gan_serve.checkpoint.files import read_config
+    from gan_serve.cli.describe import facts_of, table_of_models
     from gan_serve.hub.resolve import resolve
 
+    configs = []
     for name in list_models():
         try:
-            config = read_config(resolve(name))
+            configs.append(read_config(resolve(name)))
         except CheckpointError as error:  # the others are listed nevertheless
             echo(f"{name}  {error.message}", err=True)
-        else:
-            echo(f"{name}  {describe(config)}, licence {config.license}")
+    if as_json:
+        echo(json.dumps([facts_of(config) for config in configs], indent=2))
+        return
+    for line in table_of_models(configs):
+        echo(line)
 
 
 @click.command()
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def info(model: str, as_json: bool) -> None:
-    """Show the config, metrics and files of a model.
+@click.option("--all", "everything", is_flag=True, help="The whole config, all metrics and all files.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def info(model: str, everything: bool, as_json: bool) -> None:
+    """Show size, speed here, licence and quality of a model.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
-    from gan_serve.checkpoint.config import REPORT_FILES
+    from gan_serve.checkpoint.config import METRICS_FILE, REPORT_FILES
     from gan_serve.checkpoint.files import read_config, read_json
+    from gan_serve.cli.describe import summary
     from gan_serve.hub.resolve import resolve
 
     try:
@@ -49,6 +56,12 @@ def info(model: str, as_json: bool) -> None:
     except (CannotWrite, HubUnreachable, InvalidCheckpoint):
         directory = resolve(model)  # the config alone
     config = read_config(directory)
+    if not (everything or as_json):
+        has_metrics = METRICS_FILE in config.files and os.path.lexists(directory / METRICS_FILE)
+        metrics = read_json(directory, config, METRICS_FILE) if has_metrics else {}
+        for line in summary(config, directory, metrics, model):
+            echo(line)
+        return
     reports = [name for name in sorted(set(REPORT_FILES) & set(config.files)) if os.path.lexists(directory / name)]
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),

@@ -19,7 +19,7 @@ class OutputPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, or end the command where it looks like an option."""
-        if str(value).startswith("-"):
+        if str(value).startswith("-") and str(value) != "-":
             shown = escape(str(value))
             self.fail(f"{shown!r} looks like an option; write ./{shown} for a file of this name.", param, ctx)
         return super().convert(value, param, ctx)
@@ -38,6 +38,12 @@ def sampling_options(command: Command) -> Command:
     """Add ``--truncation``, ``--device`` and ``--precision`` to a command."""
     command = click.option("--truncation", type=float, default=1.0, show_default=True, help="From 0 to 1.")(command)
     return model_options(command)
+
+
+def scale_option(command: Command) -> Command:
+    """Add ``--scale`` to a command."""
+    text = "Repeat each pixel so many times in both directions, to see small images; these have no receipt."
+    return click.option("--scale", type=int, default=1, show_default=True, help=text)(command)
 
 
 def seed_options(command: Command) -> Command:

@@ -7,6 +7,7 @@ A PNG has it as JSON in the text chunk ``gan_serve``, an image from ``generate``
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from typing import Annotated, Any, Self
 
@@ -22,6 +23,7 @@ from gan_serve.sampling.seeds import Seed
 from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
+SHOWN_SIDE = 128  # pixels that a notebook enlarges an image to at most
 _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would construct an encoder for each receipt
 
 
@@ -121,6 +123,13 @@ class GeneratedImage(Image.Image):
         image = super().copy()
         image.__class__ = type(self)
         return image  # type: ignore[return-value]
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the PNG that a notebook shows: small images are enlarged."""
+        factor = max(1, SHOWN_SIDE // max(self.size))
+        file = io.BytesIO()
+        self.resize((self.width * factor, self.height * factor), Image.Resampling.NEAREST).save(file, "PNG")
+        return file.getvalue()
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
         """Save the image as Pillow does; a PNG also gets the receipt as a text chunk, beside those in ``pnginfo``."""

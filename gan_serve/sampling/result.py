@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from gan_serve.errors import InvalidOption
 from gan_serve.images.grid import grid, grid_columns
 from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.images.png import encode_png
+from gan_serve.sampling.display import GeneratedImages
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.mixing import Mix
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, Receipt
@@ -67,9 +69,14 @@ class Samples:
             ).seal(self.pixels[index])
         return self._receipts[index]
 
-    def images(self) -> list[GeneratedImage]:
-        """Return Pillow images, each with its receipt in ``info["gan_serve"]``."""
-        return [GeneratedImage.of(to_pil(self.pixels[index]), self.receipt(index)) for index in range(len(self))]
+    def images(self) -> GeneratedImages:
+        """Return Pillow images, each with its receipt in ``info["gan_serve"]``; a notebook shows the list."""
+        images = (GeneratedImage.of(to_pil(self.pixels[index]), self.receipt(index)) for index in range(len(self)))
+        return GeneratedImages(images, animated=self.walk is not None)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return what a notebook shows: a grid, or the animation of a walk."""
+        return self.images()._repr_mimebundle_() | {"text/plain": f"<{len(self)} images of {self.model}>"}
 
     def to_output(self, output: Output) -> list[GeneratedImage] | UInt8Array:
         """Return the images in the form that ``output`` names."""
@@ -80,8 +87,23 @@ class Samples:
         names = list(dict.fromkeys(self.labels or []))
         if output == "pil":
             images, per_label = self.images(), len(self) // len(names)
-            return {name: images[row * per_label : (row + 1) * per_label] for row, name in enumerate(names)}
+            rows = {name: slice(row * per_label, (row + 1) * per_label) for row, name in enumerate(names)}
+            shown: dict[str, list[GeneratedImage]] = {name: GeneratedImages(images[row]) for name, row in rows.items()}
+            return shown
         return dict(zip(names, np.split(self.pixels, len(names)), strict=True))
+
+    def of(self, index: int) -> Samples:
+        """Return one image as samples of its own, with the same receipt."""
+        one = slice(index, index + 1)
+        return dataclasses.replace(
+            self,
+            pixels=self.pixels[one],
+            seeds=None if self.seeds is None else self.seeds[one],
+            latents=None if self.latents is None else self.latents[one],
+            walk=None if self.walk is None else self.walk.part(index, index + 1),
+            labels=None if self.labels is None else self.labels[one],
+            by_label=False,
+        )
 
     def png(self, index: int) -> bytes:
         """Return one image as PNG with its receipt."""
