@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -32,8 +28,20 @@ from gan_serve.training.monitoring.run_log import rewind_log
 from gan_serve.training.monitoring.tick import Recorder, check_finite
 from gan_serve.training.precision import bf16_pays, use_tf32
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
+from gan_serve.training.run_options import RunOptions
 from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
+from gan_serve.training.stopping import Stop, stop_on_signal
+from gan_serve.training.ticks import TickClock
+
+
+class Finished(NamedTuple):
+    """The end of a run: its last snapshot, the real images shown, the seconds of training, the signal that ended it."""
+
+    snapshot: Path
+    shown: int
+    seconds: float
+    signal: int | None
 
 
 def train(
@@ -44,6 +52,11 @@ def train(
     quiet: bool = False,
     evaluate: Measure | None = None,
 ) -> Path:
+    """Train a generator, write the run to ``run_dir``, and return the last snapshot; see ``run_training``."""
+    return run_training(config, run_dir, RunOptions(resume=resume, quiet=quiet, evaluate=evaluate)).snapshot
+
+
+def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) -> Finished:
     """Train a generator and write the run to ``run_dir``.
 
     The folder gets ``config.json``, ``run.json`` (data, machine), ``log.jsonl``, ``curves.png``, ``grids/`` (the same
@@ -51,20 +64,13 @@ def train(
     full state: the last ones, and the one with the best quality). On SIGINT and SIGTERM it writes a snapshot and
     returns. If torchrun started it, all processes share each batch, and the first one writes the files. If
     ``config.init_from`` names a checkpoint, the generator and its average start from its weights; a resumed run does
-    not read them again.
+    not read them again. On the CPU, with the same number of threads, the weights of a resumed run are bit-equal to
+    those of an uninterrupted one.
 
     Args:
         config: see ``make_config``.
-        run_dir: a new folder; with ``resume``, the folder of an interrupted run.
-        resume: continue from the last snapshot, or from the start if there is none. On the CPU, with the same number of
-            threads, the final weights are bit-equal to those of an uninterrupted run.
-        quiet: show no progress bar.
-        evaluate: measures the averaged generator (in eval mode) every ``config.ticks_per_evaluation`` ticks. The values
-            are logged, and the first one is the quality, lower is better. By default a distance to the training images,
-            see ``monitoring.quality``.
-
-    Returns:
-        The last snapshot.
+        run_dir: a new folder; to resume, the folder of an interrupted run.
+        options: see ``RunOptions``.
 
     Raises:
         DataError: the images cannot be used.
@@ -76,12 +82,12 @@ def train(
         DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: writing fails.
     """
     run_dir = Path(run_dir)
-    _check_run_dir(run_dir, resume)
+    _check_run_dir(run_dir, options.resume)
     _check_init_from(run_dir, config)
     _check_processes(config, started_processes())
 
     # Load data.
-    data = load_images(
+    data = options.data or load_images(
         config.data,
         resolution=config.resolution,
         channels=config.channels,
@@ -93,7 +99,7 @@ def train(
     c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
-        stop = stack.enter_context(_stop_on_signal())
+        stop = stack.enter_context(stop_on_signal())
 
         # Build networks.
         training = Training.start(config, device, c_dim=c_dim, processes=processes)
@@ -101,7 +107,7 @@ def train(
         # Load the last snapshot.
         if processes.first:
             stack.enter_context(sole_writer(run_dir))
-            _check_run_dir(run_dir, resume)  # again, because another process may have started meanwhile
+            _check_run_dir(run_dir, options.resume)  # again, because another process may have started meanwhile
         barrier()
         earlier = snapshots(run_dir)
         if earlier:
@@ -137,7 +143,7 @@ def train(
 
         # Train.
         loader = Loader(data, seed=config.seed, labels=bool(config.conditional), device=device, processes=processes)
-        recorder = Recorder(run_dir, training, data, evaluate, quiet=quiet) if processes.first else None
+        recorder = Recorder(run_dir, training, data, options) if processes.first else None
         try:
             if recorder and initial:
                 recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))
@@ -145,14 +151,16 @@ def train(
         finally:
             if recorder:
                 recorder.close()
-        return last_snapshot or snapshot_path(run_dir, training.shown / 1000)
+        last_snapshot = last_snapshot or snapshot_path(run_dir, training.shown / 1000)
+        return Finished(last_snapshot, training.shown, training.seconds, stop.signal)
 
 
-def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: threading.Event) -> Path | None:
+def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: Stop) -> Path | None:
     """Train until all kimg are shown or a process must stop; return the last snapshot, if a tick ended."""
     config = training.config
-    tick_size = config.kimg_per_tick * 1000
-    tick_started, tick_shown = time.perf_counter(), training.shown
+    evaluation_size = config.kimg_per_tick * config.ticks_per_evaluation * 1000
+    ticks = TickClock(config.kimg_per_tick, config.seconds_per_tick, training.shown)
+    stop.seconds_left = ticks.seconds_left
     last_snapshot = None
     stopping = False
     while training.shown < config.kimg * 1000 and not stopping:
@@ -163,22 +171,26 @@ def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: t
         if config.critic_reuses_batch:
             batches *= config.n_critic
         training.step(batches, loader.fresh_batch(before, config.batch_size) if training.needs_fresh_batch else None)
+        ticks.end_step()
         if recorder:
             recorder.step(training)
 
         # End of a tick: log, grid, snapshot.
-        stopping = any_process(stop.is_set())
+        stopping = any_process(stop.is_set)
         finished = training.shown >= config.kimg * 1000
-        if before // tick_size != training.shown // tick_size or finished or stopping:
-            seconds = time.perf_counter() - tick_started
+        if finished or stopping or ticks.is_full(before, training.shown) or any_process(ticks.is_late):
+            seconds, images_per_s = ticks.end_tick(training.shown)
             training.seconds += seconds
-            images_per_s = (training.shown - tick_shown) / seconds
             check_finite(training)
             record = training.record(images_per_s)
             if recorder:
-                last_snapshot = recorder.tick(training, record, last=finished or stopping)
-            barrier()
-            tick_started, tick_shown = time.perf_counter(), training.shown
+                # Quality is measured at the same images whatever the ticks, and not while somebody waits for the end.
+                is_due = evaluation_size and before // evaluation_size != training.shown // evaluation_size
+                last_snapshot = recorder.tick(training, record, measure=finished or bool(is_due and not stopping))
+                if recorder.wants_stop:
+                    stop.ask()
+            stopping = any_process(stop.is_set)
+            ticks.begin_tick()
     return last_snapshot
 
 
@@ -280,24 +292,3 @@ def _check_kimg(training: Training) -> None:
             f"The run has already shown {training.shown / 1000:g} kimg, more than the requested {config.kimg:g}.",
             "Give a larger --kimg, or start a new run.",
         )
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set, to stop the loop after a step; a second SIGINT interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, _frame: object) -> None:
-        if stop.is_set() and number == signal.SIGINT:  # SIGTERM may come twice: from torchrun and from a scheduler
-            os._exit(128 + number)
-        stop.set()
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

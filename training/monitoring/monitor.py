@@ -17,6 +17,7 @@ from gan_serve.training.monitoring.grids import grid_inputs, write_grid, write_p
 from gan_serve.training.monitoring.progress_bar import ProgressBar
 from gan_serve.training.monitoring.run_log import append_record
 from gan_serve.training.monitoring.tensorboard import open_tensorboard
+from gan_serve.training.monitoring.wandb_log import WandbLog
 from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
 
@@ -34,11 +35,19 @@ class Monitor:
         run_dir: the run's folder, with the log of earlier ticks.
         config: of the run. shown: real images shown so far.
         data_diversity: of the training images, for the curves; 0 if unknown.
+        wandb: a project of Weights & Biases to log to, or None.
         quiet: no progress bar, and nothing on the terminal.
     """
 
     def __init__(
-        self, run_dir: Path, config: TrainConfig, shown: int, *, data_diversity: float = 0.0, quiet: bool
+        self,
+        run_dir: Path,
+        config: TrainConfig,
+        shown: int,
+        *,
+        data_diversity: float = 0.0,
+        wandb: str | None = None,
+        quiet: bool,
     ) -> None:
         self.run_dir = run_dir
         self.config = config
@@ -49,7 +58,8 @@ class Monitor:
         if shown:  # a killed run may have left pictures older than its log
             for picture in self._pictures:
                 picture.is_stale = True
-        self._tensorboard = open_tensorboard(run_dir, shown)
+        loggers = [open_tensorboard(run_dir, shown), WandbLog(wandb, run_dir, config.model_dump()) if wandb else None]
+        self._loggers = [logger for logger in loggers if logger is not None]
         self._bar = ProgressBar(config.kimg, shown, config.batch_size, quiet=quiet)
 
     def step(self, shown: int, means: TickMeans) -> None:
@@ -61,16 +71,20 @@ class Monitor:
         c_dim = getattr(generator, "c_dim", 0)
         return sample_images(generator, *grid_inputs(self.config.z_dim, c_dim if isinstance(c_dim, int) else 0))
 
-    def tick(self, record: Mapping[str, Any], images: UInt8Array) -> None:
-        """Write ``record`` to the log and a grid of ``images`` from ``sample``; print the findings in the record."""
+    def tick(self, record: Mapping[str, Any], images: UInt8Array) -> UInt8Array:
+        """Write ``record`` to the log and a grid of ``images`` from ``sample``; print the findings in the record.
+
+        Returns the grid, uint8 [H, W, C].
+        """
         append_record(self.run_dir, record)
         sheet = write_grid(self.run_dir, record["kimg"], images)
         for finding in record.get("doctor", ()):
             self.say(f"{record['kimg']:.1f} kimg: {finding}")
-        if self._tensorboard is not None:
-            self._tensorboard.write(record, sheet)
+        for logger in self._loggers:
+            logger.write(record, sheet)
         for picture in self._pictures:
             picture.update()
+        return sheet
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
@@ -78,10 +92,9 @@ class Monitor:
 
     def close(self) -> None:
         """Bring the pictures up to date and leave the progress bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        self._bar.close()
+        for logger in self._loggers:
+            logger.close()
         for picture in self._pictures:
             picture.finish()
 

@@ -12,10 +12,12 @@ from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary_lines
 from gan_serve.training.diagnosis import Diagnosis, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
+from gan_serve.training.monitoring.callbacks import Tick
 from gan_serve.training.monitoring.grids import grid_inputs, write_grid
 from gan_serve.training.monitoring.monitor import Monitor
-from gan_serve.training.monitoring.quality import Measure, quality
+from gan_serve.training.monitoring.quality import quality
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
+from gan_serve.training.run_options import RunOptions
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 
@@ -27,24 +29,29 @@ class Recorder:
 
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
-        evaluate: measures the averaged generator, see ``train``; None: ``quality``.
-        quiet: no progress bar, and nothing on the terminal.
+        options: how to measure, whom to tell, and whether to print; see ``RunOptions``.
     """
 
-    def __init__(
-        self, run_dir: Path, training: Training, data: ImageSet, evaluate: Measure | None, *, quiet: bool
-    ) -> None:
-        config = training.config
+    def __init__(self, run_dir: Path, training: Training, data: ImageSet, options: RunOptions) -> None:
+        config, quiet = training.config, options.quiet
         self.run_dir = run_dir
-        self._every = config.ticks_per_evaluation
-        self._evaluate = (evaluate or quality(data, config.features)) if self._every else None
+        self.wants_stop = False  # a callback has asked to stop the run
+        self._observers = options.observers
+        self._evaluate = (options.evaluate or quality(data, config.features)) if config.ticks_per_evaluation else None
         self._c = grid_inputs(config.z_dim, training.c_dim)[1]
         chosen = random_sample(len(data), DIVERSITY_IMAGES)
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
         if not quiet:  # above the progress bar
             echo("\n".join(summary_lines(data, conditional=bool(config.conditional))))
-        self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
+        self._monitor = Monitor(
+            run_dir,
+            config,
+            training.shown,
+            data_diversity=real_diversity,
+            wandb=options.observers.wandb,
+            quiet=quiet,
+        )
         self._doctor = Diagnosis(
             real_diversity,
             wasserstein=config.loss == "wasserstein",
@@ -52,9 +59,7 @@ class Recorder:
             levels=training.levels,
             settings=config.model_dump(),
         )
-        earlier = read_log(run_dir)
-        self._doctor.read(earlier)
-        self._ticks = len(earlier)
+        self._doctor.read(read_log(run_dir))
         if training.final_level is not None and training.final_level < training.levels:
             self._monitor.say(
                 f"In {config.kimg:g} kimg the networks grow to level {training.final_level:.2g} of {training.levels}: "
@@ -72,27 +77,30 @@ class Recorder:
         """Move the progress bar."""
         self._monitor.step(training.shown, training.tick_means)
 
-    def tick(self, training: Training, record: dict[str, Any], *, last: bool) -> Path:
-        """Sample, measure and write, and return the snapshot's path. ``last``: no tick follows.
+    def tick(self, training: Training, record: dict[str, Any], *, measure: bool) -> Path:
+        """Sample, measure and write, tell the callbacks, and return the snapshot's path.
+
+        measure: whether the quality is due.
 
         Raises:
             CannotWrite: a file could not be written; earlier snapshots are untouched.
         """
         config = training.config
-        self._ticks += 1
         images = self._monitor.sample(training.ema.generator)
         record["diversity"] = round(diversity(images, self._c), 3)
-        if self._evaluate and (last or self._ticks % self._every == 0):
+        if self._evaluate and measure:
             figures = self._evaluate(training.ema.generator)
             record |= figures
             record["quality"] = next(iter(figures.values()))
         if findings := self._doctor.examine(record):
             record["doctor"] = [str(finding) for finding in findings]
         with cannot_write(self.run_dir):
-            self._monitor.tick(record, images)
-            return save_snapshot(
+            sheet = self._monitor.tick(record, images)
+            snapshot = save_snapshot(
                 self.run_dir, training.state(), keep=config.keep_snapshots, best=best_kimg(self.run_dir)
             )
+        self.wants_stop = self._observers.tell(Tick(record["kimg"], record, sheet, self.run_dir, snapshot))
+        return snapshot
 
     def close(self) -> None:
         """Bring curves and animation up to date."""
