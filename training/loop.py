@@ -11,6 +11,7 @@ import torch
 from gan_serve._version import __version__
 from gan_serve.atomic_files import remove_leftovers, write_atomically
 from gan_serve.errors import DeviceUnavailable, InvalidOption, RunError
+from gan_serve.training.changes import changes_on_resume
 from gan_serve.training.config import TrainConfig, read_config
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.loader import Loader
@@ -122,6 +123,8 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
             initial.load_into(training.generator, training.ema.generator)
         _check_same_start(training, data, initial)
 
+        changes = changes_on_resume(run_dir, config, training.shown / 1000)
+
         # Write the config and the record of the run.
         info = RunInfo.of(
             data,
@@ -130,7 +133,8 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
             gan_serve_version=__version__,
             init_from=InitInfo(name=initial.name, digest=initial.digest) if initial else None,
         )
-        info = continued(run_dir, info)
+        chosen = {"length": dict(options.length) if options.length else None, "chosen": tuple(options.reasons)}
+        info = continued(run_dir, info.model_copy(update=chosen | {"changes": tuple(changes)}))
         if processes.first:
             remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
             write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
@@ -143,7 +147,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
 
         # Train.
         loader = Loader(data, seed=config.seed, labels=bool(config.conditional), device=device, processes=processes)
-        recorder = Recorder(run_dir, training, data, options) if processes.first else None
+        recorder = Recorder(run_dir, training, data, options, info.changes) if processes.first else None
         try:
             if recorder and initial:
                 recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))

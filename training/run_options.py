@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,8 @@ class RunOptions:
         distance to the training images, see ``monitoring.quality``.
     observers: what is called at each tick.
     data: the images that the config names, if they have been read already.
-    length: how the length of the run was chosen, for ``run.json``.
+    length: how the length of the run was measured, for ``run.json``.
+    reasons: why settings were chosen, for ``run.json``.
     """
 
     resume: bool = False
@@ -31,3 +32,4 @@ class RunOptions:
     observers: Observers = field(default_factory=Observers)
     data: ImageSet | None = None
     length: Mapping[str, Any] | None = None
+    reasons: Sequence[str] = ()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.terminal import echo
+from gan_serve.training.changes import Change
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary_lines
 from gan_serve.training.diagnosis import Diagnosis, find_non_finite
-from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
+from gan_serve.training.evaluation.pixel_metrics import contrast, diversity, random_sample
 from gan_serve.training.monitoring.callbacks import Tick
 from gan_serve.training.monitoring.grids import grid_inputs, write_grid
 from gan_serve.training.monitoring.monitor import Monitor
@@ -30,9 +32,12 @@ class Recorder:
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
         options: how to measure, whom to tell, and whether to print; see ``RunOptions``.
+        changes: the settings that this run has changed so far.
     """
 
-    def __init__(self, run_dir: Path, training: Training, data: ImageSet, options: RunOptions) -> None:
+    def __init__(
+        self, run_dir: Path, training: Training, data: ImageSet, options: RunOptions, changes: Sequence[Change] = ()
+    ) -> None:
         config, quiet = training.config, options.quiet
         self.run_dir = run_dir
         self.wants_stop = False  # a callback has asked to stop the run
@@ -54,12 +59,16 @@ class Recorder:
         )
         self._doctor = Diagnosis(
             real_diversity,
+            data_contrast=contrast(data.images[chosen]),
             wasserstein=config.loss == "wasserstein",
             class_names=data.class_names,
             levels=training.levels,
             settings=config.model_dump(),
         )
         self._doctor.read(read_log(run_dir))
+        self._changes = [change for change in changes if change.kimg == training.shown / 1000]
+        for change in self._changes:
+            self._monitor.say(f"From {change.kimg:g} kimg on: {change}")
         if training.final_level is not None and training.final_level < training.levels:
             self._monitor.say(
                 f"In {config.kimg:g} kimg the networks grow to level {training.final_level:.2g} of {training.levels}: "
@@ -88,10 +97,14 @@ class Recorder:
         config = training.config
         images = self._monitor.sample(training.ema.generator)
         record["diversity"] = round(diversity(images, self._c), 3)
+        record["contrast"] = round(contrast(images), 3)
         if self._evaluate and measure:
             figures = self._evaluate(training.ema.generator)
             record |= figures
             record["quality"] = next(iter(figures.values()))
+        if self._changes:
+            record["changed"] = [str(change) for change in self._changes]
+            self._changes = []
         if findings := self._doctor.examine(record):
             record["doctor"] = [str(finding) for finding in findings]
         with cannot_write(self.run_dir):
