@@ -5,6 +5,7 @@ What the user sets is never changed. The rules come from the runs in docs/traini
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from gan_serve.training.config import TrainConfig, make_config
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.measure_speed import images_per_second
+from gan_serve.training.monitoring.quality import Measure, quality
 from gan_serve.training.recipes import RECOMMENDED, recipes
 
 SMALL = "dcgan-28"  # the recipe for images up to SMALL_SIDE pixels
@@ -26,8 +28,9 @@ MOST_PASSES = 250
 LONGEST = 12 * 3600.0  # seconds of a run whose length nobody set
 PASSES_TO_AUGMENT = 20  # with fewer passes augmentation slows a run down ("Few images" in docs/training.md)
 MANY_IMAGES = 20_000  # of which a discriminator does not learn each by heart
+OF_TICKS = {"kimg_per_tick", "ticks_per_evaluation"}
 SHORT_KIMG = 200  # below it, a smaller batch gives a run more steps
-TRAINING_SHARE = 0.88  # of the time; the rest is for grids, snapshots and measurements
+TRAINING_SHARE = 0.93  # of the time; the rest is for grids and snapshots
 
 
 class Length(NamedTuple):
@@ -45,12 +48,37 @@ class Plan(NamedTuple):
 
     config: its settings. data: the images, if they were read. reasons: a line for each choice.
     length: the measured rate and what it was used for, for ``run.json``; None if nothing was measured.
+    evaluate: the measure of quality, if it was made already to see how long it takes.
     """
 
     config: TrainConfig
     data: ImageSet | None = None
     reasons: tuple[str, ...] = ()
     length: dict[str, Any] | None = None
+    evaluate: Measure | None = None
+
+
+class _Budget(NamedTuple):
+    """The time of a run of so many minutes.
+
+    seconds: for training. evaluations: how often quality is measured in the rest. evaluate: the measure.
+    """
+
+    seconds: float
+    evaluations: int = 4
+    evaluate: Measure | None = None
+
+    @classmethod
+    def of(cls, minutes: float, config: TrainConfig, data: ImageSet) -> _Budget:
+        """Prepare the measure of quality, which shows how long it takes, and divide the time."""
+        whole = minutes * 60 * TRAINING_SHARE
+        if not config.ticks_per_evaluation:
+            return cls(whole)
+        began = time.perf_counter()
+        evaluate = quality(data, config.features)
+        each = 2 * (time.perf_counter() - began)  # images are sampled as well
+        evaluations = next((n for n in (4, 2) if n * each < whole / 5), 1)
+        return cls(max(whole - evaluations * each, whole / 2), evaluations, evaluate)
 
 
 def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_LENGTH, *, world: int = 1) -> Plan:
@@ -135,11 +163,12 @@ def _by_speed(
     """Choose width, batch, length and augmentation: the widest networks with which the run shows enough images."""
     base = make_config(recipe, {**chosen, **asked})
     widths = [base.width] if "width" in asked else _widths(base.width, device)
+    budget = None if length.minutes is None else _Budget.of(length.minutes, base, data)
     tried: list[tuple[float, float]] = []
     for width in widths:
         settings = {**chosen, "width": width, **asked}
         rate = _rate(make_config(recipe, settings), data, device)
-        kimg = _kimg(base, asked, length, data, rate)
+        kimg = budget.seconds * rate / 1000 if budget else _kimg(base, asked, length, data)
         tried.append((width, rate))
         if length.minutes is not None and kimg >= ENOUGH_KIMG:
             break
@@ -152,15 +181,17 @@ def _by_speed(
     if kimg < SHORT_KIMG and "batch_size" not in asked and base.batch_size > 32:
         settings["batch_size"] = 32
         rate = _rate(make_config(recipe, {**settings, **asked}), data, device)
-        kimg = _kimg(base, asked, length, data, rate) if length.minutes else kimg
+        kimg = budget.seconds * rate / 1000 if budget else kimg
         reasons.append(f"batch 32: more steps in a short run; {rate:.0f} images/s")
     settings["kimg"] = kimg = _rounded(kimg)
-    if kimg < 20 * base.kimg_per_tick and "kimg_per_tick" not in asked:
-        settings["kimg_per_tick"] = max(_rounded(kimg / 20), 0.1)
+    evaluations = budget.evaluations if budget else 4
+    if kimg < evaluations * base.kimg_per_tick * base.ticks_per_evaluation and not asked.keys() & OF_TICKS:
+        settings |= {"kimg_per_tick": _rounded(kimg / evaluations), "ticks_per_evaluation": 1}
     passes = kimg * 1000 / len(data)
     settings |= _augmentation(data, passes, asked, reasons)
     config = make_config(recipe, {**settings, **asked})
-    return Plan(config, length=_record(length, rate, kimg)), [*reasons, _why_length(config, length, data, rate)]
+    plan = Plan(config, length=_record(length, rate, kimg), evaluate=budget.evaluate if budget else None)
+    return plan, [*reasons, _why_length(config, length, data, rate)]
 
 
 def _widths(recommended: float, device: torch.device) -> list[float]:
@@ -195,9 +226,11 @@ def _measured_length(
     """Return the run of a recipe with its length in kimg."""
     config = make_config(recipe, asked)
     rate = _rate(config, data, device)
-    kimg = _rounded(_kimg(config, asked, length, data, rate))
+    budget = None if length.minutes is None else _Budget.of(length.minutes, config, data)
+    kimg = _rounded(budget.seconds * rate / 1000 if budget else _kimg(config, asked, length, data))
     config = make_config(recipe, {**asked, "kimg": kimg})
-    return Plan(config, length=_record(length, rate, kimg)), [_why_length(config, length, data, rate)]
+    plan = Plan(config, length=_record(length, rate, kimg), evaluate=budget.evaluate if budget else None)
+    return plan, [_why_length(config, length, data, rate)]
 
 
 def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
@@ -207,9 +240,8 @@ def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
     return images_per_second(resolved, data, device)
 
 
-def _kimg(base: TrainConfig, asked: Mapping[str, Any], length: Length, data: ImageSet, rate: float) -> float:
-    if length.minutes is not None:
-        return length.minutes * 60 * TRAINING_SHARE * rate / 1000
+def _kimg(base: TrainConfig, asked: Mapping[str, Any], length: Length, data: ImageSet) -> float:
+    """Return the length of a run that is not stated in minutes."""
     if length.epochs is not None:
         return length.epochs * len(data) / 1000
     if "kimg" in asked:

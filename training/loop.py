@@ -97,6 +97,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
     )
     device = pick_device(config.device)
     config = resolve_settings(config, data, device)
+    changes_on_resume(run_dir, config, 0)  # refuses other networks before they are built
     c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
@@ -147,7 +148,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
 
         # Train.
         loader = Loader(data, seed=config.seed, labels=bool(config.conditional), device=device, processes=processes)
-        recorder = Recorder(run_dir, training, data, options, info.changes) if processes.first else None
+        recorder = Recorder(run_dir, training, data, options, info) if processes.first else None
         try:
             if recorder and initial:
                 recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))

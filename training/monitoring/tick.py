@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.terminal import echo
-from gan_serve.training.changes import Change
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary_lines
 from gan_serve.training.diagnosis import Diagnosis, find_non_finite
@@ -19,9 +17,11 @@ from gan_serve.training.monitoring.grids import grid_inputs, write_grid
 from gan_serve.training.monitoring.monitor import Monitor
 from gan_serve.training.monitoring.quality import quality
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
+from gan_serve.training.run_info import RunInfo
 from gan_serve.training.run_options import RunOptions
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
+from gan_serve.training.ticks import FIRST_STEPS
 
 DIVERSITY_IMAGES = 1024  # real images whose diversity is compared with that of generated ones
 
@@ -32,12 +32,10 @@ class Recorder:
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
         options: how to measure, whom to tell, and whether to print; see ``RunOptions``.
-        changes: the settings that this run has changed so far.
+        info: the record of the run, with the settings that it has changed so far.
     """
 
-    def __init__(
-        self, run_dir: Path, training: Training, data: ImageSet, options: RunOptions, changes: Sequence[Change] = ()
-    ) -> None:
+    def __init__(self, run_dir: Path, training: Training, data: ImageSet, options: RunOptions, info: RunInfo) -> None:
         config, quiet = training.config, options.quiet
         self.run_dir = run_dir
         self.wants_stop = False  # a callback has asked to stop the run
@@ -49,6 +47,13 @@ class Recorder:
         real_diversity = diversity(data.images[chosen], labels)
         if not quiet:  # above the progress bar
             echo("\n".join(summary_lines(data, conditional=bool(config.conditional))))
+            echo(f"Machine: {info.machines[-1]}.")
+            left = config.kimg - training.shown / 1000
+            echo(f"Length: {left:g} kimg (thousands of real images), {left * 1000 / len(data):.3g} passes.")
+            echo(
+                f"Grids: {run_dir / 'grids'}, the first after {FIRST_STEPS} steps, then at least one every "
+                f"{config.seconds_per_tick:g} s."
+            )
         self._monitor = Monitor(
             run_dir,
             config,
@@ -66,7 +71,7 @@ class Recorder:
             settings=config.model_dump(),
         )
         self._doctor.read(read_log(run_dir))
-        self._changes = [change for change in changes if change.kimg == training.shown / 1000]
+        self._changes = [change for change in info.changes if change.kimg == training.shown / 1000]
         for change in self._changes:
             self._monitor.say(f"From {change.kimg:g} kimg on: {change}")
         if training.final_level is not None and training.final_level < training.levels:
