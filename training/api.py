@@ -11,7 +11,7 @@ from gan_serve.terminal import echo
 from gan_serve.training.choose import Length, Plan, plan_run
 from gan_serve.training.config import check_config, command_line, read_config
 from gan_serve.training.distributed import started_processes
-from gan_serve.training.loop import run_training
+from gan_serve.training.loop import check_run_dir, run_training
 from gan_serve.training.monitoring.callbacks import Callback, Observers
 from gan_serve.training.monitoring.quality import Measure
 from gan_serve.training.monitoring.run_log import read_log
@@ -108,6 +108,8 @@ def train(
                 if resume
                 else (InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources."))
             )
+        if run_dir is not None:
+            check_run_dir(Path(run_dir), resume)  # before anything is read or measured
         plan = plan_run(recipe, asked, length, world=started_processes().world)
         folder = Path(run_dir) if run_dir else new_run_dir(str(asked["data"]), plan.config.recipe)
         if plan.reasons:

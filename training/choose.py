@@ -97,8 +97,10 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
     _check_length(asked, length, world)
     if recipe is not None and length == NO_LENGTH:
         return Plan(make_config(recipe, asked))
-    if world > 1:
-        return Plan(make_config(recipe or RECOMMENDED, asked))
+    if recipe is None and (world > 1 or "init_from" in asked or "family" in asked):
+        recipe = RECOMMENDED  # networks of a checkpoint, or of the user, have a size of their own
+        if length == NO_LENGTH:
+            return Plan(make_config(recipe, asked))
     if recipe is not None:
         make_config(recipe, asked)  # a misspelt setting should not cost the time that the images take
     device = pick_device(str(asked.get("device", "auto")))

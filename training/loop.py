@@ -83,7 +83,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
         DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: writing fails.
     """
     run_dir = Path(run_dir)
-    _check_run_dir(run_dir, options.resume)
+    check_run_dir(run_dir, options.resume)
     _check_init_from(run_dir, config)
     _check_processes(config, started_processes())
 
@@ -109,7 +109,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
         # Load the last snapshot.
         if processes.first:
             stack.enter_context(sole_writer(run_dir))
-            _check_run_dir(run_dir, options.resume)  # again, because another process may have started meanwhile
+            check_run_dir(run_dir, options.resume)  # again, because another process may have started meanwhile
         barrier()
         earlier = snapshots(run_dir)
         if earlier:
@@ -283,7 +283,8 @@ def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
         )
 
 
-def _check_run_dir(run_dir: Path, resume: bool) -> None:
+def check_run_dir(run_dir: Path, resume: bool) -> None:
+    """Raise ``RunError`` if ``run_dir`` is no folder, or has a run that is not to be resumed."""
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file.", "Give a folder for the run.")
     if not resume and ((run_dir / "config.json").exists() or snapshots(run_dir)):
