@@ -16,7 +16,7 @@ def end_lines(run: FinishedRun) -> list[str]:
     grids = sorted((run.run_dir / "grids").glob("*.png"))
     state = "Finished" if run.is_complete else f"Stopped before its {run.kimg_planned:g} kimg"
     lines = [
-        f"{state}: {run.kimg:g} kimg in {duration(run.seconds)}.",
+        f"{state}: {run.kimg:g} kimg, {duration(run.seconds)} of training.",
         f"Results: {run.run_dir} (grids/, progress.gif, curves.png, log.jsonl, snapshots/)",
     ]
     if grids:
