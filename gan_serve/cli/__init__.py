@@ -41,7 +41,7 @@ class Commands(click.Group):
             command = error.ctx.command if error.ctx else self
             known = {name for parameter in command.params for name in parameter.opts}
             if meant := [name for name in SYNONYMS.get(error.option_name, ()) if name in known]:
-                error.possibilities = meant[:1]
+                raise click.NoSuchOption(error.option_name, possibilities=meant[:1], ctx=error.ctx) from None
             raise
 
 

@@ -34,7 +34,8 @@ class ProgressBar:
         """Move the bar to ``shown`` images."""
         if self._bar is None:
             return
-        self._bar.update(min(shown / 1000, self._kimg) - self._bar.n)
+        self._bar.n = min(shown / 1000, self._kimg)  # adding differences would exceed the total by rounding
+        self._bar.update(0)
         if (shown // self._batch_size) % STEPS_PER_UPDATE == 0:
             latest = means.latest()
             names = [name for name in ("d_loss", "c_loss", "g_loss") if name in latest]

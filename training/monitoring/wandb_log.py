@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class WandbLog:
 
         known = run_dir / ID_FILE
         if not known.exists():
-            write_atomically(known, wandb.util.generate_id())
+            write_atomically(known, secrets.token_hex(4))
         try:
             self._run = wandb.init(
                 project=project,
