@@ -33,7 +33,7 @@ class Commands(click.Group):
         """Run the command.
 
         Raises:
-            NoSuchOption: with the option that was meant as a suggestion, where the command has it.
+            UsageError: there is no such option; it names the one that was meant, where the command has it.
         """
         try:
             return super().invoke(ctx)
@@ -41,7 +41,8 @@ class Commands(click.Group):
             command = error.ctx.command if error.ctx else self
             known = {name for parameter in command.params for name in parameter.opts}
             if meant := [name for name in SYNONYMS.get(error.option_name, ()) if name in known]:
-                raise click.NoSuchOption(error.option_name, possibilities=meant[:1], ctx=error.ctx) from None
+                text = f"No such option {error.option_name!r}. Did you mean {meant[0]!r}?"
+                raise click.UsageError(text, error.ctx) from None
             raise
 
 
