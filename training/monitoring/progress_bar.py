@@ -26,7 +26,7 @@ class ProgressBar:
         except ImportError:
             return
         self._bar = tqdm(
-            total=kimg, initial=shown / 1000, unit="kimg", dynamic_ncols=True,
+            total=kimg, initial=min(shown / 1000, kimg), unit="kimg", dynamic_ncols=True,
             bar_format="{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
 
