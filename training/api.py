@@ -15,9 +15,9 @@ from gan_serve.training.loop import check_run_dir, run_training
 from gan_serve.training.monitoring.callbacks import Callback, Observers
 from gan_serve.training.monitoring.quality import Measure
 from gan_serve.training.monitoring.run_log import read_log
+from gan_serve.training.monitoring.run_options import RunOptions
 from gan_serve.training.monitoring.wandb_log import check_wandb
 from gan_serve.training.run_folders import last_run, new_run_dir
-from gan_serve.training.run_options import RunOptions
 
 
 class FinishedRun(NamedTuple):

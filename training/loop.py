@@ -26,10 +26,10 @@ from gan_serve.training.distributed import (
 from gan_serve.training.initial_weights import InitialWeights, compare_classes, read_initial_weights
 from gan_serve.training.monitoring.quality import Measure
 from gan_serve.training.monitoring.run_log import rewind_log
+from gan_serve.training.monitoring.run_options import RunOptions
 from gan_serve.training.monitoring.tick import Recorder, check_finite
 from gan_serve.training.precision import bf16_pays, use_tf32
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
-from gan_serve.training.run_options import RunOptions
 from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
 from gan_serve.training.stopping import Stop, stop_on_signal

@@ -17,8 +17,8 @@ from gan_serve.training.monitoring.grids import grid_inputs, write_grid
 from gan_serve.training.monitoring.monitor import Monitor
 from gan_serve.training.monitoring.quality import quality
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
+from gan_serve.training.monitoring.run_options import RunOptions
 from gan_serve.training.run_info import RunInfo
-from gan_serve.training.run_options import RunOptions
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 from gan_serve.training.ticks import FIRST_STEPS
