@@ -258,9 +258,9 @@ def _record(length: Length, rate: float, kimg: float) -> dict[str, Any]:
 
 def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float) -> str:
     shown = config.kimg * 1000
-    parts = [f"length {config.kimg:g} kimg: {config.kimg:g} thousand real images, {shown / len(data):.3g} passes"]
+    parts = [f"length {config.kimg:g} kimg: {shown:,.0f} real images shown, {shown / len(data):.3g} passes"]
     if length.minutes is not None:
-        parts.append(f"which {length.minutes:g} minutes allow here")
+        parts.append(f"as many as {duration(60 * length.minutes)} allow here")
     else:
         parts.append(f"about {duration(shown / rate / TRAINING_SHARE)} here")
     steps = shown / config.batch_size / (1 if config.critic_reuses_batch else config.n_critic)
