@@ -61,13 +61,19 @@ def _only_first_process_reports() -> Iterator[None]:
     type=click.Path(path_type=Path),
     help="The folder of the run; default: runs/DATA-RECIPE, and with --resume the last run in runs/.",
 )
-@click.option("--minutes", type=float, help="The length of the run on this machine; it becomes kimg once.")
+@click.option(
+    "--minutes", type=float, help="The length in minutes on this machine; the measured speed turns it into kimg."
+)
 @click.option("--epochs", type=float, help="The length in passes over the images.")
 @click.option("--kimg", type=float, help="The length in thousands of real images shown; default: that of the recipe.")
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given several times."
 )
-@click.option("--resume", is_flag=True, help="Continue from the last snapshot; --set may change what is no network.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue from the last snapshot; --set may change learning rates, penalties and augmentation.",
+)
 @click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases as well.")
 @click.option("--quiet", is_flag=True, help="Print only the summary at the end.")
 @_only_first_process_reports()
