@@ -116,7 +116,7 @@ def test_without_a_folder_the_run_is_in_runs_and_is_found_again(cli, digits, tmp
     for said in (
         f"Grids: {run_dir}/grids, the first after 4 steps",
         "Machine: 1 CPU threads",
-        "Finished: 0.128 kimg in ",
+        "Finished: 0.128 kimg, ",
     ):
         assert said in outcome.out
     commands = [line.strip() for line in outcome.out.partition("Next:\n")[2].splitlines()]
