@@ -45,9 +45,10 @@ def export(
     family_file: Path | None,
     precisions: str | None,
 ) -> None:
-    """Turn a training run into a checkpoint, certified against torch.
+    """Turn a training run into a checkpoint.
 
-    RUN is the folder of the run; without it, the last one in runs/ is taken.
+    RUN is the folder of the run; without it, the last one in runs/ is taken. Its ONNX files are compared with torch; a
+    file whose images differ beyond the bound is not written.
     """
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
@@ -139,8 +140,9 @@ def evaluate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure MODEL_OR_RUN (a checkpoint, or the folder of a run) against real images.
+    """Measure a model or a run against real images.
 
+    MODEL_OR_RUN is a checkpoint (a name, a directory, or org/name on the Hugging Face Hub) or the folder of a run.
     Without it, the last run in runs/ is measured.
     docs/evaluation.md explains the metrics.
     """

@@ -27,7 +27,7 @@ def test_the_sync_client_is_generated_from_the_async_one():
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-@pytest.mark.parametrize("call", ["generate", "condition", "interpolate"])
+@pytest.mark.parametrize("call", ["generate", "condition", "interpolate", "mix"])
 def test_the_clients_have_the_arguments_of_the_generator(kind, call):
     ours, local = inspect.signature(getattr(kind, call)), inspect.signature(getattr(Generator, call))
     arguments = dict(ours.parameters)

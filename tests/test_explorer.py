@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import CLASSES, PAGE, Visit, expect, saved
+from browser import CLASSES, PAGE, SIZES, Visit, expect, saved
 from PIL import Image
 
 from gan_serve import Generator
@@ -29,6 +29,7 @@ def pixels_of(image: Any) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(image.get_attribute("src").partition(",")[2]))))
 
 
+@pytest.mark.parametrize("visit", SIZES, indirect=True)
 def test_a_page_of_seeds_is_one_request_and_the_pixels_of_python(visit: Visit, generator: Generator) -> None:
     page = visit.open(f"model={NAME}")
     expect(page.locator(PAGE)).to_have_count(32)

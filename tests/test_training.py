@@ -47,6 +47,8 @@ def test_a_run_writes_its_config_log_grids_curves_and_snapshots(run):
     for record in log:
         assert all(math.isfinite(value) for value in record.values() if not isinstance(value, list))
         assert {"d_loss", "g_loss", "d_real_acc", "d_fake_acc", "d_acc", "g_acc", "images_per_s"} <= set(record)
+        assert record["value"] == pytest.approx(-2 * record["d_loss"], abs=1e-5)  # plain targets
+        assert record["epoch"] == pytest.approx(record["kimg"] / 1.797, abs=1e-3)
         with Image.open(run / "grids" / f"kimg{record['kimg']:010.3f}.png") as grid:
             assert grid.size == (8 * 10 + 2, 8 * 10 + 2)
     with Image.open(run / "curves.png") as curves:

@@ -56,6 +56,7 @@ for command in (
     sample.generate,
     sample.condition,
     sample.interpolate,
+    sample.mix,
     checkpoints.models,
     checkpoints.info,
     checkpoints.pull,

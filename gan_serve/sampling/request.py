@@ -22,6 +22,7 @@ from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Preci
 from gan_serve.errors import InvalidOption, TooManyImages, UnknownLabel, nearest, shorten
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray, check_latents, check_truncation, latents_from_seeds
+from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, Mix, fill_mix_inputs, make_mix
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds, choose_seeds
 from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
@@ -69,7 +70,8 @@ class SamplingRequest:
     """A checked request for N images.
 
     Exactly one of ``seeds``, ``latents`` (float32 [N, z_dim]) and ``walk`` is set. ``classes`` is int64 [N], or None
-    for a model without classes. ``columns`` and ``by_label`` are those of ``Samples``.
+    for a model without classes. ``mix`` has the second latent of each seed where styles are mixed. ``columns`` and
+    ``by_label`` are those of ``Samples``.
     """
 
     config: CheckpointConfig
@@ -80,6 +82,7 @@ class SamplingRequest:
     latents: FloatArray | None = None
     walk: Walk | None = None
     classes: Int64Array | None = None
+    mix: Mix | None = None
     columns: int | None = None
     by_label: bool = False
 
@@ -96,6 +99,7 @@ class SamplingRequest:
             latents=None if self.latents is None else self.latents[start:stop],
             walk=None if self.walk is None else self.walk.part(start, stop),
             classes=None if self.classes is None else self.classes[start:stop],
+            mix=None if self.mix is None else self.mix.part(start, stop),
             columns=None if self.by_label else self.columns,
             by_label=False,
         )
@@ -113,7 +117,8 @@ class SamplingRequest:
 
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the network by name, arrays [N, ...]; see ``network_inputs``."""
-        return network_inputs(self.z(), self.classes, self.truncation, self.config.truncation_space)
+        inputs = network_inputs(self.z(), self.classes, self.truncation, self.config.truncation_space)
+        return inputs if self.mix is None else inputs | self.mix.inputs(self.config.z_dim)
 
     def samples(self, pixels: UInt8Array) -> Samples:
         """Return the result, given the pixels, uint8 [N, H, W, C], that the network computed from ``inputs``."""
@@ -129,6 +134,7 @@ class SamplingRequest:
             latents=self.latents,
             walk=self.walk,
             labels=None if self.classes is None else [names[number] for number in self.classes],
+            mix=self.mix,
             columns=self.columns,
             by_label=self.by_label,
         )
@@ -137,14 +143,18 @@ class SamplingRequest:
 def join_inputs(requests: Iterable[SamplingRequest]) -> dict[str, Any]:
     """Return the inputs of several requests for one checkpoint and precision, concatenated to one batch."""
     inputs = [request.inputs() for request in requests]
+    fill_mix_inputs(inputs)
     return {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
 
 
 class RequestBuilder:
     """The properties of a checkpoint, and checked requests for its samples. It needs no network."""
 
-    def __init__(self, config: CheckpointConfig, precision: Precision = "fp32") -> None:
+    def __init__(
+        self, config: CheckpointConfig, precision: Precision = "fp32", style_layers: int | None = None
+    ) -> None:
         self.config = config
+        self.style_layers = style_layers  # of a network that can mix styles; None for others
         self.precision: Precision = precision  # of the network that runs the requests
         self.digest = f"sha256:{config.files[PRECISION_FILES[precision]].sha256}"
 
@@ -247,6 +257,43 @@ class RequestBuilder:
             classes=None if classes is None else np.broadcast_to(classes, length),
             columns=length,
         )
+
+    def mix_request(
+        self,
+        coarse: Seeds,
+        fine: Seeds,
+        *,
+        crossover: int = CROSSOVER,
+        label: Label | None = None,
+        truncation: float = 1.0,
+    ) -> SamplingRequest:
+        """Return a request for mixed styles: all fine seeds with the first coarse seed, and so on.
+
+        ``Generator.mix`` explains arguments and errors.
+        """
+        seeds, mix, columns = make_mix(coarse, fine, crossover)
+        request = self.sample_request(seeds=seeds, label=label, truncation=truncation)
+        return dataclasses.replace(self.with_mix(request, mix), columns=columns)
+
+    def with_mix(self, request: SamplingRequest, mix: Mix) -> SamplingRequest:
+        """Return a request for seeds whose styles are mixed with those of other seeds.
+
+        Raises:
+            InvalidOption: the network cannot mix styles, or has no such layer.
+        """
+        if self.style_layers is None:
+            hint = "Mixing needs a network with a w space, such as one of the recipe stylegan."
+            if self.config.truncation_space == "w":
+                hint = "An older gan-serve exported it: export its run again."
+            raise InvalidOption(
+                f"{self.name} cannot mix styles: its network has no inputs {' and '.join(MIX_INPUTS)}.", hint
+            )
+        if mix.crossover > self.style_layers:
+            raise InvalidOption(
+                f"{self.name} has no layer {mix.crossover}.",
+                f"crossover may be 0 (all layers follow the fine seed) to {self.style_layers} (none does).",
+            )
+        return dataclasses.replace(request, mix=mix)
 
     def _without_labels(
         self,

@@ -200,7 +200,7 @@ def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = N
         return n * (image + 1000)
     per_row = grid_columns(n, wanted.columns if columns is None else columns)
     cells = per_row * math.ceil(n / per_row) if n > 1 else 1
-    keys = len(wanted.walk.seeds) if wanted.walk else 0
+    keys = len(wanted.walk.seeds) if wanted.walk else len(wanted.mix.seeds) if wanted.mix else 0
     sheet = cells * (config.img_resolution + GRID_GAP) ** 2 * config.img_channels
     return sheet + RECEIPT_SIZE + keys * SEED_SIZE + n * (SEED_SIZE + 6 * longest + latent)
 

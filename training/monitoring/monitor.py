@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from torch import nn
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.monitoring.curves import write_curves
-from gan_serve.training.monitoring.grids import grid_inputs, write_grid, write_progress
+from gan_serve.training.monitoring.grids import grid_inputs, write_filmstrip, write_grid, write_progress
 from gan_serve.training.monitoring.progress_bar import ProgressBar
 from gan_serve.training.monitoring.run_log import append_record
-from gan_serve.training.monitoring.tensorboard import open_tensorboard
+from gan_serve.training.monitoring.tensorboard import TensorBoard, open_tensorboard
 from gan_serve.training.monitoring.wandb_log import WandbLog
 from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
@@ -35,7 +35,7 @@ class Monitor:
         run_dir: the run's folder, with the log of earlier ticks.
         config: of the run. shown: real images shown so far.
         data_diversity: of the training images, for the curves; 0 if unknown.
-        wandb: a project of Weights & Biases to log to, or None.
+        class_names: of a conditional run, for the animation. epoch_kimg: thousands of images in an epoch; 0 if unknown.
         quiet: no progress bar, and nothing on the terminal.
     """
 
@@ -46,21 +46,29 @@ class Monitor:
         shown: int,
         *,
         data_diversity: float = 0.0,
-        wandb: str | None = None,
+        class_names: Sequence[str] = (),
+        epoch_kimg: float = 0.0,
         quiet: bool,
     ) -> None:
         self.run_dir = run_dir
         self.config = config
-        self._pictures = [Throttled(lambda: write_progress(run_dir))]
+        self._pictures = [
+            Throttled(lambda: write_progress(run_dir, class_names=class_names, epoch_kimg=epoch_kimg)),
+            Throttled(lambda: write_filmstrip(run_dir, by_class=bool(class_names), epoch_kimg=epoch_kimg)),
+        ]
         if importlib.util.find_spec("matplotlib") is not None:
             curves = Throttled(lambda: write_curves(run_dir, loss=config.loss, data_diversity=data_diversity))
             self._pictures.append(curves)
         if shown:  # a killed run may have left pictures older than its log
             for picture in self._pictures:
                 picture.is_stale = True
-        loggers = [open_tensorboard(run_dir, shown), WandbLog(wandb, run_dir, config.model_dump()) if wandb else None]
-        self._loggers = [logger for logger in loggers if logger is not None]
-        self._bar = ProgressBar(config.kimg, shown, config.batch_size, quiet=quiet)
+        tensorboard = open_tensorboard(run_dir, shown)
+        self._loggers: list[TensorBoard | WandbLog] = [tensorboard] if tensorboard else []
+        self._bar = ProgressBar(config.kimg, shown, config.batch_size, epoch_kimg=epoch_kimg, quiet=quiet)
+
+    def log_to_wandb(self, project: str) -> None:
+        """Log to a project of Weights & Biases as well; see ``WandbLog`` for the errors."""
+        self._loggers.append(WandbLog(project, self.run_dir, self.config.model_dump()))
 
     def step(self, shown: int, means: TickMeans) -> None:
         """Move the progress bar to ``shown`` images."""

@@ -54,14 +54,18 @@ class Recorder:
                 f"Grids: {run_dir / 'grids'}, the first after {FIRST_STEPS} steps, then at least one every "
                 f"{config.seconds_per_tick:g} s."
             )
+        self._epoch_kimg = len(data) / 1000
         self._monitor = Monitor(
             run_dir,
             config,
             training.shown,
             data_diversity=real_diversity,
-            wandb=options.observers.wandb,
+            class_names=data.class_names if config.conditional else (),
+            epoch_kimg=self._epoch_kimg,
             quiet=quiet,
         )
+        if options.observers.wandb:
+            self._monitor.log_to_wandb(options.observers.wandb)
         self._doctor = Diagnosis(
             real_diversity,
             data_contrast=contrast(data.images[chosen]),
@@ -101,6 +105,7 @@ class Recorder:
         """
         config = training.config
         images = self._monitor.sample(training.ema.generator)
+        record["epoch"] = round(record["kimg"] / self._epoch_kimg, 4)
         record["diversity"] = round(diversity(images, self._c), 3)
         record["contrast"] = round(contrast(images), 3)
         if self._evaluate and measure:
