@@ -292,6 +292,21 @@ def test_the_package_imports_without_the_heavy_parts():
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        (("generate", "fashion-cgan", "--class", "Bag"), "Did you mean '--label'?"),
+        (("condition", "fashion-cgan", "--classes", "Bag"), "Did you mean '--label'?"),
+        (("generate", "fashion-cgan", "--output", "x.png"), "Did you mean '--out'?"),
+        (("train", "--data", "x", "--recipe", "dcgan"), "Did you mean 'dcgan-28' or 'dcgan-64'?"),
+    ],
+)
+def test_what_has_another_name_here_is_suggested_by_its_meaning(words, suggestion, cli):
+    outcome = cli(*words)
+    assert outcome.code != 0
+    assert suggestion in outcome.err
+
+
 def test_the_help_shows_every_summary_whole(cli):
     listed = cli("--help").out.split("Commands:")[1].strip().splitlines()
     assert len(listed) >= 12
