@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.checkpoint.files import copy_checkpoint, read_config, read_verified
+from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
 from gan_serve.hub.file_sets import every_file, network_files
 from gan_serve.hub.push import push
 from gan_serve.hub.repository import HubRepository
@@ -16,6 +18,7 @@ from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.sampling.device import AUTO, choose_precision
+from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import (
     ConditionOptions,
@@ -101,6 +104,29 @@ class Generator(RequestBuilder):
         """The device that it runs on: ``cpu`` or ``cuda``."""
         return self._session.device
 
+    @cached_property
+    def latent_space(self) -> LatentSpace:
+        """The content of ``latent_space.json``: directions with their change of the images, and the truncation floor.
+
+        Raises:
+            InvalidCheckpoint, DigestMismatch: the file is missing or damaged.
+        """
+        return read_latent_space(self.directory, self.config)
+
+    @property
+    def directions(self) -> FloatArray:
+        """Directions in z, float32 [K, z_dim], of norm 1, those that change the images most first; K may be 0.
+
+        They are principal components of w or of the first layer (GANSpace, arXiv:2004.02546).
+
+        >>> g = Generator.from_pretrained("mnist-cgan")
+        >>> g.directions.shape
+        (6, 100)
+        >>> g.generate(seeds="7,7,7", offsets=[[-3], [0], [3]], output="numpy").shape
+        (3, 28, 28, 1)
+        """
+        return self.latent_space.vectors(self.z_dim)
+
     def __repr__(self) -> str:
         return (
             f"Generator.from_pretrained({str(self.directory)!r}, device={self.device!r}, precision={self.precision!r})"
@@ -124,6 +150,7 @@ class Generator(RequestBuilder):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
@@ -136,6 +163,8 @@ class Generator(RequestBuilder):
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
                 whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
             latents: float32 [N, z_dim] instead of seeds, finite.
+            offsets: moves each latent along the first of ``directions``: up to K numbers for all images, or a list of
+                them for each, from -20 to 20; 1 is one standard deviation.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
@@ -160,7 +189,9 @@ class Generator(RequestBuilder):
         (4, 28, 28, 1)
         """
         check_output(output)
-        samples = self.sample(n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation)
+        samples = self.sample(
+            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
+        )
         return samples.to_output(output)
 
     @suggest_keywords
@@ -171,12 +202,15 @@ class Generator(RequestBuilder):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
     ) -> Samples:
         """Return what ``generate`` returns as ``Samples``, which keep seeds and labels and can be encoded as files."""
         return self._run(
-            self.sample_request(n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation)
+            self.sample_request(
+                n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
+            )
         )
 
     @overload
@@ -197,6 +231,7 @@ class Generator(RequestBuilder):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
@@ -204,7 +239,7 @@ class Generator(RequestBuilder):
         """Sample the same latents under each label.
 
         Args:
-            n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
+            n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
             labels: class names or indices, each once; all classes if None.
             output: ``pil`` or ``numpy``.
 
@@ -223,7 +258,7 @@ class Generator(RequestBuilder):
         """
         check_output(output)
         return self.sample_condition(
-            n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
         ).to_output_by_label(output)
 
     @suggest_keywords
@@ -234,6 +269,7 @@ class Generator(RequestBuilder):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
         truncation: float = 1.0,
     ) -> Samples:
@@ -242,7 +278,9 @@ class Generator(RequestBuilder):
         Their PNG has a row for each label and a column for each latent.
         """
         return self._run(
-            self.condition_request(n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation)
+            self.condition_request(
+                n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
+            )
         )
 
     @overload

@@ -32,6 +32,7 @@ for command in (
     sample.interpolate,
     checkpoints.models,
     checkpoints.info,
+    checkpoints.directions,
     checkpoints.pull,
     checkpoints.push,
     checkpoints.export_triton,

@@ -47,3 +47,8 @@ def seed_options(command: Command) -> Command:
     )
     command = click.option("--seed", type=int, help="The first of --n seeds.")(command)
     return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)
+
+
+def as_label(text: str, labels: tuple[str, ...]) -> str | int:
+    """Return a label: a class name, which may be a number, or else an index."""
+    return int(text) if text.isdecimal() and text not in labels else text

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gan_serve.atomic_files import write_atomically
-from gan_serve.cli.options import OutputPath, sampling_options, seed_options
+from gan_serve.cli.options import OutputPath, as_label, sampling_options, seed_options
 from gan_serve.errors import InvalidOption
 from gan_serve.terminal import echo
 
@@ -41,7 +41,7 @@ def generate(
 
     format = _choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels]
+    chosen = [as_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     samples = generator.sample(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
     _write_file_or_folder(out, out_dir, samples, format, columns=columns)
@@ -87,7 +87,7 @@ def condition(
 
     format = _choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels] or None
+    chosen = [as_label(label, generator.labels) for label in labels] or None
     samples = generator.sample_condition(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
     _write_file_or_folder(out, out_dir, samples, format, columns=columns)
     if seeds is None and seed is None:
@@ -129,15 +129,10 @@ def interpolate(
         steps=steps,
         method=method,
         loop=loop,
-        label=None if label is None else _label(label, generator.labels),
+        label=None if label is None else as_label(label, generator.labels),
         truncation=truncation,
     )
     _write(out, samples, format, columns=columns, fps=fps)
-
-
-def _label(text: str, labels: tuple[str, ...]) -> str | int:
-    """Return a label: a class name, which may be a number, or else an index."""
-    return int(text) if text.isdecimal() and text not in labels else text
 
 
 def _format(out: Path) -> str:

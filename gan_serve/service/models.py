@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from gan_serve.checkpoint.bundled import left_out, list_models, not_in_package
+from gan_serve.checkpoint.bundled import left_out, list_models, manifest, not_in_package
 from gan_serve.checkpoint.config import (
     METRICS_FILE,
     PARITY_FILE,
@@ -27,6 +27,7 @@ from gan_serve.checkpoint.config import (
     precisions,
 )
 from gan_serve.checkpoint.files import read_config, read_json, read_verified
+from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -84,6 +85,7 @@ class ModelDetails(ModelInfo):
         "and which way is better.",
     )
     parity: dict[str, Any] | None = None
+    latent_space: LatentSpace | None = None
 
 
 @dataclass(eq=False)
@@ -128,6 +130,13 @@ class ServedModel:
         except ValidationError:
             return None
 
+    def latent_space(self) -> LatentSpace | None:
+        """Return the directions and the truncation floor, where the checkpoint has them and they are valid."""
+        try:
+            return read_latent_space(self.directory, self.config) if self.config else None
+        except CheckpointError:
+            return None
+
     def info(self) -> ModelInfo:
         """Return it as ``GET /models`` shows it."""
         config, generator, error = self.config, self.generator, self.error
@@ -166,6 +175,7 @@ class ServedModel:
                 "files": self.config.files,
                 "metrics": self.measured(),
                 "parity": self.figures(PARITY_FILE),
+                "latent_space": self.latent_space(),
             }
         )
 
@@ -185,7 +195,7 @@ class Models:
         """
         self._bound = settings.memory * MEGABYTE
         aliases = [alias.partition("=")[::2] for alias in settings.aliases]
-        plain = settings.models or (() if aliases else list_models())
+        plain = settings.models or (() if aliases else most_readable_first())
         for alias, model in [*aliases, *(("", model) for model in dict.fromkeys(plain))]:
             served = self._find(model, settings, alias)
             if served.name in self._served:
@@ -224,8 +234,8 @@ class Models:
         return self._served[name]
 
     def names(self) -> list[str]:
-        """Return all names that a request may give, ready or not."""
-        return sorted(self._served)
+        """Return all names that a request may give, ready or not, in the order of the operator."""
+        return list(self._served)
 
     def describe(self) -> list[ModelInfo]:
         """Return the models as ``GET /models`` shows them."""
@@ -322,6 +332,12 @@ class Models:
         logger.error("%s %s", error.message, error.hint)
         served.failed = time.monotonic()
         served.error = _for_clients(error, served)
+
+
+def most_readable_first() -> list[str]:
+    """Return the checkpoints in the package in the order of the manifest; the page opens on the first."""
+    order = list(manifest())
+    return sorted(list_models(), key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _directory(model: str) -> Path:
