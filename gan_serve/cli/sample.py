@@ -19,7 +19,11 @@ from gan_serve.terminal import echo
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
+@click.option("--offsets", help="Numbers such as 1.5,-2 that move every image along `gan-serve directions`.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
+@click.option(
+    "--scale", type=int, default=1, show_default=True, help="Enlarges a PNG, a GIF or a WebP by a whole number."
+)
 @click.option("--out", type=OutputPath(), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
 @click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
 @sampling_options
@@ -29,7 +33,9 @@ def generate(
     seed: int | None,
     n: int | None,
     labels: tuple[str, ...],
+    offsets: str | None,
     columns: int | None,
+    scale: int,
     out: Path | None,
     out_dir: Path | None,
     truncation: float,
@@ -43,8 +49,9 @@ def generate(
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [as_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
-    samples = generator.sample(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
-    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
+    moves = None if offsets is None else _numbers(offsets)
+    samples = generator.sample(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
+    _write_file_or_folder(out, out_dir, samples, format, columns=columns, scale=scale)
     if seeds is None and seed is None:
         _print_seeds(samples.seeds)
 
@@ -102,6 +109,9 @@ def condition(
 @click.option("--loop", is_flag=True, help="Return to the first key seed.")
 @click.option("--label", help="A class name or index for the whole walk.")
 @click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
+@click.option(
+    "--scale", type=int, default=1, show_default=True, help="Enlarges a PNG, a GIF or a WebP by a whole number."
+)
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
 @click.option("--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip.")
 @sampling_options
@@ -113,6 +123,7 @@ def interpolate(
     loop: bool,
     label: str | None,
     fps: float,
+    scale: int,
     columns: int | None,
     out: Path,
     truncation: float,
@@ -132,7 +143,14 @@ def interpolate(
         label=None if label is None else as_label(label, generator.labels),
         truncation=truncation,
     )
-    _write(out, samples, format, columns=columns, fps=fps)
+    _write(out, samples, format, columns=columns, fps=fps, scale=scale)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidOption(f"--offsets must be numbers such as 1.5,-2, not {text!r}.") from error
 
 
 def _format(out: Path) -> str:
@@ -153,16 +171,16 @@ def _choose_format(out: Path | None, out_dir: Path | None) -> str:
 
 
 def _write_file_or_folder(
-    out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None
+    out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None, scale: int = 1
 ) -> None:
     """Write one file, or a folder of them."""
     from gan_serve.sampling.formats import image_names
 
     if out:
-        _write(out, samples, format, columns=columns)
+        _write(out, samples, format, columns=columns, scale=scale)
     elif out_dir:
         for index, name in enumerate(image_names(samples)):
-            write_atomically(out_dir / name, samples.png(index))
+            write_atomically(out_dir / name, samples.png(index, scale))
         echo(out_dir)
 
 

@@ -107,7 +107,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
     _add_sampling(app, models, Responses(batcher, settings))
     _add_models(app, models, settings)
     _add_operation(app, models, batcher, shutdown or Shutdown(0))
-    add_page(app)
+    add_page(app, models, settings)
     return app
 
 

@@ -237,6 +237,12 @@ class Models:
         """Return all names that a request may give, ready or not, in the order of the operator."""
         return list(self._served)
 
+    def first_loaded(self) -> Generator | None:
+        """Return the first model in the order of the operator that is ready, if it is loaded."""
+        ready = (served for served in self._served.values() if served.error is None)
+        first = next(ready, None)
+        return first.generator if first else None
+
     def describe(self) -> list[ModelInfo]:
         """Return the models as ``GET /models`` shows them."""
         return [self._served[name].info() for name in self.names()]
