@@ -67,7 +67,7 @@ export class Explorer {
     return {
       model: this.model.name,
       seeds: [point.seed],
-      offsets: point.move,
+      offsets: point.move.slice(0, this.directions.length), // a link may be of a model with more
       label: this.model.c_dim ? point.label : null,
       truncation,
     };
@@ -104,7 +104,8 @@ export class Explorer {
       return;
     }
     this.problem.clear();
-    if (this.models.includes(model)) await this.stage.begin();
+    const isMoved = this.store.get().move.some(Boolean); // needs the directions
+    if (this.models.includes(model) && !isMoved) await this.stage.begin();
     try {
       const details = await this.backend.details(model.name);
       if (this.model !== model) return;
@@ -113,7 +114,8 @@ export class Explorer {
       if (this.model === model) this.report(error, () => this.refresh());
       return;
     }
-    this.stage.keysChanged();
+    if (isMoved) await this.stage.begin();
+    else this.stage.keysChanged();
     this.sliders.begin();
     this.labels.begin();
     for (const part of [this.sheet, this.pad, this.sliders, this.labels, this.drawer]) await part.refresh();

@@ -29,7 +29,7 @@ export class Drawer {
     const head = h("div", { class: "spread" }, h("h2", {}, "Files and code"), close);
     $("drawer").append(head, status, alert, this.#body);
     $("drawer-toggle").addEventListener("click", () => this.toggle());
-    $("drawer").addEventListener("keydown", (event) => event.key === "Escape" && this.toggle(false));
+    addEventListener("keydown", (event) => event.key === "Escape" && this.isOpen && this.toggle(false));
   }
 
   get isOpen() {
@@ -133,7 +133,9 @@ export class Drawer {
         h("dt", {}, name),
         h("dd", { title: String(value) }, shorten(String(value))),
       ]);
-      button.replaceWith(h("dl", { class: "facts", id: "receipt" }, rows));
+      const list = h("dl", { class: "facts", id: "receipt", tabindex: "-1" }, rows);
+      button.replaceWith(list);
+      list.focus(); // it was on the button
     } catch (error) {
       this.#problem.show(error);
     }

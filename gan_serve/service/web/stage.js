@@ -172,7 +172,7 @@ export class Stage {
       this.#canvas.classList.add("painted");
       $("first-frame").hidden = true;
       performance.mark("first-frame");
-    }
+    } else if (!performance.getEntriesByName("moving").length) performance.mark("moving");
     this.#fitScreen();
     this.onFirst?.();
     this.onFirst = null;
@@ -199,7 +199,8 @@ export class Stage {
     const size = this.#canvas.classList.contains("painted") ? this.#canvas.width : this.#explorer.model.img_resolution;
     if (!size) return;
     const room = $("screen").clientWidth;
-    const side = `${Math.max(1, Math.floor(room / size)) * size}px`;
+    const scale = Math.max(1, Math.floor((room * devicePixelRatio) / size)) / devicePixelRatio;
+    const side = `${scale * size}px`;
     for (const picture of [this.#canvas, $("first-frame")]) picture.style.width = picture.style.height = side;
   }
 
