@@ -38,7 +38,8 @@ REACT = """([id, value, selector]) => new Promise((resolve) => {
   input.value = value;
   input.dispatchEvent(new Event("input", {bubbles: true}));
   const tick = () => {
-    if (canvases.some((c, i) => look(c) === before[i]) && performance.now() - started < 5000) requestAnimationFrame(tick);
+    const waits = canvases.some((c, i) => look(c) === before[i]) && performance.now() - started < 5000;
+    if (waits) requestAnimationFrame(tick);
     else resolve(performance.now() - started);
   };
   requestAnimationFrame(tick);
