@@ -158,34 +158,34 @@ def test_the_truncation_floor_is_where_images_become_noise() -> None:
     assert truncation_floor(lambda truncation: smooth) == 0
 
 
-def test_the_service_takes_offsets_and_sends_raw_pixels(client: httpx.Client, generator: Generator) -> None:
+def test_the_service_takes_offsets_and_sends_raw_pixels(server: httpx.Client, generator: Generator) -> None:
     body = {"model": NAME, "seeds": [3, 3, 3], "offsets": [[-2], [0], [2]], "format": "raw"}
-    response = client.post("/sample", json=body)
+    response = server.post("/sample", json=body)
     assert response.headers["content-type"] == "application/octet-stream"
     assert response.headers["x-gan-serve-shape"] == "3,28,28,1"
     expected = generator.generate(seeds=[3, 3, 3], offsets=[[-2], [0], [2]], output="numpy")
     assert response.content == expected.tobytes()
-    plain = client.post("/sample", json=body, headers={"Accept-Encoding": "identity"})
+    plain = server.post("/sample", json=body, headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.content == expected.tobytes()
     for wrong in ([0] * 17, "up", [[1], [2]], [100]):
-        refused = client.post("/sample", json=body | {"offsets": wrong})
+        refused = server.post("/sample", json=body | {"offsets": wrong})
         assert refused.status_code in (400, 422), wrong
         assert refused.json()["error"]["message"]
-    assert client.post("/sample", json=body | {"scale": 2}).json()["error"]["code"] == "invalid_option"
+    assert server.post("/sample", json=body | {"scale": 2}).json()["error"]["code"] == "invalid_option"
 
 
-def test_scale_is_bounded_before_anything_is_sampled(client: httpx.Client) -> None:
+def test_scale_is_bounded_before_anything_is_sampled(server: httpx.Client) -> None:
     body = {"model": NAME, "seeds": "0-1023", "format": "png"}
-    refused = client.post("/sample", json=body | {"scale": 64})
+    refused = server.post("/sample", json=body | {"scale": 64})
     assert refused.json()["error"]["code"] == "too_many_images"
-    large = client.post("/interpolate", json={"model": NAME, "seeds": [1, 2], "steps": 2, "scale": 19})
+    large = server.post("/interpolate", json={"model": NAME, "seeds": [1, 2], "steps": 2, "scale": 19})
     with Image.open(io.BytesIO(large.content)) as animation:
         assert animation.size == (532, 532)
 
 
-def test_the_client_sends_offsets(client: httpx.Client, generator: Generator) -> None:
-    with Client(str(client.base_url)) as ours:
+def test_the_client_sends_offsets(server: httpx.Client, generator: Generator) -> None:
+    with Client(str(server.base_url)) as ours:
         moved = ours.generate(NAME, seeds=[1, 2], offsets=[[1], [-1]], output="numpy")
         sheet = ours.generate(NAME, seeds=[5, 6], offsets=[2, 2])
     assert np.array_equal(moved, generator.generate(seeds=[1, 2], offsets=[[1], [-1]], output="numpy"))
