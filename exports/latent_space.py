@@ -95,10 +95,13 @@ def _directions(generator: nn.Module, z_dim: int, c_dim: int) -> FloatArray:
     for number in range(max(1, c_dim)):  # within a class: the label moves the activations too
         rows = slice(None) if classes is None else classes == number
         activations[rows] -= activations[rows].mean(0)
-    # The components of N samples are those of their Gram matrix, which is smaller than the covariance of wide layers.
     count = min(COMPONENTS, z_dim)
-    values, left = torch.linalg.eigh(activations @ activations.T)
-    coordinates = (left[:, -count:] * values[-count:].clamp_min(0).sqrt()).numpy()
+    if activations.shape[1] <= SAMPLES:
+        _, components = torch.linalg.eigh(activations.T @ activations)
+        coordinates = (activations @ components[:, -count:]).numpy()
+    else:  # the Gram matrix of the samples has the same components, and is smaller
+        values, left = torch.linalg.eigh(activations @ activations.T)
+        coordinates = (left[:, -count:] * values[-count:].clamp_min(0).sqrt()).numpy()
     vectors: npt.NDArray[np.float64] = np.linalg.lstsq(coordinates, z - z.mean(0), rcond=None)[0]
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 

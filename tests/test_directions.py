@@ -142,7 +142,7 @@ def test_the_directions_of_a_linear_layer_are_its_singular_vectors() -> None:
 
     def images(latents: Any, _classes: Any, _truncation: float) -> Any:
         values = network(torch.from_numpy(np.asarray(latents, np.float32))).detach().numpy()
-        return np.clip(128 + values, 0, 255).astype(np.uint8)[:, None, :, None]
+        return np.clip(128 + values, 0, 255).astype(np.uint8)[:, None, :, None].repeat(2, axis=1)
 
     space = measure_latent_space(network, images)
     assert len(space.directions) == DIRECTIONS
