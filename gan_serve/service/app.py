@@ -115,7 +115,7 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
     @app.post("/sample", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
     async def sample(body: SampleRequest, request: Request) -> Response:
         """Sample images from seeds or latents."""
-        generator = await models.get(body.model)
+        generator = await models.get_in(body.model, body.precision)
         wanted = generator.sample_request(body.n, label=body.label, **body.latent_options())
         return await responses.whole(request, body, generator, wanted)
 

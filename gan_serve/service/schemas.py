@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
+from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
 from gan_serve.sampling.formats import FORMATS, MAX_SCALE
 from gan_serve.sampling.latents import MAX_DIRECTIONS
@@ -133,6 +134,12 @@ class _LatentsRequest(ImageRequest):
 
 class SampleRequest(_LatentsRequest):
     """Images to sample."""
+
+    precision: Name | None = Field(
+        default=None,
+        description=f"one of {', '.join(PRECISION_FILES)} that the model has; that of the server if it is left out",
+        json_schema_extra={"enum": [*PRECISION_FILES, None]},
+    )
 
     label: Label | Labels | None = Field(
         default=None, description="a class name or index, or a list of one for each image"

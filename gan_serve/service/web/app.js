@@ -11,6 +11,7 @@ import { Sliders } from "./sliders.js";
 import { Stage } from "./stage.js";
 import { Store } from "./state.js";
 import { Strip } from "./strip.js";
+import { Wipe } from "./wipe.js";
 
 const FIRST_PAGE = 32; // images of a contact sheet that nobody asked for
 const POLL = 1000; // milliseconds between two looks whether the server is back
@@ -37,6 +38,7 @@ export class Explorer {
     this.labels = new Labels(this);
     this.sheet = new Sheet(this);
     this.drawer = new Drawer(this);
+    this.wipe = new Wipe(this);
     this.store.subscribe((state, before) => this.#render(state, before));
     wireCopy($("copy-link"), $("copy-link").querySelector("span"), () => location.href);
     $("skip").addEventListener("click", () => $("contact").focus());
@@ -118,6 +120,7 @@ export class Explorer {
     else this.stage.keysChanged();
     this.sliders.begin();
     this.labels.begin();
+    this.wipe.begin();
     for (const part of [this.sheet, this.pad, this.sliders, this.labels, this.drawer]) await part.refresh();
   }
 

@@ -32,6 +32,7 @@
  * @property {?string | string[]} [label] a class name for all images, or one for each; null: the seed decides (seed
  *   modulo c_dim; of latents, their place in the request)
  * @property {number} [truncation] 1 if left out
+ * @property {?string} [precision] of `Details.precisions`; that of the model if left out
  *
  * @typedef {object} Pixels
  * @property {Uint8Array} data uint8 [n, size, size, channels], row by row

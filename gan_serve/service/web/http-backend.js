@@ -55,12 +55,13 @@ export class HttpBackend {
 }
 
 /** The body of POST /sample; what is as always is left out. */
-function bodyOf({ model, seeds, latents, offsets, label = null, truncation = 1 }) {
+function bodyOf({ model, seeds, latents, offsets, label = null, truncation = 1, precision = null }) {
   return {
     model,
     ...(latents ? { latents: latents.map((row) => [...row]) } : { seeds }),
     ...(offsets?.some((each) => (Array.isArray(each) ? each.some(Boolean) : each)) && { offsets }),
     ...(label !== null && { label }),
     ...(truncation !== 1 && { truncation }),
+    ...(precision && { precision }),
   };
 }

@@ -100,6 +100,7 @@ export class Stage {
   play() {
     this.#wanted += 1;
     this.#point.clear();
+    this.#explorer.wipe?.toggle(false);
     this.walk.play();
     this.#showPlaying();
   }
@@ -144,6 +145,7 @@ export class Stage {
     if (!pixels || wanted + 8 < this.#wanted) return;
     this.#paint(pixels);
     this.#shown = request;
+    this.#explorer.wipe.refresh();
     const label = this.#explorer.labelOf(point);
     const isMoved = point.move.some(Boolean);
     this.#say(`Seed ${point.seed}${isMoved ? ", moved" : ""}${label === null ? "" : ` · ${label}`}`, pixels);
