@@ -308,6 +308,17 @@ def test_the_code_on_the_page_runs(desktop: Visit, tmp_path: Path) -> None:
     desktop.check()
 
 
+def test_a_wipe_compares_two_precisions(desktop: Visit) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-15")
+    page.get_by_role("button", name="Compare int8").click()
+    expect(page.locator("#wiped")).to_have_text(re.compile(r"fp32 .* ms, 9,176 KB · int8 .* KB · PSNR \d\d\.\d dB"))
+    page.get_by_label("Wipe between precisions").fill("20")
+    assert page.locator("#other").evaluate("c => c.style.clipPath") == "inset(0px 0px 0px 20%)"
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#wiped")).to_be_hidden()
+    desktop.check()
+
+
 def test_a_link_for_a_model_with_labels_works_for_one_without(desktop: Visit) -> None:
     page = desktop.open(f"model={NAME}&seeds=0-7&label=Bag&seed=1")
     expect(page.locator(PAGE)).to_have_count(8)

@@ -34,6 +34,7 @@ PARITY_FILE = "parity.json"
 REPORT_FILES = (METRICS_FILE, PARITY_FILE)
 SAMPLES_FILE = "samples.png"
 LATENT_SPACE_FILE = "latent_space.json"
+MAX_DIRECTIONS = 16
 WEIGHTS_FILE = "generator.safetensors"
 
 # Names that Windows reserves for devices, with any extension.

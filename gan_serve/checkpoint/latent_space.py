@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gan_serve.checkpoint.config import LATENT_SPACE_FILE, CheckpointConfig, Text
+from gan_serve.checkpoint.config import LATENT_SPACE_FILE, MAX_DIRECTIONS, CheckpointConfig, Text
 from gan_serve.checkpoint.files import read_json
 from gan_serve.errors import InvalidCheckpoint
-
-MAX_DIRECTIONS = 16  # as in gan_serve.sampling.latents, which may not be imported here
 
 Component = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 

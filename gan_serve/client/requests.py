@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
+from gan_serve.checkpoint.config import MAX_DIRECTIONS
 from gan_serve.client.responses import (
     ReceivedImages,
     read_arrays,
@@ -25,7 +26,7 @@ from gan_serve.errors import (
     UnknownModel,
     shorten,
 )
-from gan_serve.sampling.latents import MAX_DIRECTIONS, FloatArray, check_latents, check_offsets, check_truncation
+from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets, check_truncation
 from gan_serve.sampling.request import Label, as_list
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds

@@ -19,7 +19,6 @@ from gan_serve.errors import InvalidLatents, InvalidOption, InvalidTruncation, s
 from gan_serve.sampling.seeds import MAX_SEEDS
 
 FloatArray = npt.NDArray[np.float32]
-MAX_DIRECTIONS = 16
 MAX_OFFSET = 20.0  # standard deviations along a direction
 _of_thread = threading.local()
 

@@ -125,7 +125,8 @@ class SamplingRequest:
             return z
         # In float64, summed in one order: the latents do not depend on the batch, as those of a matrix product may.
         moves = (self.offsets[:, :, None].astype(np.float64) * self.directions[None]).sum(1)
-        return (z + moves).astype(np.float32)
+        moved: FloatArray = (z + moves).astype(np.float32)
+        return moved
 
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the network by name, arrays [N, ...]; see ``network_inputs``."""

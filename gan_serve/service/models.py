@@ -118,7 +118,7 @@ class ServedModel:
 
     def size_in(self, precision: Precision) -> int:
         """Return the bytes that it takes in a precision."""
-        assert self.config is not None
+        assert self.config
         return SESSION_SIZE * self.config.files[PRECISION_FILES[precision]].size
 
     def figures(self, name: str) -> dict[str, Any] | None:
@@ -234,8 +234,7 @@ class Models:
         """Return the model of that name in a precision, which is loaded at the first request for it.
 
         Raises:
-            InvalidOption: the checkpoint does not have the precision, or it takes more memory than the server gives.
-            Others: see ``get``.
+            InvalidOption: the checkpoint does not have it, or there is no memory for it. Others: see ``get``.
         """
         generator = await self.get(name)
         if precision is None or precision == generator.precision:
@@ -252,8 +251,7 @@ class Models:
                 return
             if self._bound and self._used() + served.size_in(precision) > self._bound:
                 raise InvalidOption(
-                    f"{served.name} in {precision} does not fit into the memory that this server gives to its models.",
-                    "Leave precision out.",
+                    f"{served.name} in {precision} does not fit into this server's memory.", "Leave precision out."
                 )
             device = served.settings.device
             directory = resolve(served.source, files=network_files(precision, device))
@@ -277,9 +275,7 @@ class Models:
 
     def first_loaded(self) -> Generator | None:
         """Return the first model in the order of the operator that is ready, if it is loaded."""
-        ready = (served for served in self._served.values() if served.error is None)
-        first = next(ready, None)
-        return first.generator if first else None
+        return next((served.generator for served in self._served.values() if served.error is None), None)
 
     def describe(self) -> list[ModelInfo]:
         """Return the models as ``GET /models`` shows them."""

@@ -8,10 +8,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
-from gan_serve.checkpoint.config import PRECISION_FILES
+from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
 from gan_serve.sampling.formats import FORMATS, MAX_SCALE
-from gan_serve.sampling.latents import MAX_DIRECTIONS
 from gan_serve.sampling.request import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
 from gan_serve.sampling.walks import WALK_METHODS

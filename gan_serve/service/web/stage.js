@@ -119,7 +119,9 @@ export class Stage {
   /** Steer to a point: the walk rests. */
   steer(changes, options = { replace: true }) {
     this.pause();
+    const before = this.#explorer.store.get();
     this.#explorer.store.set(changes, options);
+    if (before === this.#explorer.store.get()) this.show(); // it was there, but the walk was shown
   }
 
   /** Make what is on the screen a key of the walk. */
@@ -159,7 +161,7 @@ export class Stage {
     $("position").value = String(index);
     const [a, b] = [path.keys[from], path.keys[to]];
     const labels = [path.labels[from], path.labels[to]];
-    const isCut = labels[0] !== labels[1];
+    const isCut = t > 0 && labels[0] !== labels[1];
     const label = isCut ? ` · ${labels[0]}, then ${labels[1]}: the label changes halfway` : labels[0] && ` · ${labels[0]}`;
     const place = t === 0 ? `Seed ${a.seed}` : `Seed ${a.seed} → ${b.seed}`;
     this.#say(`${place}${label || ""}`, pixels);

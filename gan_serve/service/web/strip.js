@@ -39,7 +39,7 @@ export class Strip {
     const { stage, store, model } = this.#explorer;
     const { keys } = stage;
     const isChosen = store.get().pins.length >= 2;
-    const name = JSON.stringify([model.name, model.digest, keys, store.get().truncation, isChosen]);
+    const name = JSON.stringify([model.name, model.digest, keys, store.get().truncation, store.get().pins.length]);
     if (name === this.#drawn) return;
     this.#drawn = name;
     keepFocus($("keys"), () => $("keys").replaceChildren(...keys.map((key, at) => this.#item(key, at, isChosen))));
