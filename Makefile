@@ -48,6 +48,36 @@ imports: .venv/dev build/tree  ## check which package imports which
 dist: .venv/dev  ## build the wheel and the source distribution
 	rm -rf dist && $(BIN)/python -m build --outdir dist .
 
+# The tools that lock, check and describe what the runtime installs.
+.venv-audit/ready:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check \
+	    "cyclonedx-bom==7.5.0" "pip-audit==2.10.1" "pip-licenses==5.5.5" "uv==0.13.9"
+	touch $@
+
+.PHONY: lock audit sbom hostile fuzz
+LOCK := .venv-audit/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --constraint constraints.txt \
+    --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet
+lock: .venv-audit/ready  ## write the versions and hashes that the runtime installs to requirements*.lock
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --extra cuda --output-file requirements-cuda.lock
+
+audit: .venv-audit/ready .venv/runtime  ## check licences and known vulnerabilities of what the runtime installs
+	.venv-audit/bin/python .ci/audit.py $(BIN)/python
+
+sbom: .venv-audit/ready  ## write build/gan-serve.cdx.json, the parts of a release, as CycloneDX
+	mkdir -p build
+	.venv-audit/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type library \
+	    --output-reproducible --output-format JSON --output-file build/gan-serve.cdx.json
+
+hostile: .venv/dev  ## measure the error, time and memory of each hostile file
+	PYTHONPATH=tests:tests/hostile $(BIN)/python tests/hostile/report.py
+
+MINUTES ?= 10
+fuzz: .venv/dev  ## give what reads strangers' files damaged ones for MINUTES (atheris, Linux)
+	$(PIP_INSTALL) --no-deps "atheris==3.0.0"
+	PYTHONPATH=tests:tests/hostile $(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)
+
 release-check: .venv/dev  ## check that the tree is ready to be released as TAG
 	$(BIN)/python .ci/release_check.py "$(TAG)"
 
@@ -124,16 +154,19 @@ bench-hub: .venv/dev  ## measure downloads and pushes beside snapshot_download a
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest .venv-olah .venv-serving-peers build dist *.egg-info demo
+	rm -rf .venv .venv-audit .venv-lowest .venv-olah .venv-serving-peers build dist *.egg-info demo
 
 .venv/python:
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/runtime: .venv/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) --editable .
+# Hashed: what is installed is what was locked. setuptools, which builds the package, is not.
+.venv/runtime: .venv/python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+# Not hashed: torch is the build of the machine. The versions are those of requirements.lock, as constraints.txt has them.
 # tritonclient has Triton's own schema, with which tests read what we write for it; its pins do not fit onnx's.
 .venv/dev: .venv/python pyproject.toml constraints.txt zoo/bricks/requirements.txt
 	$(PIP_INSTALL) --editable ".[dev]" --requirement zoo/bricks/requirements.txt

@@ -54,7 +54,7 @@ class Repository:
 class Hub:
     """The state of a server, in reach of a test.
 
-    log: each request as "METHOD /path".
+    log: each request as "METHOD /path". agents: the User-Agent of each, with its path.
     cut: by name of a file, how its next downloads break: after so many bytes, "close" or "reset".
     damage: by name of a file, how many of its next downloads have a wrong byte.
     hold: names of files whose downloads stop half-way for good, and "METHOD part" of paths that are never answered;
@@ -69,6 +69,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    agents: list[tuple[str, str]] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     cut: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     damage: dict[str, int] = field(default_factory=dict)
@@ -129,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub, path = self.hub, urlsplit(self.path).path
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length) if length else self._chunks()
+        hub.agents.append((path, self.headers.get("User-Agent", "")))
         if path == "/api/agent-harnesses":  # asked by some versions of the client, once a day, for their own statistics
             return self._error(404, "", "")
         hub.log.append(f"{self.command} {unquote(path)}")

@@ -100,7 +100,7 @@ def test_the_wheel_can_be_built_from_what_docker_is_given():
     project = (ROOT / "pyproject.toml").read_text()
     needed = set(re.findall(r'"(?:gan_serve\.\w+|gan_serve)" = "(\w+)"|gan_serve = "(gan_serve)"', project))
     assert {name for pair in needed for name in pair if name} <= given
-    assert {"pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= given
+    assert {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "requirements-cuda.lock"} <= given
 
 
 def test_the_proxy_leaves_limits_to_the_service():

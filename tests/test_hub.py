@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -268,3 +270,17 @@ print([name for name in ("huggingface_hub", "httpx", "requests") if name in sys.
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == []
+
+
+@pytest.mark.usefixtures("published")
+def test_every_request_says_which_program_sends_it_and_no_more(hub, tmp_path):
+    """In a new process: huggingface_hub reads its settings when it is imported."""
+    program = (
+        f"from gan_serve import Generator; Generator.from_pretrained({REPO!r}).save_pretrained({str(tmp_path / 'c')!r})"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert len(hub.agents) >= 6
+    for path, agent in hub.agents:
+        assert path != "/api/agent-harnesses"
+        assert re.fullmatch(rf"gan-serve/{re.escape(gan_serve.__version__)}; hf_hub/[\w.]+; python/[\w.]+", agent), path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from typing import Any
 
 import pytest
 from hub_server import DEPRECATED, READER, REPO, WRITER, Hub, Repository
@@ -223,3 +224,18 @@ def test_the_card_is_validated_where_the_checkpoint_goes(writing, tiny, monkeypa
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     push(tiny, "somebody/new")
     assert "POST /api/validate-yaml" in writing.log
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_what_was_verified_is_sent_and_no_file_is_read_again(writing, tiny, monkeypatch):
+    before = contents(tiny)
+    check = hub_push._check_golden_samples
+
+    def swap(*arguments: Any) -> None:
+        check(*arguments)
+        for path in tiny.iterdir():
+            path.write_bytes(b"swapped")
+
+    monkeypatch.setattr(hub_push, "_check_golden_samples", swap)
+    push(tiny, "somebody/new")
+    assert before.items() <= writing.files("somebody/new").items()

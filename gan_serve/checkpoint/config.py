@@ -15,6 +15,7 @@ import base64
 import io
 import re
 import struct
+import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -69,7 +70,7 @@ class _Strict(BaseModel):
 class Architecture(_Strict):
     """The network of the weights: its family and the arguments of its constructor."""
 
-    family: str
+    family: Text
     arguments: dict[str, Any]
 
 
@@ -185,6 +186,9 @@ class CheckpointConfig(_Strict):
             hidden = name.startswith(".") or name.rstrip(". ") != name  # Windows removes such an ending
             if not plain or not name or hidden or DEVICE_NAMES.fullmatch(name) or name.casefold() == CONFIG_FILE:
                 raise ValueError(f"file names must be plain, not {shorten(name)}")
+        # Some file systems take names that differ in case or composition for one: a copy would lose a file.
+        if len({unicodedata.normalize("NFC", name).casefold() for name in files}) != len(files):
+            raise ValueError("file names must differ by more than case")
         return files
 
 

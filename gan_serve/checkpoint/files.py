@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,12 @@ MAX_FILE_BYTES = 2**32
 
 
 def read_config(directory: Path) -> CheckpointConfig:
-    """Return the config of a checkpoint.
+    """Return the config of a checkpoint; see ``read_config_file`` for the errors."""
+    return read_config_file(directory)[0]
+
+
+def read_config_file(directory: Path) -> tuple[CheckpointConfig, bytes]:
+    """Return the config of a checkpoint and the bytes of the file that it was read from.
 
     Raises:
         InvalidCheckpoint: it is missing or does not fit the schema. FormatTooNew: a later gan-serve wrote it.
@@ -60,7 +65,7 @@ def read_config(directory: Path) -> CheckpointConfig:
             f"Install gan-serve {writer} or later." if VERSION.fullmatch(writer) else "Install a later gan-serve.",
         )
     try:
-        return CheckpointConfig.model_validate_json(content)
+        return CheckpointConfig.model_validate_json(content), content
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
@@ -139,21 +144,31 @@ def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
     return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
 
 
+def verified_files(directory: Path, config: CheckpointConfig) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content of each of ``required_files``, verified; see ``read_verified`` for the errors."""
+    for name in required_files(directory, config):
+        yield name, read_verified(directory, config, name)
+
+
 def verify_checkpoint(directory: Path) -> CheckpointConfig:
     """Check every file of ``required_files`` against its digest; see ``read_verified`` for the errors."""
     config = read_config(directory)
-    for name in required_files(directory, config):
-        read_verified(directory, config, name)
+    for _ in verified_files(directory, config):
+        pass
     return config
 
 
 def copy_checkpoint(source: Path, directory: str | Path) -> Path:
     """Copy a checkpoint to a new directory, each file of ``required_files`` verified, byte for byte.
 
+    The bytes that were verified are written: a file that is replaced meanwhile is not read again.
+
     Raises:
         CannotWrite: the directory exists, or writing fails. Others: see ``read_verified``.
     """
+    config, content = read_config_file(source)
     with directory_atomically(directory) as target:
-        for name in (CONFIG_FILE, *required_files(source, verify_checkpoint(source))):
-            shutil.copyfile(source / name, target / name)
+        for name, data in verified_files(source, config):
+            (target / name).write_bytes(data)
+        (target / CONFIG_FILE).write_bytes(content)
     return Path(directory)

@@ -11,7 +11,6 @@ By hand, with the measurements in benchmarks/hub.md:
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, CheckpointConfig, precisions
-from gan_serve.checkpoint.files import config_json, read_verified, required_files, verify_checkpoint
+from gan_serve.checkpoint.files import MAX_CONFIG_BYTES, config_json, read_config_file, verified_files
+from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import DeviceUnavailable, HubError, InvalidCheckpoint, InvalidOption
+from gan_serve.hub import LIBRARY
 from gan_serve.hub.error_messages import translate_errors
 from gan_serve.hub.repository import MAIN, TIMEOUT, HubRepository, endpoint
+from gan_serve.regular_files import read_regular
 from gan_serve.sampling.session import Session
 
 if TYPE_CHECKING:
@@ -72,14 +74,15 @@ def push(
     if target.is_pinned:
         raise InvalidOption("A push to a commit is not possible.", "Give a branch, or leave the revision out.")
     directory = Path(directory)
-    config = _verify(directory)
-    content = {name: read_verified(directory, config, name) for name in required_files(directory, config)}
-    content[CONFIG_FILE] = _config_for(content, directory, config)
+    config, as_stored = read_config_file(directory)
+    content = dict(verified_files(directory, config))  # read once: what is verified is what is sent
+    _check_golden_samples(content, config)
+    content[CONFIG_FILE] = _config_for(content, config, as_stored)
 
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     target.check_token()
-    api = HfApi(endpoint=endpoint(), token=target.token)
+    api = HfApi(endpoint=endpoint(), token=target.token, **LIBRARY)
     with translate_errors(repo, target.revision), _timeout():
         there, parent = _repository(api, target, private=private, card=content.get(CARD))
         replaced = _files_of(replace(target, revision=parent), there)
@@ -95,11 +98,11 @@ def push(
     return str(commit.commit_url)
 
 
-def _config_for(content: dict[str, bytes], directory: Path, config: CheckpointConfig) -> bytes:
-    """Return ``config.json``, without the files that it lists and ``content`` does not have."""
+def _config_for(content: dict[str, bytes], config: CheckpointConfig, as_stored: bytes) -> bytes:
+    """Return ``config.json`` (``as_stored``), without the files that it lists and ``content`` does not have."""
     missing = config.files.keys() - content
     if not missing:
-        return (directory / CONFIG_FILE).read_bytes()
+        return as_stored
     logger.warning("%s is published without %s, which the directory does not have.", config.name, ", ".join(missing))
     files = {name: file for name, file in config.files.items() if name in content}
     return config_json(config.model_copy(update={"files": files}))
@@ -131,13 +134,11 @@ def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes
     return _names(before), before.sha
 
 
-def _verify(directory: Path) -> CheckpointConfig:
-    """Return the config of a checkpoint after verifying every file and the golden sample of every network."""
-    config = verify_checkpoint(directory)
+def _check_golden_samples(content: dict[str, bytes], config: CheckpointConfig) -> None:
+    """Raise an error where a network does not compute the golden sample of its precision."""
     for precision in precisions(config):
         with contextlib.suppress(DeviceUnavailable):  # a precision for another device
-            Session(read_verified(directory, config, PRECISION_FILES[precision]), config, precision=precision)
-    return config
+            Session(content[PRECISION_FILES[precision]], config, precision=precision)
 
 
 def _validate_card(api: HfApi, card: bytes) -> None:
@@ -151,7 +152,7 @@ def _validate_card(api: HfApi, card: bytes) -> None:
     response = get_session().post(
         f"{api.endpoint}/api/validate-yaml",
         json={"content": card.decode(errors="replace"), "repoType": "model"},
-        headers=build_hf_headers(token=api.token),
+        headers=build_hf_headers(token=api.token, **LIBRARY),
     )
     if response.status_code == 400:
         raise InvalidCheckpoint(
@@ -187,9 +188,9 @@ def _files_of(target: HubRepository, there: set[str]) -> set[str]:
             if there - OTHER_FILES:
                 raise KeyError(CONFIG_FILE)
             return set()
-        config = json.loads(target.file(CONFIG_FILE).read_bytes())
+        config = parse_json(read_regular(target.file(CONFIG_FILE), MAX_CONFIG_BYTES))
         return {*config["files"]} if config["format_version"] else set()
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidOption(
             f"{target.repo} on the Hub contains another kind of model.", "Choose another name; nothing was sent."
         ) from error

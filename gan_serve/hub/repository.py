@@ -16,11 +16,11 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, CheckpointConfig
-from gan_serve.checkpoint.files import read_config, read_verified
+from gan_serve.checkpoint.files import MAX_CONFIG_BYTES, read_config, read_verified
 from gan_serve.errors import (
     AccessDenied,
     CannotWrite,
@@ -32,9 +32,13 @@ from gan_serve.errors import (
     RevisionNotFound,
     shorten,
 )
+from gan_serve.hub import LIBRARY
 from gan_serve.hub.cache import matches_digest, remove
 from gan_serve.hub.error_messages import LOGIN, translate_errors
 from gan_serve.hub.file_sets import FileSet
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +123,12 @@ class HubRepository:
                 self._record_commit(directory, files)
             return directory
 
-    def file(self, name: str, *, again: bool = False) -> Path:
-        """Return the path of a file in the cache; it is downloaded if it is not there, or ``again``."""
+    def file(self, name: str, *, again: bool = False, limit: int = MAX_CONFIG_BYTES) -> Path:
+        """Return the path of a file in the cache; it is downloaded if it is not there, or ``again``.
+
+        Raises:
+            InvalidCheckpoint: it has more than ``limit`` bytes, as the Hub announces them; nothing is downloaded.
+        """
         import tenacity
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError
@@ -130,7 +138,12 @@ class HubRepository:
             if again or not isinstance(try_to_load_from_cache(self.repo, name, revision=self.revision), str):
                 # The client would wait minutes for a silent server: check first that there is a response.
                 with contextlib.suppress(HfHubHTTPError):
-                    self._request_commit(name)
+                    size = self._request_metadata(name).size
+                    if size is not None and size > limit:
+                        raise InvalidCheckpoint(
+                            f"{name} of {self} on the Hub has {size:,} bytes; at most {limit:,} are expected.",
+                            "Choose another repository or revision.",
+                        )
             # The client itself resumes after some kinds of broken connections, but not after all.
             retrying = tenacity.Retrying(
                 stop=tenacity.stop_after_attempt(TRIES), retry=tenacity.retry_if_exception(_is_broken_off), reraise=True
@@ -143,6 +156,7 @@ class HubRepository:
                 token=self.token,
                 endpoint=endpoint(),
                 etag_timeout=TIMEOUT,
+                **LIBRARY,
                 force_download=again,
             )
             return Path(path)
@@ -159,7 +173,7 @@ class HubRepository:
         """Return the commit of the revision, as the Hub says; this also checks the access."""
         self.check_token()
         with self._translate_errors():
-            commit = self._request_commit(CONFIG_FILE)
+            commit = self._request_metadata(CONFIG_FILE).commit_hash
         if commit is None or not COMMIT.fullmatch(commit):
             raise HubUnreachable(
                 f"{endpoint() or 'The server'} is not a Hub: its response has no commit of {self}.",
@@ -167,12 +181,12 @@ class HubRepository:
             )
         return commit
 
-    def _request_commit(self, name: str) -> str | None:
-        """Request the metadata of a file; return the commit in the response, if any."""
+    def _request_metadata(self, name: str) -> HfFileMetadata:
+        """Request the metadata of a file: its commit and its size, if the response has them."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         url = hf_hub_url(self.repo, name, revision=self.revision, endpoint=endpoint())
-        return get_hf_file_metadata(url, token=self.token, timeout=TIMEOUT, endpoint=endpoint()).commit_hash
+        return get_hf_file_metadata(url, token=self.token, timeout=TIMEOUT, endpoint=endpoint(), **LIBRARY)
 
     def _cached(self, files: FileSet) -> Path | None:
         """Return the directory in the cache if it has all ``files`` with the right digests."""
@@ -218,7 +232,7 @@ class HubRepository:
                     f"{self} on the Hub has no {name}: its {CONFIG_FILE} does not list it.",
                     "Choose another repository or revision.",
                 )
-            self.file(name)
+            self.file(name, limit=config.files[name].size)
             try:
                 read_verified(directory, config, name)
             except DigestMismatch as error:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import ReceiptError
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.seeds import Seed
@@ -95,8 +96,8 @@ def read_receipt(image: Image.Image) -> Receipt:
     if content is None:
         raise ReceiptError("The image has no receipt.", "Only PNGs of gan-serve have one.")
     try:
-        return Receipt.model_validate(json.loads(content) if isinstance(content, str) else content)
-    except (ValueError, TypeError, ValidationError, RecursionError) as error:
+        return Receipt.model_validate(parse_json(content.encode()) if isinstance(content, str) else content)
+    except (ValueError, TypeError, ValidationError) as error:
         raise ReceiptError("The receipt of the image is invalid; it was altered.", "Use the original file.") from error
 
 

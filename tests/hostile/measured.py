@@ -13,12 +13,17 @@ import numpy, onnxruntime, PIL.Image
 from gan_serve import Generator
 from gan_serve.errors import GanServeError
 from gan_serve.verify import verify_image
+if sys.argv[1] == "images":
+    from gan_serve.training.data.load import load_images
+    import pyarrow.parquet
+else:
+    load_images = None
 def peak():  # not getrusage: its maximum begins with that of the process that started this one
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 before, started, kind, message = peak(), time.perf_counter(), "", ""
 try:
-    {"load": Generator.from_pretrained, "verify": verify_image}[sys.argv[1]](*sys.argv[2:])
+    {"load": Generator.from_pretrained, "verify": verify_image, "images": load_images}[sys.argv[1]](*sys.argv[2:])
 except GanServeError as error:
     kind, message = type(error).__name__, str(error)
 print(json.dumps([kind, message, time.perf_counter() - started, peak() - before]))
@@ -35,7 +40,7 @@ class Measured(NamedTuple):
 
 
 def measure(call: str, *arguments: object) -> Measured:
-    """Return what ``load`` (a directory) or ``verify`` (a PNG, a directory) does."""
+    """Return what ``load`` (a directory), ``verify`` (a PNG, a directory) or ``images`` (a data set) does."""
     command = [sys.executable, "-c", RUN, call, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

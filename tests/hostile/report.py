@@ -1,7 +1,4 @@
-"""Print a table of the hostile files: the error of each, and the seconds and megabytes beyond imports that it takes.
-
-PYTHONPATH=tests:tests/hostile python tests/hostile/report.py
-"""
+"""Print the error of each hostile file, and the seconds and megabytes that it takes beyond imports: make hostile."""
 
 from __future__ import annotations
 
@@ -10,10 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from hostile_data import DATA
 from hostile_networks import NETWORKS, write
 from measured import Measured, measure
 from test_files import CONFIGS
-from test_receipts import CLAIMS, forged
+from test_parquet import PARQUET
+from test_receipts import CHUNKS, CLAIMS, forged, with_chunks
 from tiny_checkpoint import write_checkpoint
 
 
@@ -37,6 +36,11 @@ def measurements(folder: Path) -> Iterator[tuple[str, Measured]]:
             yield f"{name}: {kind}", measure("load", path.parent)
     for name, claims in CLAIMS.items():
         yield f"receipt: {name}", measure("verify", forged(folder / "forged.png", **claims))
+    for name, (chunks, _) in CHUNKS.items():
+        yield f"PNG: {name}", measure("verify", with_chunks(folder / "chunks.png", chunks()))
+    for number, (name, (make, _)) in enumerate({**DATA, **PARQUET}.items()):
+        (folder / f"data-{number}").mkdir()
+        yield f"data: {name}", measure("images", make(folder / f"data-{number}"))
     yield "receipt: 12,000 x 12,000 pixels", measure("verify", forged(folder / "large.png", side=12_000, seed=1))
 
 
@@ -45,8 +49,9 @@ def main() -> None:
     print("| file | error | s | MB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, measured in measurements(Path(folder)):
-            message = measured.message.replace(folder, "")[:90]
-            row = f"{measured.error}: {message} | {measured.seconds:.2f} | {measured.megabytes:.0f}"
+            message = " ".join(measured.message.replace(folder, "").split())[:90].replace("|", "\\|")
+            message = f"{measured.error}: {message}" if measured.error else "read, the file is left out"
+            row = f"{message} | {measured.seconds:.2f} | {measured.megabytes:.0f}"
             print(f"| {name} | {row} |", flush=True)
 
 

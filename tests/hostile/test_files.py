@@ -96,3 +96,23 @@ def test_a_golden_sample_in_another_format_is_refused(tiny):
     (tiny / "config.json").write_text(json.dumps(config))
     with pytest.raises((InvalidCheckpoint, GoldenSampleMismatch), match="not a PNG"):
         Generator.from_pretrained(tiny)
+
+
+@pytest.mark.parametrize(
+    "names", [("README.md", "README.MD"), ("r\u00e9.txt", "re\u0301.txt"), ("stra\u00dfe", "STRASSE")]
+)
+def test_names_that_are_one_file_elsewhere_are_refused(tiny, names):
+    config = json.loads((tiny / "config.json").read_text())
+    config["files"] |= dict.fromkeys(names, config["files"]["README.md"])
+    (tiny / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidCheckpoint, match="differ by more than case"):
+        Generator.from_pretrained(tiny)
+
+
+@pytest.mark.parametrize("family", ["x" * 1000, "\x1b[31m", "\u202e"])
+def test_the_family_of_a_network_is_a_short_text(tiny, family):
+    config = json.loads((tiny / "config.json").read_text())
+    config["architecture"]["family"] = family
+    (tiny / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidCheckpoint, match="architecture"):
+        Generator.from_pretrained(tiny)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +103,52 @@ def test_an_image_of_a_checkpoint_of_strangers_is_verified_as_before(tmp_path):
     checkpoint = write_checkpoint(tmp_path / "tiny")
     Generator.from_pretrained(checkpoint).generate(seed=3)[0].save(tmp_path / "image.png")
     assert verify_image(tmp_path / "image.png", checkpoint).max_difference == 0
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def zeros(size: int) -> bytes:
+    return zlib.compress(bytes(size), 9)
+
+
+CHUNKS: dict[str, tuple[Callable[[], bytes], str]] = {  # before the pixels of a good image; the error
+    "a compressed text of 200 MB": (lambda: png_chunk(b"zTXt", b"x\0\0" + zeros(200_000_000)), "too large"),
+    "a compressed receipt of 200 MB": (
+        lambda: png_chunk(b"iTXt", b"gan_serve\0\1\0\0\0" + zeros(200_000_000)),
+        "too large",
+    ),
+    "a colour profile of 200 MB": (lambda: png_chunk(b"iCCP", b"x\0\0" + zeros(200_000_000)), "too large"),
+    "a receipt of 15 million lists": (
+        lambda: png_chunk(b"tEXt", b"gan_serve\0[" + b"[]," * 15_000_000 + b"[]]"),
+        "receipt",
+    ),
+    "a receipt that is nested 100,000 deep": (lambda: png_chunk(b"tEXt", b"gan_serve\0" + b"[" * 100_000), "receipt"),
+    "a number of 5,000 digits": (lambda: png_chunk(b"tEXt", b'gan_serve\0{"seed": ' + b"9" * 5000 + b"}"), "receipt"),
+    "20,000 texts": (lambda: b"".join(png_chunk(b"tEXt", b"k%d\0v" % i) for i in range(20_000)), "receipt"),
+    "an animation of 2 billion frames": (
+        lambda: (
+            png_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+            + png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 28, 28, 0, 0, 1, 1, 0, 0))
+        ),
+        "receipt|not a PNG",
+    ),
+}
+
+
+def with_chunks(path: Path, chunks: bytes) -> Path:
+    """A gray PNG of 28 x 28 pixels with further chunks."""
+    png = encode_png(np.full((28, 28, 1), 255, np.uint8))
+    path.write_bytes(png[:33] + chunks + png[33:])
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize("name", CHUNKS)
+def test_texts_of_a_png_take_little_memory(tmp_path, name):
+    make, says = CHUNKS[name]
+    measured = measure("verify", with_chunks(tmp_path / "image.png", make()))
+    assert measured.error == "ReceiptError"
+    assert re.search(says, measured.message)
+    assert measured.megabytes < 250

@@ -19,6 +19,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from gan_serve.errors import DataError
+from gan_serve.hub import LIBRARY
 
 TIMEOUT = 10  # seconds for the Hub's first response, and for each file's
 FORM = "Write hf://datasets/org/name, hf://datasets/org/name@revision, or either with /path/in/it."
@@ -72,6 +73,7 @@ def fetch(address: str, *, endpoint: str | None = None, cache_dir: Path | None =
             local_files_only=local,
             endpoint=endpoint,
             etag_timeout=TIMEOUT,
+            **LIBRARY,
         )
         return Path(folder)
 
@@ -79,7 +81,7 @@ def fetch(address: str, *, endpoint: str | None = None, cache_dir: Path | None =
     try:
         try:
             # One request before all others: snapshot_download alone would try for 23 seconds.
-            info = HfApi(endpoint=endpoint).dataset_info(repo, revision=revision, timeout=TIMEOUT)
+            info = HfApi(endpoint=endpoint, **LIBRARY).dataset_info(repo, revision=revision, timeout=TIMEOUT)
             revision, license = info.sha or revision, _license(info.card_data)
             root = snapshot(revision, local=False)
         except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):

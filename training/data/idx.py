@@ -76,10 +76,10 @@ def read_idx(path: Path, dimensions: int) -> UInt8Array:
     try:
         with open_unpacked(path) as file:
             header = file.read(4 + 4 * dimensions)
-            shape = tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
-            count = int(np.prod(shape, dtype=object)) if len(shape) == dimensions else -1
-            if header[:4] != bytes((0, 0, 8, dimensions)) or count < 0:
+            if header[:4] != bytes((0, 0, 8, dimensions)) or len(header) != 4 + 4 * dimensions:
                 raise _not_whole(path, dimensions)
+            shape = tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
+            count = int(np.prod(shape, dtype=object))
             check_claim(count, path.stat().st_size, str(path))
             values = np.empty(count, np.uint8)
             if _fill(file, values) != count or file.read(1):

@@ -30,7 +30,8 @@ def read_image_files(containers: Sequence[Path], name: str, wanted: Wanted) -> I
     try:
         listing = list_files(containers)
     except UNREADABLE as error:
-        raise DataError(f"{where} cannot be read: {error}.", "It may be cut short: fetch it again.") from error
+        reason = " ".join(str(error).split())  # tarfile names each way that it tried on a line
+        raise DataError(f"{where} cannot be read: {reason}.", "It may be cut short: fetch it again.") from error
     found = listing.images
     if not found:
         others = f" It has {len(listing.left_out)} other files." if listing.left_out else ""

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from gan_serve.training.data.formats import (
     TAR_SUFFIXES,
@@ -25,6 +25,12 @@ from gan_serve.training.data.pixels import Entry
 
 MAX_FILE_BYTES = 128 * 2**20  # of one image: a header may claim any size
 MAX_TABLE_BYTES, MAX_SIDECAR_BYTES = 64 * 2**20, 4096  # of a table of labels, and of a file with one label
+# Headers of a tar that hold names and other text; a compressed tar may have 500 members in the bytes of one.
+HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+MAX_HEADER_BYTES = 2**20
+MEMBERS_ALWAYS, BYTES_A_MEMBER = 10_000, 64
 UNREAD_IMAGES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".tga", ".jp2", ".ico", ".cr2", ".nef", ".arw", ".dng"}
 )
@@ -152,14 +158,39 @@ def _read_file(path: bytes) -> bytes:
         return file.read(MAX_FILE_BYTES)
 
 
+class _TarInfo(tarfile.TarInfo):
+    """Refuse headers that tarfile would read whole: a compressed tar may have any number of bytes in them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in HEADERS and info.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header has {info.size:,} bytes")
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            raise _sparse()
+        return info
+
+    def _proc_gnusparse_10(self, *_: object) -> None:  # called by tarfile for what pax headers describe
+        raise _sparse()
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10
+
+
+def _sparse() -> tarfile.ReadError:
+    return tarfile.ReadError("it has sparse files: make it without tar --sparse")
+
+
 def _tar_members(path: Path) -> Iterator[Member]:
     def content(member: tarfile.TarInfo) -> bytes:
         check_size(member.size)
         file = archive.extractfile(member)
         return file.read() if file else b""
 
-    with tarfile.open(path) as archive:
-        for member in archive:
+    most = max(MEMBERS_ALWAYS, path.stat().st_size // BYTES_A_MEMBER)
+    with tarfile.open(path, tarinfo=_TarInfo) as archive:
+        for number, member in enumerate(archive):
+            if number >= most:
+                raise tarfile.ReadError(f"it has more than {most:,} files, which do not fit in its size")
             if not member.isdir():
                 reason = "" if member.isreg() else "a link or a device"
                 yield Member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]

@@ -121,6 +121,8 @@ def _read_path(path: Path, key: str, wanted: Wanted) -> ImageSet:
     suffix = suffix_of(path.name)
     if os.path.isdir(path):
         return _read_folder(path, wanted)
+    if not os.path.isfile(path):
+        raise DataError(f"{path} is not a regular file.", KINDS)
     if suffix in (".npz", ".npy"):
         return read_npz(path, wanted, key)
     if suffix == ".parquet":

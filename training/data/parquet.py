@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,13 +10,20 @@ from typing import Any
 
 from gan_serve.errors import DataError, nearest
 from gan_serve.training.data.class_names import with_labels
-from gan_serve.training.data.image_set import ImageSet, Wanted, check_claim
+from gan_serve.training.data.image_set import ImageSet, Wanted
 from gan_serve.training.data.list_files import check_size
+from gan_serve.training.data.parquet_files import (
+    MAX_TEXT,
+    check_images,
+    column_batches,
+    column_values,
+    import_pyarrow,
+    open_parquet,
+)
 from gan_serve.training.data.pixels import Entry, read_pixels
-from gan_serve.training.data.tables import LABEL_COLUMNS, import_pyarrow
+from gan_serve.training.data.tables import LABEL_COLUMNS
 
 IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "picture", "photo")
-ROWS_AT_ONCE, BYTES_AT_ONCE = 256, 64 * 2**20
 
 
 def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str = "") -> ImageSet:
@@ -29,13 +37,14 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
     Raises:
         DataError: pyarrow is not installed, a file is damaged, no such column or several, too many images are broken.
     """
-    parquet = import_pyarrow()
+    import_pyarrow()
     where = str(files[0]) if len(files) == 1 else str(files[0].parent)
+    check_images(files, column, where)
     try:
-        schema = parquet.ParquetFile(files[0]).schema_arrow
+        schema = open_parquet(files[0], where).schema_arrow
         column = _image_column(schema, column, where)
-        names = [name for file in files for name in _names(parquet, file, column)]
-        pixels = read_pixels(lambda: _entries(parquet, files, column), range(len(names)), wanted, where)
+        names = [name for file in files for name in _names(file, column)]
+        pixels = read_pixels(lambda: _entries(files, column), range(len(names)), wanted, where)
         data = ImageSet(name, pixels.images, names=tuple(names[row] for row in pixels.readable), split=wanted.split,
                         size=pixels.size, left_out=pixels.broken, notes=pixels.notes)  # fmt: skip
         features = _features(schema)
@@ -44,7 +53,7 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
             data = data.noting(f"columns that are not read: {', '.join(unread)}.")
         if not label or not wanted.labels:
             return data
-        values = [value for file in files for value in parquet.read_table(file, columns=[label]).column(0).to_pylist()]
+        values = _label_values(files, label)
     except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:  # pyarrow's errors are among these
         raise DataError(f"{where} cannot be read: {error}.", "Fetch the files again.") from error
     class_names = features.get(label, {}).get("names") or ()
@@ -77,33 +86,35 @@ def _members(field: Any) -> list[str]:
     return [part.name for part in field.type] if str(field.type).startswith("struct") else []
 
 
-def _names(parquet: Any, file: Path, column: str) -> list[str]:
+def read_all(files: Sequence[Path], column: str) -> None:
+    """Read what ``read_parquet`` reads of ``files``, and keep nothing; see ``check_images``."""
+    schema = open_parquet(files[0], str(files[0])).schema_arrow
+    for entry in _entries(files, _image_column(schema, column, str(files[0]))):
+        with contextlib.suppress(ValueError):
+            entry.read()
+    if label := _label_column(schema, _features(schema))[0]:
+        _label_values(files, label)
+
+
+def _label_values(files: Sequence[Path], label: str) -> list[Any]:
+    return [value for file in files for value in column_values(open_parquet(file, str(file)), label, str(file))]
+
+
+def _names(file: Path, column: str) -> list[str]:
     """Return the path that is stored with each image, else the file and the row."""
-    opened = parquet.ParquetFile(file)
+    opened = open_parquet(file, str(file))
     if "path" not in _members(opened.schema_arrow.field(column)):
         return [f"{file.name}:{row}" for row in range(opened.metadata.num_rows)]
-    stored = opened.read(columns=[f"{column}.path"]).column(column).to_pylist()
-    return [(cell or {}).get("path") or f"{file.name}:{row}" for row, cell in enumerate(stored)]
+    stored = column_values(opened, f"{column}.path", str(file))
+    return [str((cell or {}).get("path") or f"{file.name}:{row}")[:MAX_TEXT] for row, cell in enumerate(stored)]
 
 
-def _entries(parquet: Any, files: Sequence[Path], column: str) -> Iterator[Entry]:
+def _entries(files: Sequence[Path], column: str) -> Iterator[Entry]:
     for file in files:
-        names = iter(_names(parquet, file, column))
-        opened = parquet.ParquetFile(file)
-        for group in range(opened.metadata.num_row_groups):
-            rows = _rows_at_once(opened.metadata.row_group(group), column, str(file))
-            for batch in opened.iter_batches(rows, row_groups=[group], columns=[column]):
-                for scalar in batch.column(0):
-                    yield Entry(next(names), lambda scalar=scalar: _content(scalar))  # type: ignore[misc]
-
-
-def _rows_at_once(group: Any, column: str, where: str) -> int:
-    """Return how many rows to decode at once; a dictionary may repeat one large value in every row."""
-    chunks = [group.column(number) for number in range(group.num_columns)]
-    chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column]
-    size = sum(chunk.total_uncompressed_size for chunk in chunks)
-    check_claim(size, sum(chunk.total_compressed_size for chunk in chunks), where)
-    return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, int(size))))
+        names = iter(_names(file, column))
+        for array in column_batches(open_parquet(file, str(file)), column, str(file)):
+            for scalar in array:
+                yield Entry(next(names), lambda scalar=scalar: _content(scalar))  # type: ignore[misc]
 
 
 def _content(scalar: Any) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gan_serve.errors import DataError
 from gan_serve.training.data.list_files import Listing
+from gan_serve.training.data.parquet_files import check_table
 from gan_serve.training.data.tables import LABEL_COLUMNS, NAME_COLUMNS, parquet_columns, rows_of_csv
 
 BYTES_AN_IMAGE, BYTES_AT_LEAST = 4096, 2**20  # a table of labels may have; more is no table of these images
@@ -88,7 +89,7 @@ def _imagefolder(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
     label_of: dict[tuple[int, str], Any] = {}
     used: set[tuple[int, str]] = set()
     readers: dict[str, Callable[[bytes], Mapping[str, list[Any]]]] = {
-        ".jsonl": _jsonl_columns, ".csv": lambda content: rows_of_csv(content)[0], ".parquet": parquet_columns,
+        ".jsonl": _jsonl_columns, ".csv": lambda content: rows_of_csv(content)[0], ".parquet": _parquet_columns,
     }  # fmt: skip
     for number, path in sorted(listing.sidecars):
         table = PurePosixPath(path)
@@ -107,6 +108,11 @@ def _imagefolder(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
         pairs = zip(names, columns[column], strict=True)
         label_of |= {(number, str(table.parent / str(name))): label for name, label in pairs}
     return _found(listing, kept, label_of, used, "metadata") if used else None
+
+
+def _parquet_columns(content: bytes) -> dict[str, list[Any]]:
+    check_table(content, "metadata.parquet")
+    return parquet_columns(content)
 
 
 def _jsonl_columns(content: bytes) -> dict[str, list[Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import importlib
 import io
 import json
 import re
@@ -16,6 +15,7 @@ from gan_serve.errors import DataError, nearest
 from gan_serve.training.data.arrays import ARRAY_ERRORS, stored_arrays
 from gan_serve.training.data.class_names import texts
 from gan_serve.training.data.formats import suffix_of
+from gan_serve.training.data.parquet_files import check_table, column_values, open_parquet
 
 NAME_COLUMNS = ("image", "file", "filename", "file_name", "image_id", "path", "filepath")
 # Columns whose values are classes: a 0 and a 1 there are two classes, not the absence and the presence of something.
@@ -69,24 +69,15 @@ def rows_of_csv(content: bytes) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     return {name: [row[at].strip() for row in rows[1:]] for at, name in enumerate(header)}, notes
 
 
-def parquet_columns(source: bytes | Path) -> dict[str, list[Any]]:
+def parquet_columns(content: bytes) -> dict[str, list[Any]]:
     """Return the columns of a parquet file that hold no images.
 
     Raises:
-        DataError: pyarrow is not installed. OSError, ValueError: the file is damaged.
+        DataError: pyarrow is not installed, or it claims too much. OSError, ValueError: the file is damaged.
     """
-    parquet = import_pyarrow()
-    opened = parquet.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    opened = open_parquet(content, "the table")
     plain = [field.name for field in opened.schema_arrow if not str(field.type).startswith(("binary", "struct"))]
-    return dict(opened.read(columns=plain).to_pydict())
-
-
-def import_pyarrow() -> Any:
-    """Import ``pyarrow.parquet``; DataError where it is not installed."""
-    try:
-        return importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise DataError("Parquet files need pyarrow.", 'Run: pip install "gan-serve[hf]".') from error
+    return {name: list(column_values(opened, name, "the table")) for name in plain}
 
 
 def _text_form(content: bytes) -> tuple[str, str, tuple[str, ...]]:
@@ -170,7 +161,9 @@ def _records(found: Any) -> list[Any]:
 
 def _parquet(path: Path) -> Mapping[str, list[Any]]:
     try:
-        return parquet_columns(path)
+        content = path.read_bytes()
+        check_table(content, str(path))
+        return parquet_columns(content)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Fetch the file again.") from error
 

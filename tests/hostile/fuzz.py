@@ -1,0 +1,234 @@
+"""Fuzz what reads files of other people with libFuzzer (atheris): ``make fuzz MINUTES=10``.
+
+Each target may raise the errors that a user is shown, and nothing else. A trace, a crash, an input that takes more
+than 10 seconds or 2 GB ends its target; the input stays in build/fuzz/NAME-last, and ``fuzz.py --target NAME FILE``
+repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["gan_serve", "tarfile", "zipfile"]):
+    from gan_serve.checkpoint.files import read_config
+    from gan_serve.training.data import load, parquet
+    from gan_serve.training.data.image_files import BROKEN, read_image
+    from gan_serve.verify import verify_image
+
+import numpy as np
+from hostile_networks import NETWORKS
+from PIL import Image
+from test_receipts import CLAIMS, forged
+from tiny_checkpoint import network, write_checkpoint
+
+from gan_serve.checkpoint.bundled import BUNDLED
+from gan_serve.errors import GanServeError
+from gan_serve.images.png import encode_png
+from gan_serve.sampling.receipt import RECEIPT_KEY
+from gan_serve.sampling.session import Session
+from gan_serve.training.data.parquet_files import _check
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "build" / "fuzz"
+LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-max_len=20000", "-print_final_stats=1")
+SUFFIXES = {"zip": ".zip", "tar": ".tar", "parquet": ".parquet", "npz": ".npz", "npy": ".npy", "idx": "-idx3-ubyte"}
+
+
+class Place:
+    """A folder in memory for the file that is read, and a checkpoint."""
+
+    def __init__(self) -> None:
+        memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        self.folder = Path(tempfile.mkdtemp(dir=memory))
+        self.checkpoint = write_checkpoint(self.folder / "tiny")
+        self.config = read_config(self.checkpoint)
+
+    def write(self, name: str, data: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(data)
+        return path
+
+
+@functools.cache
+def place() -> Place:
+    return Place()
+
+
+def read_a_config(data: bytes) -> None:
+    (place().checkpoint / "config.json").write_bytes(data)
+    read_config(place().checkpoint)
+
+
+def load_a_network(data: bytes) -> None:
+    Session(data, place().config)
+
+
+def verify_a_receipt(data: bytes) -> None:
+    """The text of a receipt, in a PNG of one pixel."""
+    text = data.decode(errors="replace").replace("\0", "")
+    png = encode_png(np.full((28, 28, 1), 255, np.uint8), {RECEIPT_KEY: text})
+    verify_image(place().write("image.png", png))
+
+
+def verify_a_png(data: bytes) -> None:
+    verify_image(place().write("image.png", data))
+
+
+def read_a_picture(data: bytes) -> None:
+    with contextlib.suppress(*BROKEN):
+        read_image(io.BytesIO(data), 32)
+
+
+def load_images(kind: str, data: bytes) -> None:
+    load.load_images(place().write(f"train-images{SUFFIXES[kind]}", data))
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "config": read_a_config,
+    "network": load_a_network,
+    "receipt": verify_a_receipt,
+    "png": verify_a_png,
+    "image": read_a_picture,
+    **{kind: functools.partial(load_images, kind) for kind in SUFFIXES},
+}
+
+
+def seeds(target: str) -> Iterator[bytes]:
+    """Yield valid and hostile inputs to begin with."""
+    pictures = [_picture(format) for format in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM")]
+    match target:
+        case "config":
+            yield (place().checkpoint / "config.json").read_bytes()
+            yield from (path.read_bytes() for path in BUNDLED.glob("*/config.json"))
+        case "network":
+            yield network().SerializeToString()
+            yield from (content for build in NETWORKS if len(content := build().SerializeToString()) < 250_000)
+        case "receipt":
+            for claims in ({"seed": 1}, *CLAIMS.values()):
+                with Image.open(forged(place().folder / "forged.png", **claims)) as image:
+                    yield str(image.info[RECEIPT_KEY]).encode()
+        case "png":
+            yield forged(place().folder / "forged.png", seed=1).read_bytes()
+            yield pictures[0]
+        case "image":
+            yield from pictures
+        case "idx":
+            yield b"\0\0\x08\x03" + bytes([0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(32)
+        case "npz" | "npy":
+            for images in (np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4, 3), np.float32)):
+                file = io.BytesIO()
+                if target == "npy":
+                    np.save(file, images)
+                else:
+                    np.savez_compressed(file, images=images, labels=np.arange(3), class_names=list("abc"))
+                yield file.getvalue()
+        case "parquet":
+            yield from _tables(pictures[0])
+        case "zip" | "tar":
+            yield _archive(target, pictures)
+
+
+def _picture(format: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file, format)
+    return file.getvalue()
+
+
+def _tables(picture: bytes) -> Iterator[bytes]:
+    import pyarrow
+    import pyarrow.parquet
+
+    for compression in ("NONE", "SNAPPY", "ZSTD"):
+        cells = {"image": [{"bytes": picture, "path": f"{i}.png"} for i in range(3)], "label": [0, 1, 2]}
+        file = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table(cells), file, compression=compression)
+        yield file.getvalue()
+
+
+def _archive(kind: str, pictures: list[bytes]) -> bytes:
+    file = io.BytesIO()
+    members = {f"{i % 2}/{i}.png": picture for i, picture in enumerate(pictures)}
+    members |= {"dataset.json": b'{"labels": [["0/0.png", 0]]}', "0/0.cls": b"1", "0/0.json": b'{"label": 1}'}
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def in_a_fork(call: Callable[[], object]) -> bool:
+    """Return True if ``call`` ends normally in a fork of this process."""
+    if (child := os.fork()) == 0:
+        with contextlib.suppress(Exception):
+            call()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def fuzz(target: str, options: list[str]) -> None:
+    """Give ``target`` inputs until the time of ``options`` is over, or one fails."""
+    Image.init()
+    parquet.check_images = lambda files, column, where: _check(  # a new process for each input would take too long
+        in_a_fork(lambda: parquet.read_all(files, column)), where
+    )
+
+    def one(data: bytes) -> None:
+        (OUT / f"{target}-last").write_bytes(data)  # libFuzzer does not keep what ends this process
+        with contextlib.suppress(GanServeError):
+            TARGETS[target](data)
+
+    given = [option for option in options if not option.startswith("-")]
+    corpus = OUT / "corpus" / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(seeds(target)):
+        (corpus / f"seed-{number}").write_bytes(content)
+    places = [] if given else [str(corpus)]  # a file is repeated alone
+    atheris.Setup([sys.argv[0], *LIMITS, *options, *places], one)
+    atheris.Fuzz()
+
+
+def main() -> None:
+    """Fuzz all targets, one after another, or the one that is named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="for all targets together")
+    parser.add_argument("--target", choices=TARGETS)
+    arguments, options = parser.parse_known_args()
+    if arguments.target:
+        fuzz(arguments.target, options)
+        return
+    failed = []
+    OUT.mkdir(parents=True, exist_ok=True)
+    for target in TARGETS:
+        seconds = max(1, int(60 * arguments.minutes / len(TARGETS)))
+        command = [sys.executable, __file__, "--target", target, f"-max_total_time={seconds}", *options]
+        with (OUT / f"{target}.log").open("w") as log:
+            code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+        lines = (OUT / f"{target}.log").read_text(errors="replace").splitlines()
+        inputs = next((line.split()[-1] for line in lines if line.startswith("stat::number_of_executed_units")), "?")
+        print(f"{target}: {seconds} s, {inputs} inputs, {'ok' if code == 0 else 'FAILED'}", flush=True)
+        failed += [target] * (code != 0)
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}. The inputs and the logs are in {OUT}.")
+
+
+if __name__ == "__main__":
+    main()

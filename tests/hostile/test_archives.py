@@ -1,0 +1,66 @@
+"""Data sets of strangers: what they claim is compared with what they hold before memory is taken for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hostile_data import DATA, GOOD, LEFT_OUT, folder, picture
+from measured import measure
+
+from gan_serve.errors import DataError
+from gan_serve.training.data.load import load_images
+
+SLOW = {"tar.gz with a comment of 150 MB", "zip of 24 GB in 120 KB", "tar.gz of 200,000 empty files"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="devices, and memory is read from /proc")
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in DATA])
+def test_a_hostile_data_set_is_one_clear_error_or_left_out(tmp_path, name):
+    make, says = DATA[name]
+    path = make(tmp_path)
+    if says == LEFT_OUT:
+        data = load_images(path)
+        assert (len(data), bool(data.left_out)) == (GOOD, True)
+        return
+    with pytest.raises(DataError, match=says) as error:
+        load_images(path)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*sorted(SLOW), "PNG with a text of 200 MB"])
+def test_it_takes_little_memory(tmp_path, name):
+    make, says = DATA[name]
+    measured = measure("images", make(tmp_path))
+    assert re.search(says, measured.message)
+    assert measured.megabytes < 500
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_a_table_of_labels_is_a_regular_file(tmp_path, kind):
+    table = tmp_path / "labels.csv"
+    {
+        "device": lambda: table.symlink_to("/dev/zero"),
+        "pipe": lambda: os.mkfifo(table),
+        "folder": table.mkdir,
+    }[kind]()
+    images = tmp_path / "images"
+    images.mkdir()
+    with pytest.raises(DataError, match="There are no labels at"):
+        load_images(folder("20.png", picture)(images), labels=f"{table}:label")
+
+
+def test_members_with_names_of_other_places_are_read_in_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / "names.zip", "w") as archive:
+        for name in ("../../outside.png", "/absolute.png", "C:\\drive.png", "a.png", "A.PNG"):
+            archive.writestr(name, picture())
+    before = sorted(Path(tmp_path).rglob("*"))
+    assert len(load_images(tmp_path / "names.zip")) == 4  # the first is left out as a hidden file
+    assert sorted(Path(tmp_path).rglob("*")) == before

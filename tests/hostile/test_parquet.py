@@ -1,0 +1,100 @@
+"""Parquet of strangers: crashes of pyarrow, rows that take no space, texts that take much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gan_serve.errors import DataError
+from gan_serve.training.data import parquet_files
+from gan_serve.training.data.load import load_images
+from gan_serve.training.data.parquet_files import MAX_TEXT, READ_IMAGES, check_table, ends_normally
+
+pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is in the extra hf")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+# Two bytes of a file that pyarrow 26.0.1 wrote are others: its reader calls abort().
+ABORTS = Path(__file__).parent / "aborts_pyarrow.parquet"
+
+
+def empty_rows(where: Path) -> Path:
+    """Ten million empty cells in a few kilobytes: a name of each would take a gigabyte."""
+    cells = pyarrow.nulls(10_000_000, pyarrow.binary())
+    parquet.write_table(pyarrow.table({"image": cells}), where / "empty.parquet", compression="zstd")
+    assert (where / "empty.parquet").stat().st_size < 2**18
+    return where / "empty.parquet"
+
+
+def long_texts(where: Path, column: str = "label") -> Path:
+    """2,000 labels of 100 KB, which are one value in the file."""
+    cells = {"image": [png(where)] * 2000, column: ["x" * (MAX_TEXT * 25)] * 2000}
+    parquet.write_table(pyarrow.table(cells), where / "long.parquet")
+    assert (where / "long.parquet").stat().st_size < 2**20
+    return where / "long.parquet"
+
+
+def that_aborts(where: Path) -> Path:
+    (where / "aborts.parquet").write_bytes(ABORTS.read_bytes())
+    return where / "aborts.parquet"
+
+
+PARQUET: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "parquet that makes pyarrow abort": (that_aborts, "pyarrow crashes|cannot be read"),
+    "parquet of 10 million empty rows": (empty_rows, "claims 10,000,000 rows"),
+    "parquet of 2,000 labels of 100 KB": (long_texts, "a text of 102,400 characters"),
+}
+
+
+def png(tmp_path: Path) -> bytes:
+    Image.new("L", (8, 8), 90).save(tmp_path / "a.png")
+    return (tmp_path / "a.png").read_bytes()
+
+
+@pytest.fixture
+def aborts(tmp_path: Path) -> Path:
+    """The file, where this version of pyarrow still aborts."""
+    path = tmp_path / "aborts.parquet"
+    path.write_bytes(ABORTS.read_bytes())
+    if ends_normally(READ_IMAGES, "", str(path)):
+        pytest.skip(f"pyarrow {pyarrow.__version__} does not abort for this file")
+    return path
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_a_file_that_makes_pyarrow_abort_is_one_clear_error(aborts, as_folder):
+    with pytest.raises(DataError, match="pyarrow crashes"):
+        load_images(aborts.parent if as_folder else aborts)
+
+
+def test_a_table_of_labels_that_makes_pyarrow_abort_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(parquet_files, "READ_TABLE", "import os; os.abort()")
+    with pytest.raises(DataError, match=r"labels\.parquet is damaged: pyarrow crashes"):
+        check_table(b"", "labels.parquet")
+
+
+def test_a_program_that_ends_by_a_signal_does_not_end_normally():
+    assert ends_normally("pass")
+    assert not ends_normally("import os; os.abort()")
+    assert ends_normally("import sys; assert sys.stdin.buffer.read() == b'abc'", content=b"abc")
+
+
+@pytest.mark.parametrize("name", PARQUET)
+def test_what_a_parquet_claims_is_bounded(tmp_path, name):
+    make, says = PARQUET[name]
+    with pytest.raises(DataError, match=says):
+        load_images(make(tmp_path))
+
+
+def test_a_long_text_in_another_column_is_not_read(tmp_path):
+    assert len(load_images(long_texts(tmp_path, "other"))) == 2000
+
+
+def test_good_files_are_read_as_before(tmp_path):
+    cells = {"image": [{"bytes": png(tmp_path), "path": f"{row}.png"} for row in range(5)], "label": [0, 1, 0, 1, 2]}
+    parquet.write_table(pyarrow.table(cells), tmp_path / "good.parquet")
+    data = load_images(tmp_path / "good.parquet")
+    assert data.names == tuple(f"{row}.png" for row in range(5))
+    assert data.labels.tolist() == [0, 1, 0, 1, 2]
