@@ -114,7 +114,7 @@ def start(browser: Browser, address: str) -> list[tuple[str, str, str]]:
             moving: list[float] = []
             while not moving:
                 moving = page.evaluate("performance.getEntriesByName('moving').map((mark) => mark.startTime)")
-            before = [size for seconds, size in done if seconds * 1000 <= moving[0] + 50]
+            before = [size for seconds, size in done if seconds * 1000 <= moving[0]]
             times.append(moving[0])
             counts.append(len(before))
             sizes.append(sum(before))

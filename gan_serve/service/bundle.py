@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) ([\w$]+))", re.MULTILINE)
+ICON = "icon.svg"
 STYLE = re.compile(r'^ *<link rel="stylesheet" href="web/([\w-]+\.css)" />\n', re.MULTILINE)
 SCRIPT = re.compile(r'^ *<script src="web/([\w-]+\.js)"></script>\n', re.MULTILINE)
 
 
 class Document(NamedTuple):
-    """A document with its style sheets and plain scripts inside, and their hashes for a Content-Security-Policy."""
+    """A document with its icon, style sheets and plain scripts inside, and their hashes for a Content-Security-Policy."""
 
     html: str
     scripts: tuple[str, ...]
@@ -78,6 +79,8 @@ def inlined(folder: Path, page: str) -> Document:
     styles = "".join((folder / name).read_text("utf-8") for name in STYLE.findall(html))
     styles = re.sub(r"/\*.*?\*/\n?|^ +", "", styles, flags=re.DOTALL | re.MULTILINE)
     scripts = "".join((folder / name).read_text("utf-8") for name in SCRIPT.findall(html))
+    icon = base64.b64encode((folder / ICON).read_bytes()).decode()
+    html = html.replace(f'href="web/{ICON}"', f'href="data:image/svg+xml;base64,{icon}"')
     html = STYLE.sub("", SCRIPT.sub("", html))
     html = re.sub(r"<!--.*?-->\n?|^ +", "", html, flags=re.DOTALL | re.MULTILINE)
     html = html.replace("</head>", f"<style>{styles}</style>\n<script>{scripts}</script>\n</head>", 1)

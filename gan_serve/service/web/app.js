@@ -110,10 +110,10 @@ export class Explorer {
     if (this.models.includes(model) && !isMoved) await this.stage.begin();
     try {
       const details = await this.backend.details(model.name);
-      if (this.model !== model) return;
+      if (this.model.name !== model.name) return;
       this.details = details;
     } catch (error) {
-      if (this.model === model) this.report(error, () => this.refresh());
+      if (this.model.name === model.name) this.report(error, () => this.refresh());
       return;
     }
     if (isMoved) await this.stage.begin();

@@ -45,7 +45,11 @@ export class HttpBackend {
   }
 
   async ready() {
-    return (await fetch("readyz").catch(() => null))?.ok ?? false;
+    const response = await fetch("readyz").catch(() => null);
+    if (response === null || response.ok) return response !== null;
+    // One model that cannot be loaded keeps a server from being ready; the others are served.
+    const { models } = await this.#api.get("models").catch(() => ({ models: [] }));
+    return models.some((model) => model.ready);
   }
 
   code(request) {
