@@ -20,7 +20,7 @@ SCRIPT = re.compile(r'^ *<script src="web/([\w-]+\.js)"></script>\n', re.MULTILI
 
 
 class Document(NamedTuple):
-    """A document with its icon, style sheets and plain scripts inside, and their hashes for a Content-Security-Policy."""
+    """A document with its icon, styles and plain scripts inside, and their hashes for a Content-Security-Policy."""
 
     html: str
     scripts: tuple[str, ...]
