@@ -103,7 +103,8 @@ def _directions(generator: nn.Module, z_dim: int, c_dim: int) -> FloatArray:
         values, left = torch.linalg.eigh(activations @ activations.T)
         coordinates = (left[:, -count:] * values[-count:].clamp_min(0).sqrt()).numpy()
     vectors: npt.NDArray[np.float64] = np.linalg.lstsq(coordinates, z - z.mean(0), rcond=None)[0]
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    units: FloatArray = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return units
 
 
 def _first_activations(generator: nn.Module, z: Tensor, classes: Int64Array | None) -> Tensor:
