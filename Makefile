@@ -115,15 +115,15 @@ bench-inference: .venv/dev  ## measure networks beside PyTorch, torch.compile an
 	$(PIP_INSTALL) --no-deps "openvino==2026.4.1"
 	$(BIN)/python benchmarks/inference.py $(CHECKPOINTS)
 
-# For a machine with a GPU and no network: it installs nothing and runs with the Python that is there, of .venv if it is
-# there. Called again it goes on. zoo/gpu.py tells the rest.
+# For a machine with a GPU and no network: it installs nothing, and runs with the Python of .venv or else python3. Called
+# again, it continues. These are the defaults; `make gpu-data` writes DATA beforehand. zoo/gpu.py tells the rest.
 BUDGET ?= 540
 DATA ?= data/avatars.zip
 CHECKPOINT ?= avatars-cgan
 CALLS ?= 1
 OUT ?= build/gpu-results
 .PHONY: gpu gpu-data
-gpu:  ## train CHECKPOINT on DATA for BUDGET seconds, measure training on the way; results go to OUT
+gpu:  ## train CHECKPOINT (avatars-cgan) on DATA (data/avatars.zip) for BUDGET seconds (540); results go to OUT
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) zoo/gpu.py run --budget $(BUDGET) --data $(DATA) \
 	    --checkpoint $(CHECKPOINT) --calls $(CALLS) --out $(OUT) $(if $(RESUME),--resume-from $(RESUME)) \
 	    $(foreach setting,$(SET),--set $(setting))
@@ -140,8 +140,9 @@ bench-serve: .venv/dev .venv-serving-peers/ready  ## measure the service beside 
 	$(BIN)/python benchmarks/serving.py $(if $(MODEL),--model $(MODEL))
 
 # CONDITIONAL: the directory of a conditional checkpoint.
-bench-robustness: .venv/dev  ## four times the capacity for a minute, and half an hour of a mixture of everything
+bench-robustness: .venv/dev  ## four times the capacity for a minute, the memory of a worker, half an hour of a mixture of everything
 	$(BIN)/python benchmarks/overload.py
+	$(BIN)/python benchmarks/worker_memory.py
 	$(BIN)/python benchmarks/soak.py --model fashion-dcgan $(if $(CONDITIONAL),--model $(CONDITIONAL)) --minutes 30
 
 bench-hub: .venv/dev  ## measure downloads and pushes beside snapshot_download and upload_folder (ten minutes)

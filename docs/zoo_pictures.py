@@ -10,29 +10,22 @@ from PIL import Image
 
 from gan_serve import Generator
 from gan_serve.atomic_files import write_atomically
-from gan_serve.checkpoint.config import WEIGHTS_FILE
-from gan_serve.checkpoint.files import read_config
 from gan_serve.exports.report import NEIGHBOURS_PICTURE
+from gan_serve.images.captions import SMALL, enlarge_small, with_row_names
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array, to_pil
-from gan_serve.sampling.latents import latents_from_seeds
 
-SMALL = 32  # images up to this resolution are shown twice as large
 COLOURS = 128  # in an RGB picture on the page, to keep it small; the checkpoint has the exact one
 WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
 SHEET_SEEDS, SHEET_LABELS = range(10), 16
 PSIS = (1.0, 0.7, 0.5, 0.3, 0.0)
 MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
-FIRST_FINE_LAYER = 4  # two layers for each size; 4x4 and 8x8 are coarse
 
 
 def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
-    """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; return their captions by kind.
-
-    Style mixing needs torch; the rest needs only ONNX Runtime.
-    """
+    """Write the pictures of a checkpoint to ``folder`` as ``name-kind.png``; return their captions by kind."""
     generator = Generator.from_pretrained(directory, device="cpu")
-    small = generator.img_resolution <= SMALL
+    small = generator.img_resolution <= SMALL  # shown twice as large
     seeds = range(64 if small else 32)  # fewer of the larger images, for the same file size
     by_class = "; seed s takes class s mod " + str(generator.c_dim) if generator.c_dim else ""
     captions = {"grid": f"Seeds 0 to {seeds[-1]}, none left out, truncation 1{by_class}."}
@@ -60,48 +53,33 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
             f"Truncation in w: the same seeds with psi {', '.join(f'{psi:g}' for psi in PSIS)}, from top to bottom, "
             "towards the image of the mean w."
         )
-        sheets["mixing"] = style_mixing(directory)
+        sheets["mixing"] = style_mixing(generator)
         captions["mixing"] = (
             "Style mixing: coarse styles of the image at the left of a row, fine styles (from the size "
             "16x16 on) of the image at the top of a column."
         )
     for kind, sheet in sheets.items():
-        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(sheet), 2 if small else 1))
+        shown = enlarge_small(sheet, generator.img_resolution)
+        if kind == "classes":
+            shown = with_row_names(shown, generator.class_names[:SHEET_LABELS])
+        write_atomically(folder / f"{name}-{kind}.png", small_png(to_pil(shown)))
     if (directory / NEIGHBOURS_PICTURE).is_file():
         with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
         captions["neighbours"] = (
-            "The generated images that are most like a training image (rows 1, 3, ...), each above that training image."
+            "The generated images that are most like a training image (rows 1, 3, ...), each above that image; "
+            "one of each class first."
         )
     return captions
 
 
-def style_mixing(directory: Path) -> UInt8Array:
-    """Return images whose coarse layers follow one latent and fine layers another (Karras et al. 2019, figure 3).
-
-    They are sampled from the weights for fine-tuning.
-    """
-    import torch
-    from safetensors.torch import load_file
-
-    from gan_serve.training.networks import build_generator, to_pixels
-
-    config = read_config(directory)
-    generator = build_generator(config.architecture.family, **config.architecture.arguments).eval()
-    generator.load_state_dict(load_file(directory / WEIGHTS_FILE))
-    rows, columns = (
-        generator.mapping(torch.from_numpy(latents_from_seeds(seeds, config.z_dim)))
-        for seeds in (MIXED_ROWS, MIXED_COLUMNS)
-    )
-    is_fine = (torch.arange(generator.num_layers) >= FIRST_FINE_LAYER)[:, None]
-    with torch.no_grad():
-        top = to_pixels(generator.synthesis(columns[:, None].expand(-1, generator.num_layers, -1)))
-        sheet = [torch.full_like(top[:1], 255), top]
-        for row in rows:
-            alone = generator.synthesis(row.expand(1, generator.num_layers, -1))
-            mixed = generator.synthesis(torch.where(is_fine, columns[:, None], row))
-            sheet += [to_pixels(alone), to_pixels(mixed)]
-    return grid(torch.cat(sheet).numpy(), len(MIXED_COLUMNS) + 1)
+def style_mixing(generator: Generator) -> UInt8Array:
+    """Return mixed styles (Karras et al. 2019, figure 3): coarse seeds at the left, fine seeds at the top."""
+    rows, columns = list(MIXED_ROWS), list(MIXED_COLUMNS)
+    top, left = (generator.generate(seeds=seeds, output="numpy") for seeds in (columns, rows))
+    mixed = generator.mix(rows, columns, output="numpy").reshape(len(rows), len(columns), *top.shape[1:])
+    body = np.concatenate([left[:, None], mixed], axis=1).reshape(-1, *top.shape[1:])
+    return grid(np.concatenate([np.full_like(top[:1], 255), top, body]), len(columns) + 1)
 
 
 def small_png(image: Image.Image, scale: int = 1) -> bytes:

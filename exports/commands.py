@@ -43,7 +43,10 @@ def export(
     family_file: Path | None,
     precisions: str | None,
 ) -> None:
-    """Turn a training run into a checkpoint, certified against torch."""
+    """Turn a training run into a checkpoint.
+
+    Its ONNX files are compared with torch; a file whose images differ beyond the bound is not written.
+    """
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
         from gan_serve.exports.export import export_run
@@ -121,8 +124,9 @@ def evaluate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure MODEL_OR_RUN (a checkpoint, or the folder of a run) against real images.
+    """Measure a model or a run against real images.
 
+    MODEL_OR_RUN is a checkpoint (a name, a directory, or org/name on the Hugging Face Hub) or the folder of a run.
     docs/evaluation.md explains the metrics.
     """
     with needs_extra("train"):

@@ -146,7 +146,7 @@ def metrics_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
             parts.append(
                 f"![Generated images and their nearest training images]({NEIGHBOURS_PICTURE})\n\n"
                 "The generated images that are most like a training image (smallest difference of the pixels relative "
-                "to their sum), each above that training image."
+                "to their sum), each above that training image; with labels, one of each class first."
             )
     if by_class := class_tables(metrics):
         parts.append(

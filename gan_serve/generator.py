@@ -9,16 +9,16 @@ from typing import Literal, Self, Unpack, overload
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES
-from gan_serve.checkpoint.files import copy_checkpoint, read_config, read_verified
+from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
-from gan_serve.hub.file_sets import every_file, network_files
-from gan_serve.hub.push import push
-from gan_serve.hub.repository import HubRepository
+from gan_serve.hub.file_sets import network_files
+from gan_serve.hub.publishing import Publishing
 from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.sampling.device import AUTO, choose_precision
 from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.mixing import CROSSOVER, MixOptions
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import (
     ConditionOptions,
@@ -36,7 +36,7 @@ from gan_serve.sampling.session import Session
 from gan_serve.sampling.walks import make_walk
 
 
-class Generator(RequestBuilder):
+class Generator(RequestBuilder, Publishing):
     """A checkpoint that is loaded, verified and ready to sample.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
@@ -48,14 +48,14 @@ class Generator(RequestBuilder):
         self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
     ) -> None:
         self.directory = directory = Path(directory)
-        self._repository: HubRepository | None = None  # of a checkpoint from the Hub: its other files can be fetched
         self.config = read_config(directory)
         self._session = self._open(precision, device, threads)
         if precision == AUTO and self._session.precision != choose_precision(self.config, AUTO, self.device):
             self._session = self._open(AUTO, self.device, threads)  # a driver was found, but CUDA did not work
-        super().__init__(self.config, self._session.precision)
+        super().__init__(self.config, self._session.precision, self._session.style_layers)
 
     @classmethod
+    @suggest_keywords
     def from_pretrained(
         cls,
         model: str | Path,
@@ -360,54 +360,70 @@ class Generator(RequestBuilder):
         walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
         return self._run(self.walk_request(walk, label=label, truncation=truncation))
 
+    @overload
+    def mix(
+        self, coarse: Seeds, fine: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[MixOptions]
+    ) -> list[GeneratedImage]: ...
+
+    @overload
+    def mix(
+        self, coarse: Seeds, fine: Seeds, *, output: Literal["numpy"], **options: Unpack[MixOptions]
+    ) -> UInt8Array: ...
+
+    @suggest_keywords
+    def mix(
+        self,
+        coarse: Seeds,
+        fine: Seeds,
+        *,
+        crossover: int = CROSSOVER,
+        label: Label | None = None,
+        truncation: float = 1.0,
+        output: Output = "pil",
+    ) -> list[GeneratedImage] | UInt8Array:
+        """Mix styles: each coarse seed with each fine seed (Karras et al. 2019, arXiv:1812.04948, section 3.1).
+
+        The first layers, of low resolution, follow the coarse seed: pose and shape. The others follow the fine seed.
+
+        Args:
+            coarse, fine: seeds, in any form that ``generate`` takes.
+            crossover: the first layer that follows the fine seed, from 0 (all do) to ``style_layers`` (none does).
+                There are two layers for each resolution from 4x4 on.
+            label: a class name or index for all images; if None, the class of a coarse seed is seed modulo c_dim.
+            truncation: ψ from 0 to 1, applied in w to both styles.
+            output: ``pil`` or ``numpy``.
+
+        Returns:
+            All fine seeds with the first coarse seed, then with the second, and so on: for ``pil``, a list of Pillow
+            images, each with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
+
+        Raises:
+            InvalidOption: the network has no styles, or was exported without inputs for a mix; an invalid crossover.
+            TooManyImages: more than 100,000 images.
+            InvalidSeeds, InvalidTruncation, UnknownLabel, TypeError: as for ``generate``.
+        """
+        check_output(output)
+        return self.sample_mix(coarse, fine, crossover=crossover, label=label, truncation=truncation).to_output(output)
+
+    @suggest_keywords
+    def sample_mix(
+        self,
+        coarse: Seeds,
+        fine: Seeds,
+        *,
+        crossover: int = CROSSOVER,
+        label: Label | None = None,
+        truncation: float = 1.0,
+    ) -> Samples:
+        """Return what ``mix`` returns as ``Samples``; their PNG has a row for each coarse seed."""
+        return self._run(self.mix_request(coarse, fine, crossover=crossover, label=label, truncation=truncation))
+
     def run(self, *requests: SamplingRequest) -> UInt8Array:
         """Return the pixels of requests to this generator, computed in one batch: uint8 [N, H, W, C].
 
         An image does not depend on the other images of its batch.
         """
         return self._session.run_inputs(join_inputs(requests))
-
-    def save_pretrained(self, directory: str | Path) -> Path:
-        """Copy the checkpoint to a new directory, byte for byte, each file verified; return the directory.
-
-        The files of a checkpoint from the Hub that sampling did not need are downloaded first.
-
-        Raises:
-            CannotWrite: the directory exists and is not empty, or writing fails.
-            InvalidCheckpoint, DigestMismatch: a file is missing or damaged.
-            HubError: a file of a checkpoint from the Hub cannot be downloaded.
-        """
-        return copy_checkpoint(self._complete_directory(), directory)
-
-    def push_to_hub(
-        self,
-        repo: str,
-        *,
-        private: bool = False,
-        token: str | None = None,
-        revision: str | None = None,
-        message: str | None = None,
-    ) -> str:
-        """Publish the checkpoint on the Hugging Face Hub in one commit; return the address of the commit.
-
-        Args:
-            repo: ``org/name``; created if it does not exist.
-            private: create it as a private repository; an error if it exists and is public.
-            token: a token with write access; HF_TOKEN or that of ``hf auth login`` if None.
-            revision: a branch, created if it does not exist; the main branch if None.
-            message: the commit message.
-
-        Raises:
-            InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch: a file is damaged, or a network does not compute
-                the golden sample; nothing is sent.
-            InvalidOption: not a repository name, or the repository contains another kind of model, or is public.
-            AccessDenied, HubUnreachable, HubError: the Hub refuses the push or cannot be reached.
-        """
-        directory = self._complete_directory()
-        return push(directory, repo, private=private, token=token, revision=revision, message=message)
-
-    def _complete_directory(self) -> Path:
-        return self._repository.fetch(every_file) if self._repository else self.directory
 
     def _run(self, request: SamplingRequest) -> Samples:
         return request.samples(self.run(request))

@@ -162,7 +162,8 @@ def _sample_again(generator: Generator, receipt: Receipt) -> UInt8Array:
         samples = generator.sample(latents=latents, label=label, truncation=receipt.truncation)
     else:
         seeds = receipt.seed if receipt.seeds is None else receipt.seeds
-        samples = generator.sample(seeds=seeds, label=label, truncation=receipt.truncation)
+        request = generator.sample_request(seeds=seeds, label=label, truncation=receipt.truncation)
+        return generator.run(request if receipt.mix is None else generator.with_mix(request, receipt.mix))
     return samples.pixels
 
 

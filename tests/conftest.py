@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 import pytest
-from browser import CLASSES, SIZES, Visit, chromium
+from browser import CLASSES, Visit, chromium
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
-from servers import BENTOML, GAN_SERVE, KINDS, running
+from servers import GAN_SERVE, KINDS, running
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import Generator
@@ -39,8 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of the service against ``gan-serve serve`` and against ``bentoml serve``."""
     name = metafunc.module.__name__.rpartition(".")[2]
     if "server" in metafunc.fixturenames and name.startswith("test_service") and name not in OWN_SERVERS:
-        kinds = (GAN_SERVE, BENTOML) if name == "test_service" else KINDS  # the requests of every day run on both
-        metafunc.parametrize("server", kinds, indirect=True, scope="session")
+        metafunc.parametrize("server", KINDS, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -154,9 +153,9 @@ def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield str(client.base_url).rstrip("/")
 
 
-@pytest.fixture(params=list(SIZES))
+@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.slow)])
 def visit(request: pytest.FixtureRequest, browser: Any, explorer: str) -> Iterator[Visit]:
-    """A visit at both sizes of window."""
+    """A visit; in `make test-slow` also with the window of a phone."""
     visit = Visit(browser, explorer, request.param)
     yield visit
     visit.context.close()

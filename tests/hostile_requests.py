@@ -42,6 +42,7 @@ VALUES = [
 FIELDS = {
     "/sample": ["model", "n", "seed", "seeds", "latents", "label", "truncation", "format", "columns"],
     "/condition": ["model", "n", "seed", "seeds", "latents", "labels", "truncation", "format", "columns"],
+    "/mix": ["model", "coarse", "fine", "crossover", "label", "truncation", "format", "columns"],
     "/interpolate": [
         *("model", "seeds", "steps", "method", "loop", "label", "truncation", "format", "columns"),
         *("fps", "start", "stop"),

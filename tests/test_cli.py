@@ -49,6 +49,22 @@ def test_interpolate_writes_an_animation(cli, tmp_path):
         assert animation.info["loop"] == 0
 
 
+def test_condition_names_the_classes_beside_the_rows(cli, tmp_path):
+    plain, named = tmp_path / "plain.png", tmp_path / "named.png"
+    words = ("condition", "fashion-cgan", "--seeds", "0-3", "--label", "Bag", "--label", "Ankle boot")
+    assert cli(*words, "--out", plain).code == 0
+    assert cli(*words, "--names", "--out", named).code == 0
+    with Image.open(plain) as sheet, Image.open(named) as picture:
+        large = np.asarray(sheet).repeat(2, 0).repeat(2, 1)
+        assert np.array_equal(np.asarray(picture)[:, -large.shape[1] :], large)
+        names = np.asarray(picture)[:, : -large.shape[1]] < 128
+        assert names[len(names) // 2 :].sum() > names[: len(names) // 2].sum() > 0
+        assert "gan_serve" not in picture.info
+    refused = cli(*words, "--names", "--columns", 2, "--out", named)
+    assert refused.code == 1
+    assert "a row for each label" in refused.err
+
+
 def test_verify_refuses_an_altered_pixel(cli, tmp_path):
     out = tmp_path / "a.png"
     cli("generate", "fashion-dcgan", "--seeds", 1, "--out", out)
@@ -177,3 +193,9 @@ except SystemExit as exit:
 def test_the_package_imports_without_the_heavy_parts():
     code = "import sys, gan_serve; print({'torch', 'onnxruntime', 'bentoml', 'fastapi'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_help_shows_every_summary_whole(cli):
+    listed = cli("--help").out.split("Commands:")[1].strip().splitlines()
+    assert len(listed) >= 12
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed

@@ -27,7 +27,7 @@ def test_the_sync_client_is_generated_from_the_async_one():
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-@pytest.mark.parametrize("call", ["generate", "condition", "interpolate"])
+@pytest.mark.parametrize("call", ["generate", "condition", "interpolate", "mix"])
 def test_the_clients_have_the_arguments_of_the_generator(kind, call):
     ours, local = inspect.signature(getattr(kind, call)), inspect.signature(getattr(Generator, call))
     arguments = dict(ours.parameters)
@@ -42,6 +42,8 @@ def test_a_wrong_keyword_names_the_nearest_one(kind):
         client.generate(NAME, truncaton=0.5)
     with kind("http://127.0.0.1:9") as client, pytest.raises(TypeError, match="Did you mean 'labels'"):
         client.download("condition", NAME, lables=["Bag"])
+    with pytest.raises(TypeError, match=r"Client\(\) got .*'timout'. Did you mean 'timeout'"):
+        kind("http://127.0.0.1:9", timout=3)
 
 
 @BOTH

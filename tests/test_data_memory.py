@@ -132,14 +132,18 @@ def json_of_many_megabytes(tmp_path: Path) -> Path:
     ("make", "says"),
     [
         (large_transparent_png, ""),
-        (large_honest_images, ""),
+        pytest.param(large_honest_images, "", marks=pytest.mark.slow),
         (idx_bomb, "not a whole IDX file"),
-        (honest_idx_bomb, "claims 1573 MB in 1.5"),
+        pytest.param(honest_idx_bomb, "claims 1573 MB in 1.5", marks=pytest.mark.slow),
         (lambda path: parquet_of(path, [png()] * 2, [0, 2**40]), "go up to 1099511627776"),
-        (lambda path: parquet_of(path, [bytes(300 * 2**20)] * 3, [0, 1, 0]), "claims .* MB in"),
+        pytest.param(
+            lambda path: parquet_of(path, [bytes(300 * 2**20)] * 3, [0, 1, 0]),
+            "claims .* MB in",
+            marks=pytest.mark.slow,
+        ),
         (npz_of_a_tebibyte, "claims 1000000000000 bytes and has 1000"),
         (zip_bomb, ""),
-        (json_of_many_megabytes, r"dataset\.json has 26\d* bytes for 20 images"),
+        pytest.param(json_of_many_megabytes, r"dataset\.json has 26\d* bytes for 20 images", marks=pytest.mark.slow),
     ],
 )
 def test_memory_stays_within_its_bound(tmp_path: Path, make: Callable[[Path], Path], says: str) -> None:
@@ -160,7 +164,7 @@ def test_an_image_beyond_the_limit_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["npz", *(pytest.param(form, marks=pytest.mark.slow) for form in ("npy", "float", "idx")), "png"]
+    "form", ["npz", *(pytest.param(form, marks=pytest.mark.slow) for form in ("npy", "float", "idx", "png"))]
 )
 def test_memory_is_a_small_multiple_of_the_images(tmp_path: Path, form: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1000, 256, 256), np.uint8)  # 66 MB

@@ -119,7 +119,10 @@ def test_the_card_says_whether_truncation_is_of_use(exported, digits):
     assert "1 changes nothing, 0 gives the image of the latent 0" in paragraph
 
 
-@pytest.mark.parametrize(("left", "says"), [(18.1, "gives up variety"), (17.9, "is of no use for this model")])
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [pytest.param(18.1, "gives up variety", marks=pytest.mark.slow), (17.9, "is of no use for this model")],
+)
 def test_truncation_that_blurs_is_said_to_be_of_no_use(run, left, says):
     trained = load_trained(run)
     data = trained.info.data.model_copy(update={"metrics": {"mean_gradient_1000_train": 20.0}})

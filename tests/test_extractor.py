@@ -87,6 +87,7 @@ def split_digits(digits: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_is_made_from_python_too_and_measured_on_the_test_split(split_digits, tmp_path):
     examples = read_examples(split_digits)
     examples.seen.images.flags.writeable = False  # as mapped files are

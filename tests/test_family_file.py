@@ -27,6 +27,7 @@ def nets(tmp_path):
     FAMILIES.update(before)
 
 
+@pytest.mark.slow
 def test_the_network_of_the_docs_trains_resumes_exports_and_samples(nets, digits, tmp_path, cli):
     run, checkpoint = tmp_path / "run", tmp_path / "mine"
     small = ["resolution=8", "z_dim=16", "batch_size=32", "kimg_per_tick=0.064", "threads=1", "device=cpu"]

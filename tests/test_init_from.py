@@ -220,6 +220,7 @@ def test_a_conditional_run_starts_from_a_checkpoint_without_classes(digits, tmp_
     assert (last[:, 16:] != 0).any()
 
 
+@pytest.mark.slow
 def test_styles_have_no_columns_for_labels(digits, tmp_path):
     stylegan = {"recipe": "stylegan", "width": 0.1, "style_mixing": None}
     train(config(digits, **stylegan, conditional=False), tmp_path / "plain", quiet=True)

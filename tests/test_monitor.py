@@ -13,11 +13,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_serve.errors import CannotWrite
+from gan_serve.images.captions import LINE
+from gan_serve.images.grid import cut_grid
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import TrainConfig, make_config
 from gan_serve.training.monitoring.curves import panels, write_curves
-from gan_serve.training.monitoring.grids import GIF_FRAMES, GIF_WIDTH, MAX_ROWS, grid_inputs, write_progress
+from gan_serve.training.monitoring.grids import (
+    GIF_FRAMES,
+    GIF_WIDTH,
+    MAX_ROWS,
+    grid_inputs,
+    write_filmstrip,
+    write_grid,
+    write_progress,
+)
 from gan_serve.training.monitoring.monitor import Monitor, Throttled
 from gan_serve.training.monitoring.run_log import read_log, rewind_log
 from gan_serve.training.sample_images import sample_images
@@ -112,10 +122,12 @@ def test_curves_and_animation_are_there_when_the_run_ends(monitor, tmp_path):
     with Image.open(tmp_path / "curves.png") as curves:
         assert curves.width > 500
     with Image.open(tmp_path / "progress.gif") as animation:
-        assert (animation.n_frames, animation.info["loop"], animation.size) == (5, 0, (82, 82))
+        assert (animation.n_frames, animation.info["loop"], animation.size) == (5, 0, (164, 164 + LINE))
         animation.seek(4)
-        with Image.open(tmp_path / "grids" / "kimg000004.000.png") as last:
-            assert np.array_equal(np.asarray(animation.convert("L")), np.asarray(last))
+        with Image.open(tmp_path / "grids" / "kimg000004.000.png") as last:  # twice as large below its caption
+            assert np.array_equal(np.asarray(animation.convert("L"))[LINE::2, ::2], np.asarray(last))
+    with Image.open(tmp_path / "filmstrip.png") as strip:
+        assert strip.height == 2 * (5 * 10 + 2)
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -136,9 +148,50 @@ def test_a_long_run_has_an_animation_of_60_frames_with_the_first_and_the_last(tm
     with Image.open(tmp_path / "progress.gif") as animation:
         assert animation.n_frames == GIF_FRAMES
         assert animation.width == GIF_WIDTH
-        assert animation.convert("RGB").getpixel((5, 5)) == (0, 0, 0)
+        assert animation.convert("RGB").getpixel((5, LINE + 5)) == (0, 0, 0)
         animation.seek(GIF_FRAMES - 1)
-        assert animation.convert("RGB").getpixel((5, 5)) == (199, 199, 199)
+        assert animation.convert("RGB").getpixel((5, LINE + 5)) == (199, 199, 199)
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_the_filmstrip_has_a_row_for_each_of_twelve_grids(tmp_path, by_class):
+    for kimg in range(30):
+        images = np.full((64, 28, 28, 1), 0, np.uint8)
+        images[:] = (np.arange(64) * 3 + kimg).reshape(-1, 1, 1, 1)
+        write_grid(tmp_path, kimg, images)
+    write_filmstrip(tmp_path, by_class=by_class, epoch_kimg=10)
+    with Image.open(tmp_path / "filmstrip.png") as strip:
+        sheet = np.asarray(strip)[:, -2 * (8 * 30 + 2) :, None]
+    rows = cut_grid(sheet[::2, ::2], 12 * 8, 8).reshape(12, 8, 28, 28)
+    first = np.arange(8) * (24 if by_class else 3)  # the class of a row, or the seeds of the first row
+    np.testing.assert_array_equal(rows[0, :, 5, 5], first)
+    np.testing.assert_array_equal(rows[-1, :, 5, 5], first + 29)
+
+
+def test_the_animation_of_a_conditional_run_names_its_classes(tmp_path):
+    write_grid(tmp_path, 12, np.zeros((16, 28, 28, 1), np.uint8))
+    write_progress(tmp_path, class_names=("Ankle boot", "Bag"), epoch_kimg=60)
+    with Image.open(tmp_path / "progress.gif") as animation:
+        frame = np.asarray(animation.convert("L"))
+    assert frame.shape[1] > 2 * (8 * 30 + 2) + 40
+    names, caption = frame[LINE:, :40], frame[:LINE]
+    assert (names[: len(names) // 2] < 128).sum() > (names[len(names) // 2 :] < 128).sum() > 20  # the longer name first
+    assert (caption < 128).sum() > 20
+
+
+def test_epochs_are_beside_kimg_in_the_bar_and_on_the_axes(config, tmp_path, capsys):
+    means = TickMeans()
+    means.add(0, d_loss=torch.tensor(0.5), g_loss=torch.tensor(1.0))
+    monitor = Monitor(tmp_path, config, 0, epoch_kimg=0.64, quiet=False)
+    monitor.step(320, means)
+    monitor.close()
+    assert "epoch=0.50, d_loss=0.500" in capsys.readouterr().err
+    sizes = []
+    for extra in ({}, {"epoch": 2.0}):
+        (tmp_path / "log.jsonl").write_text(json.dumps(RECORD | extra) + "\n")
+        write_curves(tmp_path)
+        sizes.append((np.asarray(Image.open(tmp_path / "curves.png").convert("L"))[:30] < 128).sum())
+    assert sizes[1] > sizes[0]  # the upper axis has numbers and a name
 
 
 def test_findings_are_said_on_the_terminal_unless_it_is_quiet(config, tmp_path, capsys):
@@ -183,6 +236,7 @@ def test_what_is_costly_takes_a_fiftieth_of_the_time():
     ("loss", "record", "labels", "level"),
     [
         ("non-saturating", RECORD, ["loss", "accuracy"], math.log(2)),
+        ("non-saturating", RECORD | {"value": -1.3}, ["loss", "value V(D, G)", "accuracy"], math.log(2)),
         ("saturating", RECORD | {"diversity": 1.0}, ["loss", "accuracy", "diversity, grey levels"], math.log(2)),
         ("hinge", RECORD, ["loss", "accuracy"], None),
         ("wasserstein", CRITIC | {"g_grad_norm": 1.0}, ["loss", "penalty", "gradient norm"], None),

@@ -103,6 +103,19 @@ def test_the_picture_shows_the_most_alike_first_each_above_its_neighbour(images)
     assert np.array_equal(above[0], below[0])
 
 
+def test_the_picture_shows_every_class_before_any_a_second_time(images):
+    train, generated = images[400:], images[:60]
+    found = nearest(generated, train)
+    labels = np.arange(len(train)) % 5
+    cells = cut_grid(pairs_picture(generated, train, found, columns=5, double_rows=2, labels=labels), 20, 5)
+    below = cells.reshape(2, 2, 5, -1)[:, 1]
+    for row in below:
+        shown = [int(np.abs(train.reshape(len(train), -1).astype(int) - pixels).sum(1).argmin()) for pixels in row]
+        assert sorted(labels[shown]) == [0, 1, 2, 3, 4]
+    alike = [bray_curtis(image, train[n]) for image, n in zip(generated, found.index, strict=True)]
+    assert np.array_equal(cells[0], generated[int(np.argmin(alike))])
+
+
 def bray_curtis(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one.astype(int) - other).sum() / (one.astype(int) + other).sum())
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan_serve.errors import InvalidOption
+from gan_serve.training.networks import build_generator
 from gan_serve.training.networks.stylegan import AdaIN, MappingNetwork, StyleGANDiscriminator, StyleGANGenerator
 
 Z_DIM = 8
@@ -20,7 +21,8 @@ def _seed() -> None:
 
 
 def generator(img_resolution: int = 16, img_channels: int = 1, **arguments: float) -> StyleGANGenerator:
-    return StyleGANGenerator(Z_DIM, img_resolution, img_channels, width=WIDTH, **arguments)  # type: ignore[arg-type]
+    shape = {"img_resolution": img_resolution, "img_channels": img_channels}
+    return build_generator("stylegan", z_dim=Z_DIM, width=WIDTH, **shape, **arguments)  # type: ignore[return-value]
 
 
 def trained(**arguments: float) -> StyleGANGenerator:
@@ -274,8 +276,8 @@ def test_a_style_mixing_sheet_can_be_drawn() -> None:
 # Export
 
 
-@pytest.mark.parametrize("with_psi", [False, True])
-@pytest.mark.parametrize("c_dim", [0, 3])
+@pytest.mark.parametrize("with_psi", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("c_dim", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_exports_with_any_batch_size(c_dim: int, with_psi: bool) -> None:
     g = trained(c_dim=c_dim).eval() if not c_dim else generator(c_dim=c_dim).eval()
 

@@ -343,7 +343,13 @@ def generator_of(variant: str) -> nn.Module:
     return generator
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+LONG_EXPORTS = ("progressive", "stylegan")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in LONG_EXPORTS else ()) for name in VARIANTS],
+)
 def exported(request: pytest.FixtureRequest) -> tuple[str, bytes, bytes]:
     """A variant, its plain and its fused file."""
     generator = generator_of(request.param)

@@ -147,6 +147,7 @@ def test_the_wheel_stays_small(wheel):
     assert wheel.stat().st_size < 40e6
 
 
+@pytest.mark.slow
 def test_the_source_distribution_has_the_same_checkpoints(tmp_path):
     with tarfile.open(build("sdist", tmp_path)) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
@@ -188,6 +189,7 @@ print(json.dumps([gan_serve.__file__, gan_serve.list_models(), told]))
         )
 
 
+@pytest.mark.slow
 def test_a_run_cannot_start_from_weights_that_the_wheel_leaves_out(unpacked, digits, tmp_path):
     words = ["-m", "gan_serve.cli", "train", "--recipe", "dcgan-28", "--data", digits, "--run-dir", tmp_path / "run"]
     outcome = run_installed(unpacked, *words, "--init-from", "fashion-dcgan")

@@ -11,27 +11,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+
+def _files(pattern: str) -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob(pattern))]
+
+
 SCHEMAS = {
-    ".github/workflows/ci.yml": "vendor.github-workflows",
-    ".github/workflows/release.yml": "vendor.github-workflows",
-    ".github/ISSUE_TEMPLATE/bug.yml": "vendor.github-issue-forms",
-    ".github/ISSUE_TEMPLATE/feature.yml": "vendor.github-issue-forms",
-    ".github/ISSUE_TEMPLATE/config.yml": "vendor.github-issue-config",
-    "CITATION.cff": "vendor.citation-file-format",
+    "CITATION.cff": "citation-file-format",
+    ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config",
+    **dict.fromkeys(_files(".github/ISSUE_TEMPLATE/[!c]*.yml"), "github-issue-forms"),
+    **dict.fromkeys(_files(".github/workflows/*"), "github-workflows"),
 }
 
 
 @pytest.mark.parametrize("file", SCHEMAS)
 def test_a_file_fits_its_schema(file):
     pytest.importorskip("check_jsonschema", reason="check-jsonschema is in the extra dev")
-    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[file], str(ROOT / file)]
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{SCHEMAS[file]}", str(ROOT / file)]
     outcome = subprocess.run(words, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-
-
-def test_every_form_and_workflow_has_a_schema_here():
-    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / ".github").rglob("*.yml")}
-    assert found == {file for file in SCHEMAS if file.startswith(".github/")}
 
 
 def release_check():

@@ -67,7 +67,7 @@ def test_the_command_line_block_runs(shell, tmp_path):
     output = shell(_block("gan-serve verify grid.png", without="curl"))
     assert "verified, bit-equal" in output
     assert {path.name for path in tmp_path.iterdir()} == {
-        "grid.png", "pictures", "sevens.png", "sheet.png", "strip.png", "walk.gif"
+        "digits.png", "grid.png", "pictures", "sevens.png", "sheet.png", "strip.png", "walk.gif"
     }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from gan_serve.training.losses import LOSSES, soft_targets
 from gan_serve.training.networks import build_discriminator, normalise_spectrally
-from gan_serve.training.networks.dcgan import DCGANDiscriminator
 from gan_serve.training.regularizers import (
     clip_weights,
     drift_penalty,
@@ -151,7 +150,7 @@ def test_r1_draws_the_critic_flat_by_its_closed_form():
 
 
 def test_clipping_bounds_every_weight_in_place():
-    critic = DCGANDiscriminator(8, 1, width=0.1)
+    critic = build_discriminator("dcgan", img_resolution=8, img_channels=1, width=0.1)
     before = {name: (weight, weight.detach().clone()) for name, weight in critic.named_parameters()}
     clip_weights(critic.parameters(), 0.01)
     for name, weight in critic.named_parameters():
@@ -220,7 +219,9 @@ def _matrices(network: nn.Module) -> dict[str, np.ndarray]:
 
 def test_spectral_normalisation_agrees_with_numpys_svd():
     torch.manual_seed(0)
-    critic = DCGANDiscriminator(32, 3, c_dim=5, conditioning="projection", d_norm="none", width=0.125)
+    critic = build_discriminator(
+        "dcgan", img_resolution=32, img_channels=3, c_dim=5, conditioning="projection", d_norm="none", width=0.125
+    )
     plain = _matrices(critic)
     normalise_spectrally(critic)
     for _ in range(30):  # a step of power iteration in each pass
@@ -249,7 +250,7 @@ def test_a_dense_discriminator_under_spectral_normalisation_has_slope_1_at_most(
 
 
 def test_spectral_normalisation_stands_still_while_sampling():
-    critic = DCGANDiscriminator(8, 1, width=0.1)
+    critic = build_discriminator("dcgan", img_resolution=8, img_channels=1, width=0.1)
     normalise_spectrally(critic)
     critic.eval()
     image = torch.rand(2, 1, 8, 8)

@@ -110,6 +110,7 @@ def test_a_bento_serves_from_another_folder_with_the_code_that_it_holds(bento: P
         assert Image.open(io.BytesIO(client.post("/sample", json={"model": NAME, "seed": 7}).content)).size == (28, 28)
 
 
+@pytest.mark.slow
 def test_bentoml_serve_works_from_the_repository(tmp_path: Path) -> None:
     port = free_port()
     with started(bentoml_command(port), port, tmp_path) as client:

@@ -124,7 +124,8 @@ PATHS_AND_FIELDS = [(path, field) for path, fields in FIELDS.items() for field i
 
 @pytest.mark.parametrize(("path", "field"), PATHS_AND_FIELDS, ids=lambda value: value)
 def test_any_value_in_any_field_is_drawn_or_refused_in_words(server: Served, path: str, field: str) -> None:
-    fields = {"model": f'"{CONDITIONAL}"'} | ({"seeds": '"0,5"'} if path == "/interpolate" else {})
+    required = {"/interpolate": {"seeds": '"0,5"'}, "/mix": {"coarse": "0", "fine": "1"}}
+    fields = {"model": f'"{CONDITIONAL}"'} | required.get(path, {})
     for value in VALUES:
         body = "{" + ", ".join(f'"{name}": {text}' for name, text in (fields | {field: value}).items()) + "}"
         response = server.client.post(path, content=body.encode(), headers={"Content-Type": "application/json"})
@@ -229,7 +230,15 @@ def test_no_websockets_here(server: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/sample", "/condition", "/interpolate", "/models", "/nope", "/livez", "/metrics", "/"]
+    "path",
+    [
+        "/sample",
+        "/models",
+        *(
+            pytest.param(path, marks=pytest.mark.slow)
+            for path in ("/condition", "/interpolate", "/nope", "/livez", "/metrics", "/")
+        ),
+    ],
 )
 def test_a_body_of_128_megabytes_is_refused_and_not_kept(server: Served, path: str) -> None:
     before = server.memory()
@@ -348,7 +357,9 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "stream" else pytest.mark.slow) for name in ANSWERS]
+)
 def test_clients_that_leave_in_the_middle_of_an_answer_are_forgotten(server: Served, name: str) -> None:
     path, fields = ANSWERS[name]
     request = _post(json.dumps({"model": MODEL} | fields).encode(), path)
@@ -362,6 +373,7 @@ def test_clients_that_leave_in_the_middle_of_an_answer_are_forgotten(server: Ser
     _until(lambda: server.total("gan_serve_queued_requests") == 0)
 
 
+@pytest.mark.slow
 def test_who_does_not_read_an_answer_is_cut_off_in_the_end(server: Served) -> None:
     with server.connect() as connection:
         fields = {"model": MODEL, "seeds": "0-99", "steps": 100, "format": "ndjson"}

@@ -142,7 +142,11 @@ async def _ended(process: psutil.Popen) -> int:
 
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)],
+    [
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        (signal.SIGTERM, 2),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow),
+    ],
     ids=["term-1", "term-2", "int-2"],
 )
 def test_no_accepted_request_is_lost_when_the_server_is_asked_to_end(

@@ -47,6 +47,8 @@ def test_a_run_writes_its_config_log_grids_curves_and_snapshots(run):
     for record in log:
         assert all(math.isfinite(value) for value in record.values() if not isinstance(value, list))
         assert {"d_loss", "g_loss", "d_real_acc", "d_fake_acc", "d_acc", "g_acc", "images_per_s"} <= set(record)
+        assert record["value"] == pytest.approx(-2 * record["d_loss"], abs=1e-5)  # plain targets
+        assert record["epoch"] == pytest.approx(record["kimg"] / 1.797, abs=1e-3)
         with Image.open(run / "grids" / f"kimg{record['kimg']:010.3f}.png") as grid:
             assert grid.size == (8 * 10 + 2, 8 * 10 + 2)
     with Image.open(run / "curves.png") as curves:
@@ -252,6 +254,17 @@ def test_resuming_where_no_run_is_says_so(cli, tmp_path):
     outcome = cli("train", "--resume", "--run-dir", tmp_path / "nothing")
     assert outcome.code == 1
     assert "has no run to resume" in outcome.err
+
+
+def test_a_run_that_starts_in_place_of_being_resumed_says_so(cli, digits, tmp_path):
+    words = ["train", "--quiet", "--resume", "--run-dir", tmp_path / "run", "--recipe", "dcgan-28", "--data", digits]
+    outcome = cli(*words, "--kimg", "0.01", "--set", "width=0.0625", "--set", "batch_size=4")
+    assert outcome.code == 0, outcome.err
+    assert "has no run to resume: a new one starts" in outcome.out
+    outcome = cli("generate", tmp_path / "run", "--seeds", "0", "--out", tmp_path / "grid.png")
+    assert outcome.code == 1
+    assert f"{tmp_path / 'run'} is the folder of a training run" in outcome.err
+    assert "gan-serve export" in outcome.err
 
 
 # The best snapshot

@@ -8,7 +8,12 @@ from torch import nn
 from gan_serve.errors import InvalidOption
 from gan_serve.training.config import TrainConfig, discriminator_arguments, generator_arguments
 from gan_serve.training.distributed import Processes, synchronise_batch_norm
-from gan_serve.training.legacy import PLAIN_EMBEDDING, use_plain_embedding
+from gan_serve.training.legacy import (
+    MINIBATCH_ON_FEATURES,
+    PLAIN_EMBEDDING,
+    use_minibatch_on_features,
+    use_plain_embedding,
+)
 from gan_serve.training.networks import (
     build_discriminator,
     build_generator,
@@ -35,6 +40,8 @@ def build_networks(
     shape = {"img_channels": config.channels or 1, "c_dim": c_dim}
     generator = build_generator(config.family, **generator_arguments(config, **shape))
     discriminator = build_discriminator(config.family, **discriminator_arguments(config, **shape))
+    if MINIBATCH_ON_FEATURES in config.legacy:
+        use_minibatch_on_features(discriminator)
     if PLAIN_EMBEDDING in config.legacy:
         use_plain_embedding(discriminator)
     _check_penalties(config, discriminator)

@@ -43,8 +43,8 @@ def _only_first_process_reports() -> Iterator[None]:
 @click.option("--recipe", help="A recipe of `gan-serve recipes`; by default recommended-64.")
 @click.option(
     "--data",
-    help="Images: a folder, zip, tar, .npz, IDX files, hf://datasets/..., or a name: fashion-mnist, mnist, cifar10, "
-    "avatars, bricks.",
+    help="Images: a folder, zip, tar, .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, "
+    "mnist, cifar10, avatars, bricks.",
 )
 @click.option("--labels", help="Labels: file.csv:column or file.npz:attribute; `none` ignores the labels of the data.")
 @click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
@@ -106,6 +106,8 @@ def train(
         if "data" not in asked:
             raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
         config = make_config(asked.pop("recipe", RECOMMENDED), asked)
+        if resume and FIRST:
+            echo(f"{run_dir} has no run to resume: a new one starts.")
 
     last = run(config, run_dir, resume=resume, quiet=quiet)
     if FIRST:
@@ -121,7 +123,10 @@ def train(
     "--classes", type=click.IntRange(1), default=10, show_default=True, help="With NAME: classes of the images."
 )
 def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: int) -> None:
-    """List the training recipes, or show the settings, layers and parameters of one."""
+    """List the training recipes, or show one.
+
+    With NAME: its settings, layers and parameters.
+    """
     from gan_serve.training.recipes import recipes as all_recipes
 
     if name is not None:
@@ -147,7 +152,10 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
 @click.argument("name", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="PNG file for the figure; learn-NAME.png if not given.")
 def learn(name: str | None, out: Path | None) -> None:
-    """Run a page of theory: print its numbers and write its figure. Without NAME, list the pages."""
+    """Run a page of theory.
+
+    It prints its numbers and writes its figure. Without NAME, the pages are listed.
+    """
     with needs_extra("train"):
         from gan_serve.training.learn import PAGES
         from gan_serve.training.learn import learn as run

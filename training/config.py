@@ -7,15 +7,16 @@ import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict
 from torch import nn
 
 from gan_serve.errors import InvalidOption, nearest
 from gan_serve.training.legacy import MINIBATCH_ON_FEATURES, with_legacy_values
 from gan_serve.training.losses import LOSSES
-from gan_serve.training.networks import FAMILIES, arguments_of, find_family
+from gan_serve.training.networks import FAMILIES, find_family
+from gan_serve.training.networks.options import arguments_of, validate
 from gan_serve.training.recipes import recipes
 from gan_serve.training.settings import (
     DataSettings,
@@ -25,8 +26,6 @@ from gan_serve.training.settings import (
     OptimizerSettings,
     OutputSettings,
 )
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class TrainConfig(MachineSettings, OutputSettings, OptimizerSettings, LossSettings, NetworkSettings, DataSettings):
@@ -113,20 +112,8 @@ def _validated(values: Mapping[str, Any]) -> TrainConfig:
                 f"Networks of the family {values['family']} have no {key}.",
                 f"They have: {', '.join(family.options.model_fields)}.",
             )
-        chosen = _model(family.options, chosen).model_dump(exclude_unset=True)
-    return _model(TrainConfig, rest | chosen)
-
-
-def _model(kind: type[Model], values: Mapping[str, Any]) -> Model:
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()
-        )
-        raise InvalidOption(
-            f"The settings do not fit: {problems}.", "gan-serve recipes NAME shows every setting."
-        ) from error
+        chosen = validate(family.options, chosen).model_dump(exclude_unset=True)
+    return validate(TrainConfig, rest | chosen)
 
 
 def generator_arguments(config: TrainConfig, *, img_channels: int, c_dim: int) -> dict[str, Any]:
@@ -139,7 +126,7 @@ def discriminator_arguments(config: TrainConfig, *, img_channels: int, c_dim: in
     arguments = _network_arguments(find_family(config.family).discriminator, config, img_channels, c_dim)
     if config.d_width is not None:
         arguments["width"] = config.d_width
-    return arguments | ({"minibatch": "std-features"} if MINIBATCH_ON_FEATURES in config.legacy else {})
+    return arguments | ({"minibatch": "none"} if MINIBATCH_ON_FEATURES in config.legacy else {})
 
 
 def _network_arguments(network: type[nn.Module], config: TrainConfig, img_channels: int, c_dim: int) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from gan_serve.errors import InvalidOption
-from gan_serve.training.networks import FAMILIES, Family, arguments_of
+from gan_serve.training.networks import FAMILIES, Family
+from gan_serve.training.networks.options import arguments_of
 
 NEEDED = {"generator": ("z_dim", "img_resolution", "img_channels"), "discriminator": ("img_resolution", "img_channels")}
 EXAMPLE = "See docs/own-network.md for one that works."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
 from gan_serve.training.networks import find_family
+from gan_serve.training.networks.options import arguments_of
 from gan_serve.training.recipes import recipes
 from gan_serve.training.snapshots import all_finite
 
@@ -136,20 +136,19 @@ def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
 
 def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels: int, c_dim: int) -> None:
     family = checkpoint.architecture.family
-    known = inspect.signature(find_family(family).generator).parameters
-    unknown = checkpoint.architecture.arguments.keys() - known
+    defaults = arguments_of(find_family(family).generator)
+    unknown = checkpoint.architecture.arguments.keys() - defaults.keys()
     if unknown:
         raise InvalidCheckpoint(
             f"The network of {checkpoint.name} has {', '.join(sorted(unknown))}, which this gan-serve does not know.",
             f"Install gan-serve {checkpoint.gan_serve_version}, which wrote it.",
         )
     # Checkpoints leave out arguments with the network's default, and older ones those that did not exist.
-    defaults = {name: parameter.default for name, parameter in known.items()}
     theirs = defaults | checkpoint.architecture.arguments
     ours = defaults | generator_arguments(
         config.model_copy(update={"family": family}), img_channels=img_channels, c_dim=c_dim
     )
-    pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in known if name != "c_dim"]
+    pairs = [(SETTINGS.get(name, name), theirs[name], ours[name]) for name in defaults if name != "c_dim"]
     joined = config.family in LABELS_JOIN_LATENTS and config.network_options.get("g_conditioning") != "batchnorm"
     learns_labels = not checkpoint.c_dim and joined
     if not learns_labels:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from torch import nn
+
 from gan_serve.training.networks.discriminator import Discriminator, plain_embedding
+from gan_serve.training.networks.layers import MinibatchStd
 
 LegacyRule = Literal["minibatch-on-features", "plain-embedding", "unflipped-matching"]
 
@@ -34,6 +37,16 @@ def with_legacy_values(values: Mapping[str, Any]) -> dict[str, Any]:
         UNFLIPPED_MATCHING: values.get("flip") and values.get("feature_matching"),
     }
     return {**LEGACY_VALUES, **values, "legacy": [rule for rule, holds in rules.items() if holds]}
+
+
+def use_minibatch_on_features(discriminator: Discriminator) -> None:
+    """Append minibatch statistics to the features of a discriminator that has none."""
+    logit = discriminator.logit
+    n_features = logit.in_features + 1
+    discriminator.minibatch = MinibatchStd()
+    discriminator.logit = nn.Linear(n_features, 1, bias=logit.bias is not None)
+    if discriminator.embed is not None:
+        discriminator.embed = plain_embedding(discriminator.c_dim, n_features)
 
 
 def use_plain_embedding(discriminator: Discriminator) -> None:

@@ -84,6 +84,8 @@ class Objective:
 
         names = ("c_wass_loss", "c_gp") if config.loss == "wasserstein" else ("d_loss", "d_gp")
         scalars = {names[0]: adversarial}
+        if config.loss in ("non-saturating", "saturating"):
+            scalars["value"] = losses.value(real_logits.detach(), fake_logits.detach())
         if config.gp_weight:
             penalty = regularizers.gradient_penalty(critic, real, fake, random.uniform(len(real)))
             total = total + config.gp_weight * penalty

@@ -30,6 +30,7 @@ for command in (
     sample.generate,
     sample.condition,
     sample.interpolate,
+    sample.mix,
     checkpoints.models,
     checkpoints.info,
     checkpoints.directions,

@@ -34,7 +34,10 @@ def verify(image: Path, model: str | None) -> None:
 
 @click.command()
 def doctor() -> None:
-    """Check this installation: versions, devices, and the golden sample of each checkpoint."""
+    """Check versions, devices and the checkpoints.
+
+    Each checkpoint in the package must reproduce its golden sample.
+    """
     import onnxruntime
 
     from gan_serve.checkpoint.bundled import list_models

@@ -39,7 +39,10 @@ def models() -> None:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(model: str, as_json: bool) -> None:
-    """Show the config, the metrics and the files of MODEL."""
+    """Show the config, metrics and files of a model.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
+    """
     from gan_serve.checkpoint.config import REPORT_FILES
     from gan_serve.checkpoint.files import read_config, read_json
     from gan_serve.hub.resolve import resolve
@@ -105,10 +108,11 @@ def directions(model: str, as_json: bool, seed: int, label: str | None, out: Pat
 @click.option("--revision", help="A branch, tag or commit; or use org/name@revision.")
 @click.option("--out", type=OutputPath(), help="Also copy it into this new directory.")
 def pull(model: str, revision: str | None, out: Path | None) -> None:
-    """Download every file of MODEL (org/name on the Hugging Face Hub) to the Hub's cache, and verify it.
+    """Download a model from the Hugging Face Hub.
 
-    A private or gated model needs a token: HF_TOKEN, or hf auth login. The directory is printed. Files in the cache are
-    not downloaded again, and work without a network.
+    Every file of MODEL (org/name) is written to the Hub's cache and verified. A private or gated model needs a token:
+    HF_TOKEN, or hf auth login. The directory is printed. Files in the cache are not downloaded again, and work without
+    a network.
     """
     from gan_serve.atomic_files import check_new_directory
     from gan_serve.checkpoint.files import copy_checkpoint
@@ -128,10 +132,10 @@ def pull(model: str, revision: str | None, out: Path | None) -> None:
 @click.option("--revision", help="The branch; main if not given.")
 @click.option("--message", help="The commit message.")
 def push(directory: str, repository: str, private: bool, revision: str | None, message: str | None) -> None:
-    """Publish the checkpoint in DIRECTORY on the Hugging Face Hub, in one commit.
+    """Publish a checkpoint on the Hugging Face Hub.
 
-    Every file and golden sample is verified before anything is sent. This needs a token with write access: HF_TOKEN, or
-    hf auth login. The address of the commit is printed.
+    The files in DIRECTORY become one commit. Every file and golden sample is verified before anything is sent. This
+    needs a token with write access: HF_TOKEN, or hf auth login. The address of the commit is printed.
     """
     from gan_serve.hub import push as hub_push
     from gan_serve.hub.resolve import find_local
@@ -153,7 +157,10 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
 @click.option("--max-batch-size", type=int, default=64, show_default=True, help="Images in a batch.")
 @click.option("--instances", type=int, default=1, show_default=True, help="Copies of the model that run in parallel.")
 def export_triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
-    """Write MODEL (a name, a directory, or org/name on the Hub) for NVIDIA Triton Inference Server."""
+    """Write a model for NVIDIA Triton Inference Server.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
+    """
     from gan_serve import triton
 
     echo(

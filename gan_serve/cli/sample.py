@@ -1,4 +1,4 @@
-"""``gan-serve generate``, ``condition`` and ``interpolate``."""
+"""``gan-serve generate``, ``condition``, ``interpolate`` and ``mix``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def generate(
     precision: str,
     device: str,
 ) -> None:
-    """Sample images from MODEL (a name, a directory, or org/name on the Hub)."""
+    """Sample images from a model.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
+    """
     from gan_serve.generator import Generator
 
     format = _choose_format(out, out_dir)
@@ -66,6 +69,7 @@ def generate(
     help="A class name or index; may be given several times. All classes if not given.",
 )
 @click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
+@click.option("--names", is_flag=True, help="Enlarge small images, and write the class beside each row; no receipt.")
 @click.option("--out", type=OutputPath(), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
 @click.option(
     "--out-dir",
@@ -80,23 +84,31 @@ def condition(
     n: int | None,
     labels: tuple[str, ...],
     columns: int | None,
+    names: bool,
     out: Path | None,
     out_dir: Path | None,
     truncation: float,
     precision: str,
     device: str,
 ) -> None:
-    """Sample the same latents under each label from MODEL (a name, a directory, or org/name on the Hub).
+    """Sample the same latents under each label.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
 
     A PNG is a sheet: a row for each label, a column for each latent.
     """
     from gan_serve.generator import Generator
 
     format = _choose_format(out, out_dir)
+    if names and (out is None or format != "png" or columns is not None):
+        raise InvalidOption("--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns.")
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [as_label(label, generator.labels) for label in labels] or None
     samples = generator.sample_condition(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
-    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
+    if names and out:
+        _write_with_names(out, samples)
+    else:
+        _write_file_or_folder(out, out_dir, samples, format, columns=columns)
     if seeds is None and seed is None:
         _print_seeds(samples.seeds[: samples.columns] if samples.seeds else None)
 
@@ -113,7 +125,7 @@ def condition(
     "--scale", type=int, default=1, show_default=True, help="Enlarges a PNG, a GIF or a WebP by a whole number."
 )
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
-@click.option("--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip.")
+@click.option("--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip, .json.")
 @sampling_options
 def interpolate(
     model: str,
@@ -130,7 +142,10 @@ def interpolate(
     precision: str,
     device: str,
 ) -> None:
-    """Sample a walk between seeds from MODEL (a name, a directory, or org/name on the Hub)."""
+    """Sample a walk between seeds.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
+    """
     from gan_serve.generator import Generator
 
     format = _format(out)
@@ -144,6 +159,47 @@ def interpolate(
         truncation=truncation,
     )
     _write(out, samples, format, columns=columns, fps=fps, scale=scale)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--coarse", required=True, help='Seeds of the first layers, such as "0-3": a row for each.')
+@click.option("--fine", required=True, help='Seeds of the other layers, such as "4-7": a column for each.')
+@click.option("--crossover", type=int, default=4, show_default=True, help="The first layer that follows a fine seed.")
+@click.option("--label", help="A class name or index for all images.")
+@click.option("--columns", type=int, help="Images in a row of the sheet; one for each fine seed if not given.")
+@click.option("--out", type=OutputPath(), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
+@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@sampling_options
+def mix(
+    model: str,
+    coarse: str,
+    fine: str,
+    crossover: int,
+    label: str | None,
+    columns: int | None,
+    out: Path | None,
+    out_dir: Path | None,
+    truncation: float,
+    precision: str,
+    device: str,
+) -> None:
+    """Mix the styles of seeds with MODEL (a name, a directory, or org/name on the Hub), which needs a w space.
+
+    A PNG is a sheet: a row for each coarse seed, a column for each fine seed.
+    """
+    from gan_serve.generator import Generator
+
+    format = _choose_format(out, out_dir)
+    generator = Generator.from_pretrained(model, device=device, precision=precision)
+    samples = generator.sample_mix(
+        coarse,
+        fine,
+        crossover=crossover,
+        label=None if label is None else as_label(label, generator.labels),
+        truncation=truncation,
+    )
+    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
 
 
 def _numbers(text: str) -> list[float]:
@@ -182,6 +238,15 @@ def _write_file_or_folder(
         for index, name in enumerate(image_names(samples)):
             write_atomically(out_dir / name, samples.png(index, scale))
         echo(out_dir)
+
+
+def _write_with_names(out: Path, samples: Any) -> None:
+    """Write a sheet with class names, which is another picture than the one that a receipt could describe."""
+    from gan_serve.images.captions import enlarge_small, with_row_names
+    from gan_serve.images.png import encode_png
+
+    sheet = enlarge_small(samples.sheet()[0], samples.pixels.shape[2])
+    echo(write_atomically(out, encode_png(with_row_names(sheet, list(dict.fromkeys(samples.labels))))))
 
 
 def _print_seeds(seeds: list[int] | None) -> None:

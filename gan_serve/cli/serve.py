@@ -46,7 +46,10 @@ def serve(
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where it listens.")
 def reload(port: int) -> None:
-    """Let a running server load its models and keys anew, without dropping a request."""
+    """Load the models and keys of a running server anew.
+
+    No request is dropped.
+    """
     from gan_serve.service.reload import reload as run
 
     echo(f"Process {run(port)} replaces its workers.")

@@ -7,7 +7,7 @@ thrown in), and returns the result. The client that drives it sends the requests
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -18,6 +18,7 @@ from gan_serve.client.requests import (
     ImageRequest,
     condition_images,
     describe,
+    mix_images,
     no_such_model,
     sample_images,
     walk_frames,
@@ -41,12 +42,14 @@ from gan_serve.errors import (
 )
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import check_keywords
+from gan_serve.sampling.mixing import MixOptions
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
 from gan_serve.sampling.result import Output, check_output
+from gan_serve.sampling.seeds import parse_seeds
 from gan_serve.sampling.walks import make_walk
 
-Kind = Literal["sample", "condition", "interpolate"]
+Kind = Literal["sample", "condition", "interpolate", "mix"]
 Result = TypeVar("Result")
 
 Exchange = Generator[Call, Any, Result]
@@ -55,6 +58,12 @@ _KEYWORDS = {
     "sample": ["n", *get_type_hints(SampleOptions)],
     "condition": ["n", *get_type_hints(ConditionOptions)],
     "interpolate": ["seeds", *get_type_hints(WalkOptions)],
+    "mix": ["coarse", "fine", *get_type_hints(MixOptions)],
+}
+_REQUESTS: dict[str, Callable[..., ImageRequest]] = {
+    "sample": sample_images,
+    "condition": condition_images,
+    "mix": mix_images,
 }
 _FILE_OPTIONS = ("format", "columns", "fps")
 
@@ -88,6 +97,20 @@ def fetch_by_label(
     return images.by_label()
 
 
+def fetch_mix(limits: Limits, request: ImageRequest, output: Output) -> Exchange[list[GeneratedImage] | UInt8Array]:
+    """Fetch the images of ``mix_images``: in one request or, if it is too large, in several for each coarse seed."""
+    check_output(output)
+    try:
+        images: ReceivedImages = yield request.call(output, request.whole)
+    except (TooManyImages, BodyTooLarge):
+        rows = []
+        for seed in parse_seeds(request.shared["coarse"]):
+            row = replace(request, shared=request.shared | {"coarse": seed}, rows=1)
+            rows.append((yield from _fetch_in_parts(limits, row, output)))
+        images = ReceivedImages.joined(rows)
+    return images.images
+
+
 def fetch_file(kind: Kind, model: str, path: str | Path | None, options: Fields) -> Exchange[bytes]:
     """Fetch the file of ``Client.download``."""
     if kind not in _KEYWORDS:
@@ -103,7 +126,7 @@ def fetch_file(kind: Kind, model: str, path: str | Path | None, options: Fields)
         own = {name: options.pop(name) for name in ("label", "truncation") if name in options}
         request = walk_frames(model, make_walk(**options), **own)
     else:
-        request = (sample_images if kind == "sample" else condition_images)(model, **options)
+        request = _REQUESTS[kind](model, **options)
     content: bytes = yield Call("POST", request.path, read_bytes, request.fields(request.whole, **encoding))
     return content
 

@@ -27,9 +27,10 @@ from gan_serve.errors import (
     shorten,
 )
 from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets, check_truncation
+from gan_serve.sampling.mixing import CROSSOVER, make_mix
 from gan_serve.sampling.request import Label, as_list
 from gan_serve.sampling.result import Output
-from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds
+from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds, parse_seeds
 from gan_serve.sampling.walks import Walk
 
 if TYPE_CHECKING:
@@ -160,6 +161,34 @@ def walk_frames(model: str, walk: Walk, *, label: Any = None, truncation: float 
         return {} if len(wanted) == walk.total else {"start": wanted.start, "stop": wanted.stop}
 
     return ImageRequest("/interpolate", shared, len(frames), own, first=frames.start)
+
+
+def mix_images(
+    model: str,
+    coarse: Seeds,
+    fine: Seeds,
+    *,
+    crossover: int = CROSSOVER,
+    label: Any = None,
+    truncation: float = 1.0,
+) -> ImageRequest:
+    """Return the request of ``Client.mix``, with its arguments checked as far as the client can."""
+    rows, columns = parse_seeds(coarse), parse_seeds(fine)
+    _, mix, _ = make_mix(rows, columns, crossover)
+    if _label_list(label) is not None:
+        raise UnknownLabel("A mix has one label.", "Give one class name or index.")
+    shared: Fields = {
+        "model": _check_model(model),
+        "truncation": check_truncation(truncation),
+        "coarse": format_seeds(rows),
+        "crossover": mix.crossover,
+        "label": None if label is None else _label(label),
+    }
+
+    def own(part: slice) -> Fields:
+        return {"fine": format_seeds(columns[part])}
+
+    return ImageRequest("/mix", shared, len(columns), own, rows=len(rows))
 
 
 def describe(name: str, *fields: str) -> Call:

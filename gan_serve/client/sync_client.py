@@ -17,6 +17,7 @@ from gan_serve.client.transport import MAX_REQUESTS, TIMEOUT, ClientSettings, is
 from gan_serve.errors import TooManyImages
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
+from gan_serve.sampling.mixing import CROSSOVER, MixOptions
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
 from gan_serve.sampling.result import Output
@@ -54,6 +55,7 @@ class Client(ClientSettings):
         Unauthorized, RequestTimeout, ServerUnreachable, ServerError: as ``gan_serve.errors`` explains.
     """
 
+    @suggest_keywords
     def __init__(
         self, address: str, *, api_key: str | None = None, timeout: float | None = TIMEOUT, retries: int = 3
     ) -> None:
@@ -263,15 +265,44 @@ class Client(ClientSettings):
         walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
         return self._iter(exchanges.FrameStream(requests.walk_frames(model, walk, label=label, truncation=truncation)))
 
+    @overload
+    def mix(
+        self, model: str, coarse: Seeds, fine: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[MixOptions]
+    ) -> list[GeneratedImage]: ...
+
+    @overload
+    def mix(
+        self, model: str, coarse: Seeds, fine: Seeds, *, output: Literal["numpy"], **options: Unpack[MixOptions]
+    ) -> UInt8Array: ...
+
+    @suggest_keywords
+    def mix(
+        self,
+        model: str,
+        coarse: Seeds,
+        fine: Seeds,
+        *,
+        crossover: int = CROSSOVER,
+        label: Label | None = None,
+        truncation: float = 1.0,
+        output: Output = "pil",
+    ) -> list[GeneratedImage] | UInt8Array:
+        """Mix the styles of each coarse seed with those of each fine seed; ``Generator.mix`` explains the arguments.
+
+        >>> images = client.mix("fashion-stylegan", "0-3", "4-7")  # doctest: +SKIP
+        """
+        request = requests.mix_images(model, coarse, fine, crossover=crossover, label=label, truncation=truncation)
+        return self._run(exchanges.fetch_mix(self._limits, request, output))
+
     def download(self, kind: exchanges.Kind, model: str, path: str | Path | None = None, **options: Any) -> bytes:
         """Return a file as the server encodes it: a grid, an animation, an npz, ...
 
         Args:
-            kind: ``sample``, ``condition`` or ``interpolate``.
+            kind: ``sample``, ``condition``, ``interpolate`` or ``mix``.
             model: a name of ``models()``.
             path: also write the file there; its suffix is the default of ``format``.
-            options: the arguments of ``generate`` (``sample``), ``condition`` or ``interpolate``, and ``format`` (png,
-                webp, gif, npz, zip, json), ``columns`` (images in a row of a grid) and ``fps`` (of an animation).
+            options: the arguments of ``generate`` (``sample``) or of the call of that name, and ``format`` (png, webp,
+                gif, npz, zip, json), ``columns`` (images in a row of a grid) and ``fps`` (of an animation).
 
         Raises:
             InvalidOption: an unknown kind or format. CannotWrite: the file cannot be written. Others: as for that call.

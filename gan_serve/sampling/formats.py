@@ -78,6 +78,8 @@ def _npz(samples: Samples, _layout: Layout) -> bytes:
     arrays: dict[str, np.ndarray] = {"images": samples.pixels}
     if samples.seeds is not None:
         arrays["seeds"] = np.array(samples.seeds, np.int64)
+    if samples.mix is not None:
+        arrays["mix_seeds"] = np.array(samples.mix.seeds, np.int64)
     if samples.latents is not None:
         arrays["latents"] = samples.latents
     if samples.labels is not None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import ReceiptError
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.mixing import Mix
 from gan_serve.sampling.seeds import Seed
 from gan_serve.sampling.walks import Walk
 
@@ -28,8 +29,8 @@ class Receipt(BaseModel):
     """Everything that determines an image.
 
     Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``columns`` if the image is
-    a grid, ``scale`` if each pixel of the images was enlarged to a square. ``version`` is that of gan-serve and
-    ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
+    a grid, ``scale`` if each pixel was enlarged to a square, and ``mix`` if styles were mixed. ``version`` is that of
+    gan-serve and ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +44,7 @@ class Receipt(BaseModel):
     walk: Walk | None = None
     label: str | None = None
     labels: list[str] | None = None
+    mix: Mix | None = None
     truncation: Annotated[float, Field(ge=0, le=1)]
     columns: Annotated[int, Field(ge=1)] | None = None
     scale: Annotated[int, Field(ge=2, le=64)] | None = None
@@ -57,6 +59,10 @@ class Receipt(BaseModel):
             raise ValueError("exactly one of seed, seeds, latents and walk must be set")
         if self.label is not None and self.labels is not None:
             raise ValueError("label and labels are both set")
+        if self.mix is not None and len(self.mix.seeds) != (1 if self.seeds is None else len(self.seeds)):
+            raise ValueError("mix must have a seed for each image")
+        if self.mix is not None and self.seed is None and self.seeds is None:
+            raise ValueError("only images of seeds are mixed")
         is_grid = self.seeds is not None or (self.walk is not None and self.walk.frame is None)
         if self.latents is None and (self.columns is not None) != is_grid:
             raise ValueError("columns must be set for a grid, and only for a grid")

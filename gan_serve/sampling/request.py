@@ -28,6 +28,7 @@ from gan_serve.sampling.latents import (
     check_truncation,
     latents_from_seeds,
 )
+from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, Mix, fill_mix_inputs, make_mix
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds, choose_seeds
 from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
@@ -77,7 +78,8 @@ class SamplingRequest:
 
     Exactly one of ``seeds``, ``latents`` (float32 [N, z_dim]) and ``walk`` is set. ``offsets`` (float32 [N, K]) move
     the latents along ``directions`` (float32 [K, z_dim]). ``classes`` is int64 [N], or None for a model without
-    classes. ``columns`` and ``by_label`` are those of ``Samples``.
+    classes. ``mix`` has the second latent of each seed where styles are mixed. ``columns`` and ``by_label`` are those
+    of ``Samples``.
     """
 
     config: CheckpointConfig
@@ -88,6 +90,7 @@ class SamplingRequest:
     latents: FloatArray | None = None
     walk: Walk | None = None
     classes: Int64Array | None = None
+    mix: Mix | None = None
     columns: int | None = None
     by_label: bool = False
     offsets: FloatArray | None = None
@@ -107,6 +110,7 @@ class SamplingRequest:
             walk=None if self.walk is None else self.walk.part(start, stop),
             classes=None if self.classes is None else self.classes[start:stop],
             offsets=None if self.offsets is None else self.offsets[start:stop],
+            mix=None if self.mix is None else self.mix.part(start, stop),
             columns=None if self.by_label else self.columns,
             by_label=False,
         )
@@ -130,7 +134,8 @@ class SamplingRequest:
 
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the network by name, arrays [N, ...]; see ``network_inputs``."""
-        return network_inputs(self.z(), self.classes, self.truncation, self.config.truncation_space)
+        inputs = network_inputs(self.z(), self.classes, self.truncation, self.config.truncation_space)
+        return inputs if self.mix is None else inputs | self.mix.inputs(self.config.z_dim)
 
     def samples(self, pixels: UInt8Array) -> Samples:
         """Return the result, given the pixels, uint8 [N, H, W, C], that the network computed from ``inputs``."""
@@ -146,6 +151,7 @@ class SamplingRequest:
             latents=self.latents if self.offsets is None else self.z(),
             walk=self.walk,
             labels=None if self.classes is None else [names[number] for number in self.classes],
+            mix=self.mix,
             columns=self.columns,
             by_label=self.by_label,
         )
@@ -154,14 +160,18 @@ class SamplingRequest:
 def join_inputs(requests: Iterable[SamplingRequest]) -> dict[str, Any]:
     """Return the inputs of several requests for one checkpoint and precision, concatenated to one batch."""
     inputs = [request.inputs() for request in requests]
+    fill_mix_inputs(inputs)
     return {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
 
 
 class RequestBuilder:
     """The properties of a checkpoint, and checked requests for its samples. It needs no network."""
 
-    def __init__(self, config: CheckpointConfig, precision: Precision = "fp32") -> None:
+    def __init__(
+        self, config: CheckpointConfig, precision: Precision = "fp32", style_layers: int | None = None
+    ) -> None:
         self.config = config
+        self.style_layers = style_layers  # of a network that can mix styles; None for others
         self.precision: Precision = precision  # of the network that runs the requests
         self.digest = f"sha256:{config.files[PRECISION_FILES[precision]].sha256}"
 
@@ -273,6 +283,43 @@ class RequestBuilder:
             columns=length,
         )
 
+    def mix_request(
+        self,
+        coarse: Seeds,
+        fine: Seeds,
+        *,
+        crossover: int = CROSSOVER,
+        label: Label | None = None,
+        truncation: float = 1.0,
+    ) -> SamplingRequest:
+        """Return a request for mixed styles: all fine seeds with the first coarse seed, and so on.
+
+        ``Generator.mix`` explains arguments and errors.
+        """
+        seeds, mix, columns = make_mix(coarse, fine, crossover)
+        request = self.sample_request(seeds=seeds, label=label, truncation=truncation)
+        return dataclasses.replace(self.with_mix(request, mix), columns=columns)
+
+    def with_mix(self, request: SamplingRequest, mix: Mix) -> SamplingRequest:
+        """Return a request for seeds whose styles are mixed with those of other seeds.
+
+        Raises:
+            InvalidOption: the network cannot mix styles, or has no such layer.
+        """
+        if self.style_layers is None:
+            hint = "Mixing needs a network with a w space, such as one of the recipe stylegan."
+            if self.config.truncation_space == "w":
+                hint = "An older gan-serve exported it: export its run again."
+            raise InvalidOption(
+                f"{self.name} cannot mix styles: its network has no inputs {' and '.join(MIX_INPUTS)}.", hint
+            )
+        if mix.crossover > self.style_layers:
+            raise InvalidOption(
+                f"{self.name} has no layer {mix.crossover}.",
+                f"crossover may be 0 (all layers follow the fine seed) to {self.style_layers} (none does).",
+            )
+        return dataclasses.replace(request, mix=mix)
+
     def _without_labels(
         self,
         n: int | None,
@@ -316,7 +363,9 @@ class RequestBuilder:
     def _each_class(self, labels: Label | Iterable[Label] | None) -> list[int]:
         """Return the classes that ``labels`` name, none of them twice."""
         if not self.c_dim:
-            raise UnknownLabel(f"{self.name} has no labels; it is not conditional.", "Use generate instead.")
+            raise UnknownLabel(
+                f"{self.name} has no labels; it is not conditional.", "Use generate, or POST /sample, instead."
+            )
         if labels is None:
             return list(range(self.c_dim))
         several = as_list(labels)

@@ -15,6 +15,7 @@ from gan_serve.images.grid import grid, grid_columns
 from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.mixing import Mix
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, Receipt
 from gan_serve.sampling.walks import Walk
 
@@ -31,6 +32,7 @@ class Samples:
         runtime: the version of ONNX Runtime.
         seeds, latents, walk: exactly one is set; ``latents`` (float32 [N, z_dim]) if the caller gave latents.
         labels: the class name of each image, or None for a model without classes.
+        mix: the second seed of each image, where styles were mixed.
         columns: the default number of images in a row of a grid; as square as possible if None.
         by_label: they are the same latents under each label, first all images of the first label, and so on.
     """
@@ -45,6 +47,7 @@ class Samples:
     latents: FloatArray | None = None
     walk: Walk | None = None
     labels: list[str] | None = None
+    mix: Mix | None = None
     columns: int | None = None
     by_label: bool = False
 
@@ -60,6 +63,7 @@ class Samples:
                 latents=self._latents(slice(index, index + 1)),
                 walk=self.walk.frame_at(index) if self.walk else None,
                 label=self.labels[index] if self.labels else None,
+                mix=self.mix.part(index, index + 1) if self.mix else None,
             ).seal(self.pixels[index])
         return self._receipts[index]
 
@@ -105,6 +109,7 @@ class Samples:
             latents=self._latents(slice(None)),
             walk=self.walk.trimmed() if self.walk else None,
             labels=self.labels,
+            mix=self.mix,
             columns=columns,
         )
         return pixels, receipt.seal(pixels)

@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from gan_serve.checkpoint.config import CheckpointConfig, Precision, TruncationSpace
 from gan_serve.checkpoint.network_cost import largest_batch
+from gan_serve.checkpoint.onnx_graph import read_graph
 from gan_serve.checkpoint.self_contained import check_self_contained
 from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray, latents_from_seeds, truncate
+from gan_serve.sampling.mixing import MIX_INPUTS
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -66,6 +68,7 @@ class Session:
         batch = largest_batch(model, self._one_input(), self.image_shape, fastest)  # before ONNX Runtime sees it
         self._session, self.device = open_session(model, device, threads)
         self._check_signature()
+        self.style_layers = self._read_style_layers(model)
         self._batch = min(batch, BATCH_SIZE[self.device])
         self._check_golden_sample()
 
@@ -129,6 +132,25 @@ class Session:
                 f"The network of {config.name} has inputs {inputs} and outputs {outputs}; its config requires others.",
                 "Export the checkpoint again.",
             )
+
+    def _read_style_layers(self, model: bytes) -> int | None:
+        """Return the number of layers whose styles can be mixed: the default of the input crossover; None without it.
+
+        Raises:
+            InvalidCheckpoint: the inputs for mixing do not have the types that the config requires.
+        """
+        optional = {value.name: (value.type, value.shape[1:]) for value in self._session.get_overridable_initializers()}
+        found = {name: optional[name] for name in MIX_INPUTS if name in optional}
+        if not found:
+            return None
+        layers = read_graph(model).constants["crossover"].values if "crossover" in found else None
+        expected = dict(zip(MIX_INPUTS, (("tensor(float)", [self.config.z_dim]), ("tensor(int64)", [])), strict=True))
+        if found != expected or layers is None or layers.size != 1:
+            raise InvalidCheckpoint(
+                f"The network of {self.config.name} has the optional inputs {found}; mixing requires {expected}.",
+                "Export the checkpoint again.",
+            )
+        return int(layers.item())
 
     def _check_golden_sample(self) -> None:
         golden = self.config.golden_sample

@@ -22,14 +22,14 @@ from gan_serve.service.middleware import Middleware
 from gan_serve.service.models import ModelDetails, ModelInfo, Models
 from gan_serve.service.page import add_page
 from gan_serve.service.responses import Responses, not_modified
-from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, SampleRequest
+from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, MixRequest, SampleRequest
 from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown, end_when, end_with_the_parent
 from gan_serve.service.tracing import Tracing
 
 OVERDUE = 3  # times the timeout of a request that one batch may take in a network
 ENDPOINTS = (
-    *("/", "/docs", "/sample", "/condition", "/interpolate", "/models"),
+    *("/", "/docs", "/sample", "/condition", "/interpolate", "/mix", "/models"),
     *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
 )
 
@@ -91,6 +91,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ``tracing`` exports spans
     )
     app.models = models
     app.router.route_class = BodyRoute
@@ -136,6 +137,15 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
         wanted = generator.walk_request(walk, label=body.label, truncation=body.truncation)
         respond = responses.stream if body.format == STREAM else responses.whole
         return await respond(request, body, generator, wanted)
+
+    @app.post("/mix", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
+    async def mix(body: MixRequest, request: Request) -> Response:
+        """Mix styles: each coarse seed with each fine seed. A PNG has a row for a coarse, a column for a fine seed."""
+        generator = await models.get(body.model)
+        wanted = generator.mix_request(
+            body.coarse, body.fine, crossover=body.crossover, label=body.label, truncation=body.truncation
+        )
+        return await responses.whole(request, body, generator, wanted)
 
 
 def _add_models(app: FastAPI, models: Models, settings: Settings) -> None:

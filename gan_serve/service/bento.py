@@ -43,4 +43,4 @@ class _Service(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML has no ty
 
 @bentoml.service(name="gan_serve", service_class=_Service, workers=settings.processes)
 class GanService:
-    """Images from small GANs: POST /sample, /condition and /interpolate, GET /models, and a page to explore at /."""
+    """Images from small GANs: POST /sample, /condition, /interpolate, /mix; GET /models; a page to explore at /."""

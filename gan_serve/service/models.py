@@ -65,6 +65,7 @@ class ModelInfo(BaseModel):
     class_names: tuple[str, ...] | None = None
     img_resolution: int | None = None
     img_channels: int | None = None
+    style_layers: int | None = None  # known once it is loaded; None where styles cannot be mixed
     license: str | None = None
     digest: str | None = None
     precision: Precision | None = None
@@ -161,6 +162,7 @@ class ServedModel:
                 "class_names": config.class_names,
                 "img_resolution": config.img_resolution,
                 "img_channels": config.img_channels,
+                "style_layers": generator.style_layers if generator else None,
                 "license": config.license,
                 "digest": f"sha256:{config.files[PRECISION_FILES[self.precision]].sha256}",
                 "precision": generator.precision if generator else self.precision,

@@ -141,13 +141,14 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
     document["security"] = [{}, {"key": []}]  # a key where the operator set one
     plain = next((model.name for model in models), "fashion-dcgan")
     conditional = next((model.name for model in models if model.c_dim), None)
-    for path, examples in _examples(plain, conditional).items():
+    styled = next((model.name for model in models if model.style_layers), None)
+    for path, examples in _examples(plain, conditional, styled).items():
         operation = document["paths"][path]["post"]
         content = operation["responses"]["200"]["content"]
         content["application/json"] = {"schema": {"$ref": _REFERENCE.format(model="EncodedImages")}}
         if STREAM_TYPE in content:
             content[STREAM_TYPE] = {"schema": {"$ref": _REFERENCE.format(model="EncodedFrame")}}
-        if path != "/condition" or conditional:  # no example where no model here has labels
+        if {"/condition": conditional, "/mix": styled}.get(path, plain):  # no example where no model here fits it
             operation["requestBody"]["content"]["application/json"]["examples"] = examples
     return document
 
@@ -175,7 +176,7 @@ def bentoml_schema(document: dict[str, Any]) -> dict[str, Any]:
     return {"name": "gan_serve", "type": "service", "routes": routes}
 
 
-def _examples(plain: str, conditional: str | None) -> dict[str, dict[str, Mapping[str, Any]]]:
+def _examples(plain: str, conditional: str | None, styled: str | None) -> dict[str, dict[str, Mapping[str, Any]]]:
     return {
         "/sample": {
             "one": _example("The image of a seed", model=plain, seed=7),
@@ -190,6 +191,11 @@ def _examples(plain: str, conditional: str | None) -> dict[str, dict[str, Mappin
             "loop": _example("A looped animation", model=plain, seeds=[0, 5, 9], loop=True),
             "strip": _example("A strip of nine frames", model=plain, seeds="0,5", steps=8, format="png"),
             "stream": _example("Frame by frame", model=plain, seeds="0-3", steps=30, format=STREAM),
+        },
+        "/mix": {
+            "sheet": _example(
+                "The styles of four seeds with those of four others", model=styled, coarse="0-3", fine="4-7"
+            ),
         },
     }
 

@@ -27,6 +27,7 @@ from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import ErrorDetail
+from gan_serve.service.headers import header
 from gan_serve.service.json_body import CLIENT_GONE
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
@@ -208,7 +209,7 @@ def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = N
         return n * (image + 1000)
     per_row = grid_columns(n, wanted.columns if columns is None else columns)
     cells = per_row * math.ceil(n / per_row) if n > 1 else 1
-    keys = len(wanted.walk.seeds) if wanted.walk else 0
+    keys = len(wanted.walk.seeds) if wanted.walk else len(wanted.mix.seeds) if wanted.mix else 0
     sheet = cells * ((config.img_resolution + GRID_GAP) * scale) ** 2 * config.img_channels
     return sheet + RECEIPT_SIZE + keys * SEED_SIZE + n * (SEED_SIZE + 6 * longest + latent)
 
@@ -225,7 +226,9 @@ def _etag(request: Request, body: ImageRequest, generator: Generator) -> str:
 
 def not_modified(request: Request, tag: str) -> bool:
     """Return True where ``If-None-Match`` names this response."""
-    given = request.headers.get("if-none-match", "")
+    given = header(request.scope, b"if-none-match").decode("latin-1")
+    if not given:
+        return False
     return given.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in given.split(","))
 
 

@@ -11,6 +11,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
 from gan_serve.sampling.formats import FORMATS, MAX_SCALE
+from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.request import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
 from gan_serve.sampling.walks import WALK_METHODS
@@ -184,6 +185,24 @@ class InterpolateRequest(ImageRequest):
         default=None,
         description="a whole number above start: the frame to stop before; the walk's end if it is left out",
     )
+
+
+class MixRequest(ImageRequest):
+    """The styles of each coarse seed with those of each fine seed."""
+
+    coarse: Seed | str | Seeds = Field(
+        description=f'a list of seeds, each {_SEED}, or text such as "0-3": those of the first layers',
+        examples=["0-3"],
+    )
+    fine: Seed | str | Seeds = Field(
+        description=f'a list of seeds, each {_SEED}, or text such as "4-7": those of the other layers',
+        examples=["4-7"],
+    )
+    crossover: Place = Field(
+        default=CROSSOVER,
+        description="a whole number, 0 or more: the first layer that follows the fine seed",
+    )
+    label: Label | None = Field(default=None, description="one class name or index")
 
 
 def _short(value: object) -> str:

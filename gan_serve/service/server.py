@@ -31,6 +31,8 @@ from gan_serve.terminal import echo
 FILES = ("api_keys", "uds", "tls_cert", "tls_key")  # settings that are paths
 MAX_FILES = 65_536
 BACKLOG = 2048
+# glibc would keep what it frees up to 64 MB: what a large response took would stay with the worker.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": 4 * 2**20, "MALLOC_TRIM_THRESHOLD_": 16 * 2**20}
 HEALTH_SECONDS = 30  # in which a thread of a worker must respond, or it is killed
 
 
@@ -76,6 +78,7 @@ def serve(
     listening = _listen_on_path(settings.uds) if settings.uds else _listen(host, port)
     _announce(host, port, settings, configs, precisions)
     _raise_file_limit()
+    os.environ |= {name: str(size) for name, size in MALLOC.items() if name not in os.environ}
     os.environ |= settings.as_environment()
     with _private_folder():
         config = uvicorn.Config(

@@ -55,7 +55,9 @@ def test_a_config_that_is_no_config_is_one_clear_error(tiny, content):
 
 
 @linux
-@pytest.mark.parametrize("content", ["120 MB", "many lists", "deep"])
+@pytest.mark.parametrize(
+    "content", ["120 MB", *(pytest.param(name, marks=pytest.mark.slow) for name in ("many lists", "deep"))]
+)
 def test_it_takes_little_memory(tiny, content):
     (tiny / "config.json").write_bytes(CONFIGS[content]())
     measured = measure("load", tiny)

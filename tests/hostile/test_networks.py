@@ -34,7 +34,7 @@ def test_a_hostile_network_is_one_clear_error(tiny, build):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-@pytest.mark.parametrize("name", HEAVY)
+@pytest.mark.parametrize("name", [HEAVY[0], *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY[1:])])
 def test_it_takes_little_memory(tiny, name):
     measured = measure("load", write(tiny, getattr(hostile_networks, name)()))
     assert measured.error == "InvalidCheckpoint"

@@ -20,7 +20,11 @@ TILE = 64  # pixels; larger images are read at this size, since only the sheet s
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet, a PNG.")
 def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> None:
-    """Show what training would take from SOURCE: images, classes, and the files that are left out, with reasons."""
+    """Show which images training would take from a source.
+
+    The images, the classes, and the files that are left out, with reasons, are printed. SOURCE is a folder, zip, tar,
+    .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, mnist, cifar10, avatars, bricks.
+    """
     with needs_extra("train"):
         from gan_serve.training.data.image_set import Wanted
         from gan_serve.training.data.load import load_wanted

@@ -147,11 +147,13 @@ def evaluate(
             progress.stage("nearest neighbours")
             n = _neighbour_images(evaluated, train)
             # Real images that training saw are their own neighbours, so the compared ones are left out of the search.
-            among = np.delete(train.images, chosen[:n], axis=0) if split == "train" else train.images
+            kept = np.delete(np.arange(len(train)), chosen[:n]) if split == "train" else slice(None)
+            among, among_labels = train.images[kept], None if train.labels is None else train.labels[kept]
             test = neighbour_test(images[:n], evaluated.real_images[:n], among)
             metrics |= _neighbour_metrics(evaluated, test)
             if options.neighbour_pairs:
-                pictures[NEIGHBOURS_PICTURE] = encode_png(pairs_picture(images[:n], among, test.generated))
+                pairs = pairs_picture(images[:n], among, test.generated, labels=among_labels)
+                pictures[NEIGHBOURS_PICTURE] = encode_png(pairs)
         if options.truncations:
             progress.stage("truncation")
             for truncation in TRUNCATIONS:

@@ -98,9 +98,18 @@ def nearest(images: UInt8Array, among: UInt8Array) -> Nearest:
 
 
 def pairs_picture(
-    generated: UInt8Array, train: UInt8Array, nearest: Nearest, columns: int = 16, double_rows: int = 2
+    generated: UInt8Array,
+    train: UInt8Array,
+    nearest: Nearest,
+    columns: int = 16,
+    double_rows: int = 2,
+    *,
+    labels: Indices | None = None,
 ) -> UInt8Array:
     """Return a sheet of generated images, each above its nearest training image; the most similar pairs come first.
+
+    With labels, the most similar pair of each class comes first, then the second of each: otherwise a class of simple
+    images, such as the digit 1, would fill the sheet.
 
     Similarity is measured relative to the brightness of both images, by the Bray-Curtis dissimilarity of the pixels,
     Σ |a - b| / Σ (a + b) (Bray and Curtis 1957). The distance alone would favour dark images: two digits 1 have few
@@ -112,6 +121,7 @@ def pairs_picture(
         generated: uint8 [N, H, W, C]. train: uint8 [M, H, W, C].
         nearest: the nearest neighbours of the generated images among ``train``.
         columns: pairs in a row. double_rows: the largest number of rows of pairs.
+        labels: of the training images, int [M].
 
     Returns:
         uint8 [H', W', C] as from ``gan_serve.images.grid``; the rest of the last row is white.
@@ -127,7 +137,10 @@ def pairs_picture(
         )
     if columns < 1 or double_rows < 1:
         raise InvalidOption(f"There cannot be {double_rows} rows of {columns} pairs.", "Give 1 or more of each.")
-    order = np.argsort(_dissimilarity(generated, train, nearest), kind="stable")[: columns * double_rows]
+    order = np.argsort(_dissimilarity(generated, train, nearest), kind="stable")
+    if labels is not None:
+        order = _class_by_class(order, labels[nearest.index[order]])
+    order = order[: columns * double_rows]
     columns = min(columns, len(order))
     double_rows = -(-len(order) // columns)
     cells = np.full((double_rows, 2, columns, *generated.shape[1:]), 255, np.uint8)
@@ -144,6 +157,19 @@ def _dissimilarity(images: UInt8Array, among: UInt8Array, nearest: Nearest) -> n
     # For two black images, 0 / 1.
     dissimilarity: npt.NDArray[np.float64] = nearest.distance / np.where(light > 0, light, 1)
     return dissimilarity
+
+
+def _class_by_class(order: Indices, classes: Indices) -> Indices:
+    """Return ``order`` with the first of each class before the second of any, otherwise as it was.
+
+    >>> _class_by_class(np.array([7, 3, 5, 4]), np.array([1, 1, 0, 1])).tolist()
+    [7, 5, 3, 4]
+    """
+    rank = np.zeros(len(order), np.int64)
+    for number in np.unique(classes):
+        rank[classes == number] = np.arange((classes == number).sum())
+    turned: Indices = order[np.argsort(rank, kind="stable")]
+    return turned
 
 
 def _nearest(levels: list[tuple[Values, Values]]) -> tuple[int, int]:

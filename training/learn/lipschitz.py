@@ -51,8 +51,11 @@ def lipschitz(steps: int = 500) -> Page:
     )
 
 
-def train_critic(kind: str, steps: int) -> nn.Module:
-    """Return a critic trained on N(0, 1) against N(DISTANCE, 1)."""
+def train_critic(kind: str, steps: int, *, normal_mixing: bool = False) -> nn.Module:
+    """Return a critic trained on N(0, 1) against N(DISTANCE, 1).
+
+    ``normal_mixing`` takes the mixing weight of the penalty from N(0, 1) instead of U(0, 1).
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         critic = nn.Sequential(
@@ -68,8 +71,9 @@ def train_critic(kind: str, steps: int) -> nn.Module:
             optimizer.zero_grad()
             loss = critic_wasserstein(critic(real), critic(fake), targets)
             if kind == "penalty":
+                weight = torch.randn(256) if normal_mixing else torch.rand(256)
                 pair = (real[:, :, None, None], fake[:, :, None, None])
-                loss = loss + 10 * regularizers.gradient_penalty(critic, *pair, torch.rand(256))
+                loss = loss + 10 * regularizers.gradient_penalty(critic, *pair, weight)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if kind == "clipping":

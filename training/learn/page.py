@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,13 @@ class Page(NamedTuple):
         Raises:
             CannotWrite: the disk refuses.
         """
+        write_atomically(path, self._repr_png_())
+
+    def __repr__(self) -> str:
+        return f"{self.title}: {self.text}"
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as PNG; Jupyter shows a page so."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -38,4 +46,6 @@ class Page(NamedTuple):
         for panel, axes in zip(self.panels, figure.subplots(1, len(self.panels), squeeze=False)[0], strict=True):
             panel(axes)
         figure.suptitle(self.title)
-        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=100)
+        return out.getvalue()

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gan_serve.atomic_files import write_atomically
 from gan_serve.training.monitoring.run_log import read_log
 
@@ -22,15 +24,15 @@ class Panel(NamedTuple):
 
 
 def panels(records: Sequence[Mapping[str, Any]], *, loss: str, data_diversity: float) -> list[Panel]:
-    """Return the panels that the log has values for: losses, accuracies or penalty, diversity, gradients, quality."""
+    """Return the panels for which the log has values."""
     is_bce = loss in ("non-saturating", "saturating", "relativistic")
     equilibrium = math.log(2) if is_bce else None
     every_name = sorted({name for record in records for name in record})
     quality = tuple(name for name in every_name if name.startswith(("swd", "fid", "fd")) and not name.endswith("px"))
-    accuracies = ("d_real_acc", "d_fake_acc", *(["d_acc"] if loss == "relativistic" else []), "g_acc")
     found = [
         Panel("loss", ("d_loss", "c_loss", "c_wass_loss", "g_loss"), equilibrium, "equilibrium, ln 2"),
-        Panel("accuracy", accuracies, 0.5, "equilibrium, 0.5", (0, 1)),
+        Panel("value V(D, G)", ("value",), -math.log(4), "equilibrium, -log 4"),
+        Panel("accuracy", ("d_real_acc", "d_fake_acc", "d_acc", "g_acc"), 0.5, "equilibrium, 0.5", (0, 1)),
         Panel("penalty", ("c_gp", "d_gp", "d_r1", "d_r2")),
         Panel("diversity, grey levels", ("diversity",), data_diversity or None, "training images", (0, None)),
         Panel("gradient norm", ("d_grad_norm", "g_grad_norm")),
@@ -54,6 +56,7 @@ def write_curves(run_dir: Path, *, loss: str = "non-saturating", data_diversity:
     shown = panels(records, loss=loss, data_diversity=data_diversity)
     if not shown:
         return
+    epoch_kimg = next((record["kimg"] / record["epoch"] for record in reversed(records) if record.get("epoch")), 0.0)
     rows = math.ceil(len(shown) / 2)
     figure = Figure(figsize=(10, 3.5 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -68,6 +71,10 @@ def write_curves(run_dir: Path, *, loss: str = "non-saturating", data_diversity:
         if panel.limits is not None:
             axes.set_ylim(*panel.limits)
         axes.set_xlabel("kimg (thousands of real images shown)")
+        if epoch_kimg:
+            both_ways = (lambda kimg: np.asarray(kimg) / epoch_kimg, lambda epoch: np.asarray(epoch) * epoch_kimg)
+            epochs = axes.secondary_xaxis("top", functions=both_ways)
+            epochs.set_xlabel("epochs")
         axes.set_ylabel(panel.label)
         axes.legend()
     write_atomically(run_dir / "curves.png", lambda file: figure.savefig(file, format="png", dpi=100))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.monitoring.curves import write_curves
-from gan_serve.training.monitoring.grids import grid_inputs, write_grid, write_progress
+from gan_serve.training.monitoring.grids import grid_inputs, write_filmstrip, write_grid, write_progress
 from gan_serve.training.monitoring.progress_bar import ProgressBar
 from gan_serve.training.monitoring.run_log import append_record
 from gan_serve.training.monitoring.tensorboard import open_tensorboard
@@ -34,15 +34,27 @@ class Monitor:
         run_dir: the run's folder, with the log of earlier ticks.
         config: of the run. shown: real images shown so far.
         data_diversity: of the training images, for the curves; 0 if unknown.
+        class_names: of a conditional run, for the animation. epoch_kimg: thousands of images in an epoch; 0 if unknown.
         quiet: no progress bar, and nothing on the terminal.
     """
 
     def __init__(
-        self, run_dir: Path, config: TrainConfig, shown: int, *, data_diversity: float = 0.0, quiet: bool
+        self,
+        run_dir: Path,
+        config: TrainConfig,
+        shown: int,
+        *,
+        data_diversity: float = 0.0,
+        class_names: Sequence[str] = (),
+        epoch_kimg: float = 0.0,
+        quiet: bool,
     ) -> None:
         self.run_dir = run_dir
         self.config = config
-        self._pictures = [Throttled(lambda: write_progress(run_dir))]
+        self._pictures = [
+            Throttled(lambda: write_progress(run_dir, class_names=class_names, epoch_kimg=epoch_kimg)),
+            Throttled(lambda: write_filmstrip(run_dir, by_class=bool(class_names), epoch_kimg=epoch_kimg)),
+        ]
         if importlib.util.find_spec("matplotlib") is not None:
             curves = Throttled(lambda: write_curves(run_dir, loss=config.loss, data_diversity=data_diversity))
             self._pictures.append(curves)
@@ -50,7 +62,7 @@ class Monitor:
             for picture in self._pictures:
                 picture.is_stale = True
         self._tensorboard = open_tensorboard(run_dir, shown)
-        self._bar = ProgressBar(config.kimg, shown, config.batch_size, quiet=quiet)
+        self._bar = ProgressBar(config.kimg, shown, config.batch_size, epoch_kimg=epoch_kimg, quiet=quiet)
 
     def step(self, shown: int, means: TickMeans) -> None:
         """Move the progress bar to ``shown`` images."""

@@ -13,11 +13,11 @@ class ProgressBar:
 
     Args:
         kimg: the length of the run. shown: real images shown so far. batch_size: real images in a step.
-        quiet: show nothing at all.
+        epoch_kimg: thousands of images in an epoch; 0 if unknown. quiet: show nothing at all.
     """
 
-    def __init__(self, kimg: float, shown: int, batch_size: int, *, quiet: bool) -> None:
-        self._kimg, self._batch_size, self._quiet = kimg, batch_size, quiet
+    def __init__(self, kimg: float, shown: int, batch_size: int, *, epoch_kimg: float = 0.0, quiet: bool) -> None:
+        self._kimg, self._batch_size, self._epoch_kimg, self._quiet = kimg, batch_size, epoch_kimg, quiet
         self._bar = None
         if quiet:
             return
@@ -38,7 +38,8 @@ class ProgressBar:
         if (shown // self._batch_size) % STEPS_PER_UPDATE == 0:
             latest = means.latest()
             names = [name for name in ("d_loss", "c_loss", "g_loss") if name in latest]
-            self._bar.set_postfix({name: f"{latest[name]:.3f}" for name in names}, refresh=False)
+            epoch = {"epoch": f"{shown / 1000 / self._epoch_kimg:.2f}"} if self._epoch_kimg else {}
+            self._bar.set_postfix(epoch | {name: f"{latest[name]:.3f}" for name in names}, refresh=False)
 
     def say(self, text: str) -> None:
         """Print a line above the bar, unless the run is quiet."""

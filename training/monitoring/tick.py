@@ -44,7 +44,16 @@ class Recorder:
         real_diversity = diversity(data.images[chosen], labels)
         if not quiet:  # above the progress bar
             echo("\n".join(summary_lines(data, conditional=bool(config.conditional))))
-        self._monitor = Monitor(run_dir, config, training.shown, data_diversity=real_diversity, quiet=quiet)
+        self._epoch_kimg = len(data) / 1000
+        self._monitor = Monitor(
+            run_dir,
+            config,
+            training.shown,
+            data_diversity=real_diversity,
+            class_names=data.class_names if config.conditional else (),
+            epoch_kimg=self._epoch_kimg,
+            quiet=quiet,
+        )
         self._doctor = Diagnosis(
             real_diversity,
             wasserstein=config.loss == "wasserstein",
@@ -81,6 +90,7 @@ class Recorder:
         config = training.config
         self._ticks += 1
         images = self._monitor.sample(training.ema.generator)
+        record["epoch"] = round(record["kimg"] / self._epoch_kimg, 4)
         record["diversity"] = round(diversity(images, self._c), 3)
         if self._evaluate and (last or self._ticks % self._every == 0):
             figures = self._evaluate(training.ema.generator)

@@ -2,12 +2,11 @@
 
 A generator maps z float32 [N, z_dim] (and labels int64 [N] if conditional) to images float32 [N, C, H, W] in [-1, 1]; a
 discriminator maps images (and labels) to logits [N]. Both are built from resolution and channels. To add a family,
-write a file with both classes and their options (``options.NetworkOptions``), and add the family to ``FAMILIES``.
+write a file with both classes and their options (``options.Options``), and add the family to ``FAMILIES``.
 """
 
 from __future__ import annotations
 
-import inspect
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
@@ -19,9 +18,9 @@ from gan_serve.training.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator, DCGAN28Options
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.layers import normalise_spectrally as normalise_spectrally
-from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator
-from gan_serve.training.networks.options import NetworkOptions, PlainOptions
-from gan_serve.training.networks.progressive import ProgressiveDiscriminator, ProgressiveGenerator
+from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator, MLPOptions
+from gan_serve.training.networks.options import NetworkOptions, Options, with_options
+from gan_serve.training.networks.progressive import EqualizedOptions, ProgressiveDiscriminator, ProgressiveGenerator
 from gan_serve.training.networks.resnet import ResNetDiscriminator, ResNetGenerator, ResNetOptions
 from gan_serve.training.networks.stylegan import StyleGANDiscriminator, StyleGANGenerator, StyleGANOptions
 
@@ -31,27 +30,39 @@ class Family(NamedTuple):
 
     generator: type[nn.Module]
     discriminator: type[Discriminator]
-    options: type[NetworkOptions] = NetworkOptions
+    options: type[Options] = NetworkOptions
 
 
 FAMILIES = {
-    "mlp": Family(MLPGenerator, MLPDiscriminator, PlainOptions),
+    "mlp": Family(MLPGenerator, MLPDiscriminator, MLPOptions),
     "dcgan28": Family(DCGAN28Generator, DCGAN28Discriminator, DCGAN28Options),
     "dcgan": Family(DCGANGenerator, DCGANDiscriminator, DCGANOptions),
     "resnet": Family(ResNetGenerator, ResNetDiscriminator, ResNetOptions),
-    "progressive": Family(ProgressiveGenerator, ProgressiveDiscriminator),
+    "progressive": Family(ProgressiveGenerator, ProgressiveDiscriminator, EqualizedOptions),
     "stylegan": Family(StyleGANGenerator, StyleGANDiscriminator, StyleGANOptions),
 }
 
 
 def build_generator(family: str, **arguments: Any) -> nn.Module:
-    """Build a generator: ``build_generator("dcgan28", z_dim=100, img_resolution=28, img_channels=1)``."""
-    return find_family(family).generator(**arguments)
+    """Build a generator: ``build_generator("dcgan28", z_dim=100, img_resolution=28, img_channels=1)``.
+
+    Args:
+        family: name of a family. arguments: those of its generator, the options among them as they are in a config.
+
+    Raises:
+        InvalidOption: there is no such family, or the network cannot be built so.
+    """
+    network = find_family(family).generator
+    return network(**with_options(network, arguments))
 
 
 def build_discriminator(family: str, **arguments: Any) -> Discriminator:
-    """Build a discriminator: ``build_discriminator("dcgan28", img_resolution=28, img_channels=1, dropout=0.3)``."""
-    return find_family(family).discriminator(**arguments)
+    """Build a discriminator: ``build_discriminator("dcgan28", img_resolution=28, img_channels=1, dropout=0.3)``.
+
+    The arguments and errors are as in ``build_generator``.
+    """
+    network = find_family(family).discriminator
+    return network(**with_options(network, arguments))
 
 
 def find_family(name: str) -> Family:
@@ -67,11 +78,6 @@ def find_family(name: str) -> Family:
     if name not in FAMILIES:
         raise InvalidOption.unknown("network family", name, FAMILIES)
     return FAMILIES[name]
-
-
-def arguments_of(network: type[nn.Module]) -> tuple[str, ...]:
-    """Return the names of the arguments that a network class takes."""
-    return tuple(inspect.signature(network).parameters)
 
 
 def to_pixels(images: Tensor) -> Tensor:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_serve.errors import InvalidOption
-
-G_CONDITIONING = ("concat", "batchnorm")
-
 
 class ConditionalBatchNorm(nn.Module):
     """BatchNorm with a scale and a shift for each image: y = BN(x) (1 + W_s e) + W_b e.
@@ -51,13 +47,3 @@ class ConditionalSequential(nn.Sequential):
 def batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, condition_dim: int) -> nn.Module:
     """Return ``norm``, or its conditional form if ``condition_dim`` is not 0."""
     return ConditionalBatchNorm(norm, condition_dim) if condition_dim else norm
-
-
-def check_g_conditioning(g_conditioning: str) -> None:
-    """Check the name of a way to condition a generator.
-
-    Raises:
-        InvalidOption: it is neither ``concat`` nor ``batchnorm``.
-    """
-    if g_conditioning not in G_CONDITIONING:
-        raise InvalidOption.unknown("conditioning of a generator", g_conditioning, G_CONDITIONING)

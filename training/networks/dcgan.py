@@ -13,11 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
-from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
+from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
 from gan_serve.training.networks.layers import (
-    BN_EPS,
-    BN_MOMENTUM,
     SLOPE,
     MinibatchStd,
     latents_as,
@@ -28,25 +26,32 @@ from gan_serve.training.networks.layers import (
     start_and_levels,
     with_labels,
 )
-from gan_serve.training.networks.options import NormOptions, PlainOptions
+from gan_serve.training.networks.options import NormalisedDiscriminatorOptions, PlainGeneratorOptions
 
-UPSAMPLING = ("transposed", "nearest")
-ACTIVATIONS = ("relu", "leaky")
-G_BIAS = ("none", "last", "all")
-G_KERNELS = (3, 4)
+MaxChannels = Annotated[int, Field(ge=1)]
 MAX_CHANNELS = 512  # of the paper
 
 
-class DCGANOptions(PlainOptions, NormOptions):
-    """Options of the family ``dcgan``."""
+class DCGANGeneratorOptions(PlainGeneratorOptions):
+    """Options of the generator; see ``DCGANGenerator``."""
 
-    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
-    upsampling: Literal["transposed", "nearest"] | None = None  # of the generator
-    activation: Literal["relu", "leaky"] | None = None  # of the generator
-    g_kernel: Literal[3, 4] | None = None  # size of the convolutions behind nearest upsampling
-    g_bias: Literal["none", "last", "all"] | None = None  # which of the generator's convolutions have a bias
-    d_bias: bool | None = None  # discriminator: layers without a norm behind them have a bias
-    max_channels: Annotated[int, Field(ge=1)] | None = None  # most channels of a layer of either network, before width
+    g_conditioning: Literal["concat", "batchnorm"] = "concat"  # how labels enter the generator
+    upsampling: Literal["transposed", "nearest"] = "transposed"  # of the generator
+    activation: Literal["relu", "leaky"] = "relu"  # of the generator
+    g_kernel: Literal[3, 4] = 3  # size of the convolutions behind nearest upsampling
+    g_bias: Literal["none", "last", "all"] = "last"  # which of the generator's convolutions have a bias
+    max_channels: MaxChannels = MAX_CHANNELS  # most channels of a layer of either network, before width
+
+
+class DCGANDiscriminatorOptions(NormalisedDiscriminatorOptions):
+    """Options of the discriminator; see ``DCGANDiscriminator``."""
+
+    d_bias: bool = True  # discriminator: layers without a norm behind them have a bias
+    max_channels: MaxChannels = MAX_CHANNELS
+
+
+class DCGANOptions(DCGANGeneratorOptions, DCGANDiscriminatorOptions):
+    """Options of the family ``dcgan``."""
 
 
 class DCGANGenerator(nn.Module):
@@ -60,20 +65,16 @@ class DCGANGenerator(nn.Module):
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes. 0: unconditional.
-        g_conditioning: ``concat``: one-hot labels join the latents; ``batchnorm``: they set scale and shift of every
-            BatchNorm instead, see ``ConditionalBatchNorm``.
         width: multiplies all channel counts.
-        upsampling: ``transposed``, or ``nearest``: nearest-neighbour upsampling and a 3x3 convolution of stride 1,
-            which leaves no checkerboard (Odena et al. 2016).
-        activation: ``relu`` or ``leaky`` (0.2).
-        g_kernel: size of the convolutions behind nearest upsampling: 3, or 4 with one more row and column of zeros
-            below and on the right than above and on the left, as "same" padding has it.
-        g_bias: ``last``: the last convolution has a bias; ``all``: each convolution has one; ``none``.
-        max_channels: the most channels of a layer, before ``width``.
-        latents, bn_momentum, bn_eps: see ``latents_as`` and ``set_batch_norm``.
+        options: ``g_conditioning=concat``: one-hot labels join the latents; ``batchnorm``: they set scale and shift of
+            every BatchNorm instead, see ``ConditionalBatchNorm``. ``upsampling=nearest``: nearest-neighbour upsampling
+            and a 3x3 convolution of stride 1, which leaves no checkerboard (Odena et al. 2016). ``activation``:
+            ``leaky`` has a slope of 0.2. ``g_kernel=4``: one more row and column of zeros below and on the right than
+            above and on the left, as "same" padding has it. ``g_bias=last``: the last convolution alone has a bias.
+            ``latents``, ``bn_momentum``, ``bn_eps``: see ``latents_as`` and ``set_batch_norm``.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, an unknown name, or a ``g_kernel`` without ``nearest``.
+        InvalidOption: the resolution is not a multiple of 4, or a ``g_kernel`` of 4 without ``nearest``.
     """
 
     truncation_space = "z"
@@ -85,40 +86,26 @@ class DCGANGenerator(nn.Module):
         img_channels: int,
         c_dim: int = 0,
         width: float = 1.0,
-        upsampling: str = "transposed",
-        activation: str = "relu",
-        g_conditioning: str = "concat",
-        g_kernel: int = 3,
-        g_bias: str = "last",
-        max_channels: int = MAX_CHANNELS,
-        latents: str = "normal",
-        bn_momentum: float = BN_MOMENTUM,
-        bn_eps: float = BN_EPS,
+        options: DCGANGeneratorOptions = DCGANGeneratorOptions(),
     ) -> None:
         super().__init__()
-        check_g_conditioning(g_conditioning)
-        if upsampling not in UPSAMPLING:
-            raise InvalidOption.unknown("upsampling", upsampling, UPSAMPLING)
-        if activation not in ACTIVATIONS:
-            raise InvalidOption.unknown("activation", activation, ACTIVATIONS)
-        if g_bias not in G_BIAS:
-            raise InvalidOption.unknown("bias of the generator", g_bias, G_BIAS)
-        if g_kernel not in G_KERNELS or (g_kernel != 3 and upsampling != "nearest"):
+        nearest = options.upsampling == "nearest"
+        if options.g_kernel != 3 and not nearest:
             raise InvalidOption(
-                f"A generator with {upsampling} upsampling has no kernel of {g_kernel}.",
+                f"A generator with {options.upsampling} upsampling has no kernel of {options.g_kernel}.",
                 "Take upsampling=nearest with g_kernel=3 or g_kernel=4.",
             )
-        self.latents = latents
+        self.latents = options.latents
         self.z_dim, self.c_dim = z_dim, c_dim
-        self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
+        self.joined = 0 if options.g_conditioning == "batchnorm" else c_dim  # labels beside the latent
         condition_dim = c_dim - self.joined
         start, levels = start_and_levels(img_resolution)
-        channels = [scaled(_channels(levels - 1 - level, max_channels), width) for level in range(levels)]
+        channels = [scaled(_channels(levels - 1 - level, options.max_channels), width) for level in range(levels)]
 
-        kernel = g_kernel if upsampling == "nearest" else None
+        kernel = options.g_kernel if nearest else None
 
         def act() -> nn.Module:
-            return nn.ReLU() if activation == "relu" else nn.LeakyReLU(SLOPE)
+            return nn.ReLU() if options.activation == "relu" else nn.LeakyReLU(SLOPE)
 
         layers: OrderedDict[str, nn.Module] = OrderedDict(
             dense=nn.Linear(z_dim + self.joined, channels[0] * start * start, bias=False),
@@ -127,13 +114,13 @@ class DCGANGenerator(nn.Module):
             act0=act(),
         )
         for i, (before, after) in enumerate(pairwise(channels), start=1):
-            layers |= _doubling(i, before, after, kernel, bias=g_bias == "all")
+            layers |= _doubling(i, before, after, kernel, bias=options.g_bias == "all")
             layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), condition_dim)
             layers[f"act{i}"] = act()
-        layers |= _doubling(levels, channels[-1], img_channels, kernel, bias=g_bias != "none")
+        layers |= _doubling(levels, channels[-1], img_channels, kernel, bias=options.g_bias != "none")
         layers["tanh"] = nn.Tanh()
         self.layers = ConditionalSequential(layers)
-        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
+        set_batch_norm(self, options)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
@@ -149,17 +136,15 @@ class DCGANDiscriminator(Discriminator):
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
-        conditioning, minibatch: see ``Discriminator``; ``std`` is added before the last convolution.
+        conditioning: see ``Discriminator``.
         width: multiplies all channel counts.
-        dropout: share of activations dropped after each convolution while training.
-        d_norm: ``batch`` as in the paper (after all convolutions but the first); a critic with a gradient penalty takes
-            ``layer``, ``instance`` or ``none``.
-        d_bias: whether the layers without a normalisation behind them, the logit among them, have a bias.
-        max_channels: the most channels of a layer, before ``width``.
-        bn_momentum, bn_eps: see ``set_batch_norm``.
+        options: ``minibatch``: see ``Discriminator``; ``std`` is added before the last convolution. ``dropout``: share
+            of activations dropped after each convolution while training. ``d_norm``: ``batch`` as in the paper (after
+            all convolutions but the first); a critic with a gradient penalty takes ``layer``, ``instance`` or ``none``.
+            ``d_bias``: the layers without a normalisation behind them, the logit among them, have a bias.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, or an unknown name.
+        InvalidOption: the resolution is not a multiple of 4, or an unknown conditioning.
     """
 
     def __init__(
@@ -168,42 +153,35 @@ class DCGANDiscriminator(Discriminator):
         img_channels: int,
         c_dim: int = 0,
         conditioning: str = "projection",
-        minibatch: str = "none",
         width: float = 1.0,
-        dropout: float = 0.0,
-        d_norm: str = "batch",
-        d_bias: bool = True,
-        max_channels: int = MAX_CHANNELS,
-        bn_momentum: float = BN_MOMENTUM,
-        bn_eps: float = BN_EPS,
+        options: DCGANDiscriminatorOptions = DCGANDiscriminatorOptions(),
     ) -> None:
         start, levels = start_and_levels(img_resolution)
-        norm_layer(d_norm, 1)  # raises for an unknown name, also if no layer is normalised
         channels = [img_channels + plane_channels(c_dim, conditioning)]
-        channels += [scaled(_channels(level, max_channels), width) for level in range(levels)]
+        channels += [scaled(_channels(level, options.max_channels), width) for level in range(levels)]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, (before, after) in enumerate(pairwise(channels), start=1):
-            normalised = i > 1 and d_norm != "none"
-            compared = minibatch == "std" and i == levels
+            normalised = i > 1 and options.d_norm != "none"
+            compared = options.minibatch == "std" and i == levels
             if compared:
                 layers["minibatch"] = MinibatchStd()
-            bias = d_bias and not normalised
+            bias = options.d_bias and not normalised
             layers[f"conv{i}"] = nn.Conv2d(before + compared, after, 4, stride=2, padding=1, bias=bias)
             if normalised:
-                layers[f"norm{i}"] = norm_layer(d_norm, after)
+                layers[f"norm{i}"] = norm_layer(options.d_norm, after)
             layers[f"act{i}"] = nn.LeakyReLU(SLOPE)
-            if dropout:
-                layers[f"drop{i}"] = nn.Dropout(dropout)
+            if options.dropout:
+                layers[f"drop{i}"] = nn.Dropout(options.dropout)
         layers["flatten"] = nn.Flatten()
         super().__init__(
             nn.Sequential(layers),
             channels[-1] * start * start,
             c_dim=c_dim,
             conditioning=conditioning,
-            minibatch="none" if minibatch == "std" else minibatch,
-            bias=d_bias,
+            minibatch="none" if options.minibatch == "std" else options.minibatch,
+            bias=options.d_bias,
         )
-        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
+        set_batch_norm(self, options)
 
 
 def _channels(distance: int, most: int) -> int:

@@ -6,16 +6,14 @@ Radford et al. 2016 in the form of TensorFlow's DCGAN lesson on MNIST 28x28.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from gan_serve.errors import InvalidOption
-from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
+from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
 from gan_serve.training.networks.layers import (
-    BN_EPS,
-    BN_MOMENTUM,
     SLOPE,
     MinibatchStd,
     latents_as,
@@ -26,16 +24,25 @@ from gan_serve.training.networks.layers import (
     start_and_levels,
     with_labels,
 )
-from gan_serve.training.networks.options import NormOptions, PlainOptions
-
-G_BIAS = ("none", "last")
+from gan_serve.training.networks.options import NormalisedDiscriminatorOptions, PlainGeneratorOptions
 
 
-class DCGAN28Options(PlainOptions, NormOptions):
+class DCGAN28GeneratorOptions(PlainGeneratorOptions):
+    """Options of the generator."""
+
+    g_conditioning: Literal["concat", "batchnorm"] = "concat"  # how labels enter the generator
+    g_bias: Literal["none", "last"] = "last"  # which of the generator's convolutions have a bias
+
+
+class DCGAN28DiscriminatorOptions(NormalisedDiscriminatorOptions):
+    """Options of the discriminator, with the values of the lesson."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3  # dropout probability
+    d_norm: Literal["batch", "layer", "instance", "none"] = "none"  # normalisation
+
+
+class DCGAN28Options(DCGAN28GeneratorOptions, DCGAN28DiscriminatorOptions):
     """Options of the family ``dcgan28``."""
-
-    g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
-    g_bias: Literal["none", "last"] | None = None  # which of the generator's convolutions have a bias
 
 
 class DCGAN28Generator(nn.Module):
@@ -50,12 +57,10 @@ class DCGAN28Generator(nn.Module):
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes. 0: unconditional.
         width: multiplies all channel counts.
-        g_conditioning: ``concat`` or ``batchnorm``, see ``DCGANGenerator``.
-        g_bias: ``last``: the last convolution has a bias; ``none``.
-        latents, bn_momentum, bn_eps: see ``latents_as`` and ``set_batch_norm``.
+        options: see ``DCGANGenerator``.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, or an unknown name.
+        InvalidOption: the resolution is not a multiple of 4.
     """
 
     truncation_space = "z"
@@ -67,20 +72,13 @@ class DCGAN28Generator(nn.Module):
         img_channels: int,
         c_dim: int = 0,
         width: float = 1.0,
-        g_conditioning: str = "concat",
-        g_bias: str = "last",
-        latents: str = "normal",
-        bn_momentum: float = BN_MOMENTUM,
-        bn_eps: float = BN_EPS,
+        options: DCGAN28GeneratorOptions = DCGAN28GeneratorOptions(),
     ) -> None:
         super().__init__()
-        if g_bias not in G_BIAS:
-            raise InvalidOption.unknown("bias of the generator", g_bias, G_BIAS)
-        self.latents = latents
+        self.latents = options.latents
         start_and_levels(img_resolution)
-        check_g_conditioning(g_conditioning)
         self.z_dim, self.c_dim = z_dim, c_dim
-        self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
+        self.joined = 0 if options.g_conditioning == "batchnorm" else c_dim  # labels beside the latent
         condition_dim = c_dim - self.joined
         start = img_resolution // 4
         w256, w128, w64 = (scaled(channels, width) for channels in (256, 128, 64))
@@ -97,12 +95,12 @@ class DCGAN28Generator(nn.Module):
                 norm2=batch_norm(nn.BatchNorm2d(w64), condition_dim),
                 act2=nn.LeakyReLU(SLOPE),
                 conv3=nn.ConvTranspose2d(
-                    w64, img_channels, 5, stride=2, padding=2, output_padding=1, bias=g_bias == "last"
+                    w64, img_channels, 5, stride=2, padding=2, output_padding=1, bias=options.g_bias == "last"
                 ),
                 tanh=nn.Tanh(),
             )
         )
-        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
+        set_batch_norm(self, options)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
@@ -123,27 +121,23 @@ class DCGAN28Discriminator(Discriminator):
         img_channels: int,
         c_dim: int = 0,
         conditioning: str = "projection",
-        minibatch: str = "none",
         width: float = 1.0,
-        dropout: float = 0.3,
-        d_norm: str = "none",
-        bn_momentum: float = BN_MOMENTUM,
-        bn_eps: float = BN_EPS,
+        options: DCGAN28DiscriminatorOptions = DCGAN28DiscriminatorOptions(),
     ) -> None:
         start_and_levels(img_resolution)
         end = img_resolution // 4
         w64, w128 = scaled(64, width), scaled(128, width)
-        compared = minibatch == "std"
+        compared = options.minibatch == "std"
         body = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(img_channels + plane_channels(c_dim, conditioning), w64, 5, stride=2, padding=2),
                 act1=nn.LeakyReLU(SLOPE),
-                drop1=nn.Dropout(dropout),
+                drop1=nn.Dropout(options.dropout),
                 **({"minibatch": MinibatchStd()} if compared else {}),
                 conv2=nn.Conv2d(w64 + compared, w128, 5, stride=2, padding=2),
-                norm2=norm_layer(d_norm, w128),
+                norm2=norm_layer(options.d_norm, w128),
                 act2=nn.LeakyReLU(SLOPE),
-                drop2=nn.Dropout(dropout),
+                drop2=nn.Dropout(options.dropout),
                 flatten=nn.Flatten(),
             )
         )
@@ -152,6 +146,6 @@ class DCGAN28Discriminator(Discriminator):
             w128 * end * end,
             c_dim=c_dim,
             conditioning=conditioning,
-            minibatch="none" if compared else minibatch,
+            minibatch="none" if compared else options.minibatch,
         )
-        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
+        set_batch_norm(self, options)

@@ -9,7 +9,6 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.layers import MinibatchDiscrimination, MinibatchStd, label_planes
 
 CONDITIONING = ("planes", "projection")
-MINIBATCH = ("none", "std", "std-features", "discrimination")
 
 
 def plane_channels(c_dim: int, conditioning: str) -> int:
@@ -36,12 +35,12 @@ class Discriminator(nn.Module):
         c_dim: number of classes; 0 for an unconditional network.
         conditioning: ``planes``: the one-hot label joins the image as constant planes (as the conditional WGAN-GP of
             the lessons); ``projection``: <embed(c), features> is added to the logit (Miyato and Koyama 2018, eq. 3).
-        minibatch: ``std-features`` (or ``std``) or ``discrimination`` append to the features how the images of a batch
-            compare; see ``layers``. Families with convolutions place ``std`` before the last one themselves.
+        minibatch: ``std`` or ``discrimination`` append to the features how the images of a batch compare, see
+            ``layers``; or ``none``. Families with convolutions place ``std`` before the last one themselves.
         bias: whether the logit has a bias.
 
     Raises:
-        InvalidOption: an unknown conditioning or minibatch layer.
+        InvalidOption: an unknown conditioning.
     """
 
     def __init__(
@@ -57,13 +56,11 @@ class Discriminator(nn.Module):
         super().__init__()
         if conditioning not in CONDITIONING:
             raise InvalidOption.unknown("conditioning", conditioning, CONDITIONING)
-        if minibatch not in MINIBATCH:
-            raise InvalidOption.unknown("minibatch layer", minibatch, MINIBATCH)
         self.c_dim = c_dim
         self.body = body
         self.planes = bool(plane_channels(c_dim, conditioning))
         self.minibatch: nn.Module = nn.Identity()
-        if minibatch in ("std", "std-features"):
+        if minibatch == "std":
             self.minibatch, n_features = MinibatchStd(), n_features + 1
         elif minibatch == "discrimination":
             layer = MinibatchDiscrimination(n_features)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
+from gan_serve.training.networks.options import BatchNormOptions
 
 SLOPE = 0.2  # of every LeakyReLU, as in the DCGAN paper
-LATENTS = ("normal", "uniform")
-BN_MOMENTUM, BN_EPS = 0.1, 1e-5  # torch's
 
 
 def start_and_levels(img_resolution: int) -> tuple[int, int]:
@@ -66,26 +65,19 @@ def one_hot(c: Tensor | None, c_dim: int) -> Tensor:
 
 
 def latents_as(kind: str, z: Tensor) -> Tensor:
-    """Latents N(0, 1) float32 [N, z_dim] -> the same, or erf(z / √2): uniform from -1 to 1, for the same seeds.
-
-    Raises:
-        InvalidOption: ``kind`` is neither ``normal`` nor ``uniform``.
-    """
-    if kind not in LATENTS:
-        raise InvalidOption.unknown("kind of latents", kind, LATENTS)
+    """Return latents N(0, 1) float32 [N, z_dim] as they are, or ``uniform`` from -1 to 1: erf(z / √2)."""
     return torch.erf(z / math.sqrt(2)) if kind == "uniform" else z
 
 
-def set_batch_norm(network: nn.Module, *, momentum: float, eps: float) -> None:
+def set_batch_norm(network: nn.Module, options: BatchNormOptions) -> None:
     """Set what every BatchNorm in ``network`` adds to the variance, and the share of a batch in its averages.
 
-    Args:
-        momentum: as torch counts: average = (1 - momentum) average + momentum batch. Keras says 1 - momentum.
-        eps: added to the variance: 1e-5 in torch, 1e-3 in Keras.
+    The momentum is counted as torch does: average = (1 - momentum) average + momentum batch. Keras says 1 - momentum,
+    and has 1e-3 where torch adds 1e-5 to the variance.
     """
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            layer.momentum, layer.eps = momentum, eps
+            layer.momentum, layer.eps = options.bn_momentum, options.bn_eps
 
 
 class MinibatchStd(nn.Module):
@@ -137,9 +129,7 @@ def norm_layer(kind: str, channels: int) -> nn.Module:
         return nn.InstanceNorm2d(channels, affine=True)
     if kind == "layer":
         return nn.GroupNorm(1, channels)
-    if kind == "none":
-        return nn.Identity()
-    raise InvalidOption.unknown("normalisation", kind, ("batch", "instance", "layer", "none"))
+    return nn.Identity()
 
 
 class ByteDropout(nn.Dropout):

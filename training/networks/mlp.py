@@ -11,16 +11,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import (
-    BN_EPS,
-    BN_MOMENTUM,
-    SLOPE,
-    latents_as,
-    scaled,
-    set_batch_norm,
-    start_and_levels,
-    with_labels,
-)
+from gan_serve.training.networks.layers import SLOPE, latents_as, scaled, set_batch_norm, start_and_levels, with_labels
+from gan_serve.training.networks.options import NetworkOptions, PlainGeneratorOptions
+
+
+class MLPOptions(PlainGeneratorOptions, NetworkOptions):
+    """Options of the family ``mlp``."""
 
 
 class MLPGenerator(nn.Module):
@@ -32,7 +28,7 @@ class MLPGenerator(nn.Module):
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; one-hot labels are added to the latents. 0: unconditional.
         width: multiplies the length of every layer.
-        latents, bn_momentum, bn_eps: see ``latents_as`` and ``set_batch_norm``.
+        options: see ``latents_as`` and ``set_batch_norm``.
     """
 
     truncation_space = "z"
@@ -44,13 +40,11 @@ class MLPGenerator(nn.Module):
         img_channels: int,
         c_dim: int = 0,
         width: float = 1.0,
-        latents: str = "normal",
-        bn_momentum: float = BN_MOMENTUM,
-        bn_eps: float = BN_EPS,
+        options: PlainGeneratorOptions = PlainGeneratorOptions(),
     ) -> None:
         super().__init__()
         start_and_levels(img_resolution)
-        self.latents = latents
+        self.latents = options.latents
         self.z_dim, self.c_dim = z_dim, c_dim
         lengths = [scaled(length, width) for length in (128, 256, 512, 1024)]
         layers: OrderedDict[str, nn.Module] = OrderedDict(
@@ -64,10 +58,10 @@ class MLPGenerator(nn.Module):
         layers["tanh"] = nn.Tanh()
         layers["reshape"] = nn.Unflatten(1, (img_channels, img_resolution, img_resolution))
         self.layers = nn.Sequential(layers)
-        set_batch_norm(self, momentum=bn_momentum, eps=bn_eps)
+        set_batch_norm(self, options)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z float32 [N, z_dim], labels int64 [N] where conditional -> images float32 [N, C, R, R] in [-1, 1]."""
+        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
         images: Tensor = self.layers(with_labels(latents_as(self.latents, z), c, self.c_dim))
         return images
 
@@ -84,9 +78,8 @@ class MLPDiscriminator(Discriminator):
         img_channels: int,
         c_dim: int = 0,
         conditioning: str = "projection",
-        minibatch: str = "none",
         width: float = 1.0,
-        dropout: float = 0.0,
+        options: NetworkOptions = NetworkOptions(),
     ) -> None:
         start_and_levels(img_resolution)
         n_inputs = (img_channels + plane_channels(c_dim, conditioning)) * img_resolution**2
@@ -96,10 +89,10 @@ class MLPDiscriminator(Discriminator):
                 flatten=nn.Flatten(),
                 dense1=nn.Linear(n_inputs, first),
                 act1=nn.LeakyReLU(SLOPE),
-                drop1=nn.Dropout(dropout),
+                drop1=nn.Dropout(options.dropout),
                 dense2=nn.Linear(first, second),
                 act2=nn.LeakyReLU(SLOPE),
-                drop2=nn.Dropout(dropout),
+                drop2=nn.Dropout(options.dropout),
             )
         )
-        super().__init__(body, second, c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)
+        super().__init__(body, second, c_dim=c_dim, conditioning=conditioning, minibatch=options.minibatch)

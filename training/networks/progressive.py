@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,13 @@ from torch.nn import functional as F
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
 from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedEmbedding, EqualizedLinear, PixelNorm
 from gan_serve.training.networks.layers import SLOPE, MinibatchStd, scaled, start_and_levels, with_labels
+from gan_serve.training.networks.options import NetworkOptions
+
+
+class EqualizedOptions(NetworkOptions):
+    """Options of the discriminators of progressive growing and StyleGAN, with the statistics of the paper."""
+
+    minibatch: Literal["none", "std", "discrimination"] = "std"  # statistics of the batch
 
 
 def channels_at(resolution: int, width: float = 1.0) -> int:
@@ -198,13 +206,12 @@ class ProgressiveDiscriminator(EqualizedDiscriminator):
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0 for an unconditional network.
         conditioning: ``planes`` or ``projection``, see ``Discriminator``.
-        minibatch: ``std`` (before the last convolution, as in the paper), ``discrimination`` or ``none``.
         width: multiplies all channel counts.
-        dropout: share of features dropped before the logit while training.
+        options: ``minibatch``: ``std`` before the last convolution, as in the paper, ``discrimination`` or ``none``.
+            ``dropout``: share of features dropped before the logit while training.
 
     Raises:
-        InvalidOption: a resolution that is not a multiple of 4, or less than 8; an unknown conditioning or minibatch
-            layer.
+        InvalidOption: a resolution that is not a multiple of 4, or less than 8; an unknown conditioning.
     """
 
     body: ProgressiveBody
@@ -215,13 +222,12 @@ class ProgressiveDiscriminator(EqualizedDiscriminator):
         img_channels: int,
         c_dim: int = 0,
         conditioning: str = "projection",
-        minibatch: str = "std",
         width: float = 1.0,
-        dropout: float = 0.0,
+        options: EqualizedOptions = EqualizedOptions(),
     ) -> None:
         channels = img_channels + plane_channels(c_dim, conditioning)
-        body = ProgressiveBody(img_resolution, channels, width, minibatch_std=minibatch == "std", dropout=dropout)
-        super().__init__(body, body.n_features, c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)
+        body = ProgressiveBody(img_resolution, channels, width, options)
+        super().__init__(body, body.n_features, c_dim=c_dim, conditioning=conditioning, minibatch=options.minibatch)
 
     @property
     def levels(self) -> int:
@@ -241,16 +247,14 @@ class ProgressiveDiscriminator(EqualizedDiscriminator):
 class ProgressiveBody(Growing):
     """The layers from images [N, C, R, R] to features [N, n_features]; see ``ProgressiveDiscriminator``."""
 
-    def __init__(
-        self, img_resolution: int, channels: int, width: float, *, minibatch_std: bool, dropout: float
-    ) -> None:
+    def __init__(self, img_resolution: int, channels: int, width: float, options: NetworkOptions) -> None:
         super().__init__(img_resolution)
         widths = [channels_at(self.start * 2**level, width) for level in range(self.levels + 1)]
         self.n_features = widths[0]
         self.from_rgb = nn.ModuleList(image_entry(channels, here) for here in widths)
         self.blocks = nn.ModuleList(
             [
-                last_block(widths[0], self.start, minibatch_std=minibatch_std, dropout=dropout),
+                last_block(widths[0], self.start, options),
                 *(down_block(here, below) for below, here in itertools.pairwise(widths)),
             ]
         )
@@ -283,8 +287,9 @@ def down_block(channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-def last_block(channels: int, start: int, *, minibatch_std: bool, dropout: float) -> nn.Sequential:
+def last_block(channels: int, start: int, options: NetworkOptions) -> nn.Sequential:
     """Return level 0 of a discriminator: the deviation over the batch, a 3x3 convolution, a dense layer."""
+    minibatch_std = options.minibatch == "std"
     return nn.Sequential(
         MinibatchStd() if minibatch_std else nn.Identity(),
         EqualizedConv2d(channels + minibatch_std, channels, 3),
@@ -292,7 +297,7 @@ def last_block(channels: int, start: int, *, minibatch_std: bool, dropout: float
         nn.Flatten(),
         EqualizedLinear(channels * start**2, channels),
         nn.LeakyReLU(SLOPE),
-        nn.Dropout(dropout),
+        nn.Dropout(options.dropout),
     )
 
 

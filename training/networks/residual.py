@@ -145,7 +145,6 @@ def fixup(network: nn.Module) -> None:
 
 
 FIRST_WEIGHTS = {"sngan": glorot, "biggan": orthogonal, "r3gan": fixup}
-BLOCKS = tuple(FIRST_WEIGHTS)
 
 
 def _layers(network: nn.Module) -> list[nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding]:

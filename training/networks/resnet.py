@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
-from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm, check_g_conditioning
+from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
 from gan_serve.training.networks.layers import (
     SLOPE,
@@ -27,22 +27,34 @@ from gan_serve.training.networks.layers import (
     start_and_levels,
     with_labels,
 )
-from gan_serve.training.networks.options import NetworkOptions
-from gan_serve.training.networks.residual import BLOCKS, FIRST_WEIGHTS, DownBlock, FixupBlock, UpBlock
+from gan_serve.training.networks.options import NetworkOptions, Options
+from gan_serve.training.networks.residual import FIRST_WEIGHTS, DownBlock, FixupBlock, UpBlock
 
-UPSAMPLING = ("nearest", "transposed")
 EMBED_DIM = 128  # length of BigGAN's shared embedding
 
 
-class ResNetOptions(NetworkOptions):
-    """Options of the family ``resnet``."""
+class BlockOptions(Options):
+    """Options of both networks."""
 
-    block: Literal["sngan", "biggan", "r3gan"] | None = None  # kind of residual block
-    block_size: Annotated[int, Field(ge=4)] | None = None  # largest size with residual blocks
-    upsampling: Literal["transposed", "nearest"] | None = None  # in the generator, above that size
+    block: Literal["sngan", "biggan", "r3gan"] = "biggan"  # kind of residual block
+    block_size: Annotated[int, Field(ge=4)] = 16  # largest size with residual blocks
+
+
+class ResNetGeneratorOptions(BlockOptions):
+    """Options of the generator; see ``ResNetGenerator``."""
+
+    upsampling: Literal["transposed", "nearest"] = "nearest"  # in the generator, above that size
     g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
-    skip_z: bool | None = None  # each layer of the generator gets a part of the latent
-    g_spectral_norm: bool | None = None  # divide each weight of the generator by its largest singular value
+    skip_z: bool = False  # each layer of the generator gets a part of the latent
+    g_spectral_norm: bool = False  # divide each weight of the generator by its largest singular value
+
+
+class ResNetDiscriminatorOptions(BlockOptions, NetworkOptions):
+    """Options of the discriminator; see ``ResNetDiscriminator``."""
+
+
+class ResNetOptions(ResNetGeneratorOptions, ResNetDiscriminatorOptions):
+    """Options of the family ``resnet``."""
 
 
 class ResNetGenerator(nn.Module):
@@ -57,20 +69,18 @@ class ResNetGenerator(nn.Module):
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
         width: multiplies all channel counts.
-        block: ``sngan``, ``biggan`` (orthogonal initial weights, a shared embedding of labels) or ``r3gan`` (no
-            normalisation, fix-up initial weights, no tanh).
-        block_size: largest size with residual blocks.
-        upsampling: in the layers above: ``nearest`` with a 3x3 convolution, or ``transposed``, 4x4 of stride 2.
-        g_conditioning: ``batchnorm``: labels set scale and shift of every BatchNorm; ``concat``: they are appended to
-            the latent. By default ``batchnorm`` if the blocks have it.
-        skip_z: split the latent into equal parts, one for the dense layer and one for the BatchNorms of each layer
-            (hierarchical latents); the dense layer also gets the remainder.
-        g_spectral_norm: divide each weight by its largest singular value (not of the shared embedding, as in BigGAN).
         max_channels: largest number of channels, before ``width`` multiplies it.
+        options: ``block``: ``sngan``, ``biggan`` (orthogonal initial weights, a shared embedding of labels) or
+            ``r3gan`` (no normalisation, fix-up initial weights, no tanh). ``upsampling``: ``nearest`` with a 3x3
+            convolution, or ``transposed``, 4x4 of stride 2. ``g_conditioning``: ``batchnorm``: labels set scale and
+            shift of every BatchNorm; ``concat``: they are appended to the latent; by default ``batchnorm`` if the
+            blocks have it. ``skip_z``: split the latent into equal parts, one for the dense layer and one for the
+            BatchNorms of each layer (hierarchical latents); the dense layer also gets the remainder.
+            ``g_spectral_norm``: not of the shared embedding, as in BigGAN.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, an unknown name, options of BatchNorm for ``r3gan``, or a
-            latent that is too short to be split.
+        InvalidOption: the resolution is not a multiple of 4, options of BatchNorm for ``r3gan``, or a latent that is
+            too short to be split.
     """
 
     truncation_space = "z"
@@ -82,32 +92,24 @@ class ResNetGenerator(nn.Module):
         img_channels: int,
         c_dim: int = 0,
         width: float = 1.0,
-        block: str = "biggan",
-        block_size: int = 16,
-        upsampling: str = "nearest",
-        g_conditioning: str | None = None,
-        skip_z: bool = False,
-        g_spectral_norm: bool = False,
         max_channels: int = 512,
+        options: ResNetGeneratorOptions = ResNetGeneratorOptions(),
     ) -> None:
         super().__init__()
-        _check_block(block)
+        block, block_size = options.block, options.block_size
         normalised = block != "r3gan"
-        g_conditioning = g_conditioning or ("batchnorm" if normalised else "concat")
-        check_g_conditioning(g_conditioning)
-        if upsampling not in UPSAMPLING:
-            raise InvalidOption.unknown("upsampling", upsampling, UPSAMPLING)
+        g_conditioning = options.g_conditioning or ("batchnorm" if normalised else "concat")
         for name, asked in {
             "g_conditioning=batchnorm": g_conditioning == "batchnorm",
-            "skip_z": skip_z,
-            "g_spectral_norm": g_spectral_norm,
+            "skip_z": options.skip_z,
+            "g_spectral_norm": options.g_spectral_norm,
         }.items():
             if asked and not normalised:
                 raise InvalidOption(f"R3GAN's blocks have no normalisation for {name}.", "Take block=biggan.")
         start, levels = start_and_levels(img_resolution)
         self.z_dim, self.c_dim = z_dim, c_dim
         self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
-        self.z_parts = _parts(z_dim, 1 + levels) if skip_z else [z_dim]
+        self.z_parts = _parts(z_dim, 1 + levels) if options.skip_z else [z_dim]
         told = c_dim - self.joined
         self.embed = nn.Linear(told, EMBED_DIM, bias=False) if told and block == "biggan" else None
         condition_dim = (told if self.embed is None else EMBED_DIM) + sum(self.z_parts[1:2])
@@ -127,7 +129,7 @@ class ResNetGenerator(nn.Module):
                 layers.append(UpBlock(before, after, condition_dim) if normalised else _fixup_stage(before, after))
             else:
                 out = img_channels if size == img_resolution else after
-                layers.append(_up_layer(before, out, condition_dim, upsampling, normalised=normalised))
+                layers.append(_up_layer(before, out, condition_dim, options.upsampling, normalised=normalised))
         self.layers = nn.ModuleList(layers)
         last: list[nn.Module] = []
         if img_resolution <= block_size:
@@ -138,7 +140,7 @@ class ResNetGenerator(nn.Module):
         self.to_image = nn.Sequential(*last, *([nn.Tanh()] if normalised else []))
 
         FIRST_WEIGHTS[block](self)
-        if g_spectral_norm:
+        if options.g_spectral_norm:
             for part in (self.start, self.layers, self.to_image):
                 normalise_spectrally(part)
 
@@ -170,13 +172,14 @@ class ResNetDiscriminator(Discriminator):
         img_resolution: R, width and height of the images; a multiple of 4.
         img_channels: C, 1 for gray or 3 for RGB.
         c_dim: number of classes; 0: unconditional.
-        conditioning, minibatch: see ``Discriminator``; ``std`` is added before the last block.
+        conditioning: see ``Discriminator``.
         width: multiplies all channel counts.
-        dropout: share of the last activations dropped while training.
-        block, block_size, max_channels: as in ``ResNetGenerator``.
+        max_channels: as in ``ResNetGenerator``.
+        options: ``minibatch``: see ``Discriminator``; ``std`` is added before the last block. ``dropout``: share of the
+            last activations dropped while training. ``block``, ``block_size``: as in ``ResNetGenerator``.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, or an unknown name.
+        InvalidOption: the resolution is not a multiple of 4, or an unknown conditioning.
     """
 
     def __init__(
@@ -185,17 +188,14 @@ class ResNetDiscriminator(Discriminator):
         img_channels: int,
         c_dim: int = 0,
         conditioning: str = "projection",
-        minibatch: str = "none",
         width: float = 1.0,
-        dropout: float = 0.0,
-        block: str = "biggan",
-        block_size: int = 16,
         max_channels: int = 512,
+        options: ResNetDiscriminatorOptions = ResNetDiscriminatorOptions(),
     ) -> None:
-        _check_block(block)
+        block, block_size = options.block, options.block_size
         start, levels = start_and_levels(img_resolution)
         channels = [scaled(min(max_channels, 32 * 2**level), width) for level in range(levels + 1)]
-        before, compared = img_channels + plane_channels(c_dim, conditioning), minibatch == "std"
+        before, compared = img_channels + plane_channels(c_dim, conditioning), options.minibatch == "std"
         layers: list[nn.Module] = []
         if block == "r3gan" and img_resolution <= block_size:
             layers.append(nn.Conv2d(before, channels[0], 1))
@@ -219,13 +219,13 @@ class ResNetDiscriminator(Discriminator):
             n_features = scaled(min(max_channels, 2 * 32 * 2**levels), width)
             hidden = _hidden(block, before, n_features)
             layers += [*looks, DownBlock(before + compared, n_features, hidden, down=False), nn.ReLU()]
-        layers += [nn.Dropout(dropout), SumOfPixels()]
+        layers += [nn.Dropout(options.dropout), SumOfPixels()]
         super().__init__(
             nn.Sequential(*layers),
             n_features,
             c_dim=c_dim,
             conditioning=conditioning,
-            minibatch="none" if compared else minibatch,
+            minibatch="none" if compared else options.minibatch,
         )
         FIRST_WEIGHTS[block](self)
 
@@ -292,8 +292,3 @@ def _parts(z_dim: int, parts: int) -> list[int]:
             f"Raise z_dim to {parts} or more.",
         )
     return [z_dim - (parts - 1) * (z_dim // parts), *[z_dim // parts] * (parts - 1)]
-
-
-def _check_block(block: str) -> None:
-    if block not in BLOCKS:
-        raise InvalidOption.unknown("residual block", block, BLOCKS)

@@ -18,9 +18,10 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.discriminator import plane_channels
 from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
 from gan_serve.training.networks.layers import SLOPE, one_hot, scaled, start_and_levels
-from gan_serve.training.networks.options import NetworkOptions
+from gan_serve.training.networks.options import Options
 from gan_serve.training.networks.progressive import (
     EqualizedDiscriminator,
+    EqualizedOptions,
     channels_at,
     down_block,
     image_entry,
@@ -31,11 +32,15 @@ W_MEAN_DECAY = 0.995  # for each step, as in the paper's code
 NOISE = ("const", "random", "none")
 
 
-class StyleGANOptions(NetworkOptions):
-    """Options of the family ``stylegan``."""
+class StyleGANGeneratorOptions(Options):
+    """Options of the generator."""
 
-    style_mixing: Annotated[float, Field(ge=0, le=1)] | None = None  # share of training images with two latents
-    mapping_layers: Annotated[int, Field(ge=1)] | None = None  # dense layers from z to w
+    style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9  # share of training images with two latents
+    mapping_layers: Annotated[int, Field(ge=1)] = 8  # dense layers from z to w
+
+
+class StyleGANOptions(StyleGANGeneratorOptions, EqualizedOptions):
+    """Options of the family ``stylegan``."""
 
 
 class MappingNetwork(nn.Module):
@@ -189,8 +194,8 @@ class StyleGANGenerator(nn.Module):
         c_dim: number of classes; 0 for an unconditional network.
         width: multiplies all channel counts.
         w_dim: numbers in a style; 512 times ``width`` by default.
-        style_mixing: share of training images whose layers from a random one on use a second latent (section 3.1).
-        mapping_layers: dense layers of the mapping network; 8 in the paper, 2 in StyleGAN2-ADA at small sizes.
+        options: ``style_mixing``: share of training images whose layers from a random one on use a second latent
+            (section 3.1). ``mapping_layers``: 8 in the paper, 2 in StyleGAN2-ADA at small sizes.
 
     Attributes:
         mapping: ``mapping(z, c)`` -> w [N, w_dim].
@@ -199,7 +204,7 @@ class StyleGANGenerator(nn.Module):
         w_mean: float32 [w_dim], a moving average over training; with labels, over all classes.
 
     Raises:
-        InvalidOption: a resolution that is not a multiple of 4, or less than 8; style_mixing not from 0 to 1.
+        InvalidOption: a resolution that is not a multiple of 4, or less than 8.
 
     >>> generator = StyleGANGenerator(z_dim=64, img_resolution=32, img_channels=1, width=0.25).eval()
     >>> generator(torch.randn(2, 64), psi=torch.tensor([1.0, 0.7])).shape
@@ -217,17 +222,14 @@ class StyleGANGenerator(nn.Module):
         c_dim: int = 0,
         width: float = 1.0,
         w_dim: int | None = None,
-        style_mixing: float = 0.9,
-        mapping_layers: int = 8,
+        options: StyleGANGeneratorOptions = StyleGANGeneratorOptions(),
     ) -> None:
         super().__init__()
-        if not 0 <= style_mixing <= 1:
-            raise InvalidOption(f"style_mixing must be from 0 to 1, not {style_mixing}.", "The paper uses 0.9.")
         self.z_dim = z_dim
         self.c_dim = c_dim
         self.w_dim = w_dim or scaled(512, width)
-        self.style_mixing = style_mixing
-        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, mapping_layers)
+        self.style_mixing = options.style_mixing
+        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, options.mapping_layers)
         self.synthesis = SynthesisNetwork(self.w_dim, img_resolution, img_channels, width)
         self.num_layers = self.synthesis.num_layers
         self.register_buffer("w_mean", torch.zeros(self.w_dim))
@@ -290,15 +292,14 @@ class StyleGANDiscriminator(EqualizedDiscriminator):
         img_channels: int,
         c_dim: int = 0,
         conditioning: str = "projection",
-        minibatch: str = "std",
         width: float = 1.0,
-        dropout: float = 0.0,
+        options: EqualizedOptions = EqualizedOptions(),
     ) -> None:
         start, levels = start_and_levels(img_resolution)
         widths = [channels_at(start * 2**level, width) for level in range(levels, -1, -1)]
         body = nn.Sequential(
             image_entry(img_channels + plane_channels(c_dim, conditioning), widths[0]),
             *(down_block(here, below) for here, below in itertools.pairwise(widths)),
-            last_block(widths[-1], start, minibatch_std=minibatch == "std", dropout=dropout),
+            last_block(widths[-1], start, options),
         )
-        super().__init__(body, widths[-1], c_dim=c_dim, conditioning=conditioning, minibatch=minibatch)
+        super().__init__(body, widths[-1], c_dim=c_dim, conditioning=conditioning, minibatch=options.minibatch)
