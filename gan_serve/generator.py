@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
@@ -10,14 +9,13 @@ import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.checkpoint.files import read_config, read_verified
-from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
+from gan_serve.checkpoint.latent_space import Directed
 from gan_serve.hub.file_sets import network_files
 from gan_serve.hub.publishing import Publishing
 from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.sampling.device import AUTO, choose_precision
-from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.mixing import CROSSOVER, MixOptions
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import (
@@ -36,7 +34,7 @@ from gan_serve.sampling.session import Session
 from gan_serve.sampling.walks import make_walk
 
 
-class Generator(RequestBuilder, Publishing):
+class Generator(Directed, RequestBuilder, Publishing):
     """A checkpoint that is loaded, verified and ready to sample.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
@@ -104,29 +102,6 @@ class Generator(RequestBuilder, Publishing):
         """The device that it runs on: ``cpu`` or ``cuda``."""
         return self._session.device
 
-    @cached_property
-    def latent_space(self) -> LatentSpace:
-        """The content of ``latent_space.json``: directions with their change of the images, and the truncation floor.
-
-        Raises:
-            InvalidCheckpoint, DigestMismatch: the file is missing or damaged.
-        """
-        return read_latent_space(self.directory, self.config)
-
-    @property
-    def directions(self) -> FloatArray:
-        """Directions in z, float32 [K, z_dim], of norm 1, those that change the images most first; K may be 0.
-
-        They are principal components of w or of the first layer (GANSpace, arXiv:2004.02546).
-
-        >>> g = Generator.from_pretrained("mnist-cgan")
-        >>> g.directions.shape
-        (6, 100)
-        >>> g.generate(seeds="7,7,7", offsets=[[-3], [0], [3]], output="numpy").shape
-        (3, 28, 28, 1)
-        """
-        return self.latent_space.vectors(self.z_dim)
-
     def __repr__(self) -> str:
         return (
             f"Generator.from_pretrained({str(self.directory)!r}, device={self.device!r}, precision={self.precision!r})"
@@ -163,8 +138,7 @@ class Generator(RequestBuilder, Publishing):
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
                 whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
             latents: float32 [N, z_dim] instead of seeds, finite.
-            offsets: moves each latent along the first of ``directions``: up to K numbers for all images, or a list of
-                them for each, from -20 to 20; 1 is one standard deviation.
+            offsets: -20 to 20 standard deviations along each of ``directions``, for all images or a list for each.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less

@@ -106,8 +106,7 @@ class Client(ClientSettings):
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
                 whole number from 0 to 2**32-1.
             latents: float32 [N, z_dim] instead of seeds, finite.
-            offsets: moves each latent along the first directions of the model: up to K numbers for all images, or a
-                list of them for each, from -20 to 20; 1 is one standard deviation.
+            offsets: -20 to 20 standard deviations along each direction, for all images or a list for each.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
