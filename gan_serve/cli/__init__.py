@@ -59,6 +59,7 @@ for command in (
     sample.mix,
     checkpoints.models,
     checkpoints.info,
+    checkpoints.directions,
     checkpoints.pull,
     checkpoints.push,
     checkpoints.export_triton,

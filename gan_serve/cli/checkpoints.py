@@ -10,9 +10,12 @@ from typing import Any
 
 import click
 
-from gan_serve.cli.options import OutputPath
+from gan_serve.atomic_files import write_atomically
+from gan_serve.cli.options import OutputPath, as_label
 from gan_serve.errors import CannotWrite, CheckpointError, HubUnreachable, InvalidCheckpoint
 from gan_serve.terminal import echo
+
+DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 
 
 @click.command()
@@ -76,6 +79,41 @@ def info(model: str, everything: bool, as_json: bool) -> None:
     for key, value in lines:
         line = "\\n".join(str(value).splitlines())
         echo(f"{key:<{width}}  {line}")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with the vectors.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the picture.")
+@click.option("--label", help="A class name or index for the picture.")
+@click.option("--out", type=OutputPath(), help="A PNG: a row for each direction, with the offsets from -4 to 4.")
+def directions(model: str, as_json: bool, seed: int, label: str | None, out: Path | None) -> None:
+    """List the directions in the latent space of MODEL, with how much each changes the images, or show them.
+
+    The offsets of /sample, of gan_serve.generate() and of the clients move along them. An offset of 1 is one standard
+    deviation of the latents; the change is in grey levels, between the offsets 2 and -2.
+    """
+    from gan_serve.generator import Generator
+
+    generator = Generator.from_pretrained(model)
+    space = generator.latent_space
+    if not space.directions:
+        raise InvalidCheckpoint(f"{generator.name} has no directions.", "Export it again with this gan-serve.")
+    if as_json:
+        echo(space.model_dump_json(indent=2))
+    elif not out:
+        for number, direction in enumerate(space.directions, 1):
+            echo(f"{number}  {direction.change:.1f} grey levels")
+        echo(f"{space.method}; truncation from {space.truncation_floor:g}")
+    if out:
+        offsets = [
+            [0.0] * row + [step] + [0.0] * (len(space.directions) - row - 1)
+            for row in range(len(space.directions))
+            for step in DIRECTION_STEPS
+        ]
+        chosen = None if label is None else as_label(label, generator.labels)
+        samples = generator.sample(seeds=[seed] * len(offsets), offsets=offsets, label=chosen)
+        echo(write_atomically(out, samples.grid_png(len(DIRECTION_STEPS))))
 
 
 @click.command()

@@ -42,7 +42,7 @@ def sampling_options(command: Command) -> Command:
 
 def scale_option(command: Command) -> Command:
     """Add ``--scale`` to a command."""
-    text = "Repeat each pixel so many times in both directions, to see small images; these have no receipt."
+    text = "Enlarge a picture: repeat each pixel this many times in both directions."
     return click.option("--scale", type=int, default=1, show_default=True, help=text)(command)
 
 
@@ -53,3 +53,8 @@ def seed_options(command: Command) -> Command:
     )
     command = click.option("--seed", type=int, help="The first of --n seeds.")(command)
     return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)
+
+
+def as_label(text: str, labels: tuple[str, ...]) -> str | int:
+    """Return a label: a class name, which may be a number, or else an index."""
+    return int(text) if text.isdecimal() and text not in labels else text

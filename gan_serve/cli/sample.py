@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gan_serve.cli.options import OutputPath, sampling_options, scale_option, seed_options
+from gan_serve.cli.options import OutputPath, as_label, sampling_options, scale_option, seed_options
 from gan_serve.cli.output import choose_format, now, repeat_words, report, write_file, write_folder
 from gan_serve.errors import InvalidOption
 
@@ -17,6 +17,7 @@ from gan_serve.errors import InvalidOption
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
+@click.option("--offsets", help="Numbers such as 1.5,-2 that move every image along `gan-serve directions`.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
 @click.option(
     "--out",
@@ -32,6 +33,7 @@ def generate(
     seed: int | None,
     n: int | None,
     labels: tuple[str, ...],
+    offsets: str | None,
     columns: int | None,
     out: Path | None,
     out_dir: Path | None,
@@ -45,21 +47,24 @@ def generate(
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.generator import Generator
+    from gan_serve.sampling.seeds import format_seeds
 
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels]
+    chosen = [as_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
-    request = generator.sample_request(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
+    moves = None if offsets is None else _numbers(offsets)
+    request = generator.sample_request(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
+    moved = format_seeds(request.seeds) if offsets and request.seeds else None  # such samples record latents alone
     start = now()
     if out:
         samples = write_file(generator, request, out, format, scale=scale, columns=columns)
     else:
         samples = write_folder(generator, request, out_dir or Path(), scale=scale)
     words = repeat_words(
-        "generate", model, samples, label=labels, truncation=None if truncation == 1 else truncation,
-        precision=None if precision == "fp32" else precision, columns=columns, scale=None if scale == 1 else scale,
-        out=out, out_dir=out_dir,
+        "generate", model, samples, seeds=moved, label=labels, offsets=offsets, columns=columns,
+        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
+        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
     )  # fmt: skip
     report(samples, words, out or out_dir or Path(), now() - start)
 
@@ -116,7 +121,7 @@ def condition(
             "--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns and no --scale."
         )
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels] or None
+    chosen = [as_label(label, generator.labels) for label in labels] or None
     request = generator.condition_request(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
     start = now()
     if out:
@@ -170,7 +175,7 @@ def interpolate(
     format = choose_format(out, None)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     walk = make_walk(seeds, steps=steps, method=method, loop=loop)
-    chosen = None if label is None else _label(label, generator.labels)
+    chosen = None if label is None else as_label(label, generator.labels)
     request = generator.walk_request(walk, label=chosen, truncation=truncation)
     start = now()
     samples = write_file(generator, request, out, format, scale=scale, columns=columns, fps=fps)
@@ -220,7 +225,7 @@ def mix(
 
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = None if label is None else _label(label, generator.labels)
+    chosen = None if label is None else as_label(label, generator.labels)
     request = generator.mix_request(coarse, fine, crossover=crossover, label=chosen, truncation=truncation)
     start = now()
     if out:
@@ -235,6 +240,8 @@ def mix(
     report(samples, words, out or out_dir or Path(), now() - start)
 
 
-def _label(text: str, labels: tuple[str, ...]) -> str | int:
-    """Return a label: a class name, which may be a number, or else an index."""
-    return int(text) if text.isdecimal() and text not in labels else text
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidOption(f"--offsets must be numbers such as 1.5,-2, not {text!r}.") from error

@@ -108,7 +108,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
     _add_sampling(app, models, Responses(batcher, settings))
     _add_models(app, models, settings)
     _add_operation(app, models, batcher, shutdown or Shutdown(0))
-    add_page(app)
+    add_page(app, models, settings)
     return app
 
 
@@ -116,7 +116,7 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
     @app.post("/sample", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
     async def sample(body: SampleRequest, request: Request) -> Response:
         """Sample images from seeds or latents."""
-        generator = await models.get(body.model)
+        generator = await models.get_in(body.model, body.precision)
         wanted = generator.sample_request(body.n, label=body.label, **body.latent_options())
         return await responses.whole(request, body, generator, wanted)
 
