@@ -140,8 +140,9 @@ bench-serve: .venv/dev .venv-serving-peers/ready  ## measure the service beside 
 	$(BIN)/python benchmarks/serving.py $(if $(MODEL),--model $(MODEL))
 
 # CONDITIONAL: the directory of a conditional checkpoint.
-bench-robustness: .venv/dev  ## four times the capacity for a minute, and half an hour of a mixture of everything
+bench-robustness: .venv/dev  ## four times the capacity for a minute, the memory of a worker, half an hour of a mixture of everything
 	$(BIN)/python benchmarks/overload.py
+	$(BIN)/python benchmarks/worker_memory.py
 	$(BIN)/python benchmarks/soak.py --model fashion-dcgan $(if $(CONDITIONAL),--model $(CONDITIONAL)) --minutes 30
 
 bench-hub: .venv/dev  ## measure downloads and pushes beside snapshot_download and upload_folder (ten minutes)

@@ -62,9 +62,13 @@ class Server:
                     found.append(child)
         return found
 
+    def sizes(self) -> list[float]:
+        """Return the memory (RSS) of each worker in megabytes."""
+        return [worker.memory_info().rss / MEGABYTE for worker in self.workers()]
+
     def megabytes(self) -> float:
         """Return the memory (RSS) of all workers."""
-        return sum(int(worker.memory_info().rss) for worker in self.workers()) / MEGABYTE
+        return sum(self.sizes())
 
 
 @contextlib.contextmanager
@@ -113,7 +117,7 @@ class Outcome:
 async def ask(port: int, outcome: Outcome, source: random.Random) -> None:
     """Send one request on a new connection."""
     body = json.dumps({"model": MODEL, "seed": source.randrange(2**31), "n": IMAGES, "format": "png"}).encode()
-    head = "POST /sample HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = "POST /sample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     began = time.perf_counter()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -140,7 +144,7 @@ async def closed_loop(port: int, clients: int, seconds: float) -> float:
 
     began = time.monotonic()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return len(outcome.seconds["200"]) / (time.monotonic() - began)
+    return len(outcome.seconds.get("200", [])) / (time.monotonic() - began)
 
 
 async def open_loop(port: int, rate: float, seconds: float, normal: float) -> tuple[Outcome, float, float]:
@@ -239,7 +243,8 @@ def write_section(title: str, lines: list[str]) -> None:
     sections[title] = "\n" + "\n".join(lines) + "\n"
     parts = [f"## {name}\n\n{sections[name].strip()}\n" for name in sorted(sections)]
     REPORT.write_text(
-        f"{HEADING}\n\nWritten by overload.py and soak.py, which explain the measurements.\n\n" + "\n".join(parts)
+        f"{HEADING}\n\nWritten by overload.py, soak.py and worker_memory.py, which explain the measurements.\n\n"
+        + "\n".join(parts)
     )
 
 

@@ -21,6 +21,7 @@ import io
 import json
 import os
 import statistics
+import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -72,11 +73,19 @@ def main() -> None:
     model = read_config(checkpoint).name
     starts = cold_starts(checkpoint, loads, options.starts) if GAN_SERVE in names else {}
     servers: list[Server] = []
+    skipped: dict[str, str] = {}
     bare = BareLoop(checkpoint) if BARE in names else None
     try:
         for name, precision in to_start(names, loads):
-            servers.append(start(name, precision, checkpoint))
-            check(servers[-1], checkpoint, model)
+            try:
+                servers.append(start(name, precision, checkpoint))
+                check(servers[-1], checkpoint, model)
+            except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+                if name == GAN_SERVE:
+                    raise
+                if servers and (servers[-1].name, servers[-1].precision) == (name, precision):
+                    servers.pop().stop()
+                skipped[f"{name} ({precision})"] = str(error)
         warm_up(servers, model, WARM_UP)
         pause_those_that_spin(servers, IDLE)
         turns = all_turns(model, servers, bare, loads, options.rounds, options.seconds)
@@ -89,6 +98,7 @@ def main() -> None:
 
     machine = f"Load average before it began: {load_average:.1f}; {on_the_side(turns, stolen_share(before))}"
     lines = introduction(options, checkpoint, servers, machine)
+    lines += [f"- Skipped: {name}: {reason}" for name, reason in skipped.items()]
     lines += targets_table(turns, starts, sizes) + speed_tables(turns, loads)
     lines += start_table(starts) + memory_table(sizes)
     text = "\n".join(lines) + "\n"
@@ -196,7 +206,9 @@ def introduction(options: argparse.Namespace, checkpoint: Path, servers: list[Se
         f"at once and take turns, {options.rounds} rounds of {options.seconds} s each, under wrk: one thread, "
         "keep-alive connections, another seed in each request. wrk shares the cores. Results are medians over the "
         f"rounds, and ratios are medians of the ratios. Before that, the image of each server for seed {CHECKED_SEED} "
-        "was compared with the local one.",
+        "was compared with the local one. On a machine that other work keeps busy, the kernel gives a server more of "
+        "the cores the more of its threads wait for them, so that images/s compare unlike shares; the CPU time an "
+        "image does not depend on them.",
         "",
         f"The bare loop is {CORES} processes that draw one image after the other from seeds and encode it, receipt and "
         "all, as the service does: no HTTP, no wrk. A server that batches may exceed it: a batch costs less than its "

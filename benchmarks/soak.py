@@ -32,7 +32,7 @@ from PIL import Image
 from timing import describe_cpu
 
 CLIENTS = 6
-PAUSE = 0.02  # longest pause of a client in seconds, for a moderate load
+PAUSE = 0.02  # longest pause of a client in seconds
 SETTLING = 300  # seconds until memory is measured
 FORMATS = ("png", "webp", "npz", "json", "zip")
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -46,17 +46,19 @@ class Record:
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
     memory: list[tuple[float, float]] = field(default_factory=list)  # seconds since the start, megabytes
+    largest: float = 0.0  # megabytes of the largest worker at any time
 
 
 class Client:
     """One of the clients."""
 
-    def __init__(self, url: str, models: list[dict[str, Any]], record: Record, number: int) -> None:
+    def __init__(self, url: str, models: list[dict[str, Any]], record: Record, number: int, pause: float) -> None:
         self.http = httpx.AsyncClient(base_url=url, timeout=120)
         self.models = generators(models)
         self.translators = [model["name"] for model in models if model["task"] == "translate"]
         self.record = record
         self.random = random.Random(number)
+        self.pause = pause
 
     async def run(self, end: float) -> None:
         kinds = [self.draw, self.draw, self.draw, self.walk, self.walk, self.look, self.err, self.ask_again, self.leave]
@@ -67,7 +69,7 @@ class Client:
                     await self.random.choice(kinds)()
                 except httpx.TransportError as error:
                     self.record.unexpected.append(repr(error))
-                await asyncio.sleep(self.random.random() * PAUSE)
+                await asyncio.sleep(self.random.random() * self.pause)
 
     async def _expect(self, kind: str, expected: set[int], method: str, path: str, **options: Any) -> httpx.Response:
         response = await self.http.request(method, path, **options)
@@ -144,7 +146,7 @@ class Client:
             ({422}, {"json": {"model": name, "label": "nobody"}}),
             ({404}, {"json": {"model": "nobody"}}),
             ({400}, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
-            ({400, 422}, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
+            ({422}, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
             ({415}, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
             ({413}, {"content": self._endless(), "headers": {"Content-Type": "application/json"}}),
         ]
@@ -201,14 +203,16 @@ def digests(server: Server, models: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-async def soak(server: Server, models: list[dict[str, Any]], seconds: float) -> Record:
+async def soak(server: Server, models: list[dict[str, Any]], seconds: float, pause: float) -> Record:
     """Run all clients for so many seconds."""
     record = Record()
     began = time.monotonic()
-    clients = [Client(server.url, models, record, number).run(began + seconds) for number in range(CLIENTS)]
+    clients = [Client(server.url, models, record, number, pause).run(began + seconds) for number in range(CLIENTS)]
     working = asyncio.gather(*clients)
     while not working.done():
-        record.memory.append((time.monotonic() - began, server.megabytes()))
+        sizes = server.sizes()
+        record.memory.append((time.monotonic() - began, sum(sizes)))
+        record.largest = max(record.largest, *sizes)
         await asyncio.wait([working], timeout=5)
     await working
     return record
@@ -238,9 +242,19 @@ def report(record: Record, same: bool, workers: tuple[set[int], set[int]], secon
         *(f"- {kind}: {text}" for kind, text in counts.items()),
         f"- Memory of {len(workers[0])} workers: {record.memory[0][1]:.0f} MB at the start, {early:.0f} MB after "
         f"{settled / 60:g} minutes, {late:.0f} MB in the end ({late / early - 1:+.1%}), at most "
-        f"{max(size for _, size in record.memory):.0f} MB.",
+        f"{max(size for _, size in record.memory):.0f} MB; the largest worker had {record.largest:.0f} MB at most.",
+        f"- Memory of all workers every five minutes, MB: {', '.join(every_five_minutes(record.memory))}.",
         *(f"- {'Yes' if met else '**NO**'}: {claim}." for claim, met in checks.items()),
         *(f"- Unexpected: `{text}`" for text in record.unexpected[:10]),
+    ]
+
+
+def every_five_minutes(memory: list[tuple[float, float]]) -> list[str]:
+    """Return the first size of each five minutes."""
+    return [
+        f"{size:.0f}"
+        for number, (when, size) in enumerate(memory)
+        if when // 300 > memory[number - 1][0] // 300 or not number
     ]
 
 
@@ -248,14 +262,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--model", action="append", help="served models; one with labels should be among them")
+    parser.add_argument("--pause", type=float, default=PAUSE, help="the longest pause of a client, in seconds")
     parser.add_argument("--no-report", action="store_true")
     arguments = parser.parse_args()
-    with serving(*(arguments.model or [MODEL])) as server:
+    with serving(*(arguments.model or [MODEL]), GAN_SERVE_LOG="json") as server:
         models = httpx.get(f"{server.url}/models").json()["models"]
         workers = {worker.pid for worker in server.workers()}
         first = digests(server, models)
         seconds = 60 * arguments.minutes
-        record = asyncio.run(soak(server, models, seconds))
+        record = asyncio.run(soak(server, models, seconds, arguments.pause))
         same = digests(server, models) == first
         lines = report(record, same, (workers, {worker.pid for worker in server.workers()}), seconds)
     print("\n".join(lines))

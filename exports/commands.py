@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gan_serve.atomic_files import check_folder, write_atomically
+from gan_serve.checkpoint.config import METRICS_FILE
 from gan_serve.cli import needs_extra
 from gan_serve.errors import CannotWrite, GanServeError
 from gan_serve.terminal import echo
@@ -21,7 +23,7 @@ def register(group: click.Group) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory for the checkpoint.")
 @click.option("--name", help="The checkpoint's name; default: that of the directory.")
 @click.option("--license", help="SPDX name; default: that of the data if it is known, else `other`.")
@@ -33,7 +35,7 @@ def register(group: click.Group) -> None:
     "--precisions", help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32."
 )
 def export(
-    run: Path,
+    run: Path | None,
     out: Path,
     name: str | None,
     license: str | None,
@@ -45,28 +47,44 @@ def export(
 ) -> None:
     """Turn a training run into a checkpoint.
 
-    Its ONNX files are compared with torch; a file whose images differ beyond the bound is not written.
+    RUN is the folder of the run; without it, the last one in runs/ is taken. Its ONNX files are compared with torch; a
+    file whose images differ beyond the bound is not written.
     """
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
         from gan_serve.exports.export import export_run
         from gan_serve.exports.export_translator import export_translator
+        from gan_serve.exports.weak_images import weakness
         from gan_serve.training.family_file import load_family_file
+        from gan_serve.training.run_info import read_run_info
         from gan_serve.training.translation.settings import is_translation_run
 
     if family_file:
         load_family_file(family_file)
+    run = run or _last_run()
     # export_run refuses unknown precisions.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     publication = Publication(license, credit, note)
-    translates = is_translation_run(run)
-    write = export_translator if translates else export_run
-    written = write(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
-    echo(f"Checkpoint: {written}")
-    if translates:
-        echo(f"Next: gan-serve translate {written} IMAGE --out-dir translated")
+    if is_translation_run(run):
+        translator = export_translator(
+            run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted
+        )
+        echo(f"Checkpoint: {translator}")
+        echo(f"Next: {shlex.join(['gan-serve', 'translate', str(translator), 'IMAGE', '--out-dir', 'translated'])}")
         return
-    echo(f"Next: gan-serve generate {written} --seeds 0-63 --out grid.png")
+    written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
+    if told := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
+        echo(f"Warning: {told}", err=True)
+    echo(f"Checkpoint: {written}")
+    echo(f"Next: {shlex.join(['gan-serve', 'generate', str(written), '--seeds', '0-63', '--out', 'grid.png'])}")
+
+
+def _last_run() -> Path:
+    from gan_serve.training.run_folders import last_run
+
+    found = last_run()
+    echo(f"The last run: {found}", err=True)
+    return found
 
 
 class FeaturesOption(click.Option):
@@ -84,7 +102,7 @@ class FeaturesOption(click.Option):
 
 
 @click.command()
-@click.argument("model_or_run")
+@click.argument("model_or_run", required=False)
 @click.option("--data", help="Real images, as gan-serve train takes them; default: the run's own data.")
 @click.option("--labels", help="Labels, as file.csv:column or file.npz:attribute; default: as in training.")
 @click.option(
@@ -115,7 +133,7 @@ class FeaturesOption(click.Option):
 @click.option("--json", "as_json", is_flag=True, help="Print only the metrics, as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def evaluate(
-    model_or_run: str,
+    model_or_run: str | None,
     data: str | None,
     labels: str | None,
     split: str | None,
@@ -134,10 +152,11 @@ def evaluate(
     """Measure a model or a run against real images.
 
     MODEL_OR_RUN is a checkpoint (a name, a directory, or org/name on the Hugging Face Hub) or the folder of a run.
+    Without it, the last run in runs/ is measured.
     docs/evaluation.md explains the metrics.
     """
     with needs_extra("train"):
-        from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE
+        from gan_serve.checkpoint.config import CONFIG_FILE
         from gan_serve.exports.evaluate_model import RealImages, evaluate_model
         from gan_serve.exports.report import compared, metrics_text
         from gan_serve.exports.write_evaluation import all_pictures, check_writable, is_run, write_evaluation
@@ -158,6 +177,7 @@ def evaluate(
         return
     if family_file:
         load_family_file(family_file)
+    model_or_run = model_or_run or str(_last_run())
     target = check_writable(model_or_run) if write else None  # before the measurements, which take minutes
     if out_dir:
         check_folder(out_dir)

@@ -17,8 +17,8 @@ from gan_serve.training.data.labels import NONE
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.splits import HOLDOUT
 from gan_serve.training.evaluation.evaluate import DEFAULT_OPTIONS, Evaluation, EvaluationOptions, evaluate
-from gan_serve.training.evaluation.extractor_registry import extractor_for, extractors, find_extractor
-from gan_serve.training.evaluation.features import INCEPTION
+from gan_serve.training.evaluation.extractor_registry import extractor_for, find_extractor
+from gan_serve.training.evaluation.features import GENERAL
 
 # The share of real images that training saw too: beyond the first an evaluation is refused, beyond the second it warns.
 MAX_SEEN, WARN_SEEN = 0.5, 0.05
@@ -34,7 +34,8 @@ class RealImages:
 
     data: see ``load_images``; the data of the run if None.
     labels: see ``load_images``; as in training if None.
-    split: ``test``, ``holdout`` or ``train``; if None ``holdout`` where a share is held out, else ``test``.
+    split: ``test``, ``holdout`` or ``train``; if None ``holdout`` where a share is held out, else ``test``, or
+        ``train`` with a warning for a run on images without a test split.
     holdout: the share of the images that was held out from training; as in training if None.
     """
 
@@ -59,7 +60,7 @@ def evaluate_model(
         model_or_run: a checkpoint (name, directory, ``org/name``) or the folder of a run.
         real: the images to compare with.
         features: an extractor, see ``find_extractor``; if None, the one of this package that was trained on these
-            images.
+            images, or else ``cnn-general``, with a warning.
         snapshot: a snapshot of a run, see ``load_trained``.
         own_data: refuse real images of another data set than that of its training.
         options: the extent of the evaluation.
@@ -83,7 +84,7 @@ def evaluate_model(
             found.images.name,
             model_or_run,
         )
-    split = real.split or (HOLDOUT if found.source.holdout else "test")
+    split = real.split or _default_split(sampler.training_data, found)
     images = _real_images(model_or_run, sampler.training_data, split, found)
     return evaluate(
         sampler, images, extractor or find_extractor(_features_for(found.images)),
@@ -170,6 +171,25 @@ def _check_own(model_or_run: str | Path, seen: TrainingData | None, labels: str 
         )
 
 
+def _default_split(seen: TrainingData | None, found: TrainingImages) -> str:
+    """Return the split to compare with: ``holdout``, ``test``, or ``train`` where there is no other."""
+    if found.source.holdout:
+        return HOLDOUT
+    if seen is not None and found.are_known and len(found.images):
+        try:
+            real = found.source.load("test")
+        except DataError:
+            return "test"  # loading it again raises the error
+        if _share_of(real, found.images) > MAX_SEEN:
+            logger.warning(
+                "No images of %s were held out, so the images are compared with those of the training: the metrics "
+                "end in _train and say nothing about new images. Train with --set holdout=0.1 to hold out a tenth.",
+                found.images.name,
+            )
+            return "train"
+    return "test"
+
+
 def _real_images(model_or_run: str | Path, seen: TrainingData | None, split: str, found: TrainingImages) -> ImageSet:
     """Return the images of the split; raise ``InvalidOption`` if there are none, or training saw them."""
     source, train, are_known = found
@@ -222,9 +242,10 @@ def _share_of(images: ImageSet, others: ImageSet) -> float:
 def _features_for(train: ImageSet) -> str:
     found = extractor_for(train)
     if found is None:
-        raise InvalidOption(
-            f"There is no feature extractor for these images ({train.name}).",
-            f"Choose one: --features {' or '.join([*extractors(), INCEPTION])}; or train one with python -m "
-            "gan_serve.exports.feature_extractor.",
+        logger.warning(
+            "There is no feature extractor for these images (%s), so the features are those of %s, which was trained "
+            "on other images. --features names another one; python -m gan_serve.exports.feature_extractor trains one.",
+            train.name,
+            GENERAL,
         )
-    return found
+    return found or GENERAL

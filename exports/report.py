@@ -34,7 +34,7 @@ FIDELITY = "Fidelity and variety"
 GROUPS = (
     Group(
         "Distance to real images",
-        ("fid", "kid", "fd", "fd_floor", "kd", "fd_within_class_max", "fd_within_class_max_floor"),
+        ("fid", "kid", "fd", "fd_floor", "kd", "swd", "fd_within_class_max", "fd_within_class_max_floor"),
         "lower is better; fd_floor: the distance between two sets of real images",
         "Fréchet distance (`fid`, `fd`) and kernel distance (`kid`, `kd`) between generated and real images, in the "
         "features that the name states: lower is better. Values in other features than Inception cannot be compared "
@@ -226,10 +226,14 @@ def metrics_text(metrics: Mapping[str, float]) -> str:
 def compared(metrics: Mapping[str, float]) -> str:
     """Return a sentence on the compared images: their number, the split and the features; empty without a distance.
 
+    The distance is a Fréchet distance, or else a kernel distance.
+
     >>> compared({"fd10k_cnn-fashion_test": 12.5})
     '10,000 generated and 10,000 real images (test), features cnn-fashion'
     """
-    name = next((name for name in _whole(metrics) if name.is_distance), None)
+    names = _whole(metrics)
+    name = next((name for name in names if name.is_distance), None)
+    name = name or next((name for name in names if name.stem in ("kid", "kd")), None)
     if name is None:
         return ""
     return f"{name.images:,} generated and {name.images:,} real images ({name.source}), features {name.features}"

@@ -5,19 +5,20 @@
 fold_constants              weights that are products of constants, such as those with an equalised learning rate
 norm_into_dense             folds BatchNorm into the dense layer before it
 upsampling_to_transposed    nearest-neighbour upsampling and a 3x3 convolution become a 4x4 transposed one (4/9 of the
-work) dense_to_nhwc               orders the columns of the first layer as [H, W, C] stride_one_to_convolution   a
-transposed convolution of stride 1 becomes a convolution with the flipped kernel transposed_to_subpixel      one of
-stride 2 becomes a convolution for each of the four output phases and a pixel shuffle
+                            work)
+dense_to_nhwc               orders the columns of the first layer as [H, W, C]
+stride_one_to_convolution   a transposed convolution of stride 1 becomes a convolution with the flipped kernel
+transposed_to_subpixel      one of stride 2 becomes a convolution for each of the four output phases and a pixel shuffle
 
 ONNX Runtime has fast kernels for convolutions in fp32 and int8; those for transposed ones are slow or missing. The
 shuffle is written as Transpose to NHWC, Reshape and Transpose, because the runtime cancels these against its own layout
 changes.
-A pass leaves the layers that it does not apply to unchanged.
+A pass leaves the layers that it does not apply to unchanged. ``training/weights_from_onnx.py`` reads the weights of a
+rewritten file, so a new pass needs its inverse there.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -27,13 +28,13 @@ from onnx import NodeProto
 from onnxscript.optimizer import fold_constants as fold_onnx_constants
 
 from gan_serve.exports.graph import Array, Builder, Graph, attribute
+from gan_serve.training.networks.subpixel import NEAREST_TAPS, PHASES, phase_taps
 
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
 Kernels = Literal["fp32", "int8"]
 
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 ACTIVATIONS = ("Relu", "LeakyRelu")
-PHASES = tuple(itertools.product((0, 1), (0, 1)))  # row and column of an output pixel, modulo the stride
 SMALL = 8  # a layer with an input up to this width and height becomes a convolution for each phase
 # Up to so many output channels, as images have, a convolution leaves most of a vector unused.
 FEW = {"fp32": 4, "int8": 2}
@@ -84,11 +85,9 @@ def norm_into_dense(graph: Graph) -> None:
 def upsampling_to_transposed(graph: Graph) -> None:
     """Replace nearest-neighbour upsampling by 2 and a 3x3 convolution by a 4x4 transposed convolution of stride 2.
 
-    In each of the four output phases the nine taps read only 2x2 input pixels, so that taps can be added up.
+    In each of the four output phases the nine taps read only 2x2 input pixels, so that taps can be added up
+    (``NEAREST_TAPS``).
     """
-    # In the even phase tap 0 reads one input pixel and taps 1 and 2 the next one; in the odd phase taps 0 and 1, then
-    # tap 2. The transposed kernel has the rows 3 and 1 of the even phase, 2 and 0 of the odd one.
-    taps = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)  # [row, tap]
     for convolution in graph.find("Conv"):
         resize = graph.before(convolution, "Resize")
         if resize is None or not _repeats_pixels(graph, resize) or not _keeps_size(convolution):
@@ -96,7 +95,7 @@ def upsampling_to_transposed(graph: Graph) -> None:
         weight, bias = _constants(graph, convolution)
         if weight is None or weight.shape[2:] != (3, 3) or (bias is None and len(convolution.input) > 2):
             continue
-        kernel = np.einsum("ka,lb,oiab->iokl", taps, taps, weight)
+        kernel = np.einsum("ka,lb,oiab->iokl", NEAREST_TAPS, NEAREST_TAPS, weight)
         with graph.replacing(resize, convolution) as op:
             inputs = [resize.input[0], op.constant(convolution.input[1], kernel)]
             if bias is not None:
@@ -285,16 +284,13 @@ class _Transposed:
         return cls(node.input[1], weight, zeros if bias is None else bias, stride[0], padding[0])
 
     def phase(self, row: int, column: int) -> tuple[Array, Pads]:
-        """Return kernel and padding of the convolution for the output pixels (2i + row, 2j + column).
-
-        Output o = stride·i + k - padding comes from input i and row k of the kernel.
-        """
+        """Return kernel and padding of the convolution for the output pixels (2i + row, 2j + column)."""
         (rows, top, bottom), (columns, left, right) = self._taps(row), self._taps(column)
         kernel = self.weight[:, :, rows][:, :, :, columns].transpose(1, 0, 2, 3)
         return kernel, (top, left, bottom, right)
 
     def _taps(self, phase: int) -> tuple[list[int], int, int]:
         """Return the kernel rows of an output phase, in the order of their input pixels, and the padding."""
-        rows = [row for row in range(self.size) if (row - phase - self.padding) % self.stride == 0][::-1]
+        rows = phase_taps(self.size, self.stride, self.padding, phase)
         first, last = ((phase + self.padding - row) // self.stride for row in (rows[0], rows[-1]))
         return rows, -first, last

@@ -59,6 +59,7 @@ def generate(
     seed: int | None = None,
     seeds: Seeds | None = None,
     latents: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
     label: Labels | None = None,
     truncation: float = 1.0,
     output: Output = "pil",
@@ -75,6 +76,8 @@ def generate(
         seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a whole
             number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
         latents: float32 [N, z_dim] instead of seeds, finite.
+        offsets: moves the latents along ``Generator.directions``: up to K numbers for all images, or a list of them for
+            each, from -20 to 20.
         label: a class name or index for all images, or a list of one for each image. If None, the class of a seed is
             seed modulo c_dim, and that of latent number i is i modulo c_dim.
         truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
@@ -104,7 +107,7 @@ def generate(
     """
     check_output(output)
     samples = _load(model, device, precision).sample(
-        n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation
+        n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
     )
     return samples.to_output(output)
 
@@ -129,6 +132,7 @@ def condition(
     seed: int | None = None,
     seeds: Seeds | None = None,
     latents: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
     labels: Labels | None = None,
     truncation: float = 1.0,
     output: Output = "pil",
@@ -139,7 +143,7 @@ def condition(
 
     Args:
         model, device, precision: as for ``generate``.
-        n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
+        n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
         labels: class names or indices, each once; all classes if None.
         output: ``pil`` or ``numpy``.
 
@@ -158,7 +162,7 @@ def condition(
     """
     check_output(output)
     samples = _load(model, device, precision).sample_condition(
-        n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+        n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
     )
     return samples.to_output_by_label(output)
 

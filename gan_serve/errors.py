@@ -316,14 +316,21 @@ _BY_CODE = {
 
 
 def nearest(wrong: object, valid: Iterable[str]) -> str:
-    """Return the sentence that names the valid choice nearest to ``wrong``; empty if none is similar.
+    """Return the sentence that names the valid choices nearest to ``wrong``; empty if none is similar.
+
+    Names that continue ``wrong`` after a hyphen come first; of those that continue each other, the shortest.
 
     >>> nearest("fashion-dcgam", ["fashion-dcgan", "mnist-cgan"])
     "Did you mean 'fashion-dcgan'?"
+    >>> nearest("dcgan", ["cgan", "dcgan-28", "dcgan-64", "dcgan-64-upsample"])
+    "Did you mean 'dcgan-28' or 'dcgan-64'?"
     """
     by_folded_name = {name.casefold(): name for name in valid}
-    matches = difflib.get_close_matches(str(wrong).casefold(), by_folded_name, n=1, cutoff=0.5)
-    return f"Did you mean {by_folded_name[matches[0]]!r}?" if matches else ""
+    asked = str(wrong).casefold()
+    longer = [name for name in by_folded_name if name.startswith(f"{asked}-")]
+    longer = [name for name in longer if not any(name.startswith(f"{other}-") for other in longer)]
+    matches = longer[:3] or difflib.get_close_matches(asked, by_folded_name, n=1, cutoff=0.5)
+    return f"Did you mean {' or '.join(repr(by_folded_name[name]) for name in matches)}?" if matches else ""
 
 
 def shorten(value: object) -> str:

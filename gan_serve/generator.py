@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.checkpoint.files import read_config, read_verified
+from gan_serve.checkpoint.latent_space import Directed
 from gan_serve.hub.file_sets import network_files
 from gan_serve.hub.publishing import Publishing
 from gan_serve.hub.resolve import locate
@@ -33,7 +34,7 @@ from gan_serve.sampling.session import Session
 from gan_serve.sampling.walks import make_walk
 
 
-class Generator(RequestBuilder, Publishing):
+class Generator(Directed, RequestBuilder, Publishing):
     """A checkpoint that is loaded, verified and ready to sample.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
@@ -52,6 +53,7 @@ class Generator(RequestBuilder, Publishing):
         super().__init__(self.config, self._session.precision, self._session.style_layers)
 
     @classmethod
+    @suggest_keywords
     def from_pretrained(
         cls,
         model: str | Path,
@@ -123,6 +125,7 @@ class Generator(RequestBuilder, Publishing):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
@@ -135,6 +138,7 @@ class Generator(RequestBuilder, Publishing):
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
                 whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
             latents: float32 [N, z_dim] instead of seeds, finite.
+            offsets: -20 to 20 standard deviations along each of ``directions``, for all images or a list for each.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
@@ -159,7 +163,9 @@ class Generator(RequestBuilder, Publishing):
         (4, 28, 28, 1)
         """
         check_output(output)
-        samples = self.sample(n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation)
+        samples = self.sample(
+            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
+        )
         return samples.to_output(output)
 
     @suggest_keywords
@@ -170,12 +176,15 @@ class Generator(RequestBuilder, Publishing):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
     ) -> Samples:
         """Return what ``generate`` returns as ``Samples``, which keep seeds and labels and can be encoded as files."""
         return self._run(
-            self.sample_request(n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation)
+            self.sample_request(
+                n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
+            )
         )
 
     @overload
@@ -196,6 +205,7 @@ class Generator(RequestBuilder, Publishing):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
@@ -203,7 +213,7 @@ class Generator(RequestBuilder, Publishing):
         """Sample the same latents under each label.
 
         Args:
-            n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
+            n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
             labels: class names or indices, each once; all classes if None.
             output: ``pil`` or ``numpy``.
 
@@ -222,7 +232,7 @@ class Generator(RequestBuilder, Publishing):
         """
         check_output(output)
         return self.sample_condition(
-            n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
         ).to_output_by_label(output)
 
     @suggest_keywords
@@ -233,6 +243,7 @@ class Generator(RequestBuilder, Publishing):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
         truncation: float = 1.0,
     ) -> Samples:
@@ -241,7 +252,9 @@ class Generator(RequestBuilder, Publishing):
         Their PNG has a row for each label and a column for each latent.
         """
         return self._run(
-            self.condition_request(n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation)
+            self.condition_request(
+                n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
+            )
         )
 
     @overload

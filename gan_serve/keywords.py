@@ -28,15 +28,18 @@ def suggest_keywords(function: Function) -> Function:
         ...
     TypeError: sorted() got an unexpected keyword argument 'revers'. Did you mean 'reverse'?
     """
+    name_of_call = function.__name__
+    if name_of_call == "__init__":  # a user calls the class
+        name_of_call = function.__qualname__.split(".")[-2]
     keywords = [
         name
         for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self"
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in ("self", "cls")
     ]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        check_keywords(function.__name__, kwargs, keywords)
+        check_keywords(name_of_call, kwargs, keywords)
         return function(*args, **kwargs)
 
     if inspect.iscoroutinefunction(function):

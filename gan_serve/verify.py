@@ -19,10 +19,11 @@ from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
 from gan_serve.images.compare import describe_mismatch
 from gan_serve.images.grid import cut_grid, grid, grid_size
-from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.pixels import UInt8Array, enlarge, from_pil
 from gan_serve.regular_files import open_regular
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import RECEIPT_KEY, Receipt, SealedReceipt, read_receipt, read_receipt_of
+from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
 from gan_serve.translation.result import TranslationReceipt
@@ -47,6 +48,25 @@ class Verification:
     receipt: Receipt | TranslationReceipt
     max_difference: int
     other_runtime: str = ""
+
+
+def describe_receipt(receipt: Receipt | TranslationReceipt) -> str:
+    """Return what an image shows: its seeds, its frames or its latents.
+
+    >>> from gan_serve import generate
+    >>> describe_receipt(Receipt.model_validate(generate("fashion-dcgan", seed=7)[0].info["gan_serve"]))
+    'seed 7'
+    """
+    if isinstance(receipt, TranslationReceipt):
+        return "a translation" if receipt.inputs is None else f"{len(receipt.inputs)} translations"
+    if receipt.walk is not None:
+        n = len(receipt.walk.frames)
+        return "a frame of a walk" if n == 1 else f"{n} frames of a walk"
+    if receipt.latents is not None:
+        return "given latents"
+    if receipt.seeds is None:
+        return f"seed {receipt.seed}"
+    return f"seed{'s' * (len(receipt.seeds) != 1)} {format_seeds(receipt.seeds)}"
 
 
 def verify_image(path: str | Path, model: str | Path | None = None, inputs: Sequence[str | Path] = ()) -> Verification:
@@ -87,6 +107,11 @@ def _verify_samples(path: str | Path, model: str | Path | None) -> Verification:
     _check_size(path, receipt, generator.config, (pixels.shape[1], pixels.shape[0]))
     if pixels.shape[2] != generator.img_channels:
         raise _other_size(path)
+    if receipt.scale is not None:
+        small = pixels[:: receipt.scale, :: receipt.scale]
+        if not np.array_equal(enlarge(small, receipt.scale), pixels):
+            raise ReceiptError(f"{path} was altered: the squares that its pixels were enlarged to are not even.")
+        pixels = small
     again = _sample_again(generator, receipt)
     images = pixels[None] if columns is None else cut_grid(pixels, len(again), columns)
     if columns is not None and not np.array_equal(grid(images, columns), pixels):
@@ -131,7 +156,9 @@ def _check_size(path: str | Path, receipt: Receipt, config: CheckpointConfig, si
         n = 1 if receipt.seeds is None else len(receipt.seeds)
     if n < 1 or (receipt.columns is None and n != 1):
         raise _other_size(path)
-    if size != ((side, side) if receipt.columns is None else grid_size(n, side, receipt.columns)):
+    width, height = (side, side) if receipt.columns is None else grid_size(n, side, receipt.columns)
+    scale = receipt.scale or 1
+    if size != (width * scale, height * scale):
         raise _other_size(path)
 
 

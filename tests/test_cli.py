@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,20 +14,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan_serve.checkpoint.bundled import list_models
+from gan_serve.cli.describe import quality
+from gan_serve.cli.output import write_folder
 from gan_serve.images.pixels import from_pil
 from gan_serve.sampling.seeds import parse_seeds
+from gan_serve.verify import verify_image
 
 
 def test_generate_writes_a_grid_that_verifies(cli, tmp_path, generator):
     out = tmp_path / "grid.png"
-    assert cli("generate", "fashion-dcgan", "--seeds", "0-63", "--out", out) == (0, f"{out}\n", "")
+    outcome = cli("generate", "fashion-dcgan", "--seeds", "0-63", "--out", out)
+    assert (outcome.code, outcome.out) == (0, f"{out}\n")
+    assert re.match(rf"64 images of fashion-dcgan in [\d.]+ s: {out}\n", outcome.err)
     with Image.open(out) as image:
         assert image.size == (8 * 30 + 2, 8 * 30 + 2)
         second_row = from_pil(image)[32:60, 2:30]
     np.testing.assert_array_equal(second_row, generator.generate(seeds=8, output="numpy")[0])
     outcome = cli("verify", out)
     assert outcome.code == 0
-    assert "verified, bit-equal" in outcome.out
+    assert outcome.out == f"{out}: verified, bit-equal, seeds 0-63 of fashion-dcgan\n"
 
 
 def test_generate_writes_one_png_a_seed(cli, tmp_path, generator):
@@ -37,8 +46,85 @@ def test_generate_writes_one_png_a_seed(cli, tmp_path, generator):
 
 def test_seeds_that_were_drawn_are_told(cli, tmp_path):
     outcome = cli("generate", "fashion-dcgan", "-n", 2, "--out", tmp_path / "a.npz")
-    told = parse_seeds(outcome.err.removeprefix("random seeds:").strip())
-    assert np.load(tmp_path / "a.npz")["seeds"].tolist() == told
+    again = shlex.split(outcome.err.partition("Again: gan-serve ")[2])
+    assert np.load(tmp_path / "a.npz")["seeds"].tolist() == parse_seeds(again[again.index("--seeds") + 1])
+    first = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").unlink()
+    assert cli(*again).code == 0
+    assert (tmp_path / "a.npz").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "fashion-cgan", "-n", 3, "--label", "Bag", "--truncation", 0.7, "--columns", 1],
+        ["condition", "fashion-cgan", "-n", 2, "--label", "T-shirt/top", "--label", 3, "--precision", "int8"],
+        ["interpolate", "fashion-dcgan", "--seeds", "0,5", "--steps", 2, "--loop", "--method", "lerp", "--scale", 2],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_command_that_is_told_makes_the_same_file(cli, tmp_path, words):
+    out = tmp_path / "a file.png"
+    again = shlex.split(cli(*words, "--out", out).err.partition("Again: gan-serve ")[2])
+    first = out.read_bytes()
+    out.unlink()
+    assert cli(*again).code == 0
+    assert out.read_bytes() == first
+
+
+def test_pixels_are_enlarged(cli, tmp_path, generator):
+    for suffix in ("png", "jpg"):
+        out = tmp_path / f"large.{suffix}"
+        assert cli("generate", "fashion-dcgan", "--seeds", 3, "--scale", 4, "--out", out).code == 0
+        with Image.open(out) as image:
+            pixels = from_pil(image)
+        expected = generator.generate(seeds=3, output="numpy")[0].repeat(4, 0).repeat(4, 1)
+        assert pixels.shape == (112, 112, 1)
+        assert np.abs(pixels.astype(int) - expected).max() <= (0 if suffix == "png" else 16)
+    assert "has no receipt" in cli("verify", tmp_path / "large.png").err
+    assert "--scale must be from 1 to 64" in cli("generate", "fashion-dcgan", "--scale", 0, "--out", out).err
+    assert "does not apply to .npz" in cli("generate", "fashion-dcgan", "--scale", 2, "--out", tmp_path / "a.npz").err
+
+
+def test_an_image_goes_to_standard_output(generator):
+    words = [sys.executable, "-m", "gan_serve", "generate", "fashion-dcgan", "--seeds", "3", "--out", "-"]
+    content = subprocess.run(words, capture_output=True, check=True).stdout
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(from_pil(image), generator.generate(seeds=3, output="numpy")[0])
+
+
+def test_ctrl_c_keeps_the_images_that_are_written(tmp_path, generator, monkeypatch, capsys):
+    calls = []
+
+    def run(request):
+        calls.append(len(request))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return type(generator).run(generator, request)
+
+    monkeypatch.setattr(generator, "run", run, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(generator, generator.sample_request(n=300, seed=0), tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 128
+    assert f"128 of 300 images are in {tmp_path / 'out'}" in capsys.readouterr().err
+    assert verify_image(tmp_path / "out" / "00127-seed127.png").max_difference == 0
+
+
+def test_several_images_are_verified(cli, tmp_path):
+    words = ["--seeds", "0-2", "--out-dir", tmp_path / "out"]
+    assert cli("generate", "fashion-dcgan", *words).code == 0
+    files = sorted((tmp_path / "out").iterdir())
+    outcome = cli("verify", *files)
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        *(f"{file}: verified, bit-equal, seed {seed} of fashion-dcgan" for seed, file in enumerate(files)),
+        "3 of 3 images verified",
+    ]
+    files[1].write_bytes(b"no picture")
+    outcome = cli("verify", *files)
+    assert (outcome.code, outcome.out.splitlines()[-1]) == (1, "2 of 3 images verified")
+    assert f"{files[1]}: FAILED" in outcome.err
+    assert json.loads(cli("verify", files[0], "--receipt").out.partition("... ")[2])["seed"] == 0
 
 
 def test_interpolate_writes_an_animation(cli, tmp_path):
@@ -81,10 +167,19 @@ def test_verify_refuses_an_altered_pixel(cli, tmp_path):
 
 
 def test_models_info_and_recipes(cli):
-    assert "fashion-dcgan  28x28 gray" in cli("models").out
+    lines = cli("models").out.splitlines()
+    assert [line.split()[0] for line in lines] == list_models()
+    assert len({line.index(" gray ") for line in lines if " gray " in line}) == 1  # aligned
+    told = {model["name"]: model for model in json.loads(cli("models", "--json").out)}
+    assert (told["fashion-cgan"]["class_names"][8], told["fashion-cgan"]["precisions"]) == ("Bag", ["fp32", "int8"])
+    lines = cli("info", "fashion-cgan").out.splitlines()
+    assert len(lines) == 10
+    assert re.search(r"^Speed here +[\d,]+ images a second", "\n".join(lines), re.MULTILINE)
+    assert "close to real images: FD" in quality({"fd10k_a_test": 0.1, "fd_floor10k_a_test": 0.09})
+    assert quality({"made_up": 1}) == "not measured; gan-serve evaluate does"
     facts = json.loads(cli("info", "fashion-dcgan", "--json").out)
     assert (facts["z_dim"], facts["license"], facts["parity"]["bound"]) == (100, "mit", 1)
-    lines = cli("info", "fashion-dcgan").out.splitlines()
+    lines = cli("info", "fashion-dcgan", "--all").out.splitlines()
     keys = [line.split()[0] for line in lines]
     assert keys.index("metrics.mean_gradient_1000_seeds") < keys.index("files.generator.onnx.sha256")
     column = {line.index(line.split()[1], len(key)) for key, line in zip(keys, lines, strict=True) if line.split()[1:]}
@@ -95,7 +190,9 @@ def test_models_info_and_recipes(cli):
 def test_doctor_checks_every_checkpoint(cli):
     outcome = cli("doctor")
     assert outcome.code == 0
-    assert "fashion-dcgan on cpu: digest and golden sample match" in outcome.out
+    n = len(list_models())
+    assert f"\n{n} of {n} models verified on cpu" in outcome.out
+    assert outcome.out.count("No GPU is used") <= 1
 
 
 @pytest.mark.parametrize(
@@ -143,7 +240,7 @@ def test_bad_input_is_one_clear_error_and_no_file(cli, tmp_path, arguments, says
         (["export", "{tmp}", "--out", "{tmp}/out"], "has no training run"),
         (["verify", "{tmp}/none.png"], "cannot be read"),
         (
-            ["generate", "fashion-dcgan", "--seeds", "1", "--out", "{tmp}/a.jpg"],
+            ["generate", "fashion-dcgan", "--seeds", "1", "--out", "{tmp}/a.bmp"],
             "does not have the suffix of a supported format",
         ),
         (["generate", "fashion-dcgan", "--seeds", "1"], "either --out or --out-dir"),
@@ -193,6 +290,21 @@ except SystemExit as exit:
 def test_the_package_imports_without_the_heavy_parts():
     code = "import sys, gan_serve; print({'torch', 'onnxruntime', 'bentoml', 'fastapi'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        (("generate", "fashion-cgan", "--class", "Bag"), "Did you mean '--label'?"),
+        (("condition", "fashion-cgan", "--classes", "Bag"), "Did you mean '--label'?"),
+        (("generate", "fashion-cgan", "--output", "x.png"), "Did you mean '--out'?"),
+        (("train", "--data", "x", "--recipe", "dcgan"), "Did you mean 'dcgan-28' or 'dcgan-64'?"),
+    ],
+)
+def test_what_has_another_name_here_is_suggested_by_its_meaning(words, suggestion, cli):
+    outcome = cli(*words)
+    assert outcome.code != 0
+    assert suggestion in outcome.err
 
 
 def test_the_help_shows_every_summary_whole(cli):

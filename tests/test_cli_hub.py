@@ -50,13 +50,13 @@ def test_info_fetches_what_it_tells(cli, hub, tiny):
 def test_info_tells_what_there_is_and_nothing_that_steers_a_terminal(cli, tiny):
     (tiny / "parity.json").unlink()
     (tiny / "metrics.json").write_text(json.dumps({"fid\x1b[2J": "\x1b]0;title\x07"}))
-    outcome = cli("info", seal(tiny))
+    outcome = cli("info", seal(tiny), "--all")
     assert outcome.code == 0
     assert "metrics.fid" in outcome.out
     assert "parity" not in outcome.out
     assert "\x1b" not in outcome.out
     (tiny / "metrics.json").write_text("[" * 200_000)
-    outcome = cli("info", seal(tiny))
+    outcome = cli("info", seal(tiny), "--all")
     assert "metrics.json is not JSON" in outcome.err
 
 
@@ -137,12 +137,12 @@ def test_the_document_does_what_it_says(cli, hub, tiny, tmp_path, monkeypatch):
 def test_info_does_without_the_reports(cli, published, tiny, monkeypatch):
     """Of a directory that lacks one, and offline of a model whose network alone is in the cache."""
     (tiny / "metrics.json").unlink()
-    outcome = cli("info", tiny)
+    outcome = cli("info", tiny, "--all")
     assert outcome.code == 0, outcome.err
     assert "img_resolution" in outcome.out
     Generator.from_pretrained(REPO)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    outcome = cli("info", REPO)
+    outcome = cli("info", REPO, "--all")
     assert outcome.code == 0, outcome.err
     assert "img_resolution" in outcome.out
     assert "\nmetrics." not in outcome.out

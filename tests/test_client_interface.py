@@ -42,6 +42,8 @@ def test_a_wrong_keyword_names_the_nearest_one(kind):
         client.generate(NAME, truncaton=0.5)
     with kind("http://127.0.0.1:9") as client, pytest.raises(TypeError, match="Did you mean 'labels'"):
         client.download("condition", NAME, lables=["Bag"])
+    with pytest.raises(TypeError, match=r"Client\(\) got .*'timout'. Did you mean 'timeout'"):
+        kind("http://127.0.0.1:9", timout=3)
 
 
 @BOTH

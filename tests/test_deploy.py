@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,33 @@ print(generate_latest().decode())
     [scrape] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
     assert scrape["metrics_path"] == "/metrics"
     assert f'job="{scrape["job_name"]}"' in (DEPLOY / "alerts.yml").read_text()
+
+
+def run_tool(*words: str) -> str:
+    """Return what a tool prints; the test is skipped where the tool is not installed."""
+    if not shutil.which(words[0]):
+        pytest.skip(f"needs {words[0]}")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_systemd_accepts_the_unit(tmp_path):
+    unit = (DEPLOY / "gan-serve.service").read_text()
+    installed = "/opt/gan-serve/bin/gan-serve"  # systemd-analyze wants a program that is there
+    assert installed in unit
+    (tmp_path / "gan-serve.service").write_text(unit.replace(installed, sys.executable))
+    run_tool("systemd-analyze", "verify", str(tmp_path / "gan-serve.service"))
+
+
+def test_kustomize_builds_the_objects(objects):
+    built = {each["kind"]: each for each in yaml.safe_load_all(run_tool("kubectl", "kustomize", str(DEPLOY)))}
+    assert built == objects
+
+
+def test_prometheus_accepts_its_files():
+    run_tool("promtool", "check", "rules", str(DEPLOY / "alerts.yml"))
+    run_tool("promtool", "check", "config", "--syntax-only", str(DEPLOY / "prometheus.yml"))
 
 
 def test_every_part_says_what_was_run():

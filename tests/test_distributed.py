@@ -74,7 +74,7 @@ def test_two_processes_compute_what_one_does(digits, tmp_path, settings):
         torch.testing.assert_close(theirs[network], ours[network], atol=1e-4, rtol=1e-4)
 
     # Only the first process prints.
-    assert (out.count("Snapshot: "), out.count("Next: ")) == (1, 1)
+    assert (out.count("Snapshot: "), out.count("Next:")) == (1, 1)
     assert err.count("[00:00<?]") == 1  # where a progress bar begins
     assert "Warning:" not in err
 

@@ -12,8 +12,11 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from gan_serve.training.config import setting_names
-from gan_serve.training.diagnosis import PATIENCE, SIGNS, WARM_UP, Diagnosis, Finding, count_swings, find_non_finite
+from gan_serve.training.diagnosis import PATIENCE, SIGNS, Diagnosis, Finding, count_swings, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity
+
+KIMG = 2.0  # of a tick here
+WARM_UP = 2  # ticks: 4 kimg
 
 HEALTHY = {
     "d_loss": 0.63, "g_loss": 0.88, "d_real_acc": 0.62, "d_fake_acc": 0.66, "g_acc": 0.3, "g_grad_norm": 1.0,
@@ -44,10 +47,16 @@ FASHION = [
 ]
 
 
+def examine(doctor: Diagnosis, records, first: int = 0) -> list[tuple[int, Finding]]:
+    """Give the records to ``doctor``, ``KIMG`` and ten seconds apart; return what it finds, by tick."""
+    timed = [record | {"kimg": KIMG * n, "seconds": 10.0 * n} for n, record in enumerate(records, start=first + 1)]
+    return [(first + n, found) for n, record in enumerate(timed) for found in doctor.examine(record)]
+
+
 def told(records, **options) -> list[tuple[int, str, str]]:
     """Each finding as (tick, sign, what)."""
     doctor = Diagnosis(70.0, **{"wasserstein": "c_loss" in records[-1]} | options)
-    return [(tick, found.sign, found.what) for tick, record in enumerate(records) for found in doctor.examine(record)]
+    return [(tick, found.sign, found.what) for tick, found in examine(doctor, records)]
 
 
 def run(*stretches: tuple[dict[str, float], int], base: dict[str, float] = HEALTHY) -> list[dict[str, float]]:
@@ -174,23 +183,24 @@ def test_a_resumed_doctor_says_what_an_undisturbed_one_says():
     assert len(whole) > 4
     for cut in range(len(records)):
         doctor = Diagnosis(70.0, wasserstein=False)
-        doctor.read(records[:cut])
-        rest = [(cut + n, f.sign, f.what) for n, record in enumerate(records[cut:]) for f in doctor.examine(record)]
+        examine(doctor, records[:cut])
+        rest = [(tick, found.sign, found.what) for tick, found in examine(doctor, records[cut:], first=cut)]
         assert rest == [finding for finding in whole if finding[0] >= cut]
 
 
 def test_a_finding_is_a_sentence_with_settings_that_exist():
     doctor = Diagnosis(70.0, wasserstein=False)
-    (finding,) = [f for record in run((COLLAPSE, 8)) for f in doctor.examine(record)]
+    ((_, finding),) = examine(doctor, run((COLLAPSE, 8)))
     assert str(finding).startswith("mode-collapse: the grid's images differ by 12.0 grey levels")
-    assert "Settings that may help (--set): minibatch=std, minibatch=discrimination, " in str(finding)
+    assert "May help in this run (--resume --set): mode_seeking=1, feature_matching=1, " in str(finding)
+    assert "May help in a new run (--set): minibatch=std, minibatch=discrimination." in str(finding)
     assert str(Finding("oscillation", "has passed")) == "oscillation: has passed."
 
 
 def test_a_relativistic_discriminator_that_wins_every_pair_is_reported():
     doctor = Diagnosis(70.0, wasserstein=False, settings={"loss": "relativistic"})
     records = [{"d_acc": 0.99, "g_acc": 0.0, "d_loss": 0.01, "g_loss": 6.0, "g_grad_norm": 1.0}] * 8
-    findings = [finding for record in records for finding in doctor.examine(record)]
+    findings = [finding for _, finding in examine(doctor, records)]
     assert [finding.sign for finding in findings] == ["discriminator-overpowering"]
     assert "99.0% of all pairs" in findings[0].what
     assert not any(option.startswith("label_") for option in findings[0].options)
@@ -201,10 +211,13 @@ def test_every_option_is_a_setting(wasserstein):
     bad = SURE | COLLAPSE | {"c_wass_loss": 1.0, "c_loss": 1.0}
     swinging = [bad | {"diversity": 12.0 + 9 * (-1) ** tick} for tick in range(20)]
     upside_down = [{"g_acc": 1.0, "d_fake_acc": 0.0}] * 12
-    doctor = Diagnosis(70.0, wasserstein=wasserstein)
-    findings = [f for record in swinging + upside_down for f in doctor.examine(record)]
-    expected = set(SIGNS) - (
-        {"discriminator-overpowering", "generator-overpowering"} if wasserstein else {"critic-not-converged"}
+    rates = {"g_lr": 2e-4, "d_lr": 2e-4, "batch_size": 64}
+    doctor = Diagnosis(70.0, wasserstein=wasserstein, settings=rates)
+    findings = [finding for _, finding in examine(doctor, swinging + upside_down)]
+    expected = (
+        set(SIGNS)
+        - {"grey-average"}
+        - ({"discriminator-overpowering", "generator-overpowering"} if wasserstein else {"critic-not-converged"})
     )
     assert {finding.sign for finding in findings} == expected
     for option in {option for finding in findings for option in finding.options}:
@@ -214,9 +227,29 @@ def test_every_option_is_a_setting(wasserstein):
 
 def test_what_is_set_already_is_not_recommended():
     settings = {"loss": "hinge", "dropout": 0.5, "augment": ("color",), "r1": 0.0, "spectral_norm": True}
+    settings |= {"d_lr": 4e-4, "d_lr_end": 1e-4}
     doctor = Diagnosis(70.0, wasserstein=False, settings=settings)
-    (finding,) = [f for record in run((SURE, 9)) for f in doctor.examine(record)]
-    assert finding.options == ("a lower d_lr", "instance_noise=0.1", "r1=1")
+    ((_, finding),) = examine(doctor, run((SURE, 9)))
+    assert finding.options == ("d_lr=0.0002", "d_lr_end=5e-05", "instance_noise=0.1", "r1=1")
+
+
+@pytest.mark.parametrize(("kimg", "seconds", "tick"), [(20, 10, 1), (2, 10, 4), (0.1, 60, 7), (0.1, 10, 40)])
+def test_patience_is_counted_in_images_and_time(kimg, seconds, tick):
+    """Two long ticks are enough; a slow machine needs three periods after five minutes; short ticks are joined."""
+    doctor = Diagnosis(70.0, wasserstein=False)
+    records = [HEALTHY | SURE | {"kimg": kimg * n, "seconds": seconds * n} for n in range(1, 60)]
+    assert next(n for n, record in enumerate(records) if doctor.examine(record)) == tick
+
+
+def test_grey_and_single_images_are_told_at_once():
+    for changes, sign in (({"contrast": 3.0}, "grey-average"), ({"diversity": 1.0}, "mode-collapse")):
+        doctor = Diagnosis(70.0, data_contrast=60.0, wasserstein=False, settings={"ema_rampup": 0.0, "d_lr": 2e-4})
+        (tick, finding), *_ = examine(doctor, run(({}, 6), (changes, 6)))
+        assert (tick, finding.sign) == (6, sign)
+    doctor = Diagnosis(70.0, data_contrast=60.0, wasserstein=False, settings={"ema_rampup": 0.0, "d_lr": 2e-4})
+    ((_, grey),) = examine(doctor, run(({"contrast": 3.0}, 4)))
+    assert str(grey).endswith("May help in this run (--resume --set): ema_rampup=0.05, d_lr=0.0001.")
+    assert "vary by 3.0 grey levels, those of the training images by 60.0" in grey.what
 
 
 def test_swings_are_counted_from_turn_to_turn():

@@ -20,6 +20,7 @@ from gan_serve import Client, Generator
 from gan_serve.checkpoint.files import verify_checkpoint
 from gan_serve.errors import DataError, InvalidOption, RunError
 from gan_serve.exports.evaluate_model import RealImages, evaluate_model
+from gan_serve.exports.export import export_run
 from gan_serve.training.config import make_config
 from gan_serve.training.data.load import load_images
 from gan_serve.training.evaluation import metrics as formulas
@@ -215,7 +216,7 @@ def test_figures_are_written_into_the_checkpoint_and_shown(digits, tmp_path, cli
     verify_checkpoint(checkpoint)
     written = json.loads((checkpoint / "metrics.json").read_text())
     assert f"{written['fd100_cnn-mnist_train']:g}" in outcome.out
-    assert "fd100_cnn-mnist_train" in cli("info", checkpoint).out
+    assert "fd100_cnn-mnist_train" in cli("info", checkpoint, "--all").out
     assert json.loads((tmp_path / "figures" / "metrics.json").read_text()).items() <= written.items()
 
 
@@ -245,13 +246,42 @@ def test_the_dial_is_drawn_into_the_checkpoint(digits, tmp_path, cli):
         ({"split": "holdout"}, "No images are held out"),
         ({"holdout": 0.0001}, "A holdout of 0.0001 of digits has no image"),
         ({"holdout": 0.9999}, "A holdout of 0.9999 of digits leaves no image to train on"),
-        ({"split": "train", "features": None}, "There is no feature extractor for these images .digits."),
         ({"split": "train", "features": "cnn"}, "There is no extractor of features 'cnn'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(digits, tmp_path, options, message):
     with pytest.raises(InvalidOption, match=message):
         measure(write_checkpoint(tmp_path / "model"), **({"data": str(digits)} | options))
+
+
+@pytest.mark.parametrize(("holdout", "split"), [(0.1, "holdout"), (0.0, "train")])
+def test_images_of_ones_own_are_measured_as_typed(tmp_path, cli, caplog, holdout, split):
+    """No labels, no test split, no features of these images: a run and its checkpoint, without further options."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "photos.npz", images=pixels)
+    settings = SMALL | {
+        "data": str(tmp_path / "photos.npz"),
+        "holdout": holdout,
+        "kimg": 0.1,
+        "ticks_per_evaluation": 0,
+    }
+    run_dir = tmp_path / "run"
+    train(make_config("dcgan-28", settings), run_dir, quiet=True)
+    checkpoint = export_run(run_dir, tmp_path / "model", precisions=("fp32",))
+    for words in ([run_dir], [checkpoint, "--data", tmp_path / "photos.npz", "--write"]):
+        caplog.clear()
+        outcome = cli("evaluate", *words, "--json", "--quiet", "--no-dial")
+        assert outcome.code == 0, outcome.err
+        metrics = json.loads(outcome.out)
+        n = 300 if split == "train" else 30
+        assert {f"kd{n}_cnn-general_{split}", f"coverage{n}_cnn-general_{split}"} <= metrics.keys()
+        assert not [name for name in metrics if name.startswith("fd")]
+        assert [name for name in metrics if name.startswith("nn_ratio")]
+        assert [name for name in metrics if name.startswith("swd")]
+        assert "the features are those of cnn-general" in caplog.text
+        assert ("say nothing about new images" in caplog.text) == (split == "train")
+    assert "cnn-general" in (checkpoint / "README.md").read_text()
+    verify_checkpoint(checkpoint)
 
 
 def test_nothing_is_written_to_what_is_no_checkpoint(cli, run):

@@ -107,8 +107,23 @@ def test_an_unknown_model_names_the_nearest():
 
 @pytest.mark.parametrize("model", ["", None, "a\0b", "x" * 5000, 7])
 def test_nonsense_for_a_model_is_refused(model):
-    with pytest.raises((InvalidOption, UnknownModel)):
+    with pytest.raises((InvalidOption, UnknownModel)) as error:
         gan_serve.generate(model)
+    assert "fashion-dcgan, " in error.value.hint  # the names that there are, and no list as Python prints it
+    assert "[" not in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "nearest"),
+    [
+        (Generator.from_pretrained, {"precison": "int8"}, "precision"),
+        (Generator.push_to_hub, {"privat": True}, "private"),
+        (Generator.save_pretrained, {"dir": "x"}, "directory"),
+    ],
+)
+def test_a_wrong_keyword_of_a_generator_names_the_nearest_one(generator, call, given, nearest):
+    with pytest.raises(TypeError, match=f"Did you mean '{nearest}'"):
+        call(*(["fashion-dcgan"] if nearest == "precision" else [generator]), **given)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,26 @@ def test_a_body_that_is_too_large_gets_its_response_and_no_reset(server: httpx.C
         connection.close()
 
 
+NODE = """
+const [, url] = process.argv;
+const responses = [];
+for (let i = 0; i < 10; i++) {
+  const headers = { "Content-Type": "application/json" };
+  const response = await fetch(url, { method: "POST", headers, body: "0".repeat(12e6) });
+  responses.push([response.status, (await response.json()).error.code]);
+}
+console.log(JSON.stringify(responses));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+def test_a_body_that_is_too_large_gets_its_response_with_fetch_of_node(server: httpx.Client, tmp_path: Path) -> None:
+    command = ["node", "--input-type=module", "--eval", NODE, str(server.base_url.join("/sample"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == 10 * [[413, "body_too_large"]]
+
+
 def test_headers_that_are_too_large_get_their_response_and_no_reset(server: httpx.Client) -> None:
     for _ in range(10):
         with socket.create_connection((server.base_url.host, server.base_url.port or 80), PATIENCE) as connection:

@@ -52,7 +52,7 @@ def test_a_response_beyond_its_limit_is_refused_before_it_is_sampled(tmp_path: P
 NOISE = 256  # width and height of images that cannot be compressed
 
 
-def _noise_checkpoint(directory: Path) -> Path:
+def noise_checkpoint(directory: Path) -> Path:
     """A checkpoint of large images: img = clip(128 + 60 z W), one linear layer of random weights."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -87,7 +87,7 @@ def _noise_checkpoint(directory: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_largest_requests_that_the_limits_allow_take_bounded_memory(tmp_path: Path) -> None:
-    checkpoint = _noise_checkpoint(tmp_path / "noise")
+    checkpoint = noise_checkpoint(tmp_path / "noise")
     counts = {"json": 250, "npz": 330, "png": 330, "zip": 330, "gif": 330, "webp": 330, "ndjson": 1000}
     with serving(tmp_path / "server", GAN_SERVE_MODELS=str(checkpoint), GAN_SERVE_TIMEOUT="120") as server:
         until(server.is_live)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from answers import NAME, error, post
+from server_process import until
 from servers import KINDS, running
 
 
@@ -93,8 +94,16 @@ def test_an_id_that_could_do_harm_in_a_log_is_replaced(server: httpx.Client, giv
 def test_probes_that_succeed_are_not_logged(logged: tuple[httpx.Client, Path]) -> None:
     client, log = logged
     made = client.get("/readyz").headers["x-request-id"]
-    post(client, "/sample", seed=1)
+    later = post(client, "/sample", seed=1).headers["x-request-id"]
+    until(lambda: later in log.read_text())
     assert made not in log.read_text()
+
+
+def test_a_server_that_ends_has_logged_every_request(tmp_path: Path) -> None:
+    with running([NAME], tmp_path, GAN_SERVE_WORKERS="2", GAN_SERVE_DRAIN="0") as client:
+        ids = [post(client, "/sample", seed=seed).headers["x-request-id"] for seed in range(20)]
+    lines = [json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert sorted(line["request_id"] for line in lines if line.get("path") == "/sample") == sorted(ids)
 
 
 def test_the_log_can_be_text_or_silent(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,6 +103,20 @@ def test_a_body_that_is_no_json_object_is_refused(server: httpx.Client, body: by
 def test_a_body_of_another_type_is_refused(server: httpx.Client) -> None:
     told = error(server.post("/sample", data={"model": NAME}), 415, "unsupported_media_type")
     assert "Content-Type: application/json" in told["hint"]
+
+
+def test_a_compressed_body_is_refused(server: httpx.Client) -> None:
+    body = gzip.compress(b'{"model": "fashion-dcgan", "seed": 1}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    told = error(server.post("/sample", content=body, headers=headers), 415, "unsupported_media_type")
+    assert "Content-Encoding: gzip" in told["message"]
+    plain = server.post("/sample", json={"model": NAME, "seed": 1}, headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200
+
+
+def test_labels_of_a_model_without_classes_point_to_the_endpoint_that_fits(server: httpx.Client) -> None:
+    told = error(server.post("/condition", json={"model": NAME, "seed": 1}), 422, "unknown_label")
+    assert "/sample" in told["hint"]
 
 
 @pytest.mark.parametrize("path", ["/nope", "/sample/more", "/web/nope", "/web/..%2fapp.py", "/openapi"])

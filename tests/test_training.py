@@ -23,7 +23,7 @@ from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.loop import pick_device, train
 from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
-from gan_serve.training.recipes import RECOMMENDED, recipes
+from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import sole_writer
 from gan_serve.training.snapshots import DataOrder, load_snapshot, snapshots
 
@@ -43,7 +43,7 @@ def test_a_run_writes_its_config_log_grids_curves_and_snapshots(run):
     config = json.loads((run / "config.json").read_text())
     assert (config["channels"], config["threads"], config["device"], config["recipe"]) == (1, 1, "cpu", "dcgan-28")
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [record["kimg"] for record in log] == [0.512, 1.024, 1.504, 2.016]
+    assert [record["kimg"] for record in log] == [0.128, 0.512, 1.024, 1.504, 2.016]
     for record in log:
         assert all(math.isfinite(value) for value in record.values() if not isinstance(value, list))
         assert {"d_loss", "g_loss", "d_real_acc", "d_fake_acc", "d_acc", "g_acc", "images_per_s"} <= set(record)
@@ -238,22 +238,33 @@ def test_what_a_recipe_sets_can_be_taken_back_on_the_command_line():
     assert make_config("recommended-64", {"data": "x"} | parse_settings(pairs)) == config
 
 
-def test_a_run_without_a_recipe_takes_the_recommended_one(cli, digits, tmp_path):
+def test_a_run_without_a_recipe_takes_the_one_for_small_images(cli, digits, tmp_path):
     sets = [
         word for key, value in (SMALL | {"kimg": 0.032, "width": 0.125}).items() for word in ("--set", f"{key}={value}")
     ]
     outcome = cli("train", "--data", digits, "--run-dir", tmp_path / "run", "--quiet", *sets)
     assert outcome.code == 0, outcome.err
     config = read_config(tmp_path / "run" / "config.json")
-    assert config.recipe == RECOMMENDED
+    assert config.recipe == "dcgan-28"
     assert config.conditional  # the digits have labels
-    assert (config.loss, config.ema_rampup, config.legacy) == ("relativistic", 0.05, ())
+    assert (config.loss, config.ema_rampup, config.legacy) == ("non-saturating", 0.05, ())
 
 
 def test_resuming_where_no_run_is_says_so(cli, tmp_path):
     outcome = cli("train", "--resume", "--run-dir", tmp_path / "nothing")
     assert outcome.code == 1
     assert "has no run to resume" in outcome.err
+
+
+def test_a_run_that_starts_in_place_of_being_resumed_says_so(cli, digits, tmp_path):
+    words = ["train", "--resume", "--run-dir", tmp_path / "run", "--recipe", "dcgan-28", "--data", digits]
+    outcome = cli(*words, "--kimg", "0.01", "--set", "width=0.0625", "--set", "batch_size=4")
+    assert outcome.code == 0, outcome.err
+    assert "has no run to resume: a new one starts" in outcome.out
+    outcome = cli("generate", tmp_path / "run", "--seeds", "0", "--out", tmp_path / "grid.png")
+    assert outcome.code == 1
+    assert f"{tmp_path / 'run'} is the folder of a training run" in outcome.err
+    assert "gan-serve export" in outcome.err
 
 
 # The best snapshot

@@ -1,8 +1,31 @@
-"""Train GANs from images: ``gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir runs/fashion``.
+"""Train GANs from images: ``gan-serve train --data photos/``, or ``train`` from Python.
 
 Needs the extra ``gan-serve[train]``. Nothing here is imported by the runtime; this package imports no torch by itself,
 so that its commands can be listed where torch is not installed.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 if __name__ != "gan_serve.training":
     raise ImportError("import gan_serve.training: the folder training/ of the checkout is installed under that name.")
+
+if TYPE_CHECKING:
+    from gan_serve.training.api import FinishedRun, train
+    from gan_serve.training.monitoring.callbacks import Tick
+
+__all__ = ["FinishedRun", "Tick", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are used: they need torch."""
+    if name == "Tick":
+        from gan_serve.training.monitoring import callbacks
+
+        return callbacks.Tick
+    if name in __all__:
+        from gan_serve.training import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

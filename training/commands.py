@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import click
 
 from gan_serve.cli import needs_extra
-from gan_serve.errors import GanServeError, InvalidOption, RunError
+from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 from gan_serve.training.data.commands import data as data_command
 
@@ -26,6 +28,7 @@ def register(group: click.Group) -> None:
     group.add_command(learn)
 
 
+CTRL_C = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended
 FIRST = os.environ.get("RANK", "0") == "0"  # only the first process that torchrun started prints
 
 
@@ -41,7 +44,7 @@ def _only_first_process_reports() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--recipe", help="A recipe of `gan-serve recipes`; by default recommended-64.")
+@click.option("--recipe", help="A recipe of `gan-serve recipes`; by default chosen by the images and this machine.")
 @click.option(
     "--data",
     help="Images: a folder, zip, tar, .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, "
@@ -54,13 +57,26 @@ def _only_first_process_reports() -> Iterator[None]:
     metavar="CHECKPOINT",
     help="A checkpoint whose generator to start from: a name, a directory or org/name.",
 )
-@click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="The folder of the run.")
-@click.option("--kimg", type=float, help="Thousands of real images to show in total; default: that of the recipe.")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    help="The folder of the run; default: runs/DATA-RECIPE, and with --resume the last run in runs/.",
+)
+@click.option(
+    "--minutes", type=float, help="The length in minutes on this machine; the measured speed turns it into kimg."
+)
+@click.option("--epochs", type=float, help="The length in passes over the images.")
+@click.option("--kimg", type=float, help="The length in thousands of real images shown; default: that of the recipe.")
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given several times."
 )
-@click.option("--resume", is_flag=True, help="Continue from the last snapshot of the run.")
-@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue from the last snapshot; --set may change learning rates, penalties and augmentation.",
+)
+@click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases as well.")
+@click.option("--quiet", is_flag=True, help="Print only the summary at the end.")
 @_only_first_process_reports()
 def train(
     recipe: str | None,
@@ -68,57 +84,60 @@ def train(
     labels: str | None,
     family_file: Path | None,
     init_from: str | None,
-    run_dir: Path,
+    run_dir: Path | None,
+    minutes: float | None,
+    epochs: float | None,
     kimg: float | None,
     pairs: tuple[str, ...],
     resume: bool,
+    wandb: str | None,
     quiet: bool,
 ) -> None:
-    """Train a generator from images."""
+    """Train a generator from images.
+
+    `gan-serve train --data photos/` is enough: what is not given is chosen by the images and this machine, and printed.
+    """
     with needs_extra("train"):
-        from gan_serve.training.config import check_config, make_config, parse_settings, read_config
+        from gan_serve.training.api import train as run
+        from gan_serve.training.config import parse_settings
+        from gan_serve.training.end_summary import end_lines
         from gan_serve.training.family_file import load_family_file
-        from gan_serve.training.loop import train as run
-        from gan_serve.training.recipes import RECOMMENDED
 
+    settings = parse_settings(pairs)
     if _is_translation(recipe, run_dir, resume):
-        settings = {"data": data, "kimg": kimg} | parse_settings(pairs)
-        _train_translator(recipe, run_dir, settings, resume=resume, quiet=quiet)
+        _train_translator(recipe, run_dir, {"data": data, "kimg": kimg} | settings, resume=resume, quiet=quiet)
         return
-    asked = parse_settings(pairs)
     families = load_family_file(family_file) if family_file else []
-    typed = {"recipe": recipe, "data": data, "labels": labels, "init_from": init_from, "kimg": kimg}
-    asked |= {key: value for key, value in typed.items() if value is not None}
-    if resume and (run_dir / "config.json").exists():
-        recorded = read_config(run_dir / "config.json")
-        config = check_config(recorded.model_dump() | asked)
-        if config.device == "auto":
-            config = config.model_copy(update={"device": recorded.device})
-        # The data may have moved; its digest shows that it is the same.
-        fixed = asked.keys() - {"kimg", "data", "labels", "init_from"}  # train checks init_from itself
-        now, before = config.model_dump(), recorded.model_dump()
-        changed = [key for key in sorted(fixed) if now.get(key) != before.get(key)]
-        if changed:
-            raise RunError(
-                f"The run in {run_dir} was started with another {changed[0]} ({before.get(changed[0])!r}).",
-                "Only --kimg may change, and --data and --labels if the same images are now elsewhere.",
-            )
-    else:
-        if resume and not asked.keys() & {"recipe", "data"}:
-            raise RunError(f"{run_dir} has no run to resume.", "Give the --run-dir of the first call.")
-        if len(families) == 1:
-            asked.setdefault("family", families[0])
-        if "data" not in asked:
-            raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
-        config = make_config(asked.pop("recipe", RECOMMENDED), asked)
-
-    last = run(config, run_dir, resume=resume, quiet=quiet)
+    if len(families) == 1 and not resume:
+        settings.setdefault("family", families[0])
+    data, labels, kimg = (
+        settings.pop(key, given) for key, given in (("data", data), ("labels", labels), ("kimg", kimg))
+    )
+    try:
+        finished = run(
+            data,
+            recipe=recipe,
+            run_dir=run_dir,
+            labels=labels,
+            minutes=minutes,
+            epochs=epochs,
+            kimg=kimg,
+            settings=settings,
+            init_from=init_from,
+            resume=resume,
+            wandb=wandb,
+            quiet=quiet,
+        )
+    except KeyboardInterrupt:
+        echo("Stopped before the first step.", err=True)
+        sys.exit(CTRL_C)
     if FIRST:
-        echo(f"Snapshot: {last}")
-        echo(f"Next: gan-serve export {run_dir} --out NAME")
+        echo("\n".join(end_lines(finished)))
+    if finished.signal == signal.SIGINT:
+        sys.exit(CTRL_C)
 
 
-def _is_translation(recipe: str | None, run_dir: Path, resume: bool) -> bool:
+def _is_translation(recipe: str | None, run_dir: Path | None, resume: bool) -> bool:
     """Return True for a recipe of translators, and for a run of one that is resumed."""
     from gan_serve.training.recipes import TRANSLATE
     from gan_serve.training.recipes import recipes as all_recipes
@@ -127,16 +146,19 @@ def _is_translation(recipe: str | None, run_dir: Path, resume: bool) -> bool:
         return recipe in all_recipes(TRANSLATE)
     from gan_serve.training.translation.settings import is_translation_run
 
-    return resume and is_translation_run(run_dir)
+    return resume and run_dir is not None and is_translation_run(run_dir)
 
 
 def _train_translator(
-    recipe: str | None, run_dir: Path, settings: dict[str, Any], *, resume: bool, quiet: bool
+    recipe: str | None, run_dir: Path | None, settings: dict[str, Any], *, resume: bool, quiet: bool
 ) -> None:
+    from gan_serve.training.run_folders import new_run_dir
     from gan_serve.training.translation.settings import is_translation_run, make_translation_config
     from gan_serve.training.translation.train import resumed_config, train_translator
 
     asked = {key: value for key, value in settings.items() if value is not None}
+    if run_dir is None:
+        run_dir = new_run_dir(str(asked.get("data", "data")), str(recipe))
     if resume and is_translation_run(run_dir):
         config = resumed_config(run_dir, asked)
     elif "data" not in asked:

@@ -3,8 +3,11 @@
 A sign is reported once when it begins and once when it has passed. Findings depend on the records alone, so a resumed
 run that replays its log (``Diagnosis.read``) reports the same as an uninterrupted one.
 
-A rule must hold for ``PATIENCE`` ticks in a row, after the first ``WARM_UP`` ticks, which are unusual in every run: the
-discriminator learns faster at first, and the average still contains the initial weights.
+Time is counted in images, and in minutes where a machine is slow: ticks are of any length. Records are judged in
+periods of at least ``PERIOD_KIMG`` or ``PERIOD_SECONDS``, after a warm-up, which is unusual in every run: the
+discriminator learns faster at first, and the average still contains the initial weights. A rule must hold for
+``PATIENCE`` periods, or for two that show ``PATIENCE_KIMG``. Grey images, and a grid of one image, are reported at
+once.
 """
 
 from __future__ import annotations
@@ -18,9 +21,17 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 2  # ticks
-PATIENCE = 3  # ticks in a row for which a rule must hold, or fail, before it is reported
-WINDOW = 8  # ticks over which swings are counted
+from gan_serve.training.changes import may_change
+
+WARM_UP_KIMG, WARM_UP_SECONDS = 4.0, 300.0  # a run is not judged before one of these
+PERIOD_KIMG, PERIOD_SECONDS = 0.5, 45.0  # shorter ticks are not judged, such as the first one of a run
+PATIENCE, PATIENCE_KIMG = (
+    3,
+    20.0,
+)  # periods in a row for which a rule must hold, or fail; two are enough if they are long
+WINDOW = 8  # periods over which swings are counted
+GREY = 0.12  # share of the training images' contrast: below it, images are one grey
+ONE_IMAGE = 0.03  # share of their diversity: below it, all images are the same
 
 SURE = 0.97  # accuracy above which a discriminator is almost never wrong
 VANISHED = 0.1  # share of the largest gradient norm of the generator so far
@@ -31,6 +42,8 @@ SWING = 0.5  # share of the mean that a change must have to count as a swing
 MIN_SWING = 0.2  # smallest swing of a loss, with logits of order one; smaller changes are noise, however small the mean
 SWINGS = 4  # two full periods in a window
 
+SCALED = ("g_lr", "d_lr", "batch_size")  # advice multiplies the present value of these
+
 Record = Mapping[str, Any]
 
 
@@ -38,15 +51,20 @@ class Finding(NamedTuple):
     """A failure that was found, or that has passed.
 
     sign: its name, as in ``SIGNS``. what: the evidence, with numbers. options: settings to change with ``--set``, the
-    most promising first; empty if the sign has passed.
+    most promising first; empty if the sign has passed. at_once: it is certain without further ticks.
     """
 
     sign: str
     what: str
     options: tuple[str, ...] = ()
+    at_once: bool = False
 
     def __str__(self) -> str:
-        help = f" Settings that may help (--set): {', '.join(self.options)}." if self.options else ""
+        """Return the finding as a sentence; settings that need a new run stand apart."""
+        now = [option for option in self.options if may_change(option.partition("=")[0])]
+        new = [option for option in self.options if option not in now]
+        help = f" May help in this run (--resume --set): {', '.join(now)}." if now else ""
+        help += f" May help in a new run (--set): {', '.join(new)}." if new else ""
         return f"{self.sign}: {self.what}.{help}"
 
 
@@ -58,7 +76,7 @@ class Diagnosis:
 
     Args:
         data_diversity: diversity of the training images (``evaluation.pixel_metrics.diversity``), within classes for a
-            conditional run; 0 if unknown.
+            conditional run; 0 if unknown. data_contrast: their ``pixel_metrics.contrast``; 0 if unknown.
         wasserstein: the loss is the Wasserstein loss, which has no accuracies.
         class_names: names for the message about missing classes.
         levels: the last level of a growing network; below it, a lower diversity is expected.
@@ -72,20 +90,22 @@ class Diagnosis:
         data_diversity: float,
         *,
         wasserstein: bool,
+        data_contrast: float = 0.0,
         class_names: Sequence[str] = (),
         levels: float = 0.0,
         settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self.data_diversity = data_diversity
+        self.data_diversity, self.data_contrast = data_diversity, data_contrast
         self.wasserstein = wasserstein
         self.class_names = tuple(class_names)
         self.levels = levels
         self.settings = settings
         self._records: deque[Record] = deque(maxlen=WINDOW)
-        self._ticks = 0
+        self._judged: tuple[float, float] = (0.0, 0.0)  # kimg and seconds of the last record that was judged
         self._largest_g_grad = 0.0
         self._present = dict.fromkeys(self.signs, False)
-        self._against: dict[str, int] = dict.fromkeys(self.signs, 0)  # ticks in a row that contradict what was reported
+        # Since when the records contradict the reported state: periods in a row, and the kimg before them.
+        self._against: dict[str, tuple[int, float]] = dict.fromkeys(self.signs, (0, 0.0))
 
     def examine(self, record: Record) -> list[Finding]:
         """Return the signs that begin or pass with a tick's record; mostly none.
@@ -93,18 +113,25 @@ class Diagnosis:
         record: keys as in ``log.jsonl``; a rule whose keys are missing is skipped. ``classes_missing``, a list of class
         indices, may come from a classifier.
         """
-        self._ticks += 1
-        if self._ticks <= WARM_UP:
+        kimg, seconds = (number_in(record, name) or 0.0 for name in ("kimg", "seconds"))
+        before, then = self._judged
+        if kimg <= WARM_UP_KIMG and seconds <= WARM_UP_SECONDS:
             return []
+        if kimg - before < PERIOD_KIMG and seconds - then < PERIOD_SECONDS:
+            return []
+        self._judged = (kimg, seconds)
         self._records.append(record)
         self._largest_g_grad = max(self._largest_g_grad, number_in(record, "g_grad_norm") or 0.0)
         findings = []
         for sign, rule in self.signs.items():
             seen = rule(self, record)
             present = self._present[sign]
-            self._against[sign] = self._against[sign] + 1 if bool(seen) != present else 0
-            if self._against[sign] >= PATIENCE:
-                self._present[sign], self._against[sign] = not present, 0
+            periods, since = self._against[sign]
+            self._against[sign] = (periods + 1, since if periods else before) if bool(seen) != present else (0, kimg)
+            periods, since = self._against[sign]
+            is_sure = periods >= PATIENCE or (periods >= 2 and kimg - since >= PATIENCE_KIMG)
+            if is_sure or (periods and seen is not None and seen.at_once):
+                self._present[sign], self._against[sign] = not present, (0, kimg)
                 options = tuple(option for option in seen.options if self._is_new(option)) if seen else ()
                 findings.append(seen._replace(options=options) if seen else Finding(sign, "has passed"))
         return findings
@@ -114,11 +141,23 @@ class Diagnosis:
         for record in records:
             self.examine(record)
 
+    def _scaled(self, key: str, factor: float) -> tuple[str, ...]:
+        """Return the option that multiplies a setting, whose end on a schedule keeps its proportion; () if unknown."""
+        now = self.settings.get(key)
+        if not isinstance(now, int | float) or not now:
+            return ()
+        value = now * factor
+        option = f"{key}={round(value) if isinstance(now, int) else float(f'{value:.2g}'):g}"
+        end = self.settings.get(f"{key}_end")
+        return (option, f"{key}_end={float(f'{end * factor:.2g}'):g}") if end else (option,)
+
     def _is_new(self, option: str) -> bool:
         """Return True unless the run already has this setting or a larger value of it."""
         key, _, value = option.partition("=")
         if key.startswith("label_") and self.settings.get("loss") in ("hinge", "relativistic"):
             return False  # this loss has no targets to soften
+        if key.removesuffix("_end") in SCALED:
+            return True
         now = self.settings.get(key)
         if isinstance(now, bool) or not isinstance(now, int | float):
             return now is None or (not now if isinstance(now, bool | tuple) else now != value)
@@ -143,7 +182,7 @@ class Diagnosis:
             what += f"; the generator fools it with {fooled:.1%}"
         if vanished:
             what += f"; the generator's gradient has dropped to {gradient:.2g} (from {self._largest_g_grad:.2g})"
-        options = ("a lower d_lr", "instance_noise=0.1", "label_smoothing=0.1", "label_flip=0.05")
+        options = (*self._scaled("d_lr", 0.5), "instance_noise=0.1", "label_smoothing=0.1", "label_flip=0.05")
         more = ("dropout=0.3", "r1=1", "augment=color,translation,cutout", "spectral_norm=true", "loss=hinge")
         return Finding("discriminator-overpowering", what, options + more)
 
@@ -154,17 +193,33 @@ class Diagnosis:
         what = (
             f"the discriminator takes {fooled:.1%} of the generated images for real and teaches the generator nothing"
         )
-        return Finding("generator-overpowering", what, ("n_critic=2", "a lower g_lr", "dropout=0"))
+        return Finding("generator-overpowering", what, ("n_critic=2", *self._scaled("g_lr", 0.5), "dropout=0"))
 
     def _mode_collapse(self, record: Record) -> Finding | None:
         found = [text for text in (self._low_diversity(record), self._missing_classes(record)) if text]
         if not found:
             return None
         options: tuple[str, ...] = ("minibatch=std", "minibatch=discrimination", "mode_seeking=1", "feature_matching=1")
-        options += ("a larger batch_size", "a lower g_lr")
+        options += (*self._scaled("batch_size", 2), *self._scaled("g_lr", 0.5))
         if not self.wasserstein:
             options += ("loss=wasserstein", "gp_weight=10")
-        return Finding("mode-collapse", "; ".join(found), options)
+        return Finding("mode-collapse", "; ".join(found), options, at_once=self._is_one_image(record))
+
+    def _is_one_image(self, record: Record) -> bool:
+        diversity = number_in(record, "diversity")
+        return diversity is not None and diversity < ONE_IMAGE * self.data_diversity
+
+    def _grey_average(self, record: Record) -> Finding | None:
+        contrast = number_in(record, "contrast")
+        if contrast is None or contrast >= GREY * self.data_contrast:
+            return None
+        what = (
+            f"the images of the averaged generator are almost one colour: their pixels vary by {contrast:.1f} grey "
+            f"levels, those of the training images by {self.data_contrast:.1f}"
+        )
+        average = () if self.settings.get("ema_rampup") else ("ema_rampup=0.05",)
+        options = (*average, *self._scaled("d_lr", 0.5), *self._scaled("g_lr", 0.5))
+        return Finding("grey-average", what, options, at_once=True)
 
     def _low_diversity(self, record: Record) -> str:
         diversity, level = number_in(record, "diversity"), number_in(record, "level")
@@ -175,7 +230,7 @@ class Diagnosis:
         # varies.
         earlier = [number_in(each, "diversity") or 0.0 for each in list(self._records)[:-PATIENCE]]
         rising = diversity > STILL_RISING * max(earlier) if earlier else True
-        if diversity >= bound * self.data_diversity or rising:
+        if diversity >= bound * self.data_diversity or (rising and diversity >= ONE_IMAGE * self.data_diversity):
             return ""
         share = diversity / self.data_diversity
         return (
@@ -204,7 +259,12 @@ class Diagnosis:
         if not found:
             return None
         what = f"in the last {WINDOW} ticks {', and '.join(found)}"
-        options = ("a lower g_lr", "a lower d_lr", "ema_kimg=20", "a larger batch_size")
+        options = (
+            *self._scaled("g_lr", 0.5),
+            *self._scaled("d_lr", 0.5),
+            "ema_kimg=20",
+            *self._scaled("batch_size", 2),
+        )
         more = ("n_critic=5",) if self.wasserstein else ("r1=1", "label_smoothing=0.1")
         return Finding("oscillation", what, options + more)
 
@@ -228,13 +288,18 @@ class Diagnosis:
         else:
             what = f"its gradient penalty ({penalty:.3g}) exceeds the distance that it estimates ({-estimate:.3g})"
         what += "; this does not happen to a converged critic, so it lags behind the generator"
-        return Finding("critic-not-converged", what, ("n_critic=5", "a lower g_lr", "a higher d_lr", "gp_weight=10"))
+        return Finding(
+            "critic-not-converged",
+            what,
+            ("n_critic=5", *self._scaled("g_lr", 0.5), *self._scaled("d_lr", 2), "gp_weight=10"),
+        )
 
 
 SIGNS: dict[str, Rule] = {
     "discriminator-overpowering": Diagnosis._discriminator_overpowering,
     "generator-overpowering": Diagnosis._generator_overpowering,
     "mode-collapse": Diagnosis._mode_collapse,
+    "grey-average": Diagnosis._grey_average,
     "oscillation": Diagnosis._oscillation,
     "critic-not-converged": Diagnosis._critic_not_converged,
 }

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor, nn
 
-from gan_serve.checkpoint.bundled import BUNDLED, how_to_clone
-from gan_serve.checkpoint.config import WEIGHTS_FILE, CheckpointConfig
-from gan_serve.checkpoint.files import read_config, read_verified
-from gan_serve.errors import InvalidCheckpoint, InvalidOption
+from gan_serve.checkpoint.config import CheckpointConfig
+from gan_serve.checkpoint.files import read_config
+from gan_serve.errors import InvalidOption
+from gan_serve.hub.resolve import resolve
 from gan_serve.training.config import TrainConfig, as_typed, generator_arguments
+from gan_serve.training.load_checkpoint import load_generator, weight_files
 from gan_serve.training.networks import find_family
 from gan_serve.training.networks.options import arguments_of
 from gan_serve.training.recipes import recipes
-from gan_serve.training.snapshots import all_finite
 
 SETTINGS = {"img_resolution": "resolution", "img_channels": "channels"}  # arguments whose settings have another name
 LABELS_JOIN_LATENTS = ("mlp", "dcgan", "dcgan28")  # families whose first layer can be extended by columns for labels
@@ -27,7 +25,8 @@ EVERYWHERE = ("z_dim", "resolution", "channels", "width", "conditional")  # sett
 class InitialWeights:
     """The averaged generator of a checkpoint.
 
-    name: of the checkpoint. digest: ``sha256:...`` of its weights file. class_names: its classes, in their order.
+    name: of the checkpoint. digest: ``sha256:...`` of the file that they were read from. class_names: its classes, in
+    their order.
     """
 
     name: str
@@ -36,21 +35,9 @@ class InitialWeights:
     weights: dict[str, Tensor]
 
     def load_into(self, *generators: nn.Module) -> None:
-        """Load these weights into each generator.
-
-        Raises:
-            InvalidCheckpoint: they do not belong to the network that the checkpoint describes.
-        """
-        if not all_finite(self.weights):
-            raise InvalidCheckpoint(f"The weights of {self.name} are not all finite.", "Use another checkpoint.")
+        """Load these weights into each generator."""
         for generator in generators:
-            try:
-                generator.load_state_dict(self._with_columns_for_labels(generator))
-            except RuntimeError as error:
-                raise InvalidCheckpoint(
-                    f"The weights of {self.name} do not belong to the network that its config describes.",
-                    "Export the checkpoint again.",
-                ) from error
+            generator.load_state_dict(self._with_columns_for_labels(generator))
 
     def _with_columns_for_labels(self, generator: nn.Module) -> dict[str, Tensor]:
         """Return these weights, with zeros for the labels in the first layer if only ``generator`` is conditional.
@@ -74,7 +61,7 @@ class InitialWeights:
 
 
 def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names: tuple[str, ...]) -> InitialWeights:
-    """Read the weights that ``config.init_from`` names, checked against their digest.
+    """Read the weights that ``config.init_from`` names, checked against their digest; see ``load_generator``.
 
     Args:
         config: the config of the run, with ``init_from``. img_channels: channels of the images. class_names: classes of
@@ -85,26 +72,11 @@ def read_initial_weights(config: TrainConfig, *, img_channels: int, class_names:
         UnknownModel, HubError, InvalidCheckpoint, DigestMismatch, FormatTooNew: there is no such checkpoint, or it
         cannot be used.
     """
-    # Imported here, because runs that start from random weights need neither.
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    from gan_serve.hub.resolve import resolve
-
-    model = config.init_from or ""
-    directory = resolve(model, files=lambda _: [WEIGHTS_FILE])
+    directory = resolve(config.init_from or "", files=weight_files)
     checkpoint = read_config(directory)
-    _check_has_weights(directory, checkpoint)
     _check_fits(checkpoint, config, img_channels, len(class_names))
-    content = read_verified(directory, checkpoint, WEIGHTS_FILE)
-    try:
-        weights = load(content)
-    except SafetensorError as error:
-        raise InvalidCheckpoint(
-            f"{directory / WEIGHTS_FILE} does not contain weights: {error}.", "Export it again."
-        ) from error
-    digest = f"sha256:{checkpoint.files[WEIGHTS_FILE].sha256}"
-    return InitialWeights(checkpoint.name, digest, checkpoint.class_names, weights)
+    loaded = load_generator(directory)
+    return InitialWeights(checkpoint.name, loaded.digest, checkpoint.class_names, loaded.generator.state_dict())
 
 
 def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
@@ -121,28 +93,9 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     return f"{told} Each class starts from the one with the same index." if changes else ""
 
 
-def _check_has_weights(directory: Path, checkpoint: CheckpointConfig) -> None:
-    if os.path.lexists(directory / WEIGHTS_FILE):
-        return
-    name, bundled = checkpoint.name, directory.parent == BUNDLED
-    raise InvalidCheckpoint(
-        f"{name} has no {WEIGHTS_FILE} {'in the package' if bundled else f'in {directory}'}, which has the weights "
-        "that a run starts from.",
-        f"{how_to_clone(name)}."
-        if bundled
-        else "Give the directory of a checkpoint that has the file; copies of checkpoints in the package do not.",
-    )
-
-
 def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels: int, c_dim: int) -> None:
     family = checkpoint.architecture.family
     defaults = arguments_of(find_family(family).generator)
-    unknown = checkpoint.architecture.arguments.keys() - defaults.keys()
-    if unknown:
-        raise InvalidCheckpoint(
-            f"The network of {checkpoint.name} has {', '.join(sorted(unknown))}, which this gan-serve does not know.",
-            f"Install gan-serve {checkpoint.gan_serve_version}, which wrote it.",
-        )
     # Checkpoints leave out arguments with the network's default, and older ones those that did not exist.
     theirs = defaults | checkpoint.architecture.arguments
     ours = defaults | generator_arguments(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
 from gan_serve._version import __version__
 from gan_serve.atomic_files import remove_leftovers, write_atomically
 from gan_serve.errors import DeviceUnavailable, InvalidOption, RunError
+from gan_serve.training.changes import changes_on_resume
 from gan_serve.training.config import TrainConfig, read_config
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.loader import Loader
@@ -30,12 +27,24 @@ from gan_serve.training.distributed import (
 from gan_serve.training.initial_weights import InitialWeights, compare_classes, read_initial_weights
 from gan_serve.training.monitoring.quality import Measure
 from gan_serve.training.monitoring.run_log import rewind_log
+from gan_serve.training.monitoring.run_options import RunOptions
 from gan_serve.training.monitoring.tick import Recorder, Watched, check_finite
 from gan_serve.training.precision import bf16_pays, use_tf32
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.settings import RunSettings
 from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
+from gan_serve.training.stopping import Stop, stop_on_signal
+from gan_serve.training.ticks import TickClock
+
+
+class Finished(NamedTuple):
+    """The end of a run: its last snapshot, the real images shown, the seconds of training, the signal that ended it."""
+
+    snapshot: Path
+    shown: int
+    seconds: float
+    signal: int | None
 
 
 class Trainable(Watched, Protocol):
@@ -69,8 +78,10 @@ class RunRecorder(Protocol[RunOf]):
         """Show the progress after a step."""
         ...
 
-    def tick(self, training: RunOf, record: dict[str, Any], *, last: bool) -> Path:
-        """Write what a tick has, and return the snapshot's path."""
+    wants_stop: bool
+
+    def tick(self, training: RunOf, record: dict[str, Any], *, measure: bool) -> Path:
+        """Write what a tick has, and return the snapshot's path. ``measure``: the quality is due."""
         ...
 
 
@@ -82,6 +93,11 @@ def train(
     quiet: bool = False,
     evaluate: Measure | None = None,
 ) -> Path:
+    """Train a generator, write the run to ``run_dir``, and return the last snapshot; see ``run_training``."""
+    return run_training(config, run_dir, RunOptions(resume=resume, quiet=quiet, evaluate=evaluate)).snapshot
+
+
+def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) -> Finished:
     """Train a generator and write the run to ``run_dir``.
 
     The folder gets ``config.json``, ``run.json`` (data, machine), ``log.jsonl``, ``curves.png``, ``grids/`` (the same
@@ -89,20 +105,13 @@ def train(
     full state: the last ones, and the one with the best quality). On SIGINT and SIGTERM it writes a snapshot and
     returns. If torchrun started it, all processes share each batch, and the first one writes the files. If
     ``config.init_from`` names a checkpoint, the generator and its average start from its weights; a resumed run does
-    not read them again.
+    not read them again. On the CPU, with the same number of threads, the weights of a resumed run are bit-equal to
+    those of an uninterrupted one.
 
     Args:
         config: see ``make_config``.
-        run_dir: a new folder; with ``resume``, the folder of an interrupted run.
-        resume: continue from the last snapshot, or from the start if there is none. On the CPU, with the same number of
-            threads, the final weights are bit-equal to those of an uninterrupted run.
-        quiet: show no progress bar.
-        evaluate: measures the averaged generator (in eval mode) every ``config.ticks_per_evaluation`` ticks. The values
-            are logged, and the first one is the quality, lower is better. By default a distance to the training images,
-            see ``monitoring.quality``.
-
-    Returns:
-        The last snapshot.
+        run_dir: a new folder; to resume, the folder of an interrupted run.
+        options: see ``RunOptions``.
 
     Raises:
         DataError: the images cannot be used.
@@ -114,12 +123,12 @@ def train(
         DeviceUnavailable: ``device="cuda"`` without CUDA. CannotWrite: writing fails.
     """
     run_dir = Path(run_dir)
-    check_run_dir(run_dir, resume)
+    check_run_dir(run_dir, options.resume)
     _check_init_from(run_dir, config)
     _check_processes(config, started_processes())
 
     # Load data.
-    data = load_images(
+    data = options.data or load_images(
         config.data,
         resolution=config.resolution,
         channels=config.channels,
@@ -128,6 +137,7 @@ def train(
     )
     device = pick_device(config.device)
     config = resolve_settings(config, data, device)
+    changes_on_resume(run_dir, config, 0)  # refuses other networks before they are built
     c_dim = _number_of_classes(config, data)
 
     with process_group(device) as processes, contextlib.ExitStack() as stack:
@@ -139,7 +149,7 @@ def train(
         # Load the last snapshot.
         if processes.first:
             stack.enter_context(sole_writer(run_dir))
-            check_run_dir(run_dir, resume)  # again, because another process may have started meanwhile
+            check_run_dir(run_dir, options.resume)  # again, because another process may have started meanwhile
         barrier()
         earlier = snapshots(run_dir)
         if earlier:
@@ -154,6 +164,8 @@ def train(
             initial.load_into(training.generator, training.ema.generator)
         _check_same_start(training, data, initial)
 
+        changes = changes_on_resume(run_dir, config, training.shown / 1000)
+
         # Write the config and the record of the run.
         info = RunInfo.of(
             data,
@@ -162,7 +174,8 @@ def train(
             gan_serve_version=__version__,
             init_from=InitInfo(name=initial.name, digest=initial.digest) if initial else None,
         )
-        info = continued(run_dir, info)
+        chosen = {"length": dict(options.length) if options.length else None, "chosen": tuple(options.reasons)}
+        info = continued(run_dir, info.model_copy(update=chosen | {"changes": tuple(changes)}))
         if processes.first:
             remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
             write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
@@ -175,7 +188,7 @@ def train(
 
         # Train.
         loader = Loader(data, seed=config.seed, labels=bool(config.conditional), device=device, processes=processes)
-        recorder = Recorder(run_dir, training, data, evaluate, quiet=quiet) if processes.first else None
+        recorder = Recorder(run_dir, training, data, options, info) if processes.first else None
         try:
             if recorder and initial:
                 recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))
@@ -183,12 +196,11 @@ def train(
         finally:
             if recorder:
                 recorder.close()
-        return last_snapshot or snapshot_path(run_dir, training.shown / 1000)
+        last_snapshot = last_snapshot or snapshot_path(run_dir, training.shown / 1000)
+        return Finished(last_snapshot, training.shown, training.seconds, stop.signal)
 
 
-def run_loop(
-    training: Run, advance: Callable[[], None], recorder: RunRecorder[Run] | None, stop: threading.Event
-) -> Path | None:
+def run_loop(training: Run, advance: Callable[[], None], recorder: RunRecorder[Run] | None, stop: Stop) -> Path | None:
     """Train until all kimg are shown or a process must stop; return the last snapshot, if a tick ended.
 
     Args:
@@ -197,30 +209,35 @@ def run_loop(
         stop: set to end the run after the current step.
     """
     config = training.config
-    tick_size = config.kimg_per_tick * 1000
-    tick_started, tick_shown = time.perf_counter(), training.shown
+    evaluation_size = config.kimg_per_tick * config.ticks_per_evaluation * 1000
+    ticks = TickClock(config.kimg_per_tick, config.seconds_per_tick, training.shown)
+    stop.seconds_left = ticks.seconds_left
     last_snapshot = None
     stopping = False
     while training.shown < config.kimg * 1000 and not stopping:
         # One step of all networks.
         before = training.shown
         advance()
+        ticks.end_step()
         if recorder:
             recorder.step(training)
 
         # End of a tick: log, grid, snapshot.
-        stopping = any_process(stop.is_set())
+        stopping = any_process(stop.is_set)
         finished = training.shown >= config.kimg * 1000
-        if before // tick_size != training.shown // tick_size or finished or stopping:
-            seconds = time.perf_counter() - tick_started
+        if finished or stopping or ticks.is_full(before, training.shown) or any_process(ticks.is_late):
+            seconds, images_per_s = ticks.end_tick(training.shown)
             training.seconds += seconds
-            images_per_s = (training.shown - tick_shown) / seconds
             check_finite(training)
             record = training.record(images_per_s)
             if recorder:
-                last_snapshot = recorder.tick(training, record, last=finished or stopping)
-            barrier()
-            tick_started, tick_shown = time.perf_counter(), training.shown
+                # Quality is measured at the same images whatever the ticks, and not while somebody waits for the end.
+                is_due = evaluation_size and before // evaluation_size != training.shown // evaluation_size
+                last_snapshot = recorder.tick(training, record, measure=finished or bool(is_due and not stopping))
+                if recorder.wants_stop:
+                    stop.ask()
+            stopping = any_process(stop.is_set)
+            ticks.begin_tick()
     return last_snapshot
 
 
@@ -315,7 +332,7 @@ def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
 
 
 def check_run_dir(run_dir: Path, resume: bool) -> None:
-    """Raise ``RunError`` if ``run_dir`` is a file, or has a run that is not to be resumed."""
+    """Raise ``RunError`` if ``run_dir`` is no folder, or has a run that is not to be resumed."""
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file.", "Give a folder for the run.")
     if not resume and ((run_dir / "config.json").exists() or snapshots(run_dir)):
@@ -330,24 +347,3 @@ def check_kimg(training: Trainable) -> None:
             f"The run has already shown {training.shown / 1000:g} kimg, more than the requested {config.kimg:g}.",
             "Give a larger --kimg, or start a new run.",
         )
-
-
-@contextlib.contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set, to stop the loop after a step; a second SIGINT interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, _frame: object) -> None:
-        if stop.is_set() and number == signal.SIGINT:  # SIGTERM may come twice: from torchrun and from a scheduler
-            os._exit(128 + number)
-        stop.set()
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

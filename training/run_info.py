@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
+from gan_serve.training.changes import Change
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary
 from gan_serve.training.distributed import Processes
@@ -44,12 +45,19 @@ class InitInfo(BaseModel):
 
 
 class RunInfo(BaseModel):
-    """The data of a run, its initial weights, and the machines of the run with their versions of torch."""
+    """The data of a run, its initial weights, and the machines of the run with their versions of torch.
+
+    length: the measured rate, and the minutes or epochs that became kimg; None if nothing was measured.
+    chosen: why settings were chosen for these images and this machine. changes: settings that a resumed run changed.
+    """
 
     data: DataInfo
     init_from: InitInfo | None = None
     machines: tuple[str, ...]
     gan_serve_version: str
+    length: dict[str, Any] | None = None
+    chosen: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     @classmethod
     def of(
@@ -115,7 +123,12 @@ def continued(run_dir: Path, info: RunInfo) -> RunInfo:
             f"The run in {run_dir} started from other weights than {info.init_from.name} has now.",
             "Give the checkpoint that it was started with, or start a new run.",
         )
-    return before.model_copy(update={"machines": tuple(dict.fromkeys((*before.machines, *info.machines)))})
+    return before.model_copy(
+        update={
+            "machines": tuple(dict.fromkeys((*before.machines, *info.machines))),
+            "changes": (*before.changes, *info.changes),
+        }
+    )
 
 
 def describe_machine(device: torch.device, processes: Processes) -> str:

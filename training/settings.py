@@ -133,9 +133,10 @@ class OptimizerSettings(BaseModel):
 class OutputSettings(BaseModel):
     """Log, grids, snapshots and measurements."""
 
-    kimg_per_tick: Positive = 20.0  # distance between two log lines, grids and snapshots
+    kimg_per_tick: Positive = 20.0  # largest distance between two log lines, grids and snapshots
+    seconds_per_tick: Positive = 60.0  # the same in seconds; the first tick of a run ends after four steps
     features: str | None = None  # feature extractor for the quality; None: sliced Wasserstein distance
-    ticks_per_evaluation: Annotated[int, Field(ge=0)] = 5  # ticks between two measurements of quality; 0: none
+    ticks_per_evaluation: Annotated[int, Field(ge=0)] = 5  # quality is measured every so many kimg_per_tick; 0: never
     keep_snapshots: Count = 2  # number of last snapshots to keep
 
 

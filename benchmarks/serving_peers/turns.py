@@ -182,12 +182,15 @@ def pause_those_that_spin(servers: list[Server], most: float) -> None:
             server.pause()
 
 
-def ratio(turns: Turns, load: str, ours: str, theirs: str, theirs_load: str = "") -> float | None:
-    """Return the ratio of images/s, the median over the rounds; None if one of the two has no turns."""
+def ratio(
+    turns: Turns, load: str, ours: str, theirs: str, theirs_load: str = "", field: str = "images_per_s"
+) -> float | None:
+    """Return the ratio of a field, the median over the rounds; None if one of the two has no turns."""
     mine, other = turns.get((load, ours)), turns.get((theirs_load or load, theirs))
     if not mine or not other:
         return None
-    return statistics.median(a.images_per_s / max(b.images_per_s, 1e-9) for a, b in zip(mine, other, strict=True))
+    pairs = ((getattr(a, field), getattr(b, field)) for a, b in zip(mine, other, strict=True))
+    return statistics.median(a / max(b, 1e-9) for a, b in pairs)
 
 
 def median(turns: Iterable[Turn], field: str) -> float:

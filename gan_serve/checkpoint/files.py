@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, shorten
 from gan_serve.regular_files import read_regular
 
+RUN_FILE = "run.json"  # training writes it beside a config of its own
 MAX_CONFIG_BYTES = 2**26  # golden samples of 4096x4096 in three precisions fit
 MAX_REPORT_BYTES = 2**24
 MAX_FILE_BYTES = 2**32
@@ -85,6 +87,11 @@ def read_config_file(directory: Path) -> tuple[AnyConfig, bytes]:
             "Download the checkpoint again.",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
+        if (directory / RUN_FILE).exists():
+            raise InvalidCheckpoint(
+                f"{directory} is the folder of a training run, not a checkpoint.",
+                f"Export it first: gan-serve export {shlex.quote(str(directory))} --out NAME, then use NAME.",
+            ) from error
         raise InvalidCheckpoint(
             f"{path} is not the config of a gan-serve checkpoint.", "Download the checkpoint again."
         ) from error

@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
@@ -20,8 +21,33 @@ from gan_serve.cli.translate import translate
 from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 
+SYNONYMS = {
+    "--class": ("--label", "--labels"), "--classes": ("--labels", "--label"), "--count": ("--n",), "--number": ("--n",),
+    "--output": ("--out",),
+}  # fmt: skip
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class Commands(click.Group):
+    """The group of all commands, which suggests an option by its meaning where another name of it was typed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Raises:
+            UsageError: there is no such option; it names the one that was meant, where the command has it.
+        """
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            command = error.ctx.command if error.ctx else self
+            known = {name for parameter in command.params for name in parameter.opts}
+            if meant := [name for name in SYNONYMS.get(error.option_name, ()) if name in known]:
+                text = f"No such option {error.option_name!r}. Did you mean {meant[0]!r}?"
+                raise click.UsageError(text, error.ctx) from None
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="gan-serve")
 def cli() -> None:
     """Small image generators: sample, serve, train, export."""
@@ -35,6 +61,7 @@ for command in (
     translate,
     checkpoints.models,
     checkpoints.info,
+    checkpoints.directions,
     checkpoints.pull,
     checkpoints.push,
     checkpoints.export_triton,

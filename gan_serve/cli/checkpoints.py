@@ -10,38 +10,48 @@ from typing import Any
 
 import click
 
-from gan_serve.cli.options import OutputPath
+from gan_serve.atomic_files import write_atomically
+from gan_serve.cli.options import OutputPath, as_label
 from gan_serve.errors import CannotWrite, CheckpointError, HubUnreachable, InvalidCheckpoint
 from gan_serve.terminal import echo
 
+DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+
 
 @click.command()
-def models() -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def models(as_json: bool) -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
-    from gan_serve.checkpoint.config import describe
     from gan_serve.checkpoint.files import read_any_config
+    from gan_serve.cli.describe import facts_of, table_of_models
     from gan_serve.hub.resolve import resolve
 
+    configs = []
     for name in list_models():
         try:
-            config = read_any_config(resolve(name))
+            configs.append(read_any_config(resolve(name)))
         except CheckpointError as error:  # the others are listed nevertheless
             echo(f"{name}  {error.message}", err=True)
-        else:
-            echo(f"{name}  {describe(config)}, licence {config.license}")
+    if as_json:
+        echo(json.dumps([facts_of(config) for config in configs], indent=2))
+        return
+    for line in table_of_models(configs):
+        echo(line)
 
 
 @click.command()
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def info(model: str, as_json: bool) -> None:
-    """Show the config, metrics and files of a model.
+@click.option("--all", "everything", is_flag=True, help="The whole config, all metrics and all files.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def info(model: str, everything: bool, as_json: bool) -> None:
+    """Show size, speed here, licence and quality of a model.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
-    from gan_serve.checkpoint.config import REPORT_FILES
+    from gan_serve.checkpoint.config import METRICS_FILE, REPORT_FILES
     from gan_serve.checkpoint.files import read_any_config, read_json
+    from gan_serve.cli.describe import summary
     from gan_serve.hub.resolve import resolve
 
     try:
@@ -49,6 +59,12 @@ def info(model: str, as_json: bool) -> None:
     except (CannotWrite, HubUnreachable, InvalidCheckpoint):
         directory = resolve(model)  # the config alone
     config = read_any_config(directory)
+    if not (everything or as_json):
+        has_metrics = METRICS_FILE in config.files and os.path.lexists(directory / METRICS_FILE)
+        metrics = read_json(directory, config, METRICS_FILE) if has_metrics else {}
+        for line in summary(config, directory, metrics, model):
+            echo(line)
+        return
     reports = [name for name in sorted(set(REPORT_FILES) & set(config.files)) if os.path.lexists(directory / name)]
     facts = config.model_dump(exclude={"golden_sample", "files"}, mode="json") | {
         "directory": str(directory),
@@ -63,6 +79,41 @@ def info(model: str, as_json: bool) -> None:
     for key, value in lines:
         line = "\\n".join(str(value).splitlines())
         echo(f"{key:<{width}}  {line}")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with the vectors.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the picture.")
+@click.option("--label", help="A class name or index for the picture.")
+@click.option("--out", type=OutputPath(), help="A PNG: a row for each direction, with the offsets from -4 to 4.")
+def directions(model: str, as_json: bool, seed: int, label: str | None, out: Path | None) -> None:
+    """List the directions in the latent space of MODEL, with how much each changes the images, or show them.
+
+    The offsets of /sample, of gan_serve.generate() and of the clients move along them. An offset of 1 is one standard
+    deviation of the latents; the change is in grey levels, between the offsets 2 and -2.
+    """
+    from gan_serve.generator import Generator
+
+    generator = Generator.from_pretrained(model)
+    space = generator.latent_space
+    if not space.directions:
+        raise InvalidCheckpoint(f"{generator.name} has no directions.", "Export it again with this gan-serve.")
+    if as_json:
+        echo(space.model_dump_json(indent=2))
+    elif not out:
+        for number, direction in enumerate(space.directions, 1):
+            echo(f"{number}  {direction.change:.1f} grey levels")
+        echo(f"{space.method}; truncation from {space.truncation_floor:g}")
+    if out:
+        offsets = [
+            [0.0] * row + [step] + [0.0] * (len(space.directions) - row - 1)
+            for row in range(len(space.directions))
+            for step in DIRECTION_STEPS
+        ]
+        chosen = None if label is None else as_label(label, generator.labels)
+        samples = generator.sample(seeds=[seed] * len(offsets), offsets=offsets, label=chosen)
+        echo(write_atomically(out, samples.grid_png(len(DIRECTION_STEPS))))
 
 
 @click.command()

@@ -19,7 +19,7 @@ class OutputPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, or end the command where it looks like an option."""
-        if str(value).startswith("-"):
+        if str(value).startswith("-") and str(value) != "-":
             shown = escape(str(value))
             self.fail(f"{shown!r} looks like an option; write ./{shown} for a file of this name.", param, ctx)
         return super().convert(value, param, ctx)
@@ -40,6 +40,12 @@ def sampling_options(command: Command) -> Command:
     return model_options(command)
 
 
+def scale_option(command: Command) -> Command:
+    """Add ``--scale`` to a command."""
+    text = "Enlarge a picture: repeat each pixel this many times in both directions."
+    return click.option("--scale", type=int, default=1, show_default=True, help=text)(command)
+
+
 def seed_options(command: Command) -> Command:
     """Add ``--seeds``, ``--seed`` and ``--n`` to a command."""
     command = click.option("-n", "--n", type=int, help="Number of images; without --seed, the seeds are random.")(
@@ -47,3 +53,8 @@ def seed_options(command: Command) -> Command:
     )
     command = click.option("--seed", type=int, help="The first of --n seeds.")(command)
     return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)
+
+
+def as_label(text: str, labels: tuple[str, ...]) -> str | int:
+    """Return a label: a class name, which may be a number, or else an index."""
+    return int(text) if text.isdecimal() and text not in labels else text

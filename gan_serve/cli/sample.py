@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from gan_serve.atomic_files import write_atomically
-from gan_serve.cli.options import OutputPath, sampling_options, seed_options
+from gan_serve.cli.options import OutputPath, as_label, sampling_options, scale_option, seed_options
+from gan_serve.cli.output import choose_format, now, repeat_words, report, write_file, write_folder
 from gan_serve.errors import InvalidOption
-from gan_serve.terminal import echo
 
 
 @click.command()
@@ -19,9 +17,15 @@ from gan_serve.terminal import echo
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
+@click.option("--offsets", help="Numbers such as 1.5,-2 that move every image along `gan-serve directions`.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
-@click.option("--out", type=OutputPath(), help="A file: .png (a grid), .npz, .zip, .json, .gif, .webp.")
+@click.option(
+    "--out",
+    type=OutputPath(),
+    help="A file: .png or .jpg (a grid), .npz, .zip, .json, .gif, .webp; - for standard output.",
+)
 @click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@scale_option
 @sampling_options
 def generate(
     model: str,
@@ -29,9 +33,11 @@ def generate(
     seed: int | None,
     n: int | None,
     labels: tuple[str, ...],
+    offsets: str | None,
     columns: int | None,
     out: Path | None,
     out_dir: Path | None,
+    scale: int,
     truncation: float,
     precision: str,
     device: str,
@@ -41,15 +47,26 @@ def generate(
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.generator import Generator
+    from gan_serve.sampling.seeds import format_seeds
 
-    format = _choose_format(out, out_dir)
+    format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels]
+    chosen = [as_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
-    samples = generator.sample(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
-    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
-    if seeds is None and seed is None:
-        _print_seeds(samples.seeds)
+    moves = None if offsets is None else _numbers(offsets)
+    request = generator.sample_request(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
+    moved = format_seeds(request.seeds) if offsets and request.seeds else None  # such samples record latents alone
+    start = now()
+    if out:
+        samples = write_file(generator, request, out, format, scale=scale, columns=columns)
+    else:
+        samples = write_folder(generator, request, out_dir or Path(), scale=scale)
+    words = repeat_words(
+        "generate", model, samples, seeds=moved, label=labels, offsets=offsets, columns=columns,
+        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
+        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
+    )  # fmt: skip
+    report(samples, words, out or out_dir or Path(), now() - start)
 
 
 @click.command()
@@ -63,12 +80,17 @@ def generate(
 )
 @click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
 @click.option("--names", is_flag=True, help="Enlarge small images, and write the class beside each row; no receipt.")
-@click.option("--out", type=OutputPath(), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
+@click.option(
+    "--out",
+    type=OutputPath(),
+    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp; - for standard output.",
+)
 @click.option(
     "--out-dir",
     type=OutputPath(),
     help="A folder; it gets a folder for each label with one PNG for each image.",
 )
+@scale_option
 @sampling_options
 def condition(
     model: str,
@@ -80,6 +102,7 @@ def condition(
     names: bool,
     out: Path | None,
     out_dir: Path | None,
+    scale: int,
     truncation: float,
     precision: str,
     device: str,
@@ -92,18 +115,25 @@ def condition(
     """
     from gan_serve.generator import Generator
 
-    format = _choose_format(out, out_dir)
-    if names and (out is None or format != "png" or columns is not None):
-        raise InvalidOption("--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns.")
+    format = choose_format(out, out_dir)
+    if names and (out is None or format != "png" or columns is not None or scale != 1):
+        raise InvalidOption(
+            "--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns and no --scale."
+        )
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels] or None
-    samples = generator.sample_condition(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
-    if names and out:
-        _write_with_names(out, samples)
+    chosen = [as_label(label, generator.labels) for label in labels] or None
+    request = generator.condition_request(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
+    start = now()
+    if out:
+        samples = write_file(generator, request, out, format, scale=scale, columns=columns, names=names)
     else:
-        _write_file_or_folder(out, out_dir, samples, format, columns=columns)
-    if seeds is None and seed is None:
-        _print_seeds(samples.seeds[: samples.columns] if samples.seeds else None)
+        samples = write_folder(generator, request, out_dir or Path(), scale=scale)
+    words = repeat_words(
+        "condition", model, samples, label=labels, truncation=None if truncation == 1 else truncation,
+        precision=None if precision == "fp32" else precision, columns=columns, names=names,
+        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
+    )  # fmt: skip
+    report(samples, words, out or out_dir or Path(), now() - start)
 
 
 @click.command()
@@ -115,7 +145,10 @@ def condition(
 @click.option("--label", help="A class name or index for the whole walk.")
 @click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
-@click.option("--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png (a strip), .npz, .zip, .json.")
+@click.option(
+    "--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png or .jpg (a strip), .npz, .zip, .json."
+)
+@scale_option
 @sampling_options
 def interpolate(
     model: str,
@@ -127,6 +160,7 @@ def interpolate(
     fps: float,
     columns: int | None,
     out: Path,
+    scale: int,
     truncation: float,
     precision: str,
     device: str,
@@ -136,18 +170,22 @@ def interpolate(
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.generator import Generator
+    from gan_serve.sampling.walks import make_walk
 
-    format = _format(out)
+    format = choose_format(out, None)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    samples = generator.sample_walk(
-        seeds,
-        steps=steps,
-        method=method,
-        loop=loop,
-        label=None if label is None else _label(label, generator.labels),
-        truncation=truncation,
-    )
-    _write(out, samples, format, columns=columns, fps=fps)
+    walk = make_walk(seeds, steps=steps, method=method, loop=loop)
+    chosen = None if label is None else as_label(label, generator.labels)
+    request = generator.walk_request(walk, label=chosen, truncation=truncation)
+    start = now()
+    samples = write_file(generator, request, out, format, scale=scale, columns=columns, fps=fps)
+    words = repeat_words(
+        "interpolate", model, samples, seeds=seeds, steps=steps, method=None if method == "slerp" else method,
+        loop=loop, label=label, fps=None if fps == 12 else fps, columns=columns,
+        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
+        scale=None if scale == 1 else scale, out=out,
+    )  # fmt: skip
+    report(samples, words, out, now() - start)
 
 
 @click.command()
@@ -157,8 +195,13 @@ def interpolate(
 @click.option("--crossover", type=int, default=4, show_default=True, help="The first layer that follows a fine seed.")
 @click.option("--label", help="A class name or index for all images.")
 @click.option("--columns", type=int, help="Images in a row of the sheet; one for each fine seed if not given.")
-@click.option("--out", type=OutputPath(), help="A file: .png (a sheet), .npz, .zip, .json, .gif, .webp.")
+@click.option(
+    "--out",
+    type=OutputPath(),
+    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp; - for standard output.",
+)
 @click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@scale_option
 @sampling_options
 def mix(
     model: str,
@@ -169,6 +212,7 @@ def mix(
     columns: int | None,
     out: Path | None,
     out_dir: Path | None,
+    scale: int,
     truncation: float,
     precision: str,
     device: str,
@@ -179,70 +223,25 @@ def mix(
     """
     from gan_serve.generator import Generator
 
-    format = _choose_format(out, out_dir)
+    format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    samples = generator.sample_mix(
-        coarse,
-        fine,
-        crossover=crossover,
-        label=None if label is None else _label(label, generator.labels),
-        truncation=truncation,
-    )
-    _write_file_or_folder(out, out_dir, samples, format, columns=columns)
-
-
-def _label(text: str, labels: tuple[str, ...]) -> str | int:
-    """Return a label: a class name, which may be a number, or else an index."""
-    return int(text) if text.isdecimal() and text not in labels else text
-
-
-def _format(out: Path) -> str:
-    from gan_serve.sampling.formats import FORMATS
-
-    format = out.suffix.lower().removeprefix(".")
-    if format not in FORMATS:
-        raise InvalidOption(
-            f"{out} does not have the suffix of a supported format.", f"Use one of: .{', .'.join(FORMATS)}."
-        )
-    return format
-
-
-def _choose_format(out: Path | None, out_dir: Path | None) -> str:
-    if (out is None) == (out_dir is None):
-        raise InvalidOption("Give either --out or --out-dir.", "For example: --out grid.png")
-    return _format(out) if out else "png"
-
-
-def _write_file_or_folder(
-    out: Path | None, out_dir: Path | None, samples: Any, format: str, *, columns: int | None
-) -> None:
-    """Write one file, or a folder of them."""
-    from gan_serve.sampling.formats import image_names
-
+    chosen = None if label is None else as_label(label, generator.labels)
+    request = generator.mix_request(coarse, fine, crossover=crossover, label=chosen, truncation=truncation)
+    start = now()
     if out:
-        _write(out, samples, format, columns=columns)
-    elif out_dir:
-        for index, name in enumerate(image_names(samples)):
-            write_atomically(out_dir / name, samples.png(index))
-        echo(out_dir)
+        samples = write_file(generator, request, out, format, scale=scale, columns=columns)
+    else:
+        samples = write_folder(generator, request, out_dir or Path(), scale=scale)
+    words = repeat_words(
+        "mix", model, samples, coarse=coarse, fine=fine, crossover=crossover, label=label, columns=columns,
+        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
+        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
+    )  # fmt: skip
+    report(samples, words, out or out_dir or Path(), now() - start)
 
 
-def _write_with_names(out: Path, samples: Any) -> None:
-    """Write a sheet with class names, which is another picture than the one that a receipt could describe."""
-    from gan_serve.images.captions import enlarge_small, with_row_names
-    from gan_serve.images.png import encode_png
-
-    sheet = enlarge_small(samples.sheet()[0], samples.pixels.shape[2])
-    echo(write_atomically(out, encode_png(with_row_names(sheet, list(dict.fromkeys(samples.labels))))))
-
-
-def _print_seeds(seeds: list[int] | None) -> None:
-    from gan_serve.sampling.seeds import format_seeds
-
-    echo(f"random seeds: {format_seeds(seeds or [])}", err=True)
-
-
-def _write(out: Path, samples: Any, format: str, **options: Any) -> None:
-    from gan_serve.sampling.formats import encode
-
-    echo(write_atomically(out, encode(samples, format, **options)))
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidOption(f"--offsets must be numbers such as 1.5,-2, not {text!r}.") from error

@@ -21,6 +21,7 @@ from gan_serve.terminal import echo
 @click.option("--memory", type=click.IntRange(0), help="Megabytes for the models of a worker; no limit if not given.")
 @click.option("--precision", help="fp32 if not given, int8, fp16 or auto.")
 @click.option("--device", help="auto if not given, cpu or cuda.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser when the server is ready.")
 def serve(
     host: str,
     port: int,
@@ -30,6 +31,7 @@ def serve(
     memory: int | None,
     precision: str | None,
     device: str | None,
+    open_page: bool,
 ) -> None:
     """Serve models over HTTP, with a page to explore them.
 
@@ -40,7 +42,7 @@ def serve(
     from gan_serve.service.settings import Settings
 
     settings = Settings.read(precision=precision, device=device, workers=workers, lazy=lazy or None, memory=memory)
-    run(host=host, port=port, models=models, settings=settings)
+    run(host=host, port=port, models=models, settings=settings, open_page=open_page)
 
 
 @click.command()

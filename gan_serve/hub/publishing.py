@@ -8,6 +8,7 @@ from gan_serve.checkpoint.files import copy_checkpoint
 from gan_serve.hub.file_sets import every_file
 from gan_serve.hub.push import push
 from gan_serve.hub.repository import HubRepository
+from gan_serve.keywords import suggest_keywords
 
 
 class Publishing:
@@ -16,6 +17,7 @@ class Publishing:
     directory: Path
     _repository: HubRepository | None = None  # of a checkpoint from the Hub: its other files can be fetched
 
+    @suggest_keywords
     def save_pretrained(self, directory: str | Path) -> Path:
         """Copy the checkpoint to a new directory, byte for byte, each file verified; return the directory.
 
@@ -28,6 +30,7 @@ class Publishing:
         """
         return copy_checkpoint(self._complete_directory(), directory)
 
+    @suggest_keywords
     def push_to_hub(
         self,
         repo: str,

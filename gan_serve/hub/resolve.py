@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gan_serve.checkpoint.bundled import BUNDLED, left_out, list_models, not_in_package
-from gan_serve.errors import InvalidOption, UnknownModel, nearest
+from gan_serve.errors import InvalidOption, UnknownModel, nearest, shorten
 from gan_serve.hub.file_sets import FileSet, config_only
 from gan_serve.hub.repository import HubRepository
 
@@ -19,7 +19,10 @@ from gan_serve.hub.repository import HubRepository
 def find_local(model: str | Path) -> Path | None:
     """Return the directory of a checkpoint in the package or at this path; None if there is neither."""
     if not isinstance(model, str | Path) or not str(model) or "\0" in str(model):
-        raise InvalidOption(f"A model is a name, a directory or org/name, not {model!r}.", f"Try {list_models()}.")
+        raise InvalidOption(
+            f"A model is a name, a directory or org/name, not {shorten(model)}.",
+            f"The package has: {', '.join(list_models())}.",
+        )
     if str(model) in list_models():
         return BUNDLED / str(model)
     return Path(model) if os.path.isdir(model) else None  # Path.is_dir raises for names that are too long

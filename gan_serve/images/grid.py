@@ -28,11 +28,14 @@ def grid(images: UInt8Array, columns: int | None = None) -> UInt8Array:
     n, height, width, channels = images.shape
     columns = grid_columns(n, columns)
     rows = math.ceil(n / columns)
-    cells = np.full((rows * columns, height + GRID_GAP, width + GRID_GAP, channels), 255, np.uint8)
-    cells[:n, GRID_GAP:, GRID_GAP:] = images
-    sheet = cells.reshape(rows, columns, height + GRID_GAP, width + GRID_GAP, channels).transpose(0, 2, 1, 3, 4)
-    sheet = sheet.reshape(rows * (height + GRID_GAP), columns * (width + GRID_GAP), channels)
-    return np.pad(sheet, ((0, GRID_GAP), (0, GRID_GAP), (0, 0)), constant_values=255)
+    sheet = np.full(
+        (rows * (height + GRID_GAP) + GRID_GAP, columns * (width + GRID_GAP) + GRID_GAP, channels), 255, np.uint8
+    )
+    for index, image in enumerate(images):  # one by one: transposing all of them would take two more copies
+        row, column = divmod(index, columns)
+        top, left = row * (height + GRID_GAP) + GRID_GAP, column * (width + GRID_GAP) + GRID_GAP
+        sheet[top : top + height, left : left + width] = image
+    return sheet
 
 
 def cut_grid(sheet: UInt8Array, n: int, columns: int) -> UInt8Array:

@@ -7,6 +7,7 @@ A PNG has it as JSON in the text chunk ``gan_serve``, an image from ``generate``
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from typing import Annotated, Any, Self, TypeVar
 
@@ -23,6 +24,7 @@ from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
 Kind = TypeVar("Kind", bound="SealedReceipt")
+SHOWN_SIDE = 128  # pixels that a notebook enlarges an image to at most
 _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would construct an encoder for each receipt
 
 
@@ -66,8 +68,8 @@ class Receipt(SealedReceipt):
     """Everything that determines an image.
 
     Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``columns`` if the image is
-    a grid, and ``mix`` if styles were mixed. ``version`` is that of gan-serve and ``runtime`` that of ONNX Runtime; old
-    receipts have no ``runtime``.
+    a grid, ``scale`` if each pixel was enlarged to a square, and ``mix`` if styles were mixed. ``version`` is that of
+    gan-serve and ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
     """
 
     seed: Seed | None = None
@@ -79,6 +81,7 @@ class Receipt(SealedReceipt):
     mix: Mix | None = None
     truncation: Annotated[float, Field(ge=0, le=1)]
     columns: Annotated[int, Field(ge=1)] | None = None
+    scale: Annotated[int, Field(ge=2, le=64)] | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -132,6 +135,13 @@ class GeneratedImage(Image.Image):
         image = super().copy()
         image.__class__ = type(self)
         return image  # type: ignore[return-value]
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the PNG that a notebook shows: small images are enlarged."""
+        factor = max(1, SHOWN_SIDE // max(self.size))
+        file = io.BytesIO()
+        self.resize((self.width * factor, self.height * factor), Image.Resampling.NEAREST).save(file, "PNG")
+        return file.getvalue()
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
         """Save the image as Pillow does; a PNG also gets the receipt as a text chunk, beside those in ``pnginfo``."""

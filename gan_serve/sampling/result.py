@@ -12,8 +12,9 @@ import numpy as np
 from gan_serve._version import __version__
 from gan_serve.errors import InvalidOption
 from gan_serve.images.grid import grid, grid_columns
-from gan_serve.images.pixels import UInt8Array, to_pil
+from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
 from gan_serve.images.png import encode_png
+from gan_serve.sampling.display import GeneratedImages
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.mixing import Mix
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, Receipt
@@ -67,9 +68,14 @@ class Samples:
             ).seal(self.pixels[index])
         return self._receipts[index]
 
-    def images(self) -> list[GeneratedImage]:
-        """Return Pillow images, each with its receipt in ``info["gan_serve"]``."""
-        return [GeneratedImage.of(to_pil(self.pixels[index]), self.receipt(index)) for index in range(len(self))]
+    def images(self) -> GeneratedImages:
+        """Return Pillow images, each with its receipt in ``info["gan_serve"]``; a notebook shows the list."""
+        images = (GeneratedImage.of(to_pil(self.pixels[index]), self.receipt(index)) for index in range(len(self)))
+        return GeneratedImages(images, animated=self.walk is not None)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return what a notebook shows: a grid, or the animation of a walk."""
+        return self.images()._repr_mimebundle_() | {"text/plain": f"<{len(self)} images of {self.model}>"}
 
     def to_output(self, output: Output) -> list[GeneratedImage] | UInt8Array:
         """Return the images in the form that ``output`` names."""
@@ -80,17 +86,27 @@ class Samples:
         names = list(dict.fromkeys(self.labels or []))
         if output == "pil":
             images, per_label = self.images(), len(self) // len(names)
-            return {name: images[row * per_label : (row + 1) * per_label] for row, name in enumerate(names)}
+            rows = {name: slice(row * per_label, (row + 1) * per_label) for row, name in enumerate(names)}
+            shown: dict[str, list[GeneratedImage]] = {name: GeneratedImages(images[row]) for name, row in rows.items()}
+            return shown
         return dict(zip(names, np.split(self.pixels, len(names)), strict=True))
 
-    def png(self, index: int) -> bytes:
-        """Return one image as PNG with its receipt."""
-        return encode_png(self.pixels[index], {RECEIPT_KEY: self.receipt(index).as_json()})
-
-    def grid_png(self, columns: int | None = None) -> bytes:
-        """Return all images as one PNG, a grid with its receipt, ``columns`` in a row; by default ``self.columns``."""
-        pixels, receipt = self.sheet(columns)
+    def png(self, index: int, scale: int = 1) -> bytes:
+        """Return one image as PNG with its receipt, each pixel as a square of ``scale`` x ``scale``."""
+        pixels, receipt = self._enlarged(self.pixels[index], self.receipt(index), scale)
         return encode_png(pixels, {RECEIPT_KEY: receipt.as_json()})
+
+    def grid_png(self, columns: int | None = None, scale: int = 1) -> bytes:
+        """Return all images as one PNG, a grid with its receipt, ``columns`` in a row; by default ``self.columns``."""
+        pixels, receipt = self._enlarged(*self.sheet(columns), scale)
+        return encode_png(pixels, {RECEIPT_KEY: receipt.as_json()})
+
+    @staticmethod
+    def _enlarged(pixels: UInt8Array, receipt: Receipt, scale: int) -> tuple[UInt8Array, Receipt]:
+        if scale == 1:
+            return pixels, receipt
+        pixels = enlarge(pixels, scale)
+        return pixels, receipt.model_copy(update={"scale": scale}).seal(pixels)
 
     def sheet(self, columns: int | None = None) -> tuple[UInt8Array, Receipt]:
         """Return the grid of ``grid_png``, uint8 [H, W, C], and its sealed receipt."""

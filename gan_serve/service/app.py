@@ -92,6 +92,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ``tracing`` exports spans
     )
     app.models = models
     app.router.route_class = BodyRoute
@@ -109,7 +110,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
     add_translation(app, models, Translating(batcher, settings))
     _add_models(app, models, settings)
     _add_operation(app, models, batcher, shutdown or Shutdown(0))
-    add_page(app)
+    add_page(app, models, settings)
     return app
 
 
@@ -117,7 +118,7 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
     @app.post("/sample", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
     async def sample(body: SampleRequest, request: Request) -> Response:
         """Sample images from seeds or latents."""
-        generator = await models.get(body.model)
+        generator = await models.get_in(body.model, body.precision)
         wanted = generator.sample_request(body.n, label=body.label, **body.latent_options())
         return await responses.whole(request, body, generator, wanted)
 

@@ -112,10 +112,10 @@ class _Abandoned(Exception):
 class _StoppableSamples(Samples):
     over: Callable[[], bool] = lambda: False
 
-    def png(self, index: int) -> bytes:
+    def png(self, index: int, scale: int = 1) -> bytes:
         if self.over():
             raise _Abandoned
-        return super().png(index)
+        return super().png(index, scale)
 
 
 class Piece(NamedTuple):

@@ -161,4 +161,4 @@ class LimitedProtocol(HttpToolsProtocol):
         metrics.rejected.labels(detail.code).inc()
         client = self.client[0] if self.client else ""
         fields = {"request_id": request_id, "status": int(status[:3]), "client": client, "error": detail.code}
-        request_log.access.info("request", extra={"fields": fields})
+        request_log.log_request(fields)

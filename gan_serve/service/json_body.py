@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from gan_serve.errors import BodyTooLarge, InvalidRequest
 from gan_serve.service.error_responses import RequestError
+from gan_serve.service.headers import header
 from gan_serve.service.settings import Settings
 
 CLIENT_GONE = 499  # nginx's number, for the log: no client is there to read it
@@ -63,33 +64,47 @@ async def read_body(request: Request, most: int) -> bytes:
     Raises:
         BodyTooLarge: it has more than ``most`` bytes. Some of the rest is read first: a server that closes a connection
             with unread data resets it, and the client would not see the response.
+        ClientDisconnect: the client is gone.
     """
-    declared = int(request.headers.get("content-length", 0))
+    declared = int(header(request.scope, b"content-length") or 0)
+    parts, size, more = [], 0, True
+    while more and max(size, declared) <= most:
+        part, more = await _part(request)
+        parts.append(part)
+        size += len(part)
+    if max(size, declared) <= most:
+        return b"".join(parts)
     # A client that waits for "100 Continue" sends nothing before it is asked to.
-    waits = request.headers.get("expect", "").lower() == "100-continue"
-    parts, size = [], 0
-    if not (waits and declared > most):
+    if more and (size or header(request.scope, b"expect").lower() != b"100-continue"):
+        parts.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_SECONDS if declared > most else None) as timeout:
-                async for part in request.stream():
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while more and size <= most + DISCARD_BYTES:
+                    part, more = await _part(request)
                     size += len(part)
-                    if max(size, declared) <= most:
-                        parts.append(part)
-                        continue
-                    parts.clear()
-                    if timeout.when() is None:
-                        timeout.reschedule(asyncio.get_running_loop().time() + DISCARD_SECONDS)
-                    if size > most + DISCARD_BYTES:
-                        break
-    if max(size, declared) > most:
-        raise BodyTooLarge(f"This server reads bodies of up to {most:,} bytes.", "Send less at a time.")
-    return b"".join(parts)
+    raise BodyTooLarge(f"This server reads bodies of up to {most:,} bytes.", "Send less at a time.")
+
+
+async def _part(request: Request) -> tuple[bytes, bool]:
+    """Return the next part of the body, and whether there are more."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def _check_type(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+    kind = header(request.scope, b"content-type").partition(b";")[0].strip().lower()
+    if kind != b"application/json" and not kind.endswith(b"+json"):
         raise HTTPException(415)
+    encoding = header(request.scope, b"content-encoding").decode("latin-1").strip().lower()
+    if encoding not in ("", "identity"):
+        raise RequestError(
+            415,
+            "unsupported_media_type",
+            f"The body is compressed (Content-Encoding: {encoding[:40]}), which this server does not read.",
+            "Send it without the header Content-Encoding, as plain JSON.",
+        )
 
 
 def _check_items(content: bytes, max_images: int) -> None:

@@ -27,6 +27,7 @@ from gan_serve.service.error_responses import (
     error_envelope,
     status_envelope,
 )
+from gan_serve.service.headers import header
 from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown
 from gan_serve.service.tracing import STAGES, Tracing
@@ -144,7 +145,7 @@ class Middleware:
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._hosts.check(scope)
-            if b"websocket" in _header(scope, b"upgrade").lower():
+            if b"websocket" in header(scope, b"upgrade").lower():
                 raise RequestError(400, "no_websockets", "This server has no WebSockets.", "Use POST and GET.")
         except RequestError as error:
             await envelope(error.status, error.detail)(scope, receive, send)
@@ -153,7 +154,7 @@ class Middleware:
 
     async def _authorized(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            key = self._keys.check(scope["path"], _header(scope, b"authorization"))
+            key = self._keys.check(scope["path"], header(scope, b"authorization"))
         except Unauthorized as error:
             await error_envelope(error, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
         except TooManyRequests as error:
@@ -174,7 +175,7 @@ class Middleware:
         key: str = scope.get(KEY_NAME, "")
         if key:
             metrics.key_requests.labels(key, str(status)).inc()
-        if path in PROBES and status == 200:
+        if (path in PROBES and status == 200) or not request_log.logs_requests():
             return
         fields: dict[str, Any] = {
             "request_id": request_id.decode(),
@@ -187,11 +188,11 @@ class Middleware:
         }
         if key:
             fields["key"] = key
-        if trace := TRACE_PARENT.fullmatch(_header(scope, b"traceparent")):
+        if trace := TRACE_PARENT.fullmatch(header(scope, b"traceparent")):
             fields |= {"trace_id": trace[1].decode(), "span_id": trace[2].decode()}
         if reason:
             fields["error"] = reason
-        request_log.access.info("request", extra={"fields": fields})
+        request_log.log_request(fields)
 
     def _endpoint(self, path: str) -> str:
         """Return a name for the metrics and the traces."""
@@ -211,14 +212,7 @@ class _CORS(CORSMiddleware):
 
 def _request_id(scope: Scope) -> bytes:
     """Return the id that the client or a proxy gave, where it is one, or a new one."""
-    given = _header(scope, b"x-request-id")
+    given = header(scope, b"x-request-id")
     if given and REQUEST_ID.fullmatch(given.decode("latin-1")):
         return given
     return secrets.token_hex(8).encode()
-
-
-def _header(scope: Scope, name: bytes) -> bytes:
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return b""

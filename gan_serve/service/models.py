@@ -7,14 +7,14 @@ import copy
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from gan_serve.checkpoint.bundled import left_out, list_models, not_in_package
+from gan_serve.checkpoint.bundled import left_out, list_models, most_readable_first, not_in_package
 from gan_serve.checkpoint.config import (
     METRICS_FILE,
     PARITY_FILE,
@@ -29,6 +29,7 @@ from gan_serve.checkpoint.config import (
     precisions,
 )
 from gan_serve.checkpoint.files import read_any_config, read_json, read_verified
+from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -40,7 +41,7 @@ from gan_serve.errors import (
     shorten,
 )
 from gan_serve.generator import Generator
-from gan_serve.hub.file_sets import service_files
+from gan_serve.hub.file_sets import network_files, service_files
 from gan_serve.hub.resolve import find_local, resolve
 from gan_serve.sampling.device import choose_precision
 from gan_serve.service import metrics
@@ -93,6 +94,7 @@ class ModelDetails(ModelInfo):
         "and which way is better.",
     )
     parity: dict[str, Any] | None = None
+    latent_space: LatentSpace | None = None
 
 
 @dataclass(eq=False)
@@ -109,6 +111,7 @@ class ServedModel:
     alias: str = ""  # the name that the operator gave it
     failed: float = 0.0  # when it failed last, of a monotonic clock
     used: float = 0.0  # when it was requested last
+    others: dict[Precision, Generator] = field(default_factory=dict)  # in precisions that requests asked for
 
     @cached_property
     def precision(self) -> Precision:
@@ -120,7 +123,12 @@ class ServedModel:
     def size(self) -> int:
         """Bytes that it takes in memory, roughly."""
         assert self.config is not None
-        return SESSION_SIZE * self.config.files[PRECISION_FILES[self.precision]].size
+        return self.size_in(self.precision)
+
+    def size_in(self, precision: Precision) -> int:
+        """Return the bytes that it takes in a precision."""
+        assert self.config
+        return SESSION_SIZE * self.config.files[PRECISION_FILES[precision]].size
 
     def figures(self, name: str) -> dict[str, Any] | None:
         """Return ``metrics.json`` or ``parity.json``, where the checkpoint has it and its digest is right."""
@@ -135,6 +143,15 @@ class ServedModel:
         try:
             return METRICS.validate_python(self.figures(METRICS_FILE), strict=True)
         except ValidationError:
+            return None
+
+    def latent_space(self) -> LatentSpace | None:
+        """Return the directions and the truncation floor, where the checkpoint has them and they are valid."""
+        try:
+            if isinstance(self.config, CheckpointConfig):
+                return read_latent_space(self.directory, self.config)
+            return None
+        except CheckpointError:
             return None
 
     def info(self) -> ModelInfo:
@@ -174,6 +191,7 @@ class ServedModel:
                 "files": self.config.files,
                 "metrics": self.measured(),
                 "parity": self.figures(PARITY_FILE),
+                "latent_space": self.latent_space(),
             }
         )
 
@@ -203,7 +221,7 @@ class Models:
         """
         self._bound = settings.memory * MEGABYTE
         aliases = [alias.partition("=")[::2] for alias in settings.aliases]
-        plain = settings.models or (() if aliases else list_models())
+        plain = settings.models or (() if aliases else most_readable_first())
         for alias, model in [*aliases, *(("", model) for model in dict.fromkeys(plain))]:
             served = self._find(model, settings, alias)
             if served.name in self._served:
@@ -248,6 +266,36 @@ class Models:
             return await asyncio.to_thread(self._load_for_request, served)
         return generator
 
+    async def get_in(self, name: str, precision: str | None) -> Generator:
+        """Return the model of that name in a precision, which is loaded at the first request for it.
+
+        Raises:
+            InvalidOption: the checkpoint does not have it, or there is no memory for it. Others: see ``get``.
+        """
+        generator = await self.get(name)
+        if precision is None or precision == generator.precision:
+            return generator
+        served = self.find(name)
+        chosen = choose_precision(generator.config, precision, generator.device)
+        if chosen not in served.others:
+            await asyncio.to_thread(self._load_other, served, chosen)
+        return served.others[chosen]
+
+    def _load_other(self, served: ServedModel, precision: Precision) -> None:
+        with self._loading:
+            if precision in served.others:
+                return
+            if self._bound and self._used() + served.size_in(precision) > self._bound:
+                raise InvalidOption(
+                    f"{served.name} in {precision} does not fit into this server's memory.", "Leave precision out."
+                )
+            device = served.settings.device
+            directory = resolve(served.source, files=network_files(precision, device))
+            try:
+                served.others[precision] = Generator(directory, device=device, precision=precision)
+            except GanServeError as error:
+                raise _for_clients(error, served) from error
+
     def find(self, name: str) -> ServedModel:
         """Return the model of that name, loaded or not; raise ``UnknownModel`` where this server has none."""
         if name not in self._served:
@@ -258,8 +306,14 @@ class Models:
         return self._served[name]
 
     def names(self) -> list[str]:
-        """Return all names that a request may give, ready or not."""
-        return sorted(self._served)
+        """Return all names that a request may give, ready or not, in the order of the operator."""
+        return list(self._served)
+
+    def first_loaded(self) -> Generator | None:
+        """Return the first generator in the order of the operator that is ready, if it is loaded."""
+        ready = (served for served in self._served.values() if served.error is None)
+        first = next((served for served in ready if not isinstance(served.config, TranslatorConfig)), None)
+        return first.generator if first and isinstance(first.generator, Generator) else None
 
     def describe(self) -> list[ModelInfo]:
         """Return the models as ``GET /models`` shows them."""
@@ -313,6 +367,7 @@ class Models:
     def _retry(self, served: ServedModel) -> None:
         name = served.name
         served.error = None
+        served.others.clear()
         served.__dict__.pop("precision", None)  # of the files as they were
         served.__dict__.pop("size", None)
         self._read(served, served.source)
@@ -341,7 +396,8 @@ class Models:
         return not self._bound or self._used() + served.size <= self._bound
 
     def _used(self) -> int:
-        return sum(other.size for other in self._served.values() if other.generator is not None)
+        loaded = [other for other in self._served.values() if other.generator is not None]
+        return sum(each.size + sum(each.size_in(precision) for precision in each.others) for each in loaded)
 
     def _make_room(self, served: ServedModel) -> None:
         """Unload the models that were not used for longest; requests that hold one still finish."""
@@ -351,6 +407,7 @@ class Models:
             if other.generator is not None:
                 logger.info("%s makes room for %s.", other.name, served.name)
                 other.generator = None
+                other.others.clear()
                 metrics.loaded_models.dec()
 
     def _fail(self, served: ServedModel, error: GanServeError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import gzip
 import hashlib
 import json
 import math
@@ -19,13 +20,14 @@ from gan_serve._version import __version__
 from gan_serve.errors import GanServeError, RequestTimeout, ServerError, TooManyImages
 from gan_serve.generator import Generator
 from gan_serve.images.grid import GRID_GAP, grid_columns
-from gan_serve.sampling.formats import FORMATS, check_encoding, encode
+from gan_serve.sampling.formats import FORMATS, Layout, check_encoding, encode
 from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import ErrorDetail
+from gan_serve.service.headers import header
 from gan_serve.service.json_body import CLIENT_GONE
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
@@ -94,9 +96,9 @@ class Responses:
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
         _log(request, body, len(wanted))
-        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps)
+        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale)
         self._check_images(wanted, self.settings.max_images)
-        size = self._check_size(estimated_size(wanted, body.format, body.columns))
+        size = self._check_size(estimated_size(wanted, body.format, body.columns, body.scale))
         headers = {}
         if body.names_latents:
             headers["ETag"] = tag = _etag(request, body, generator)
@@ -104,7 +106,12 @@ class Responses:
                 return Response(status_code=304, headers=headers)
         release = self.batcher.reserve(len(wanted), size)
         try:
-            encoding = functools.partial(_encoded, format=body.format, columns=body.columns, fps=fps)
+            encoding = functools.partial(
+                _encoded,
+                format=body.format,
+                layout=Layout(body.columns, fps, body.scale),
+                compressed="gzip" in request.headers.get("accept-encoding", ""),
+            )
             stages = request.scope.get(STAGES)
             sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
             # A small one is sampled before a look at the connection would pay.
@@ -180,16 +187,18 @@ class Responses:
         return size
 
 
-def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = None) -> int:
+def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = None, scale: int = 1) -> int:
     """Return the bytes that a response may have at most, before anything of it is sampled.
 
     Pixels are counted as if they could not be compressed.
     """
     n, config = len(wanted), wanted.config
     longest = max(map(len, config.class_names), default=0)
-    latent = config.z_dim * 6 if wanted.latents is not None else 0  # base64 of four bytes
+    latent = config.z_dim * 6 if wanted.latents is not None or wanted.offsets is not None else 0  # base64 of four bytes
     receipt = RECEIPT_SIZE + len(config.name) + 6 * longest + latent  # a label may be escaped in JSON
-    image = config.img_resolution**2 * config.img_channels + config.img_resolution + 100
+    image = (config.img_resolution * scale) ** 2 * config.img_channels + config.img_resolution * scale + 100
+    if format == "raw":
+        return n * image
     if format in ("json", STREAM):
         return n * ((image + receipt) * 4 // 3 + receipt)
     if format == "zip":
@@ -201,7 +210,7 @@ def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = N
     per_row = grid_columns(n, wanted.columns if columns is None else columns)
     cells = per_row * math.ceil(n / per_row) if n > 1 else 1
     keys = len(wanted.walk.seeds) if wanted.walk else len(wanted.mix.seeds) if wanted.mix else 0
-    sheet = cells * (config.img_resolution + GRID_GAP) ** 2 * config.img_channels
+    sheet = cells * ((config.img_resolution + GRID_GAP) * scale) ** 2 * config.img_channels
     return sheet + RECEIPT_SIZE + keys * SEED_SIZE + n * (SEED_SIZE + 6 * longest + latent)
 
 
@@ -217,12 +226,20 @@ def _etag(request: Request, body: ImageRequest, generator: Generator) -> str:
 
 def not_modified(request: Request, tag: str) -> bool:
     """Return True where ``If-None-Match`` names this response."""
-    given = request.headers.get("if-none-match", "")
+    given = header(request.scope, b"if-none-match").decode("latin-1")
+    if not given:
+        return False
     return given.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in given.split(","))
 
 
-def _encoded(samples: Samples, *, format: str, columns: int | None, fps: float) -> Encoded:
-    return Encoded(encode(samples, format, columns=columns, fps=fps), _headers(samples, format))
+def _encoded(samples: Samples, *, format: str, layout: Layout, compressed: bool) -> Encoded:
+    content = encode(samples, format, columns=layout.columns, fps=layout.fps, scale=layout.scale)
+    headers = _headers(samples, format)
+    if format == "raw":
+        headers |= {"X-Gan-Serve-Shape": ",".join(map(str, samples.pixels.shape)), "Vary": "Accept-Encoding"}
+        if compressed:  # the other formats are compressed in themselves
+            content, headers["Content-Encoding"] = gzip.compress(content, 1, mtime=0), "gzip"
+    return Encoded(content, headers)
 
 
 def _headers(samples: Samples, format: str) -> dict[str, str]:

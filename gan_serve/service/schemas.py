@@ -8,8 +8,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
+from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
-from gan_serve.sampling.formats import FORMATS
+from gan_serve.sampling.formats import FORMATS, MAX_SCALE
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.request import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
@@ -45,6 +46,10 @@ Latent = Annotated[list[float], Field(fail_fast=True)]
 Latents = Annotated[list[Latent], Field(fail_fast=True, max_length=MAX_SEEDS, json_schema_extra={"minItems": 1})]
 
 
+Offsets = Annotated[list[float], Field(fail_fast=True, max_length=MAX_DIRECTIONS)]
+Rows = Annotated[list[Offsets], Field(fail_fast=True, max_length=MAX_SEEDS)]
+
+
 class ImageRequest(BaseModel):
     """The fields of every request for images. A ``description`` completes "<field> must be ..." in an error."""
 
@@ -56,6 +61,12 @@ class ImageRequest(BaseModel):
     columns: Count | None = Field(
         default=None,
         description="a whole number, 1 or more: the images in a row of a PNG",
+    )
+
+    scale: Annotated[Whole, _range("integer", 1, MAX_SCALE)] = Field(
+        default=1,
+        description=f"a whole number from 1 to {MAX_SCALE}: the width of the square that a pixel of a PNG, GIF or WebP "
+        "becomes",
     )
 
     @property
@@ -99,6 +110,12 @@ class _LatentsRequest(ImageRequest):
     )
     latents: Latents | None = Field(default=None, description="a list of lists of z_dim numbers")
 
+    offsets: Offsets | Rows | None = Field(
+        default=None,
+        description="a list of numbers from -20 to 20, one for each direction of the model, or such a list for each "
+        "image",
+    )
+
     @property
     def names_latents(self) -> bool:
         """See ``ImageRequest``."""
@@ -110,12 +127,19 @@ class _LatentsRequest(ImageRequest):
             "seed": self.seed,
             "seeds": self.seeds,
             "latents": self.latents,
+            "offsets": self.offsets,
             "truncation": self.truncation,
         }
 
 
 class SampleRequest(_LatentsRequest):
     """Images to sample."""
+
+    precision: Name | None = Field(
+        default=None,
+        description=f"one of {', '.join(PRECISION_FILES)} that the model has; that of the server if it is left out",
+        json_schema_extra={"enum": [*PRECISION_FILES, None]},
+    )
 
     label: Label | Labels | None = Field(
         default=None, description="a class name or index, or a list of one for each image"

@@ -10,6 +10,8 @@ import shlex
 import socket
 import sys
 import tempfile
+import time
+import webbrowser
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from gan_serve.terminal import echo
 FILES = ("api_keys", "uds", "tls_cert", "tls_key")  # settings that are paths
 MAX_FILES = 65_536
 BACKLOG = 2048
+# glibc would keep what it frees up to 64 MB: what a large response took would stay with the worker.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": 4 * 2**20, "MALLOC_TRIM_THRESHOLD_": 16 * 2**20}
 HEALTH_SECONDS = 30  # in which a thread of a worker must respond, or it is killed
 
 
@@ -40,6 +44,7 @@ def serve(
     port: int = 3000,
     models: Iterable[str] = (),
     settings: Settings | None = None,
+    open_page: bool = False,
 ) -> None:
     """Serve models over HTTP until a signal ends it.
 
@@ -48,6 +53,7 @@ def serve(
         port: the port to listen on.
         models: names, directories or repositories on the Hub; if empty, and none are set, all of the package.
         settings: everything else; by default as the environment sets it.
+        open_page: open the page in a browser when all workers are ready.
 
     Raises:
         UnknownModel, InvalidCheckpoint, HubError: a model is not there. InvalidOption: a model has no such precision,
@@ -74,8 +80,18 @@ def serve(
     }
     settings = settings.model_copy(update=update)
     listening = _listen_on_path(settings.uds) if settings.uds else _listen(host, port)
-    _announce(host, port, settings, configs, precisions)
+    url = _url(host, port, settings)
+    _announce(url, settings, configs, precisions)
+    start = time.monotonic()
+
+    def tell_ready() -> None:
+        if not request_log.uses_json(settings):
+            echo(f"Ready in {time.monotonic() - start:.1f} s.")
+        if open_page:
+            webbrowser.open(f"{url}/")
+
     _raise_file_limit()
+    os.environ |= {name: str(size) for name, size in MALLOC.items() if name not in os.environ}
     os.environ |= settings.as_environment()
     with _private_folder():
         config = uvicorn.Config(
@@ -94,7 +110,7 @@ def serve(
             ssl_certfile=settings.tls_cert or None,
             ssl_keyfile=settings.tls_key or None,
         )
-        supervisor = Supervisor(config, [listening], settings.drain, shown)
+        supervisor = Supervisor(config, [listening], settings.drain, shown, on_ready=tell_ready)
         supervisor.run()
         if settings.uds:
             Path(settings.uds).unlink(missing_ok=True)
@@ -168,9 +184,12 @@ def _pair(alias: str) -> tuple[str, str]:
     return name, model
 
 
-def _announce(host: str, port: int, settings: Settings, configs: list[AnyConfig], precisions: list[Precision]) -> None:
+def _url(host: str, port: int, settings: Settings) -> str:
     host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    url = f"unix:{settings.uds}" if settings.uds else f"http{'s' * bool(settings.tls_cert)}://{host}:{port}"
+    return f"unix:{settings.uds}" if settings.uds else f"http{'s' * bool(settings.tls_cert)}://{host}:{port}"
+
+
+def _announce(url: str, settings: Settings, configs: list[AnyConfig], precisions: list[Precision]) -> None:
     device = "cuda" if wants_cuda(settings.device) else "cpu"
     if request_log.uses_json(settings):
         served = {config.name: precision for config, precision in zip(configs, precisions, strict=True)}

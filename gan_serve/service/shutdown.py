@@ -8,6 +8,7 @@ finishes the requests that it has, and ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
@@ -64,10 +65,15 @@ async def end_when(overdue: Callable[[], bool], seconds: float) -> None:
     request_log.service.error("A network does not return. This worker is replaced.")
     if multiprocessing.parent_process() is None:
         return
-    last = threading.Timer(seconds, os._exit, [OVERDUE_EXIT])  # a thread: the event loop ends before
+    last = threading.Timer(seconds, _exit)  # a thread: the event loop ends before
     last.daemon = True
     last.start()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit() -> None:
+    logging.shutdown()
+    os._exit(OVERDUE_EXIT)
 
 
 async def end_with_the_parent() -> None:

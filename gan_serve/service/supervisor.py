@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from uvicorn.config import STARTUP_FAILURE, Config
@@ -28,8 +28,16 @@ class Supervisor(Multiprocess):
     ``failure`` says why it gave up, empty where it did not.
     """
 
-    def __init__(self, config: Config, sockets: list[socket.socket], drain: float, models: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sockets: list[socket.socket],
+        drain: float,
+        models: Iterable[Path] = (),
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config, sockets)
+        self._on_ready: Callable[[], None] | None = on_ready  # called once
         self.failure = ""
         self._models = tuple(models)
         self._drain = drain
@@ -43,6 +51,9 @@ class Supervisor(Multiprocess):
             if process.exitcode is None and process.pid not in self._ready and process.is_ready(timeout=1):
                 self._ready.add(process.pid)
                 self._failures = 0
+        if self._on_ready and all(process.pid in self._ready for process in before):
+            self._on_ready()
+            self._on_ready = None
         super().keep_subprocess_alive()
         for process in before:
             if process.exitcode is not None:

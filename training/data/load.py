@@ -20,7 +20,7 @@ from gan_serve.training.data.arrays import read_npz
 from gan_serve.training.data.formats import ARCHIVE_SUFFIXES, is_archive, is_image_name, name_of, suffix_of
 from gan_serve.training.data.idx import has_idx, read_idx_source
 from gan_serve.training.data.image_collections import read_image_files
-from gan_serve.training.data.image_set import ImageSet, Int64Array, Wanted, fit
+from gan_serve.training.data.image_set import MAX_SIDE, ImageSet, Int64Array, Wanted, fit
 from gan_serve.training.data.labels import NONE, read_table, relabel
 from gan_serve.training.data.list_files import find_files
 from gan_serve.training.data.named import NAMED_SOURCES, NamedSource, load_named
@@ -41,6 +41,7 @@ def load_images(
     channels: int | None = None,
     labels: str | None = None,
     holdout: float = 0.0,
+    largest: int = MAX_SIDE,
 ) -> ImageSet:
     """Read a data set.
 
@@ -50,7 +51,8 @@ def load_images(
             one IDX file, an npz or npy, parquet files. ``file.npz:name`` and ``file.parquet:column`` name the images.
         split: ``train`` or ``test``, where the source has both; or ``holdout``: the share of ``train`` that ``holdout``
             keeps from it.
-        resolution: wanted width and height; the source's own if None (of image files: that of the first, up to 1024).
+        resolution: wanted width and height; if None, the source's own (of image files: that of the first), at most
+            ``largest``.
         channels: 1 or 3; the source's own if None.
         labels: where labels come from, if not from the source: ``file.csv:column``, ``file.npz:attribute`` (looked for
             here, then in the source's folder); ``none`` drops the source's own.
@@ -66,7 +68,7 @@ def load_images(
     (60000, 28, 28, 1)
     """
     check_split(split, holdout)
-    wanted = Wanted("train" if split == HOLDOUT else split, resolution, channels)
+    wanted = Wanted("train" if split == HOLDOUT else split, resolution, channels, largest)
     data = load_wanted(source, wanted, labels)
     if holdout and split != "test":
         mask = held_out(len(data), holdout)

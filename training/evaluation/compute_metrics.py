@@ -15,12 +15,15 @@ import numpy.typing as npt
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.data.image_set import Int64Array, examples
 from gan_serve.training.evaluation import metrics as formulas
-from gan_serve.training.evaluation.features import INCEPTION, Extractor, Features, Floats, logits_of_classes
+from gan_serve.training.evaluation.features import GENERAL, INCEPTION, Extractor, Features, Floats, logits_of_classes
 from gan_serve.training.evaluation.metric_names import MetricName, distance_stem
 from gan_serve.training.evaluation.pixel_metrics import SAMPLE, diversity_by_class, pixel_metrics
+from gan_serve.training.evaluation.swd import SlicedWasserstein
 
 MISSING = 0.1  # a class is missing if its share is below this fraction of its share in the real images
 MIN_PER_CLASS = 50  # images that each class needs for metrics within classes
+MIN_FOR_FRECHET = 1000  # images, in the features of the general extractor
+SLICED_IMAGES = 1000  # for the sliced Wasserstein distance
 MIN_FOR_DIVERSITY = 20  # images that each class needs for its diversity
 MAX_CLASSES = 50  # up to so many classes, the metrics of each are listed
 
@@ -54,6 +57,11 @@ class EvaluatedImages:
     generated: Features
     reference: Features | None = None
 
+    @property
+    def has_frechet(self) -> bool:
+        """Return False if the Fréchet distance is left out: for few images in features of other images."""
+        return self.extractor.name != GENERAL or len(self.images) >= MIN_FOR_FRECHET
+
     def compared(self, stem: str, label: str | None = None) -> str:
         """Return the name of a metric that compares generated with real images, or that is measured on real ones."""
         return str(MetricName(stem, len(self.images), self.extractor.name, self.split, label=label))
@@ -64,15 +72,17 @@ class EvaluatedImages:
 
 
 def distances(evaluated: EvaluatedImages) -> Metrics:
-    """Return the Fréchet and kernel distances of the two sets, and the Fréchet distance of two sets of real images."""
-    is_inception = evaluated.extractor.name == INCEPTION
-    metrics = {
-        distance_stem(evaluated.extractor.name): frechet(evaluated.real, evaluated.generated),
-        "kid" if is_inception else "kd": formulas.kernel_distance(
-            evaluated.real.features, evaluated.generated.features
-        ),
-    }
-    if evaluated.reference is not None:
+    """Return the Fréchet and kernel distances of the two sets, and the Fréchet distance of two sets of real images.
+
+    In features of other images and with fewer than ``MIN_FOR_FRECHET``, only the kernel distance: the Fréchet distance
+    of so few images is mostly its bias, and the bias of the kernel distance is 0 (Binkowski et al. 2018).
+    """
+    name = evaluated.extractor.name
+    metrics = {distance_stem(name): frechet(evaluated.real, evaluated.generated)} if evaluated.has_frechet else {}
+    metrics["kid" if name == INCEPTION else "kd"] = formulas.kernel_distance(
+        evaluated.real.features, evaluated.generated.features
+    )
+    if evaluated.reference is not None and evaluated.has_frechet:
         metrics["fd_floor"] = frechet(evaluated.real, evaluated.reference)
     return {evaluated.compared(stem): value for stem, value in metrics.items()}
 
@@ -90,7 +100,8 @@ def within_classes(evaluated: EvaluatedImages) -> Metrics:
     result is empty without labels, or if a class has fewer than ``MIN_PER_CLASS`` images.
     """
     rows_of = _rows_of_classes(evaluated)
-    if evaluated.extractor.name == INCEPTION:  # its 2048 features need more images than a class has
+    # The 2048 features of Inception need more images than a class has.
+    if evaluated.extractor.name == INCEPTION or not evaluated.has_frechet:
         distance_of: dict[int, float] = {}
         floor_of: dict[int, float] = {}
     else:
@@ -208,6 +219,15 @@ def pixels(evaluated: EvaluatedImages) -> Metrics:
     return metrics
 
 
+def sliced(evaluated: EvaluatedImages) -> Metrics:
+    """Return the sliced Wasserstein distance of pixels, beside features of other images than those compared."""
+    if evaluated.extractor.name != GENERAL:
+        return {}
+    n = min(len(evaluated.images), SLICED_IMAGES)
+    distance = SlicedWasserstein(evaluated.real_images[:n], evaluated.split)
+    return {distance.name: distance.measure(evaluated.images[:n])[distance.name]}
+
+
 METRICS: tuple[Callable[[EvaluatedImages], Metrics], ...] = (
     distances,
     manifolds,
@@ -216,6 +236,7 @@ METRICS: tuple[Callable[[EvaluatedImages], Metrics], ...] = (
     agreement,
     classes,
     pixels,
+    sliced,
 )
 
 

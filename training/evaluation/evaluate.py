@@ -180,11 +180,8 @@ def _at_truncation(
         features = extract(evaluated.extractor, images, progress)
     real = evaluated.real.first(n)
     manifold = formulas.manifold_metrics(real.features, features.features)
-    found = {
-        distance_stem(evaluated.extractor.name): frechet(real, features),
-        "precision": manifold.precision,
-        "recall": manifold.recall,
-    }
+    found = {distance_stem(evaluated.extractor.name): frechet(real, features)} if evaluated.has_frechet else {}
+    found |= {"precision": manifold.precision, "recall": manifold.recall}
     name = MetricName("", n, evaluated.extractor.name, evaluated.split, truncation)
     metrics = {str(name._replace(stem=stem)): value for stem, value in found.items()}
     of_pixels = images[:SAMPLE]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gan_serve.images.pixels import UInt8Array
 
 INCEPTION = "inception"  # the extractor for which the Fréchet distance is called FID
+GENERAL = "cnn-general"  # for images that no other small extractor was trained on
 
 Floats = npt.NDArray[np.float32]
 

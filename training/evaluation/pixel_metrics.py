@@ -32,6 +32,11 @@ def mean_gradient(images: UInt8Array) -> float:
     return float((np.abs(np.diff(values, axis=1)).mean() + np.abs(np.diff(values, axis=2)).mean()) / 2)
 
 
+def contrast(images: UInt8Array) -> float:
+    """Return the standard deviation of the pixels within an image in grey levels, the mean over images [N, H, W, C]."""
+    return float(images.astype(np.float32).std(axis=(1, 2)).mean())
+
+
 def checkerboard(images: UInt8Array) -> float:
     """Return the power of the luma at the diagonal pixel frequency, mean over the images, in grey levels squared.
 

@@ -16,7 +16,8 @@ from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.monitoring.grids import grid_inputs, write_filmstrip, write_grid, write_progress
 from gan_serve.training.monitoring.progress_bar import ProgressBar
 from gan_serve.training.monitoring.run_log import append_record
-from gan_serve.training.monitoring.tensorboard import open_tensorboard
+from gan_serve.training.monitoring.tensorboard import TensorBoard, open_tensorboard
+from gan_serve.training.monitoring.wandb_log import WandbLog
 from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
 
@@ -61,8 +62,13 @@ class Monitor:
         if shown:  # a killed run may have left pictures older than its log
             for picture in self._pictures:
                 picture.is_stale = True
-        self._tensorboard = open_tensorboard(run_dir, shown)
+        tensorboard = open_tensorboard(run_dir, shown)
+        self._loggers: list[TensorBoard | WandbLog] = [tensorboard] if tensorboard else []
         self._bar = ProgressBar(config.kimg, shown, config.batch_size, epoch_kimg=epoch_kimg, quiet=quiet)
+
+    def log_to_wandb(self, project: str) -> None:
+        """Log to a project of Weights & Biases as well; see ``WandbLog`` for the errors."""
+        self._loggers.append(WandbLog(project, self.run_dir, self.config.model_dump()))
 
     def step(self, shown: int, means: TickMeans) -> None:
         """Move the progress bar to ``shown`` images."""
@@ -73,16 +79,20 @@ class Monitor:
         c_dim = getattr(generator, "c_dim", 0)
         return sample_images(generator, *grid_inputs(self.config.z_dim, c_dim if isinstance(c_dim, int) else 0))
 
-    def tick(self, record: Mapping[str, Any], images: UInt8Array) -> None:
-        """Write ``record`` to the log and a grid of ``images`` from ``sample``; print the findings in the record."""
+    def tick(self, record: Mapping[str, Any], images: UInt8Array) -> UInt8Array:
+        """Write ``record`` to the log and a grid of ``images`` from ``sample``; print the findings in the record.
+
+        Returns the grid, uint8 [H, W, C].
+        """
         append_record(self.run_dir, record)
         sheet = write_grid(self.run_dir, record["kimg"], images)
         for finding in record.get("doctor", ()):
             self.say(f"{record['kimg']:.1f} kimg: {finding}")
-        if self._tensorboard is not None:
-            self._tensorboard.write(record, sheet)
+        for logger in self._loggers:
+            logger.write(record, sheet)
         for picture in self._pictures:
             picture.update()
+        return sheet
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
@@ -90,10 +100,9 @@ class Monitor:
 
     def close(self) -> None:
         """Bring the pictures up to date and leave the progress bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        self._bar.close()
+        for logger in self._loggers:
+            logger.close()
         for picture in self._pictures:
             picture.finish()
 

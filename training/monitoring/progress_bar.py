@@ -26,7 +26,7 @@ class ProgressBar:
         except ImportError:
             return
         self._bar = tqdm(
-            total=kimg, initial=shown / 1000, unit="kimg", dynamic_ncols=True,
+            total=kimg, initial=min(shown / 1000, kimg), unit="kimg", dynamic_ncols=True,
             bar_format="{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
 
@@ -34,7 +34,8 @@ class ProgressBar:
         """Move the bar to ``shown`` images."""
         if self._bar is None:
             return
-        self._bar.update(min(shown / 1000, self._kimg) - self._bar.n)
+        self._bar.n = min(shown / 1000, self._kimg)  # adding differences would exceed the total by rounding
+        self._bar.update(0)
         if (shown // self._batch_size) % STEPS_PER_UPDATE == 0:
             latest = means.latest()
             names = [name for name in ("d_loss", "c_loss", "g_loss") if name in latest]

@@ -14,14 +14,18 @@ from gan_serve.terminal import echo
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary_lines
 from gan_serve.training.diagnosis import Diagnosis, find_non_finite
-from gan_serve.training.evaluation.pixel_metrics import diversity, random_sample
+from gan_serve.training.evaluation.pixel_metrics import contrast, diversity, random_sample
+from gan_serve.training.monitoring.callbacks import Tick
 from gan_serve.training.monitoring.grids import grid_inputs, write_grid
 from gan_serve.training.monitoring.monitor import Monitor
-from gan_serve.training.monitoring.quality import Measure, quality
+from gan_serve.training.monitoring.quality import quality
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
+from gan_serve.training.monitoring.run_options import RunOptions
+from gan_serve.training.run_info import RunInfo
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 from gan_serve.training.tick_means import TickMeans
+from gan_serve.training.ticks import FIRST_STEPS
 
 DIVERSITY_IMAGES = 1024  # real images whose diversity is compared with that of generated ones
 
@@ -31,23 +35,29 @@ class Recorder:
 
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
-        evaluate: measures the averaged generator, see ``train``; None: ``quality``.
-        quiet: no progress bar, and nothing on the terminal.
+        options: how to measure, whom to tell, and whether to print; see ``RunOptions``.
+        info: the record of the run, with the settings that it has changed so far.
     """
 
-    def __init__(
-        self, run_dir: Path, training: Training, data: ImageSet, evaluate: Measure | None, *, quiet: bool
-    ) -> None:
-        config = training.config
+    def __init__(self, run_dir: Path, training: Training, data: ImageSet, options: RunOptions, info: RunInfo) -> None:
+        config, quiet = training.config, options.quiet
         self.run_dir = run_dir
-        self._every = config.ticks_per_evaluation
-        self._evaluate = (evaluate or quality(data, config.features)) if self._every else None
+        self.wants_stop = False  # a callback has asked to stop the run
+        self._observers = options.observers
+        self._evaluate = (options.evaluate or quality(data, config.features)) if config.ticks_per_evaluation else None
         self._c = grid_inputs(config.z_dim, training.c_dim)[1]
         chosen = random_sample(len(data), DIVERSITY_IMAGES)
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
         if not quiet:  # above the progress bar
             echo("\n".join(summary_lines(data, conditional=bool(config.conditional))))
+            echo(f"Machine: {info.machines[-1]}.")
+            left = config.kimg - training.shown / 1000
+            echo(f"Length: {left:g} kimg (thousands of real images), {left * 1000 / len(data):.3g} passes.")
+            echo(
+                f"Grids: {run_dir / 'grids'}, the first after {FIRST_STEPS} steps, then at least one every "
+                f"{config.seconds_per_tick:g} s."
+            )
         self._epoch_kimg = len(data) / 1000
         self._monitor = Monitor(
             run_dir,
@@ -58,16 +68,20 @@ class Recorder:
             epoch_kimg=self._epoch_kimg,
             quiet=quiet,
         )
+        if options.observers.wandb:
+            self._monitor.log_to_wandb(options.observers.wandb)
         self._doctor = Diagnosis(
             real_diversity,
+            data_contrast=contrast(data.images[chosen]),
             wasserstein=config.loss == "wasserstein",
             class_names=data.class_names,
             levels=training.levels,
             settings=config.model_dump(),
         )
-        earlier = read_log(run_dir)
-        self._doctor.read(earlier)
-        self._ticks = len(earlier)
+        self._doctor.read(read_log(run_dir))
+        self._changes = [change for change in info.changes if change.kimg == training.shown / 1000]
+        for change in self._changes:
+            self._monitor.say(f"From {change.kimg:g} kimg on: {change}")
         if training.final_level is not None and training.final_level < training.levels:
             self._monitor.say(
                 f"In {config.kimg:g} kimg the networks grow to level {training.final_level:.2g} of {training.levels}: "
@@ -85,28 +99,35 @@ class Recorder:
         """Move the progress bar."""
         self._monitor.step(training.shown, training.tick_means)
 
-    def tick(self, training: Training, record: dict[str, Any], *, last: bool) -> Path:
-        """Sample, measure and write, and return the snapshot's path. ``last``: no tick follows.
+    def tick(self, training: Training, record: dict[str, Any], *, measure: bool) -> Path:
+        """Sample, measure and write, tell the callbacks, and return the snapshot's path.
+
+        measure: whether the quality is due.
 
         Raises:
             CannotWrite: a file could not be written; earlier snapshots are untouched.
         """
         config = training.config
-        self._ticks += 1
         images = self._monitor.sample(training.ema.generator)
         record["epoch"] = round(record["kimg"] / self._epoch_kimg, 4)
         record["diversity"] = round(diversity(images, self._c), 3)
-        if self._evaluate and (last or self._ticks % self._every == 0):
+        record["contrast"] = round(contrast(images), 3)
+        if self._evaluate and measure:
             figures = self._evaluate(training.ema.generator)
             record |= figures
             record["quality"] = next(iter(figures.values()))
+        if self._changes:
+            record["changed"] = [str(change) for change in self._changes]
+            self._changes = []
         if findings := self._doctor.examine(record):
             record["doctor"] = [str(finding) for finding in findings]
         with cannot_write(self.run_dir):
-            self._monitor.tick(record, images)
-            return save_snapshot(
+            sheet = self._monitor.tick(record, images)
+            snapshot = save_snapshot(
                 self.run_dir, training.state(), keep=config.keep_snapshots, best=best_kimg(self.run_dir)
             )
+        self.wants_stop = self._observers.tell(Tick(record["kimg"], record, sheet, self.run_dir, snapshot))
+        return snapshot
 
     def close(self) -> None:
         """Bring curves and animation up to date."""

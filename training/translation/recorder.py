@@ -44,7 +44,6 @@ class TranslationRecorder:
         write_examples(run_dir, examples)
         self._paired = data.paired
         self._features = FeatureMaps(str(config.features)) if data.paired and config.ticks_per_evaluation else None
-        self._every = config.ticks_per_evaluation
         self._real = mean_gradient(self._targets), checkerboard(self._targets), diversity(self._targets)
         if not quiet:
             echo("\n".join([f"Data: {data.targets.name}, {data.targets.split}.", *data.notes()]))
@@ -57,26 +56,23 @@ class TranslationRecorder:
         for picture in self._pictures:
             picture.is_stale = bool(training.shown)  # a killed run may have left pictures older than its log
         self._doctor = TranslationDiagnosis(self._real[2], wasserstein=False, settings=config.model_dump())
-        earlier = read_log(run_dir)
-        self._doctor.read(earlier)
-        self._ticks = len(earlier)
+        self._doctor.read(read_log(run_dir))
+        self.wants_stop = False
 
     def step(self, training: TranslationTraining) -> None:
         """Move the progress bar."""
         self._bar.step(training.shown, training.tick_means)
 
-    def tick(self, training: TranslationTraining, record: dict[str, Any], *, last: bool) -> Path:
-        """Translate, measure and write, and return the snapshot's path. ``last``: no tick follows.
+    def tick(self, training: TranslationTraining, record: dict[str, Any], *, measure: bool) -> Path:
+        """Translate, measure and write, and return the snapshot's path. ``measure``: the quality is due.
 
         Raises:
             CannotWrite: a file could not be written; earlier snapshots are untouched.
         """
-        self._ticks += 1
-        measured = self._every and (last or self._ticks % self._every == 0)
-        count = len(self._inputs) if measured else GRID
+        count = len(self._inputs) if measure else GRID
         outputs = translate_images(training.averaged, self._inputs[:count])
         record |= self._beside_targets(outputs)
-        if measured and self._features is not None:
+        if measure and self._features is not None:
             record |= compare(outputs, self._targets[:count], self._features)
             record["quality"] = record["perceptual"]
         if findings := self._doctor.examine(record):

@@ -12,10 +12,11 @@ from gan_serve.atomic_files import remove_leftovers, write_atomically
 from gan_serve.errors import RunError
 from gan_serve.training.distributed import Processes, started_processes
 from gan_serve.training.evaluation.extractor_registry import extractor_for
-from gan_serve.training.loop import check_kimg, check_run_dir, pick_device, run_loop, stop_on_signal, use_machine
+from gan_serve.training.loop import check_kimg, check_run_dir, pick_device, run_loop, use_machine
 from gan_serve.training.monitoring.run_log import rewind_log
 from gan_serve.training.run_info import RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.snapshots import load_snapshot, snapshot_path, snapshots
+from gan_serve.training.stopping import stop_on_signal
 from gan_serve.training.translation.loader import PairLoader
 from gan_serve.training.translation.pairs import PairedImages, load_pairs
 from gan_serve.training.translation.recorder import TranslationRecorder

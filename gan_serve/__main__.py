@@ -1,0 +1,5 @@
+"""Run the command line as ``python -m gan_serve``."""
+
+from gan_serve.cli import main
+
+main()

@@ -1,0 +1,287 @@
+"""Choose the settings of a run from its images and the machine, and say why.
+
+What the user sets is never changed. The rules come from the runs in docs/training.md and docs/zoo.toml.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from gan_serve.errors import DataError, InvalidOption
+from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.data.load import ImageSet, load_images
+from gan_serve.training.loop import pick_device, resolve_settings
+from gan_serve.training.measure_speed import images_per_second
+from gan_serve.training.monitoring.quality import Measure, quality
+from gan_serve.training.recipes import RECOMMENDED, recipes
+
+SMALL = "dcgan-28"  # the recipe for images up to SMALL_SIDE pixels
+SMALL_SIDE = 32
+LARGEST = {"cpu": 64, "cuda": 128}  # pixels; larger images take too long there, unless the user asks for them
+ENOUGH_KIMG = 150  # below it, narrower networks that see more images get further
+FEWEST_KIMG = 100  # without --minutes, --epochs and --kimg
+MOST_PASSES = 250
+LONGEST = 12 * 3600.0  # seconds of a run whose length nobody set
+PASSES_TO_AUGMENT = 20  # with fewer passes augmentation slows a run down ("Few images" in docs/training.md)
+MANY_IMAGES = 20_000  # of which a discriminator does not learn each by heart
+OF_TICKS = {"kimg_per_tick", "ticks_per_evaluation"}
+SHORT_KIMG = 200  # below it, a smaller batch gives a run more steps
+TRAINING_SHARE = 0.93  # of the time; the rest is for grids and snapshots
+
+
+class Length(NamedTuple):
+    """The length of a run as its user states it; ``kimg`` is a setting of its own."""
+
+    minutes: float | None = None
+    epochs: float | None = None
+
+
+NO_LENGTH = Length()
+
+
+class Plan(NamedTuple):
+    """A run that can start.
+
+    config: its settings. data: the images, if they were read. reasons: a line for each choice.
+    length: the measured rate and what it was used for, for ``run.json``; None if nothing was measured.
+    evaluate: the measure of quality, if it was made already to see how long it takes.
+    """
+
+    config: TrainConfig
+    data: ImageSet | None = None
+    reasons: tuple[str, ...] = ()
+    length: dict[str, Any] | None = None
+    evaluate: Measure | None = None
+
+
+class _Budget(NamedTuple):
+    """The time of a run of so many minutes.
+
+    seconds: for training. evaluations: how often quality is measured in the rest. evaluate: the measure.
+    """
+
+    seconds: float
+    evaluations: int = 4
+    evaluate: Measure | None = None
+
+    @classmethod
+    def of(cls, minutes: float, config: TrainConfig, data: ImageSet) -> _Budget:
+        """Prepare the measure of quality, which shows how long it takes, and divide the time."""
+        whole = minutes * 60 * TRAINING_SHARE
+        if not config.ticks_per_evaluation:
+            return cls(whole)
+        began = time.perf_counter()
+        evaluate = quality(data, config.features)
+        each = 2 * (time.perf_counter() - began)  # images are sampled as well
+        evaluations = next((n for n in (4, 2) if n * each < whole / 5), 1)
+        return cls(max(whole - evaluations * each, whole / 2), evaluations, evaluate)
+
+
+def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_LENGTH, *, world: int = 1) -> Plan:
+    """Return the config of a new run.
+
+    With a recipe, settings are those of the recipe and of ``asked``. Without one, the recipe and what ``asked`` leaves
+    open are chosen by the images and, in a few seconds, by the speed of this machine.
+
+    Args:
+        recipe: the name of a recipe, or None. asked: the settings that the user chose, ``data`` among them.
+        length: minutes or epochs, which become kimg here. world: number of processes; several of them measure nothing.
+
+    Raises:
+        InvalidOption: no such recipe or setting, a length in two ways or below 0. DataError: see ``load_images``.
+    """
+    _check_length(asked, length, world)
+    if recipe is not None and length == NO_LENGTH:
+        return Plan(make_config(recipe, asked))
+    if recipe is None and (world > 1 or "init_from" in asked or "family" in asked):
+        recipe = RECOMMENDED  # networks of a checkpoint, or of the user, have a size of their own
+        if length == NO_LENGTH:
+            return Plan(make_config(recipe, asked))
+    if recipe is not None:
+        make_config(recipe, asked)  # a misspelt setting should not cost the time that the images take
+    device = pick_device(str(asked.get("device", "auto")))
+    data, reasons = _read(recipe, asked, device)
+    chosen: dict[str, Any] = {}
+    if recipe is None:
+        recipe = SMALL if data.img_resolution <= SMALL_SIDE else RECOMMENDED
+        reasons.insert(0, f"recipe {recipe}: {recipes()[recipe].title}")
+        chosen = {"resolution": data.img_resolution}
+        if recipe == SMALL:
+            chosen |= {"minibatch": "std"} | ({} if data.labels is None else {"conditional": True})
+        measured, why = _by_speed(recipe, chosen, asked, length, data, device)
+    else:
+        measured, why = _measured_length(recipe, asked, length, data, device)
+    return measured._replace(data=data, reasons=(*reasons, *why))
+
+
+def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
+    given = {"--kimg": asked.get("kimg"), "--minutes": length.minutes, "--epochs": length.epochs}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise InvalidOption(f"{' and '.join(named)} both set the length of the run.", "Give one of them.")
+    for name in named:
+        if name != "--kimg" and not 0 < float(given[name] or 0) < float("inf"):
+            raise InvalidOption(f"{name} is {given[name]}, but must be above 0.", f"For example: {name} 20")
+    if world > 1 and (length.minutes or length.epochs):
+        raise InvalidOption("Several processes take their length from --kimg alone.", "Give --kimg.")
+
+
+def _read(recipe: str | None, asked: Mapping[str, Any], device: torch.device) -> tuple[ImageSet, list[str]]:
+    """Read the images at the size that the run will have; return them with the reason for it."""
+    common = {key: asked[key] for key in ("channels", "labels", "holdout") if asked.get(key) is not None}
+    source = str(asked["data"])
+    if recipe is not None:
+        return load_images(source, resolution=make_config(recipe, asked).resolution, **common), []
+    if "resolution" in asked:
+        return load_images(source, resolution=int(asked["resolution"]), **common), []
+    largest = LARGEST[device.type]
+    data = load_images(source, largest=largest, **common)
+    side = data.img_resolution // 4 * 4
+    if side < 8:
+        raise DataError(f"The images of {data.name} are {data.img_resolution} pixels wide.", "At least 8 are needed.")
+    if side != data.img_resolution:
+        data = load_images(source, resolution=side, **common)
+    width, height = data.size or (side, side)
+    why = "their own size"
+    if min(width, height) > side:
+        kind = "a CPU" if device.type == "cpu" else "one GPU"
+        limit = f"{largest} is the largest that {kind} trains in hours" if side == largest else "a multiple of 4"
+        why = f"the images are {width}x{height} and are made smaller: {limit}; --set resolution=... trains another size"
+    return data, [f"resolution {side}: {why}"]
+
+
+def _by_speed(
+    recipe: str,
+    chosen: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    length: Length,
+    data: ImageSet,
+    device: torch.device,
+) -> tuple[Plan, list[str]]:
+    """Choose width, batch, length and augmentation: the widest networks with which the run shows enough images."""
+    base = make_config(recipe, {**chosen, **asked})
+    widths = [base.width] if "width" in asked else _widths(base.width, device)
+    budget = None if length.minutes is None else _Budget.of(length.minutes, base, data)
+    tried: list[tuple[float, float]] = []
+    for width in widths:
+        settings = {**chosen, "width": width, **asked}
+        rate = _rate(make_config(recipe, settings), data, device)
+        kimg = budget.seconds * rate / 1000 if budget else _kimg(base, asked, length, data)
+        tried.append((width, rate))
+        if length.minutes is not None and kimg >= ENOUGH_KIMG:
+            break
+        if length.minutes is None and kimg * 1000 / rate <= LONGEST:
+            break
+    if "kimg" not in asked and length == NO_LENGTH:
+        kimg = min(kimg, LONGEST * rate / 1000)
+    settings = {**chosen, "width": width}
+    reasons = [_why_width(tried, "width" in asked)]
+    if kimg < SHORT_KIMG and "batch_size" not in asked and base.batch_size > 32:
+        settings["batch_size"] = 32
+        rate = _rate(make_config(recipe, {**settings, **asked}), data, device)
+        kimg = budget.seconds * rate / 1000 if budget else kimg
+        reasons.append(f"batch 32: more steps in a short run; {rate:.0f} images/s")
+    settings["kimg"] = kimg = _rounded(kimg)
+    evaluations = budget.evaluations if budget else 4
+    if kimg < evaluations * base.kimg_per_tick * base.ticks_per_evaluation and not asked.keys() & OF_TICKS:
+        settings |= {"kimg_per_tick": _rounded(kimg / evaluations), "ticks_per_evaluation": 1}
+    passes = kimg * 1000 / len(data)
+    settings |= _augmentation(data, passes, asked, reasons)
+    config = make_config(recipe, {**settings, **asked})
+    plan = Plan(config, length=_record(length, rate, kimg), evaluate=budget.evaluate if budget else None)
+    return plan, [*reasons, _why_length(config, length, data, rate)]
+
+
+def _widths(recommended: float, device: torch.device) -> list[float]:
+    return [max(1.0, recommended)] if device.type == "cuda" else [recommended, recommended / 2]
+
+
+def _why_width(tried: list[tuple[float, float]], is_given: bool) -> str:
+    width, rate = tried[-1]
+    if is_given:
+        return f"width {width:g}: as you set it, {rate:.0f} images/s measured here"
+    others = "".join(f"; {wider:g} trains only {slower:.0f} images/s" for wider, slower in tried[:-1])
+    return f"width {width:g}: {rate:.0f} images/s measured here{others}"
+
+
+def _augmentation(data: ImageSet, passes: float, asked: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
+    """Return the settings against overfitting; a reason is added."""
+    if "augment" in asked or len(data) >= MANY_IMAGES or passes < PASSES_TO_AUGMENT:
+        if "augment" not in asked:
+            reasons.append(f"no augmentation: {passes:.3g} passes over {len(data):,} images")
+        return {}
+    names = "color,translation,cutout" if data.img_channels == 3 else "translation,cutout"
+    reasons.append(
+        f"augment {names}: with {passes:.3g} passes over {len(data):,} images, the discriminator would learn them by "
+        "heart"
+    )
+    return {"augment": names}
+
+
+def _measured_length(
+    recipe: str, asked: Mapping[str, Any], length: Length, data: ImageSet, device: torch.device
+) -> tuple[Plan, list[str]]:
+    """Return the run of a recipe with its length in kimg."""
+    config = make_config(recipe, asked)
+    rate = _rate(config, data, device)
+    budget = None if length.minutes is None else _Budget.of(length.minutes, config, data)
+    kimg = _rounded(budget.seconds * rate / 1000 if budget else _kimg(config, asked, length, data))
+    config = make_config(recipe, {**asked, "kimg": kimg})
+    plan = Plan(config, length=_record(length, rate, kimg), evaluate=budget.evaluate if budget else None)
+    return plan, [_why_length(config, length, data, rate)]
+
+
+def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
+    resolved = resolve_settings(config, data, device)
+    if resolved.conditional and data.labels is None:
+        resolved = resolved.model_copy(update={"conditional": False})  # the run itself refuses it, with the reason
+    return images_per_second(resolved, data, device)
+
+
+def _kimg(base: TrainConfig, asked: Mapping[str, Any], length: Length, data: ImageSet) -> float:
+    """Return the length of a run that is not stated in minutes."""
+    if length.epochs is not None:
+        return length.epochs * len(data) / 1000
+    if "kimg" in asked:
+        return base.kimg
+    return max(FEWEST_KIMG, min(base.kimg, MOST_PASSES * len(data) / 1000))
+
+
+def _record(length: Length, rate: float, kimg: float) -> dict[str, Any]:
+    given = {key: value for key, value in length._asdict().items() if value is not None}
+    return given | {"images_per_s_measured": round(rate, 1), "kimg": kimg}
+
+
+def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float) -> str:
+    shown = config.kimg * 1000
+    parts = [f"length {config.kimg:g} kimg: {shown:,.0f} real images shown, {shown / len(data):.3g} passes"]
+    if length.minutes is not None:
+        parts.append(f"as many as {duration(60 * length.minutes)} allow here")
+    else:
+        parts.append(f"about {duration(shown / rate / TRAINING_SHARE)} here")
+    steps = shown / config.batch_size / (1 if config.critic_reuses_batch else config.n_critic)
+    if config.n_critic > 1:
+        parts.append(f"with n_critic {config.n_critic}, a step of the generator for {config.n_critic} batches")
+    return f"{', '.join(parts)}, {steps:,.0f} steps"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words.
+
+    >>> [duration(seconds) for seconds in (8.2, 75, 4000, 100_000)]
+    ['8 s', '1.2 min', '1.1 h', '28 h']
+    """
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _rounded(kimg: float) -> float:
+    """Return ``kimg`` with three significant digits."""
+    return float(f"{max(kimg, 0.1):.3g}")
