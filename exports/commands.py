@@ -165,7 +165,7 @@ def evaluate(
         from gan_serve.training.family_file import load_family_file
         from gan_serve.training.translation.settings import is_translation_run
 
-    if is_translation_run(Path(model_or_run)):
+    if model_or_run is not None and is_translation_run(Path(model_or_run)):
         from gan_serve.exports.export_translator import evaluate_trained
         from gan_serve.training.translation.load import load_trained_translator
 
