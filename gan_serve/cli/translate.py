@@ -28,7 +28,11 @@ def translate(
     precision: str,
     device: str,
 ) -> None:
-    """Translate images with MODEL (a name, a directory, or org/name on the Hub), such as one that enlarges them."""
+    """Translate images with a model.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub: one that enlarges images,
+    colours outlines or changes a style.
+    """
     from gan_serve.translation.result import encode_translations
     from gan_serve.translation.translator import Translator
 
