@@ -138,7 +138,7 @@ class Generator(Directed, RequestBuilder, Publishing):
             seeds: the seeds themselves, instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A
                 seed is a whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
             latents: float32 [N, z_dim] instead of seeds, finite.
-            offsets: -20 to 20 standard deviations along each of ``directions``, for all images or a list for each.
+            offsets: distances along each of ``directions``, from -20 to 20: a list for all images or for each image.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
@@ -357,8 +357,7 @@ class Generator(Directed, RequestBuilder, Publishing):
     ) -> list[GeneratedImage] | UInt8Array:
         """Mix styles: each coarse seed with each fine seed (Karras et al. 2019, arXiv:1812.04948, section 3.1).
 
-        The first layers, of low resolution, take their style from the coarse seed: pose, shape. The others take it from
-        the fine seed.
+        The first layers, of low resolution, take their style (pose, shape) from the coarse seed, others from the fine.
 
         Args:
             coarse, fine: seeds, in any form that ``generate`` takes.

@@ -55,9 +55,8 @@ def generate(
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     moves = None if offsets is None else _numbers(offsets)
     request = generator.sample_request(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
-    moved = (
-        format_seeds(request.seeds) if offsets and request.seeds else None
-    )  # samples with offsets record their latents, not their seeds
+    # Samples with offsets record their latents, not their seeds.
+    moved = format_seeds(request.seeds) if offsets and request.seeds else None
     start = now()
     if out:
         samples = write_file(generator, request, out, format, scale=scale, columns=columns)

@@ -27,7 +27,7 @@ from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown, end_when, end_with_the_parent
 from gan_serve.service.tracing import Tracing
 
-OVERDUE = 3  # timeouts of a request: one batch may be in a network for so long
+OVERDUE = 3  # a batch is overdue after this many times the timeout of a request
 ENDPOINTS = (
     *("/", "/docs", "/sample", "/condition", "/interpolate", "/mix", "/models"),
     *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),

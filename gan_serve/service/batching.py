@@ -32,7 +32,7 @@ from gan_serve.service.tracing import Stages
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-ENCODED_AT_ONCE = 16  # a sampling thread encodes up to so many images itself; more would delay other requests
+ENCODED_AT_ONCE = 16  # a sampling thread encodes up to this many images itself; more would delay other requests
 
 
 class Job:

@@ -59,7 +59,7 @@ def header(description: str) -> dict[str, Any]:
 
 
 def _error(status: int, description: str) -> dict[str, Any]:
-    retry = header("Seconds after which the same request may succeed; a 503 that will not pass has none.")
+    retry = header("Seconds after which the same request may succeed; a 503 has it only if waiting can help.")
     headers = {"X-Gan-Serve-Error": header("The code of the error.")}
     return {
         "description": description,
@@ -148,9 +148,7 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
         content["application/json"] = {"schema": {"$ref": _REFERENCE.format(model="EncodedImages")}}
         if STREAM_TYPE in content:
             content[STREAM_TYPE] = {"schema": {"$ref": _REFERENCE.format(model="EncodedFrame")}}
-        if {"/condition": conditional, "/mix": styled}.get(
-            path, plain
-        ):  # no example if no model of this server fits it
+        if {"/condition": conditional, "/mix": styled}.get(path, plain):  # else no model of this server fits
             operation["requestBody"]["content"]["application/json"]["examples"] = examples
     return document
 

@@ -115,7 +115,7 @@ class Responses:
             )
             stages = request.scope.get(STAGES)
             sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
-            # A small request is sampled sooner than watching its connection would pay.
+            # For a small request, watching the connection does not pay.
             watched = len(wanted) > BATCH_SIZE[generator.device]
             encoded = await (_while_connected(request, sampling) if watched else sampling)
             if encoded is None:

@@ -86,7 +86,7 @@ class ImageRequest(BaseModel):
 
     @classmethod
     def _explained(cls, error: ValidationError) -> InvalidRequest:
-        """Return the first of the errors as one with a message and a hint."""
+        """Return the first error of the fields, as an error with a message and a hint."""
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
@@ -99,7 +99,7 @@ class ImageRequest(BaseModel):
 
 
 class _LatentsRequest(ImageRequest):
-    """Latents: of ``seeds``, of ``n`` seeds from ``seed`` on, given as numbers, or of ``n`` random seeds."""
+    """Latents of ``seeds``, of ``n`` consecutive seeds from ``seed``, of ``n`` random seeds, or given directly."""
 
     n: Count | None = Field(default=None, description="a whole number, 1 or more")
     seed: Seed | None = Field(default=None, description=_SEED)

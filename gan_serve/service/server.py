@@ -35,7 +35,7 @@ MAX_FILES = 65_536
 BACKLOG = 2048
 # By default glibc does not return blocks of up to 64 MB to the system: a worker would keep that of a large response.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": 4 * 2**20, "MALLOC_TRIM_THRESHOLD_": 16 * 2**20}
-HEALTH_SECONDS = 30  # a worker that does not respond to its supervisor for so long is killed
+HEALTH_SECONDS = 30  # a worker that does not respond to its supervisor for this long is killed
 
 
 def serve(
