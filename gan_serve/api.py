@@ -15,6 +15,7 @@ from gan_serve.hub.file_sets import network_files
 from gan_serve.hub.resolve import find_local, resolve
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
+from gan_serve.progress import Progress
 from gan_serve.sampling.device import AUTO, check_device
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
@@ -62,6 +63,7 @@ def generate(
     label: Labels | None = None,
     truncation: float = 1.0,
     output: Output = "pil",
+    progress: Progress = False,
     device: str = "auto",
     precision: str = "fp32",
 ) -> list[GeneratedImage] | UInt8Array:
@@ -80,6 +82,7 @@ def generate(
         truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
             variety, more typical images.
         output: ``pil`` or ``numpy``.
+        progress: True for a bar, or a function that is called with the images done and all images.
         device: ``cpu``, ``cuda`` (CUDA or an error), or ``auto`` (CUDA if there is a driver and it works).
         precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) if the checkpoint has a file for it, or
             ``auto``: the fastest one that it has for the device.
@@ -104,7 +107,7 @@ def generate(
     """
     check_output(output)
     samples = _load(model, device, precision).sample(
-        n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation
+        n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation, progress=progress
     )
     return samples.to_output(output)
 
@@ -132,6 +135,7 @@ def condition(
     labels: Labels | None = None,
     truncation: float = 1.0,
     output: Output = "pil",
+    progress: Progress = False,
     device: str = "auto",
     precision: str = "fp32",
 ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
@@ -142,6 +146,7 @@ def condition(
         n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
         labels: class names or indices, each once; all classes if None.
         output: ``pil`` or ``numpy``.
+        progress: True for a bar, or a function that is called with the images done and all images.
 
     Returns:
         The images of each label by class name, in the order of the labels: for ``pil``, lists of N Pillow images, each
@@ -158,7 +163,7 @@ def condition(
     """
     check_output(output)
     samples = _load(model, device, precision).sample_condition(
-        n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+        n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation, progress=progress
     )
     return samples.to_output_by_label(output)
 
@@ -188,6 +193,7 @@ def interpolate(
     start: int = 0,
     stop: int | None = None,
     output: Output = "pil",
+    progress: Progress = False,
     device: str = "auto",
     precision: str = "fp32",
 ) -> list[GeneratedImage] | UInt8Array:
@@ -205,6 +211,7 @@ def interpolate(
         start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop is
             None.
         output: ``pil`` or ``numpy``.
+        progress: True for a bar, or a function that is called with the images done and all images.
 
     Returns:
         (k-1)·steps + 1 frames, or k·steps if looped: for ``pil``, a list of Pillow images, each with its receipt in
@@ -228,6 +235,7 @@ def interpolate(
         truncation=truncation,
         start=start,
         stop=stop,
+        progress=progress,
     )
     return samples.to_output(output)
 

@@ -132,7 +132,7 @@ def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
 
 def _read(recipe: str | None, asked: Mapping[str, Any], device: torch.device) -> tuple[ImageSet, list[str]]:
     """Read the images at the size that the run will have; return them with the reason for it."""
-    common = {key: asked[key] for key in ("channels", "labels", "holdout") if asked.get(key) is not None}
+    common = {"holdout": None} | {key: asked[key] for key in ("channels", "labels", "holdout") if key in asked}
     source = str(asked["data"])
     if recipe is not None:
         return load_images(source, resolution=make_config(recipe, asked).resolution, **common), []

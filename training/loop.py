@@ -221,7 +221,7 @@ def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) 
     bf16 = bf16_pays(device) if config.bf16 is None else config.bf16
     use_tf32(device)
     conditional = data.labels is not None if config.conditional is None else config.conditional
-    found = {"conditional": conditional, "channels": data.img_channels}
+    found = {"conditional": conditional, "channels": data.img_channels, "holdout": data.holdout}
     return config.model_copy(update=found | {"threads": threads, "device": device.type, "bf16": bf16})
 
 

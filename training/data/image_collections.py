@@ -46,6 +46,7 @@ def read_image_files(containers: Sequence[Path], name: str, wanted: Wanted) -> I
         pixels.images,
         names=tuple(found[rows[position]] for position in pixels.readable),
         split=wanted.split,
+        has_test=layout.has_test,
         size=pixels.size,
         left_out=(*pixels.broken, *_left_out(listing, sidecars)),
         notes=pixels.notes,

@@ -59,7 +59,8 @@ class ImageSet:
     labels: int64 [N] from 0 to len(class_names)-1, or None.
     license, credit: of the data, where they are known; a checkpoint's card states them.
     names: of the N images, where the source names them (paths with ``/``, as seen from the source).
-    split: which split of the source was read.
+    split: which split of the source was read. has_test: the source has a test split as well.
+    holdout: the share of the source's images that was held out from these.
     size: width and height in the source, of most of the images; None: as in ``images``.
     left_out: the files of the source that are in none of the arrays, with reasons.
     notes: sentences about choices that the intake made.
@@ -73,6 +74,8 @@ class ImageSet:
     credit: str = "the trainer's own images"
     names: tuple[str, ...] = ()
     split: str = "train"
+    has_test: bool = False
+    holdout: float = 0.0
     size: tuple[int, int] | None = None
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
