@@ -62,6 +62,7 @@ class ImageSet:
     split: which split of the source was read. has_test: the source has a test split as well.
     holdout: the share of the source's images that was held out from these.
     size: width and height in the source, of most of the images; None: as in ``images``.
+    extremes: the smallest and the largest size in the source, where they are known.
     left_out: the files of the source that are in none of the arrays, with reasons.
     notes: sentences about choices that the intake made.
     """
@@ -77,6 +78,7 @@ class ImageSet:
     has_test: bool = False
     holdout: float = 0.0
     size: tuple[int, int] | None = None
+    extremes: tuple[tuple[int, int], tuple[int, int]] | None = None
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -109,6 +111,12 @@ class ImageSet:
     def skipped(self) -> tuple[str, ...]:
         """The images that could not be read, each as ``name: why``."""
         return tuple(f"{file}: {reason}" for file, reason, broken in self.left_out if broken)
+
+    @property
+    def sizes(self) -> str:
+        """The sizes of the images in the source: ``64x64``, or ``65x68 to 199x199``."""
+        of_one = self.size or (self.img_resolution, self.img_resolution)
+        return " to ".join(dict.fromkeys(f"{width}x{height}" for width, height in self.extremes or (of_one,)))
 
     @property
     def img_resolution(self) -> int:
