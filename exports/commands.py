@@ -63,6 +63,7 @@ def export(
     # export_run refuses unknown precisions.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     publication = Publication(license, credit, note)
+    echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
     written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
     if told := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
         echo(f"Warning: {told}", err=True)

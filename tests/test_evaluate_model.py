@@ -280,7 +280,11 @@ def test_images_of_ones_own_are_measured_as_typed(tmp_path, cli, caplog, holdout
         assert [name for name in metrics if name.startswith("swd")]
         assert "the features are those of cnn-general" in caplog.text
         assert ("say nothing about new images" in caplog.text) == (split == "train")
-    assert "cnn-general" in (checkpoint / "README.md").read_text()
+    card = (checkpoint / "README.md").read_text()
+    assert "`cnn-general` was trained on garments" in card
+    assert "say whose images these are and on which terms: `gan-serve export RUN --out NAME --license" in card
+    assert ("10% of the images were held out" in card) == (split == "holdout")
+    assert "A longer one (`--kimg" in card
     verify_checkpoint(checkpoint)
 
 

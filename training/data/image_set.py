@@ -21,6 +21,7 @@ MAX_CLASSES = 65536  # as a checkpoint's config allows
 MAX_LEFT_OUT = 0.10  # share of the images that may be broken, or without a label, before the set is refused
 MAX_SIDE = 1024  # pixels; the largest resolution that a network is built for
 MAX_RATIO, ALWAYS_ALLOWED = 200, 2**26  # packed data may claim 200 times their bytes, or 64 MB
+OWN_IMAGES = "the trainer's own images"  # the credit of images of which nothing is known
 MODES: Final[dict[int, Literal["L", "RGB"]]] = {1: "L", 3: "RGB"}
 
 
@@ -72,7 +73,7 @@ class ImageSet:
     labels: Int64Array | None = None
     class_names: tuple[str, ...] = ()
     license: str = "other"
-    credit: str = "the trainer's own images"
+    credit: str = OWN_IMAGES
     names: tuple[str, ...] = ()
     split: str = "train"
     has_test: bool = False
