@@ -29,6 +29,7 @@ from gan_serve.checkpoint.files import digest_files, write_config
 from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import Measurements, Publication, model_card
 from gan_serve.exports.certify import Certified, certify, check_precisions, default_labels, sample
+from gan_serve.exports.latent_space import measure_latent_space, write_latent_space
 from gan_serve.exports.parity import spread
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.images.grid import grid
@@ -108,6 +109,9 @@ def export_run(
         (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         (directory / "README.md").write_text(model_card(name, trained, publication, measurements))
         checkpoint = _config(name, trained, publication, certified, directory)
+        session = Session(fp32, checkpoint, device="cpu")
+        write_latent_space(directory, measure_latent_space(trained.generator, session.run))
+        checkpoint = checkpoint.model_copy(update={"files": digest_files(directory)})
         for precision, content in certified.files.items():  # each file must pass the checks of the runtime
             Session(content, checkpoint, precision=precision, device="cpu")
         write_config(directory, checkpoint)
