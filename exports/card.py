@@ -15,6 +15,7 @@ from gan_serve.exports.parity import Parity, spread
 from gan_serve.exports.report import metrics_block, of_the_generator
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.training.config import TrainConfig, command_line
+from gan_serve.training.data.image_set import OWN_IMAGES
 from gan_serve.training.load_run import Trained
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import DataInfo
@@ -61,7 +62,7 @@ The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_d
 {init_from}- {kimg:,.0f} thousand images shown ({passes:.1f} passes), {hours:.1f} hours on {machines}.
 - The weights are an exponential moving average of the generator's, half-life {ema:g} thousand images.
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
-
+{held_out}{terms}
 ## Figures
 {figures}
 
@@ -72,7 +73,7 @@ sizes: no pixel differs by more than {difference} grey level(s) of 255, and an i
 ## Limits
 Its images resemble those of {data} and nothing else. Some seeds give a mixture of two things. It is not meant to
 recognise images or to replace real ones.
-{note}"""
+{short_run}{note}"""
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,9 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         n=data.n,
         credit=publication.credit,
         digest=data.digest,
+        held_out=_held_out(config.holdout),
+        terms=_terms(publication),
+        short_run=_short_run(config, trained.shown),
         command=command_line(_as_long_as(config, trained.shown)),
         init_from=f"- Started from the weights of `{init_from.name}` (`{init_from.digest}`).\n" if init_from else "",
         kimg=trained.shown / 1000,
@@ -159,6 +163,33 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         batches=len(parity.batch_sizes),
         difference=parity.max_difference,
         note=f"\n{' '.join(publication.note.split())}\n" if publication.note else "",
+    )
+
+
+def _held_out(share: float | None) -> str:
+    return f"- {share:.0%} of the images were held out from training, to measure it.\n" if share else ""
+
+
+def _terms(publication: Publication) -> str:
+    """Return the line on the licence of a checkpoint of the user's own images, of which only the user knows it."""
+    if publication.credit != OWN_IMAGES:
+        return ""
+    if publication.license != "other":
+        return f"- Licence of this checkpoint: `{publication.license}`.\n"
+    return (
+        "- Licence: not stated. Before you publish this checkpoint, say whose images these are and on which terms: "
+        "`gan-serve export RUN --out NAME --license LICENSE --credit TEXT` (an SPDX name, such as `cc0-1.0`).\n"
+    )
+
+
+def _short_run(config: TrainConfig, shown: int) -> str:
+    """Return what a longer run would bring, where this one was shorter than its recipe."""
+    full = float(recipes()[config.recipe].config.get("kimg", 0))
+    if shown >= 1000 * full / 2:
+        return ""
+    return (
+        f"\nIts run was short: {shown / 1000:,.0f} of the {full:,.0f} thousand images of its recipe. A longer "
+        f"one (`--kimg {full:g}`, or more `--minutes`) usually makes images sharper and more varied.\n"
     )
 
 

@@ -72,6 +72,7 @@ def export(
         echo(f"Checkpoint: {translator}")
         echo(f"Next: {shlex.join(['gan-serve', 'translate', str(translator), 'IMAGE', '--out-dir', 'translated'])}")
         return
+    echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
     written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
     if told := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
         echo(f"Warning: {told}", err=True)

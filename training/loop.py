@@ -269,7 +269,7 @@ def use_machine(config: RunSettings, device: torch.device) -> dict[str, Any]:
 def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
     """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
     conditional = data.labels is not None if config.conditional is None else config.conditional
-    found = {"conditional": conditional, "channels": data.img_channels}
+    found = {"conditional": conditional, "channels": data.img_channels, "holdout": data.holdout}
     return config.model_copy(update=found | use_machine(config, device))
 
 
