@@ -1,7 +1,7 @@
 """Turn a generator into a certified checkpoint: a training run, a torch module, or weights that others trained.
 
-``gan-serve export RUN --out DIR``, ``gan-serve import SOURCE --out DIR``, and ``export_module`` in Python. Needs the extra
-``gan-serve[train]``.
+``gan-serve export RUN --out DIR``, ``gan-serve import SOURCE --out DIR``, and ``export_module`` in Python. Needs the
+extra ``gan-serve[train]``.
 """
 
 from __future__ import annotations

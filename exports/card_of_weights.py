@@ -51,8 +51,8 @@ The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_d
 {figures}
 
 ### ONNX compared with {origin}
-`generator.onnx` and {origin} were compared over {seeds} seeds {times_labels}x {truncations} truncations x {batches} batch
-sizes: no pixel differs by more than {difference} grey level(s) of 255, and an image does not depend on its batch.
+`generator.onnx` and {origin} were compared over {seeds} seeds {times_labels}x {truncations} truncations x {batches}
+batch sizes: no pixel differs by more than {difference} grey level(s) of 255, and an image does not depend on its batch.
 
 ## Limits
 How the generator was trained, and on which images, is known to its author only. The certificate states that the
@@ -66,6 +66,7 @@ class Origin:
 
     Attributes:
         source: the file, the class, or the repository with its commit.
+        license: SPDX name of the licence of the weights.
         kind: the kind of the source, such as ``ONNX file``.
         sha256: of the source file; empty for a module in memory.
         credit: whose weights they are, and their terms. note: a remark for users.
@@ -75,6 +76,7 @@ class Origin:
 
     source: str
     kind: str
+    license: str
     sha256: str = ""
     credit: str = ""
     note: str = ""
@@ -83,26 +85,26 @@ class Origin:
 
 
 def card_of_weights(
-    name: str, license: str, network: Reference, class_names: Sequence[str], origin: Origin, measured: Measurements
+    name: str, network: Reference, class_names: Sequence[str], origin: Origin, measured: Measurements
 ) -> str:
     """Return the card of a checkpoint whose generator was trained elsewhere.
 
     Args:
-        name: of the checkpoint. license: of the weights. network: what the files were certified against.
+        name: of the checkpoint. network: what the files were certified against.
         class_names: its classes. origin: where the weights come from. measured: the exported files.
     """
     parity, (size, _, channels) = measured.parity, measured.image_shape
     digest = f" (sha256 `{origin.sha256}`)" if origin.sha256 else ""
     taken = "".join(f"- {sentence}\n" for sentence in origin.taken)
     return TEMPLATE.format(
-        metadata=_metadata(name, license, bool(class_names)),
+        metadata=_metadata(name, origin.license, bool(class_names)),
         name=name,
         size=size,
         channels=channels,
         colour="gray" if channels == 1 else "RGB",
         source=f"{origin.kind} `{origin.source}`{digest}",
         author=" ".join(origin.credit.split()) or "not stated by the person who imported it",
-        license=license,
+        license=origin.license,
         taken=taken,
         **usage(network, class_names),
         truncation=truncation(network.truncation_space == "w", measured, {}),

@@ -58,7 +58,8 @@ def certify_model(
         precisions: the files to make, see ``check_precisions``.
 
     Raises:
-        ExportRefused: ONNX differs from the original by more than the bound, or the network needs more than standard ONNX.
+        ExportRefused: ONNX differs from the original by more than the bound, or the network needs more than standard
+        ONNX.
     """
     fused = copy_of(plain)
     optimize(fused)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import Publication, model_card
 from gan_serve.exports.card_of_weights import Origin, card_of_weights
 from gan_serve.exports.certify import certify, check_precisions
+from gan_serve.exports.reference import Reference
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.exports.write_checkpoint import Description, check_names, file_metadata, write_checkpoint
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.load_run import load_trained
+from gan_serve.training.networks.layers import latents_as
 from gan_serve.training.snapshots import all_finite
 
 OUTSIDE = 0.01  # of [-1, 1], by which the images of a module may exceed it
@@ -120,18 +123,15 @@ def export_module(
     >>> export_module(net, "my-net", z_dim=8, license="mit")  # doctest: +SKIP
     PosixPath('my-net')
     """
-    described = Origin(type(module).__name__, kind="torch module", credit=credit, note=note)
+    origin = Origin(type(module).__name__, kind="torch module", license=license, credit=credit, note=note)
     network = described_module(module, z_dim=z_dim, class_names=class_names)
-    return export_generator(
-        network, out, name=name, license=license, class_names=class_names, origin=described, precisions=precisions
-    )
+    return export_generator(network, out, origin=origin, class_names=class_names, name=name, precisions=precisions)
 
 
 def export_generator(
     generator: nn.Module,
     out: str | Path,
     *,
-    license: str,
     origin: Origin,
     class_names: Sequence[str] = (),
     name: str | None = None,
@@ -142,30 +142,25 @@ def export_generator(
 
     Args:
         generator: in eval mode, on the CPU; see ``PixelGenerator``.
-        origin: where the weights come from, for the card.
+        origin: where the weights come from, and their licence.
         architecture: its family and arguments, if it is a network of ``gan_serve.training.networks``: its weights are
             then written for fine-tuning.
-        out, license, class_names, name, precisions: as for ``export_module``; the errors as well.
+        out, class_names, name, precisions: as for ``export_module``; the errors as well.
     """
     out = Path(out)
     check_new_directory(out)
     precisions = check_precisions(precisions)
     name = name or out.resolve().name
-    check_names(name, license)
+    check_names(name, origin.license)
     if not all_finite(generator.state_dict()):
         raise ExportRefused("The generator has weights that are not finite.", "Use the weights of an earlier epoch.")
     network = PixelGenerator(generator).eval()
     check_images(network)
-    described = Description(
-        name=name,
-        license=license,
-        architecture=architecture or Architecture(family=origin.kind.replace(" ", "-"), arguments={}),
-        card=partial(card_of_weights, name, license, network, class_names, origin),
-        class_names=tuple(class_names),
-        weights=generator.state_dict() if architecture else None,
-    )
+    described = describe(name, network, class_names, origin)
+    if architecture:
+        described = replace(described, architecture=architecture, weights=generator.state_dict())
     try:
-        certified = certify(generator, file_metadata(name, license), precisions)
+        certified = certify(generator, file_metadata(name, origin.license), precisions)
     except torch.onnx.OnnxExporterError as error:
         reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
         raise ExportRefused(
@@ -176,17 +171,32 @@ def export_generator(
     return out
 
 
+def describe(name: str, network: Reference, class_names: Sequence[str], origin: Origin) -> Description:
+    """Return the description of a generator that is none of a family of ours; see ``card_of_weights``."""
+    return Description(
+        name=name,
+        license=origin.license,
+        architecture=Architecture(family=origin.kind.lower().replace(" ", "-"), arguments={}),
+        card=partial(card_of_weights, name, network, class_names, origin),
+        class_names=tuple(class_names),
+    )
+
+
 class DescribedModule(nn.Module):
-    """A module with the attributes that ``PixelGenerator`` reads: called with z, and with c if it has classes."""
+    """A module with the attributes that ``PixelGenerator`` reads: called with z, and with c if it has classes.
+
+    ``latents``: the distribution that the module was trained with, see ``latents_as``.
+    """
 
     truncation_space = "z"
 
-    def __init__(self, module: nn.Module, z_dim: int, c_dim: int) -> None:
+    def __init__(self, module: nn.Module, z_dim: int, c_dim: int, latents: str = "normal") -> None:
         super().__init__()
-        self.module, self.z_dim, self.c_dim = module, z_dim, c_dim
+        self.module, self.z_dim, self.c_dim, self.latents = module, z_dim, c_dim, latents
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return the images of the module."""
+        z = latents_as(self.latents, z)
         images: Tensor = self.module(z, c) if self.c_dim else self.module(z)
         return images
 
@@ -209,7 +219,7 @@ def check_class_names(class_names: Sequence[str]) -> None:
                 f"{class_name!r} cannot be the name of a class: {error}.", "Give other names."
             ) from error
         if clean != class_name:
-            raise InvalidOption(f"{class_name!r} cannot be the name of a class.", f"Write {clean!r}.")
+            raise InvalidOption(f"{class_name!r} cannot be a class name.", f"Write {clean!r}.")
     if len(set(class_names)) != len(class_names):
         raise InvalidOption("Two classes have the same name.", "Give each class a name of its own.")
 

@@ -1,4 +1,4 @@
-"""Compare an ONNX file with its original, such as torch, pixel by pixel, and check that an image does not depend on its batch.
+"""Compare an ONNX file with its original, such as torch, and check that an image does not depend on its batch.
 
 The comparison covers seeds x labels x truncations x batch sizes. The number of images for each truncation is limited:
 with many classes there are fewer seeds for each label, and at most 16 labels. A network with a w space is compared once
@@ -131,7 +131,8 @@ def compare_with(model: bytes, reference: Reference) -> Parity:
     )
     if parity.max_difference > BOUND:
         raise ExportRefused(
-            f"The ONNX file differs from {reference.origin} by {parity.max_difference} grey levels; at most {BOUND} is allowed.",
+            f"The ONNX file differs from {reference.origin} by {parity.max_difference} grey levels; at most {BOUND} is "
+            "allowed.",
             "Nothing was written. Try the versions of torch and ONNX Runtime that constraints.txt pins.",
         )
     if not invariant:

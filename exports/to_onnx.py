@@ -145,7 +145,7 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
     model.ir_version = IR_VERSION
     strip_metadata(model)
     graph = Graph(model)
-    _fix_order_of_sums(graph)
+    fix_order_of_sums(graph)
     graph.write(model)
     return model
 
@@ -232,7 +232,7 @@ def _make_optional(graph: onnx.GraphProto, name: str, default: Array) -> None:
         graph.node.insert(0, node)
 
 
-def _fix_order_of_sums(graph: Graph) -> None:
+def fix_order_of_sums(graph: Graph) -> None:
     """Replace means over [N, C] and over the channels or the pixels of [N, C, H, W] by sums in a fixed order.
 
     The order in which ONNX Runtime's ReduceMean adds depends on the memory address of an image and on the batch size,
