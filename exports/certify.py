@@ -13,7 +13,15 @@ from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.errors import InvalidOption
 from gan_serve.exports.graph import copy_of
 from gan_serve.exports.parity import Parity, compare_with, is_batch_invariant, varied_styles
-from gan_serve.exports.quantize import LOW_PSNR, MEAN_PSNR, LowPrecision, to_fp16, to_int8, with_large_latents
+from gan_serve.exports.quantize import (
+    LOW_PSNR,
+    MEAN_PSNR,
+    LowPrecision,
+    multiplications,
+    to_fp16,
+    to_int8,
+    with_large_latents,
+)
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import PixelGenerator, serialize, torch_export
@@ -120,9 +128,10 @@ def _low_precisions(
     session, _ = open_session(fp32, "cpu")
     reference = run_in_batches(session, inputs)
 
+    fused = copy_of(plain)
+    optimize(fused, "int8")
+
     def int8() -> LowPrecision | None:
-        fused = copy_of(plain)
-        optimize(fused, "int8")
         usual, large = (_all_inputs(network, seeds) for seeds in (CALIBRATION_SEEDS, LARGE_SEEDS))
         large["z"] = with_large_latents(large["z"])
         calibration = {name: np.concatenate([usual[name], large[name]]) for name in usual}
@@ -139,6 +148,8 @@ def _low_precisions(
     for precision, convert in converters.items():
         if precision not in wanted:
             refused[precision] = "it was not requested"
+        elif precision == "int8" and not multiplications(fused):
+            refused[precision] = "it has no layer that can be quantised"
         elif (each := convert()) is None:
             refused[precision] = (
                 f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "

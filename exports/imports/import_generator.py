@@ -13,8 +13,10 @@ from gan_serve.checkpoint.config import Architecture, Precision
 from gan_serve.errors import ImportRefused, InvalidOption
 from gan_serve.exports.card_of_weights import Origin
 from gan_serve.exports.certify import certify_model, check_precisions
-from gan_serve.exports.export import check_class_names, describe, export_generator
+from gan_serve.exports.export import DescribedModule, check_class_names, describe, export_generator
 from gan_serve.exports.imports.dcgan_weights import to_dcgan
+from gan_serve.exports.imports.keras_file import is_keras, read_keras
+from gan_serve.exports.imports.keras_model import build_keras_generator
 from gan_serve.exports.imports.onnx_file import read_onnx
 from gan_serve.exports.imports.options import ImportOptions
 from gan_serve.exports.imports.sources import FORMATS, Source, read_source
@@ -80,6 +82,8 @@ def import_generator(
     origin = partial(Origin, source=read.place, license=license, sha256=digest, credit=credit, note=note)
     if _is_safetensors(read.content):
         return _import_state_dict(read_safetensors(read.content, read.name), read, target, origin, options)
+    if is_keras(read.content):
+        return _import_keras(read, target, origin, options)
     if read.content[:2] == b"PK" or read.content[:1] == b"\x80":
         return _import_state_dict(read_torch_file(read.content, read.name), read, target, origin, options)
     if read.content[:1] == b"\x08" or read.name.lower().endswith(".onnx"):
@@ -95,6 +99,22 @@ def _import_onnx(read: Source, target: Target, origin: partial[Origin], options:
     certified = certify_model(plain, original, metadata, target.precisions)
     description = describe(target.name, original, original.signature.class_names, described)
     write_checkpoint(target.out, original, certified, description)
+    return Imported(target.out, described)
+
+
+def _import_keras(read: Source, target: Target, origin: partial[Origin], options: ImportOptions) -> Imported:
+    """Import a Keras model; see ``import_generator`` for the errors."""
+    found = build_keras_generator(read_keras(read.content, read.name), read.name, options)
+    described = origin(kind="Keras model", taken=found.taken)
+    generator = DescribedModule(found.module, found.z_dim, len(found.class_names), options.latents).eval()
+    export_generator(
+        generator,
+        target.out,
+        origin=described,
+        class_names=found.class_names,
+        name=target.name,
+        precisions=target.precisions,
+    )
     return Imported(target.out, described)
 
 

@@ -14,6 +14,7 @@ from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_conv_rule,
     fuse_batchnorm_into_conv_transpose_rule,
     fuse_batchnorm_into_gemm_rule,
+    matmul_add_to_gemm_rule,
 )
 
 from gan_serve.errors import ImportRefused
@@ -23,7 +24,13 @@ from gan_serve.exports.rewrite import fold_constants
 from gan_serve.exports.to_onnx import IR_VERSION, OPSET, fix_order_of_sums, strip_metadata
 
 PREFIX = "generator."
-FUSED_NORMS = [fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_conv_transpose_rule, fuse_batchnorm_into_gemm_rule]
+# The forms that torch exports, which our rewrites and the int8 kernels know.
+RULES = [
+    matmul_add_to_gemm_rule,
+    fuse_batchnorm_into_conv_rule,
+    fuse_batchnorm_into_conv_transpose_rule,
+    fuse_batchnorm_into_gemm_rule,
+]
 LOWEST_OPSET = 13  # in which the nodes of this module have their present form
 SCALES = {"tanh": (1.0, 127.5), "unit": (0.0, 255.0)}  # pixel = (image + shift) * scale
 
@@ -55,7 +62,7 @@ def wrapped(model: onnx.ModelProto, signature: Signature, pixel_range: str, late
         _add_inputs(model, signature, latents)
         _add_pixels(model, signature, pixel_range)
         fold_constants(model)
-        model = rewrite(model, pattern_rewrite_rules=FUSED_NORMS)
+        model = rewrite(model, pattern_rewrite_rules=RULES)
         strip_metadata(model)
         graph = Graph(model)
         fix_order_of_sums(graph)
