@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from gan_serve.checkpoint.json_files import parse_json
-from gan_serve.errors import ImportRefused
+from gan_serve.errors import ImportRefused, InvalidOption
 from gan_serve.exports.graph import Array
 
 MAX_CONFIG_BYTES = 2**24
@@ -49,8 +49,14 @@ def read_keras(content: bytes, name: str) -> list[KerasLayer]:
 
     Raises:
         ImportRefused: it is damaged, compressed, or has layers of the user's own, a Lambda, or weights in other files.
+        InvalidOption: h5py is not installed.
     """
-    import h5py
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise InvalidOption(
+            "Keras files need h5py, which is not installed.", 'pip install "gan-serve[keras]"'
+        ) from error
 
     if content[:8] == HDF5:
         weights_file, config = content, None
