@@ -20,6 +20,7 @@ from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import Publication, model_card
 from gan_serve.exports.card_of_weights import Origin, card_of_weights
 from gan_serve.exports.certify import certify, check_precisions
+from gan_serve.exports.latent_space import measure_latent_space
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.exports.write_checkpoint import Description, check_names, file_metadata, write_checkpoint
@@ -75,6 +76,7 @@ def export_run(
         training_data=TrainingData(name=data.name, digest=data.digest, holdout=config.holdout, labels=config.labels),
         real_metrics=data.metrics,
         weights=trained.generator.state_dict(),
+        latent_space=partial(measure_latent_space, trained.generator),
     )
     digest = hashlib.sha256((run_dir / "config.json").read_bytes()).hexdigest()
     metadata = file_metadata(name, license) | {"config_sha256": digest}
@@ -158,7 +160,12 @@ def export_generator(
     check_images(network)
     described = describe(name, network, class_names, origin)
     if architecture:
-        described = replace(described, architecture=architecture, weights=generator.state_dict())
+        described = replace(
+            described,
+            architecture=architecture,
+            weights=generator.state_dict(),
+            latent_space=partial(measure_latent_space, generator),
+        )
     try:
         certified = certify(generator, file_metadata(name, origin.license), precisions)
     except torch.onnx.OnnxExporterError as error:

@@ -26,9 +26,11 @@ from gan_serve.checkpoint.config import (
     TrainingData,
 )
 from gan_serve.checkpoint.files import digest_files, write_config
+from gan_serve.checkpoint.latent_space import LatentSpace
 from gan_serve.errors import InvalidOption
 from gan_serve.exports.card import Measurements
 from gan_serve.exports.certify import Certified, default_labels, sample
+from gan_serve.exports.latent_space import Images, write_latent_space
 from gan_serve.exports.parity import spread
 from gan_serve.exports.reference import Reference
 from gan_serve.images.grid import grid
@@ -52,6 +54,7 @@ class Description:
         card: returns ``README.md`` for the measurements of the exported files.
         real_metrics: metrics of the training images, for ``metrics.json``.
         weights: of a network of ``gan_serve.training.networks``, for fine-tuning.
+        latent_space: measures the latent space of such a network, given a function that samples.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Description:
     training_data: TrainingData | None = None
     real_metrics: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, Tensor] | None = None
+    latent_space: Callable[[Images], LatentSpace] | None = None
 
 
 def write_checkpoint(out: Path, network: Reference, certified: Certified, described: Description) -> None:
@@ -99,6 +103,9 @@ def write_checkpoint(out: Path, network: Reference, certified: Certified, descri
         (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         (directory / "README.md").write_text(described.card(measurements))
         checkpoint = _config(network, certified, described, directory, images)
+        if described.latent_space is not None:
+            write_latent_space(directory, described.latent_space(Session(fp32, checkpoint, device="cpu").run))
+            checkpoint = checkpoint.model_copy(update={"files": digest_files(directory)})
         for precision, content in certified.files.items():
             Session(content, checkpoint, precision=precision, device="cpu")
         write_config(directory, checkpoint)

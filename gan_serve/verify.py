@@ -17,7 +17,7 @@ from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
 from gan_serve.images.compare import describe_mismatch
 from gan_serve.images.grid import cut_grid, grid, grid_size
-from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.pixels import UInt8Array, enlarge, from_pil
 from gan_serve.regular_files import open_regular
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import Receipt, read_receipt
@@ -89,6 +89,11 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
     _check_size(path, receipt, generator.config, (pixels.shape[1], pixels.shape[0]))
     if pixels.shape[2] != generator.img_channels:
         raise _other_size(path)
+    if receipt.scale is not None:
+        small = pixels[:: receipt.scale, :: receipt.scale]
+        if not np.array_equal(enlarge(small, receipt.scale), pixels):
+            raise ReceiptError(f"{path} was altered: the squares that its pixels were enlarged to are not even.")
+        pixels = small
     again = _sample_again(generator, receipt)
     images = pixels[None] if columns is None else cut_grid(pixels, len(again), columns)
     if columns is not None and not np.array_equal(grid(images, columns), pixels):
@@ -133,7 +138,9 @@ def _check_size(path: str | Path, receipt: Receipt, config: CheckpointConfig, si
         n = 1 if receipt.seeds is None else len(receipt.seeds)
     if n < 1 or (receipt.columns is None and n != 1):
         raise _other_size(path)
-    if size != ((side, side) if receipt.columns is None else grid_size(n, side, receipt.columns)):
+    width, height = (side, side) if receipt.columns is None else grid_size(n, side, receipt.columns)
+    scale = receipt.scale or 1
+    if size != (width * scale, height * scale):
         raise _other_size(path)
 
 

@@ -259,7 +259,7 @@ def test_a_model_that_is_not_there_is_refused(client, name):
 
 
 def test_models_are_described(client, conditional):
-    assert [model["name"] for model in client.models()] == ["conditional", NAME]
+    assert [model["name"] for model in client.models()] == [NAME, "conditional"]  # the order of the operator
     described = client.model("conditional")
     assert described["class_names"] == list(conditional.class_names)
     assert described["digest"] == conditional.digest

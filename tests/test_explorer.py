@@ -1,9 +1,7 @@
-"""The explorer page in a real Chromium against a real server, used as a person would: clicks and keys."""
+"""The explorer page in a real Chromium against a real server, used as a person would: clicks, keys and drags."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 import re
@@ -14,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from browser import CLASSES, PAGE, SIZES, Visit, expect, saved
+from browser import CLASSES, PAGE, Visit, expect, saved
 from PIL import Image
 
 from gan_serve import Generator
@@ -24,25 +21,80 @@ from gan_serve.verify import verify_image
 NAME = "fashion-dcgan"
 
 
-def pixels_of(image: Any) -> np.ndarray[Any, Any]:
-    """The pixels of an ``img``, uint8 [H, W] or [H, W, C]."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(image.get_attribute("src").partition(",")[2]))))
+def pixels_of(canvas: Any) -> np.ndarray[Any, Any]:
+    """The pixels of a canvas, uint8 [H, W, 3]."""
+    shape = canvas.evaluate("c => [c.height, c.width, 4]")
+    data = canvas.evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
+    return np.array(data, np.uint8).reshape(shape)[..., :3]
 
 
-@pytest.mark.parametrize("visit", SIZES, indirect=True)
-def test_a_page_of_seeds_is_one_request_and_the_pixels_of_python(visit: Visit, generator: Generator) -> None:
-    page = visit.open(f"model={NAME}")
+def picture(visit: Visit) -> Any:
+    return visit.page.locator("#picture.painted")
+
+
+def paused(visit: Visit, state: str = "") -> Any:
+    """Open the page, wait until everything is there, and stop the walk."""
+    page = visit.open(state)
+    expect(page.locator("#sheet[data-seeds]")).to_be_visible()
+    if page.locator("#play").get_attribute("aria-label") == "Pause":
+        page.get_by_role("button", name="Pause").click()
+    return page
+
+
+def wait_for_pixels(canvas: Any, expected: np.ndarray[Any, Any]) -> None:
+    for _ in range(100):
+        if np.array_equal(pixels_of(canvas)[..., 0], expected):
+            return
+        canvas.page.wait_for_timeout(100)
+    raise AssertionError("the canvas does not show these pixels")
+
+
+def test_the_picture_moves_by_itself_and_a_page_of_seeds_has_the_pixels_of_python(
+    visit: Visit, generator: Generator
+) -> None:
+    page = visit.open()
+    expect(picture(visit)).to_be_visible()
+    captions = set()
+    for _ in range(30):
+        captions.add(page.locator("#position").input_value())
+        page.wait_for_timeout(100)
+    assert len(captions) > 5
+    expect(page.locator("#sheet[data-seeds='32']")).to_be_visible()
     expect(page.locator(PAGE)).to_have_count(32)
-    expect(page.get_by_role("status")).to_have_text("32 images")
-    assert len(visit.asked("sample")) == 1
-    assert np.array_equal(
-        pixels_of(page.locator(f"{PAGE} img").nth(7)), generator.generate(seeds=7, output="numpy")[0, ..., 0]
-    )
+    seven = pixels_of(page.locator(f"{PAGE} canvas").nth(7))[..., 0]
+    assert np.array_equal(seven, generator.generate(seeds=7, output="numpy")[0, ..., 0])
     visit.check()
 
 
+def test_space_pauses_and_r_rolls(desktop: Visit) -> None:
+    page = desktop.open()
+    expect(picture(desktop)).to_be_visible()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    before = page.locator("#position").input_value()
+    page.wait_for_timeout(400)
+    assert page.locator("#position").input_value() == before
+    page.keyboard.press("r")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.locator(PAGE).first).not_to_have_attribute("data-seed", "0")
+    desktop.check()
+
+
+def test_a_person_who_wants_no_motion_gets_a_picture_with_play(browser: Any, explorer: str) -> None:
+    visit = Visit(browser, explorer, reduced_motion="reduce")
+    page = visit.open()
+    expect(picture(visit)).to_be_visible()
+    page.wait_for_timeout(500)
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    expect(page.locator("#caption")).to_have_text("Seed 0")
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#caption")).to_contain_text("→")
+    visit.check()
+    visit.context.close()
+
+
 def test_seeds_are_turned_rolled_and_named(visit: Visit) -> None:
-    page = visit.open(f"model={NAME}&seeds=0-15")
+    page = paused(visit, f"model={NAME}&seeds=0-15")
     first = page.locator(PAGE).first
     page.get_by_role("button", name="Next page of seeds").click()
     expect(first).to_have_accessible_name("Seed 16")
@@ -61,246 +113,229 @@ def test_seeds_are_turned_rolled_and_named(visit: Visit) -> None:
     expect(page.locator(PAGE)).to_have_count(16)
     page.go_back()
     expect(first).to_have_accessible_name("Seed 5")
-    page.go_forward()
-    expect(page.locator(PAGE)).to_have_count(16)
     visit.check()
 
 
-def test_the_keyboard_is_enough(visit: Visit) -> None:
-    page = visit.open(f"model={NAME}&seeds=0-31")
-    expect(page.locator(PAGE)).to_have_count(32)
-    page.keyboard.press("Tab")
-    expect(page.get_by_text("Skip to the images")).to_be_focused()
+def test_the_keyboard_is_enough(desktop: Visit, generator: Generator) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-31")
+    page.locator("#skip").focus()
     page.keyboard.press("Enter")
-    for _ in range(2):
-        page.keyboard.press("Tab")  # the tabs, then the grid: one stop each
-    columns = 8 if page.viewport_size["width"] > 780 else 4
-    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft", "Space"):
+    expect(page.locator("#contact")).to_be_focused()
+    page.locator(f"{PAGE}[tabindex='0']").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft"):
         page.keyboard.press(key)
-    chosen = page.get_by_role("option", name=f"Seed {columns + 1}", exact=True)
-    expect(chosen).to_be_focused()
-    expect(chosen).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("option", name="Seed 9", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_have_accessible_name(f"Seed {columns + 1}")
+    expect(page.locator("#caption")).to_have_text("Seed 9")
+    wait_for_pixels(picture(desktop), generator.generate(seeds=9, output="numpy")[0, ..., 0])
+    page.get_by_role("application", name="Steer").focus()
     page.keyboard.press("ArrowRight")
-    expect(dialog).to_have_accessible_name(f"Seed {columns + 2}")
-    page.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
-    expect(chosen).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_label("Direction 1")).to_have_value("0.25")
+    expect(page.get_by_label("Direction 2")).to_have_value("0.25")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("One pinned.")).to_be_visible()
+    desktop.check()
+
+
+def test_sliders_move_along_directions_and_the_picture_is_that_of_python(desktop: Visit, generator: Generator) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-15&seed=3")
+    page.get_by_label("Direction 2").fill("-3")
+    expect(page.locator("#caption")).to_have_text("Seed 3, moved")
+    moved = generator.generate(seeds=3, offsets=[0, -3], output="numpy")[0, ..., 0]
+    wait_for_pixels(picture(desktop), moved)
+    page.get_by_label("Truncation").fill("0.5")
+    expect(page).to_have_url(re.compile(r"truncation=0\.5"))
+    wait_for_pixels(
+        picture(desktop), generator.generate(seeds=3, offsets=[0, -3], truncation=0.5, output="numpy")[0, ..., 0]
+    )
+    page.get_by_label("Direction 2").dblclick()
+    expect(page.get_by_label("Direction 2")).to_have_value("0")
+    desktop.check()
+
+
+def test_a_drag_shows_pictures_before_it_ends(desktop: Visit) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-15")
+    expect(page.locator("#mosaic.painted")).to_be_visible()
+    box = page.locator("#pad").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    shown = []
+    for step in range(1, 9):
+        page.mouse.move(x + 15 * step, y - 8 * step)
+        page.wait_for_timeout(150)
+        shown.append(pixels_of(picture(desktop)).tobytes())
+    assert len(set(shown)) >= 4
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("move="))
+    expect(page.get_by_text("Six seeds to begin with.")).to_be_visible()  # a drag pins nothing
+    page.mouse.click(x - 60, y)
+    expect(page.get_by_text("One pinned.")).to_be_visible()
+    desktop.check()
+
+
+def test_hovering_the_plane_previews_and_changes_nothing(desktop: Visit) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-15&seed=2")
+    page.locator(PAGE).nth(2).click()
+    expect(page.locator("#caption")).to_have_text("Seed 2")
+    before = pixels_of(picture(desktop))
+    address = page.url
+    page.locator("#pad").hover(position={"x": 20, "y": 20})
+    expect(page.locator("#caption")).to_have_text("Seed 2, moved")
+    page.locator("#contact-title").hover()
+    expect(page.locator("#caption")).to_have_text("Seed 2")
+    wait_for_pixels(picture(desktop), before[..., 0])
+    assert page.url == address
+    desktop.check()
+
+
+def test_pins_make_the_walk(visit: Visit) -> None:
+    page = paused(visit, f"model={NAME}&seeds=0-15")
+    for seed in (2, 5, 9):
+        page.locator(".corner").nth(seed).click()
+    keys = page.locator("#keys li")
+    expect(keys).to_have_count(3)
+    expect(keys.first.locator(".key-picture")).to_have_accessible_name("Key 1: seed 2")
+    keys.nth(2).locator(".key-picture").press("Alt+ArrowLeft")
+    expect(keys.nth(1).locator(".key-picture")).to_have_accessible_name("Key 2: seed 9")
+    keys.nth(0).locator(".key-picture").press("Delete")
+    expect(keys).to_have_count(2)
+    page.get_by_label("Position in the walk").fill("30")
+    expect(page.locator("#caption")).to_have_text("Seed 5")
+    page.get_by_label("Speed").select_option("0.5")
+    expect(page.get_by_label("Position in the walk")).to_have_attribute("max", "29")
+    page.reload()
+    expect(keys).to_have_count(2)
     visit.check()
 
 
-def test_an_image_is_shown_with_the_receipt_that_its_file_carries(visit: Visit, tmp_path: Path) -> None:
-    page = visit.open(f"model={NAME}&seeds=0-15&truncation=0.7")
-    page.locator(PAGE).nth(3).click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog.locator("dl")).to_contain_text("0.7")
-    with Image.open(saved(visit, dialog.get_by_role("link", name="PNG"), tmp_path)) as image:
-        receipt = json.loads(image.info["gan_serve"])
-    assert (receipt["seed"], receipt["truncation"]) == (3, 0.7)
-    for name in ("digest", "sha256"):
-        expect(dialog.locator("dt", has_text=re.compile(f"^{name}$")).locator("+ dd")).to_have_attribute(
-            "title", receipt[name]
-        )
-    verify_image(next(tmp_path.glob("*.png")))
-    page.go_back()
-    expect(dialog).to_be_hidden()
-    assert len(visit.asked("sample")) == 1  # the image was already there
-    visit.check()
+def test_a_walk_between_labels_reaches_the_second_and_says_where_it_changes(desktop: Visit, quoted: Path) -> None:
+    page = paused(desktop, "model=conditional&seeds=0-15&pin=0:&pin=1:")
+    page.get_by_label("Position in the walk").fill("10")
+    expect(page.locator("#caption")).to_contain_text(f"{CLASSES[0]}, then {CLASSES[1]}: the label changes halfway")
+    page.get_by_label("Position in the walk").fill("30")
+    expect(page.locator("#caption")).to_have_text(f"Seed 1 · {CLASSES[1]}")
+    second = Generator(quoted).generate(seeds=1, output="numpy")[0, ..., 0]
+    wait_for_pixels(picture(desktop), second)
+    desktop.check()
 
 
-def test_labels_are_names_and_only_where_a_model_has_them(visit: Visit) -> None:
-    page = visit.open(f"model={NAME}&seeds=0-15")
-    expect(page.locator(PAGE)).to_have_count(16)
-    expect(page.get_by_role("group", name="Label")).to_be_hidden()
-    expect(page.get_by_role("tab", name="Labels")).to_be_hidden()
+def test_labels_are_pictures_and_only_where_a_model_has_them(visit: Visit) -> None:
+    page = paused(visit, f"model={NAME}&seeds=0-15")
+    expect(page.locator("#labels-part")).to_be_hidden()
     page.get_by_label("Model").select_option("conditional")
+    labels = page.get_by_role("radiogroup", name="Label")
+    expect(labels.get_by_role("radio")).to_have_count(1 + len(CLASSES))
     expect(page.get_by_role("option", name=f"Seed 1, {CLASSES[1]}")).to_be_visible()  # by seed
-    page.get_by_text(CLASSES[1], exact=True).click()
+    labels.get_by_role("radio", name=CLASSES[1]).click()
+    expect(labels.get_by_role("radio", name=CLASSES[1])).to_have_attribute("aria-checked", "true")
     expect(page.get_by_role("option", name=f"Seed 2, {CLASSES[1]}")).to_be_visible()
     page.get_by_label("Model").select_option(NAME)
     expect(page.get_by_role("option", name="Seed 2", exact=True)).to_be_visible()
-    # What was drawn before is not asked for again.
-    assert [body.get("label") for body in visit.asked("sample")] == [None, None, CLASSES[1]]
-    visit.check()
-
-
-def test_a_slider_asks_once_it_rests(desktop: Visit) -> None:
-    page = desktop.open(f"model={NAME}&seeds=0-15")
-    expect(page.locator(PAGE)).to_have_count(16)
-    page.get_by_label("Truncation").focus()
-    for _ in range(12):
-        page.keyboard.press("ArrowLeft")
-    expect(page).to_have_url(re.compile(r"truncation=0\.4"))
-    expect(page.get_by_role("status")).to_have_text("16 images")
-    assert desktop.asked("sample")[-1]["truncation"] == 0.4
-    assert len(desktop.asked("sample")) <= 4
-    desktop.check()
-
-
-def test_a_walk_leads_through_the_picks(visit: Visit, tmp_path: Path, generator: Generator) -> None:
-    page = visit.open(f"model={NAME}&seeds=0-15")
-    expect(page.locator(PAGE)).to_have_count(16)
-    for seed in (2, 5):
-        page.locator(".check").nth(seed).click()
-    page.get_by_role("button", name="Walk", exact=True).click()
-    expect(page.get_by_role("status")).to_have_text("17 frames")
-    page.get_by_role("button", name="Pause").click()
-    slider, frame = page.get_by_label("Frame", exact=True), page.locator(".walk .screen img")
-    slider.focus()
-    page.keyboard.press("End")
-    expect(frame).to_have_accessible_name("Seed 5")
-    assert np.array_equal(pixels_of(frame), generator.generate(seeds=5, output="numpy")[0, ..., 0])
-    page.keyboard.press("ArrowLeft")
-    expect(slider).to_have_attribute("aria-valuetext", "94 % of the way from seed 2 to seed 5")
-    page.get_by_label("Loop back to the first").check()
-    expect(page.get_by_role("status")).to_have_text("32 frames")
-    gif = saved(visit, page.get_by_role("button", name="GIF"), tmp_path)
-    with Image.open(gif) as animation:
-        assert animation.n_frames == 32
-    page.get_by_role("button", name="Take seed 2 out of the walk").click()
-    expect(page.get_by_text("A walk needs two images")).to_be_visible()
-    visit.check()
-
-
-def test_a_long_walk_is_cancelled_and_taken_up_again(desktop: Visit) -> None:
-    page = desktop.open("model=conditional&seeds=0-15&view=walk&picks=0-31&steps=240&loop=1")
-    expect(page.get_by_label("Frame", exact=True)).to_be_enabled()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text(" of 7680 frames")).to_be_visible()
-    page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_role("status")).to_have_text("7680 frames")
-    first, *others = desktop.asked("interpolate")
-    assert "start" not in first
-    assert [body["start"] > 0 for body in others] == [True]
-    desktop.check()
-
-
-def test_a_walk_that_was_cut_off_is_taken_up_where_it_ended(desktop: Visit) -> None:
-    def cut(route: Any) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, body="".join(answer.text().splitlines(keepends=True)[:5]))
-
-    desktop.page.route("**/interpolate", cut, times=1)
-    page = desktop.open(f"model={NAME}&view=walk&picks=0,7")
-    problem = page.get_by_role("alert")
-    expect(problem).to_contain_text("cut off")
-    problem.get_by_role("button", name="Resume").click()
-    expect(page.get_by_role("status")).to_have_text("17 frames")
-    assert [body.get("start") for body in desktop.asked("interpolate")] == [None, 5]
-    desktop.check()
-
-
-def test_the_sheet_shows_the_same_seeds_under_each_label(visit: Visit) -> None:
-    page = visit.open("model=conditional&seeds=0-15")
-    page.get_by_role("tab", name="Labels").click()
-    expect(page.get_by_role("row")).to_have_count(1 + len(CLASSES))
-    expect(page.get_by_role("columnheader")).to_have_count(1 + 8)
-    expect(page.get_by_role("status")).to_have_text("2 labels, 8 seeds")
-    cell = page.get_by_role("button", name=f"Seed 3, {CLASSES[1]}")
-    grey = int(pixels_of(cell.locator("img"))[0, 0])
-    cell.click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog.locator("dl")).to_contain_text(CLASSES[1])
-    assert int(pixels_of(dialog.get_by_role("img", name="Seed 3 as"))[0, 0]) == grey
-    assert len(visit.asked("condition")) == 1
     visit.check()
 
 
 def test_a_link_holds_everything(visit: Visit) -> None:
-    page = visit.open()
+    page = paused(visit)
     page.get_by_label("Model").select_option("conditional")
-    page.get_by_text(CLASSES[1], exact=True).click()
+    page.get_by_role("radio", name=CLASSES[1]).click()
     page.get_by_label("Seeds", exact=True).fill("100-107")
     page.keyboard.press("Enter")
     expect(page.locator(PAGE)).to_have_count(8)
     page.get_by_label("Truncation").fill("0.5")
     expect(page).to_have_url(re.compile("truncation=0.5"))
     for place in (4, 1):
-        page.locator(".check").nth(place).click()
-    page.locator(PAGE).nth(6).click()
-    page.get_by_role("dialog").get_by_role("button", name="Copy link").click()
-    expect(page.get_by_role("dialog").get_by_role("button", name="Copied")).to_be_visible()
+        page.locator(".corner").nth(place).click()
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == page.url
 
     other = visit.new_page()
     other.goto(link)
-    expect(other.get_by_role("dialog")).to_have_accessible_name("Seed 106")
-    other.keyboard.press("Escape")
     expect(other.get_by_label("Model")).to_have_value("conditional")
-    expect(other.get_by_role("radio", name=CLASSES[1])).to_be_checked()
+    expect(other.get_by_role("radio", name=CLASSES[1])).to_have_attribute("aria-checked", "true")
     expect(other.get_by_label("Truncation")).to_have_value("0.5")
-    expect(other.get_by_role("listbox").get_by_role("option", selected=True)).to_have_count(2)
-    other.get_by_role("button", name="Walk", exact=True).click()
-    expect(other.locator(".walk li").first).to_contain_text("104")  # the picks keep their order
+    expect(other.locator("#keys li")).to_have_count(2)
+    expect(other.locator("#keys li .key-picture").first).to_have_accessible_name("Key 1: seed 104")
     visit.check()
 
 
-@pytest.mark.parametrize("view", ["grid", "walk", "labels"])
-def test_the_code_on_the_page_runs(desktop: Visit, quoted: Path, tmp_path: Path, view: str) -> None:
-    page = desktop.open(
-        f"model=conditional&seeds=3,9&truncation=0.5&picks=3,9&steps=4&loop=1&view={view}&label={CLASSES[1]}"
-    )
-    code = page.locator("#takeaway pre")
-    expect(code).to_contain_text("0.5")
-    python = code.inner_text()
-    subprocess.run([sys.executable, "-c", python], cwd=tmp_path, check=True)
-    page.get_by_role("tab", name="curl").click()
-    expect(code).to_contain_text("curl")
-    if shutil.which("curl"):
-        subprocess.run(code.inner_text(), shell=True, cwd=tmp_path, check=True, capture_output=True)
-    page.get_by_role("tab", name="CLI").click()
-    expect(code).to_contain_text("gan-serve")
-    command = code.inner_text().replace(" conditional ", f" '{quoted}' ")  # as the page says: its directory
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True, env=environment)
-    page.locator("#takeaway").get_by_role("button", name="Copy").click()
-    expect(page.locator("#takeaway").get_by_role("button", name="Copied")).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == code.inner_text()
-    written = {path.suffix for path in tmp_path.iterdir()}
-    assert written == ({".gif"} if view == "walk" else {".png"})
+def test_files_of_the_drawer(desktop: Visit, tmp_path: Path) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-3,9&seed=7&move=1.5,-2")
+    page.get_by_role("button", name="Files and code").click()
+    drawer = page.get_by_role("complementary", name="Files and code")
+    rows = drawer.locator(".files")
+    one = saved(desktop, rows.nth(0).get_by_role("button", name="PNG"), tmp_path)
+    with Image.open(one) as image:
+        assert image.size == (532, 532)
+    assert verify_image(one).receipt.scale == 19
+    with Image.open(saved(desktop, rows.nth(1).get_by_role("button", name="GIF"), tmp_path)) as animation:
+        assert animation.size[0] >= 512
+        assert animation.n_frames > 60
+    with np.load(saved(desktop, rows.nth(2).get_by_role("button", name="NPZ"), tmp_path)) as arrays:
+        assert arrays["seeds"].tolist() == [0, 1, 2, 3, 9]
+    drawer.get_by_role("button", name="Show the receipt").click()
+    expect(drawer.locator("#receipt")).to_contain_text("sha256")
+    expect(drawer.locator(".facts").last).to_be_attached()
+    for value in drawer.locator(".facts dd").all()[:4]:
+        assert value.evaluate("e => e.clientWidth") > 40
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    expect(page.get_by_role("button", name="Files and code")).to_be_focused()
     desktop.check()
 
 
-def test_files_of_a_page(desktop: Visit, tmp_path: Path) -> None:
-    page = desktop.open("model=conditional&seeds=0-3,9&label=Bag")
-    expect(page.locator(PAGE)).to_have_count(5)
-    with np.load(saved(desktop, page.get_by_role("button", name="NPZ"), tmp_path)) as arrays:
-        assert arrays["seeds"].tolist() == [0, 1, 2, 3, 9]
-        assert set(arrays["labels"].tolist()) == {"Bag"}
-    with Image.open(saved(desktop, page.get_by_role("button", name="PNG", exact=True), tmp_path)) as image:
-        assert json.loads(image.info["gan_serve"])["seeds"] == [0, 1, 2, 3, 9]
+def test_the_code_on_the_page_runs(desktop: Visit, tmp_path: Path) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-15&seed=3&move=-1,2&truncation=0.5")
+    page.get_by_role("button", name="Files and code").click()
+    code = page.locator("#drawer pre")
+    subprocess.run([sys.executable, "-c", code.inner_text()], cwd=tmp_path, check=True)
+    python = (tmp_path / "image.png").read_bytes()
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for language in ("curl", "CLI"):
+        if language == "curl" and not shutil.which("curl"):
+            continue
+        page.locator(".code").get_by_role("button", name=language).click()
+        subprocess.run(code.inner_text(), shell=True, cwd=tmp_path, check=True, capture_output=True, env=environment)
+        with Image.open(tmp_path / "image.png") as image:
+            assert json.loads(image.info["gan_serve"])["truncation"] == 0.5
+        assert verify_image(tmp_path / "image.png").max_difference == 0
+    assert python
+    page.locator(".code").get_by_role("button", name="Copy").click()
+    assert page.evaluate("navigator.clipboard.readText()") == code.inner_text()
+    desktop.check()
+
+
+def test_a_wipe_compares_two_precisions(desktop: Visit) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-15")
+    page.get_by_role("button", name="Compare int8").click()
+    expect(page.locator("#wiped")).to_have_text(re.compile(r"fp32 .* ms, 9,176 KB · int8 .* KB · PSNR \d\d\.\d dB"))
+    page.get_by_label("Wipe between precisions").fill("20")
+    assert page.locator("#other").evaluate("c => c.style.clipPath") == "inset(0px 0px 0px 20%)"
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#wiped")).to_be_hidden()
     desktop.check()
 
 
 def test_a_link_for_a_model_with_labels_works_for_one_without(desktop: Visit) -> None:
-    page = desktop.open(f"model={NAME}&seeds=0-7&view=labels&label=Bag&open=1&open-label=Bag")
-    expect(page.get_by_role("dialog").get_by_role("img", name="Seed 1", exact=True)).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("tab", name="Grid")).to_have_attribute("aria-selected", "true")
+    page = desktop.open(f"model={NAME}&seeds=0-7&label=Bag&seed=1")
     expect(page.locator(PAGE)).to_have_count(8)
+    expect(picture(desktop)).to_be_visible()
     expect(page.get_by_role("alert")).to_be_empty()
-    assert "abel" not in page.url
     desktop.check()
 
 
-def test_the_focus_stays_where_a_pick_is_taken_out_and_a_file_is_saved(desktop: Visit, tmp_path: Path) -> None:
-    page = desktop.open(f"model={NAME}&seeds=0-15&picks=2,5,7,9")
-    tray = page.get_by_role("region", name="Picked for a walk")
-    tray.get_by_role("button", name="Seed 5: take it out").press("Enter")
-    expect(tray.get_by_role("button", name="Seed 7: take it out")).to_be_focused()
-    page.get_by_role("tab", name="Walk").click()
-    page.get_by_role("button", name="Take seed 9 out of the walk").press("Enter")
-    expect(page.get_by_role("button", name="Take seed 7 out of the walk")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="To the grid")).to_be_focused()
-    page.get_by_role("tab", name="Grid").click()
-    npz = page.get_by_role("button", name="NPZ")
-    npz.focus()
-    saved(desktop, npz, tmp_path)
-    expect(npz).to_be_focused()
+def test_two_hundred_rolls_leave_no_memory_behind(desktop: Visit) -> None:
+    page = paused(desktop, f"model={NAME}&seeds=0-31")
+    for _ in range(40):
+        page.get_by_role("button", name="Re-roll").click()
+    page.get_by_role("button", name="Pause").click()
+    session = desktop.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    used = session.send("Runtime.getHeapUsage")["usedSize"]
+    assert used < 60e6
     desktop.check()
 
 
@@ -315,4 +350,13 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, explorer:
     page.reload()
     assert page.evaluate(background) == light
     visit.check()
+    visit.context.close()
+
+
+def test_no_width_scrolls_sideways(browser: Any, explorer: str) -> None:
+    visit = Visit(browser, explorer)
+    for width in (320, 768, 1280, 1920):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        paused(visit, f"model=conditional&seeds=0-15&pin=0:&pin=1:&width={width}")
+        visit.check()
     visit.context.close()

@@ -257,7 +257,7 @@ def test_resuming_where_no_run_is_says_so(cli, tmp_path):
 
 
 def test_a_run_that_starts_in_place_of_being_resumed_says_so(cli, digits, tmp_path):
-    words = ["train", "--quiet", "--resume", "--run-dir", tmp_path / "run", "--recipe", "dcgan-28", "--data", digits]
+    words = ["train", "--resume", "--run-dir", tmp_path / "run", "--recipe", "dcgan-28", "--data", digits]
     outcome = cli(*words, "--kimg", "0.01", "--set", "width=0.0625", "--set", "batch_size=4")
     assert outcome.code == 0, outcome.err
     assert "has no run to resume: a new one starts" in outcome.out

@@ -47,6 +47,12 @@ def list_models() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
 
 
+def most_readable_first() -> list[str]:
+    """Return the checkpoints in the package in the order of the manifest; the page opens on the first."""
+    order = list(manifest())
+    return sorted(list_models(), key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
 def not_in_package(name: str) -> UnknownModel:
     """Return the error for a checkpoint of ``left_out`` that is not in the package."""
     return UnknownModel(

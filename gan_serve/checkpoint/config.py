@@ -5,6 +5,7 @@ generator.onnx          z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> i
 generator.safetensors   the averaged weights, for fine-tuning; may be missing, as it is in the wheel
 metrics.json            quality metrics; each name states its protocol
 parity.json             the difference between ONNX and torch
+latent_space.json       directions and the truncation floor, see latent_space.py; may be missing
 README.md, samples.png  the model card
 """
 
@@ -33,6 +34,8 @@ METRICS_FILE = "metrics.json"
 PARITY_FILE = "parity.json"
 REPORT_FILES = (METRICS_FILE, PARITY_FILE)
 SAMPLES_FILE = "samples.png"
+LATENT_SPACE_FILE = "latent_space.json"
+MAX_DIRECTIONS = 16
 WEIGHTS_FILE = "generator.safetensors"
 
 # Names that Windows reserves for devices, with any extension.

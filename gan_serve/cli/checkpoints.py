@@ -10,13 +10,16 @@ from typing import Any
 
 import click
 
-from gan_serve.cli.options import OutputPath
+from gan_serve.atomic_files import write_atomically
+from gan_serve.cli.options import OutputPath, as_label
 from gan_serve.errors import CannotWrite, CheckpointError, HubUnreachable, InvalidCheckpoint
 from gan_serve.terminal import echo
 
+DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(as_json: bool) -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
@@ -28,7 +31,7 @@ def models(as_json: bool) -> None:
     for name in list_models():
         try:
             configs.append(read_config(resolve(name)))
-        except CheckpointError as error:  # the others are listed nevertheless
+        except CheckpointError as error:  # the others are still listed
             echo(f"{name}  {error.message}", err=True)
     if as_json:
         echo(json.dumps([facts_of(config) for config in configs], indent=2))
@@ -39,10 +42,10 @@ def models(as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--all", "everything", is_flag=True, help="The whole config, all metrics and all files.")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--all", "everything", is_flag=True, help="Print the whole config, all metrics and all files.")
+@click.option("--json", "as_json", is_flag=True, help="Print these as JSON.")
 def info(model: str, everything: bool, as_json: bool) -> None:
-    """Show size, speed here, licence and quality of a model.
+    """Show the size, speed on this machine, licence and quality of a model.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
@@ -76,6 +79,44 @@ def info(model: str, everything: bool, as_json: bool) -> None:
     for key, value in lines:
         line = "\\n".join(str(value).splitlines())
         echo(f"{key:<{width}}  {line}")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the vectors.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the picture.")
+@click.option("--label", help="A class name or index for the picture.")
+@click.option("--out", type=OutputPath(), help="A PNG: a row for each direction, with the offsets from -4 to 4.")
+def directions(model: str, as_json: bool, seed: int, label: str | None, out: Path | None) -> None:
+    """List the directions in the latent space of MODEL, and how much each changes the images.
+
+    The option offsets of generate(), of the clients and of /sample moves latents along these directions. An offset of
+    1 is one standard deviation of the latents. The change is the difference between the offsets -2 and 2, in grey
+    levels. With --out, a picture shows the directions instead.
+    """
+    from gan_serve.generator import Generator
+
+    generator = Generator.from_pretrained(model)
+    space = generator.latent_space
+    if not space.directions:
+        raise InvalidCheckpoint(
+            f"{generator.name} has no directions.", "Export it again with this version of gan-serve."
+        )
+    if as_json:
+        echo(space.model_dump_json(indent=2))
+    elif not out:
+        for number, direction in enumerate(space.directions, 1):
+            echo(f"{number}  {direction.change:.1f} grey levels")
+        echo(f"{space.method}; truncation from {space.truncation_floor:g}")
+    if out:
+        offsets = [
+            [0.0] * row + [step] + [0.0] * (len(space.directions) - row - 1)
+            for row in range(len(space.directions))
+            for step in DIRECTION_STEPS
+        ]
+        chosen = None if label is None else as_label(label, generator.labels)
+        samples = generator.sample(seeds=[seed] * len(offsets), offsets=offsets, label=chosen)
+        echo(write_atomically(out, samples.grid_png(len(DIRECTION_STEPS))))
 
 
 @click.command()

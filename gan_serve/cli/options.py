@@ -12,13 +12,13 @@ from gan_serve.terminal import escape
 
 
 class OutputPath(click.Path):
-    """A path to write to, not one that begins with a dash, as in ``--out-dir --seeds 3``: a value was forgotten."""
+    """A path to write to. One that begins with a dash is refused: in ``--out-dir --seeds 3`` a value is missing."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or end the command where it looks like an option."""
+        """Return the path, or end the command if it looks like an option."""
         if str(value).startswith("-") and str(value) != "-":
             shown = escape(str(value))
             self.fail(f"{shown!r} looks like an option; write ./{shown} for a file of this name.", param, ctx)
@@ -42,7 +42,7 @@ def sampling_options(command: Command) -> Command:
 
 def scale_option(command: Command) -> Command:
     """Add ``--scale`` to a command."""
-    text = "Repeat each pixel so many times in both directions, to see small images; these have no receipt."
+    text = "Enlarge a picture: repeat each pixel this many times in both directions."
     return click.option("--scale", type=int, default=1, show_default=True, help=text)(command)
 
 
@@ -53,3 +53,8 @@ def seed_options(command: Command) -> Command:
     )
     command = click.option("--seed", type=int, help="The first of --n seeds.")(command)
     return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)
+
+
+def as_label(text: str, labels: tuple[str, ...]) -> str | int:
+    """Return a label: a class name, which may be a number, or else an index."""
+    return int(text) if text.isdecimal() and text not in labels else text

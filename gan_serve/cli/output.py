@@ -1,4 +1,4 @@
-"""Sample in parts, write the images, and say what was written and how to make it again."""
+"""Sample in parts, write the images, and report what was written and the command that makes it again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PART = 64  # images sampled at once
 JPEG = ("jpg", "jpeg")
-LARGEST_SCALE = 64
 STDOUT = Path("-")
 
 
@@ -50,7 +49,7 @@ def choose_format(out: Path | None, out_dir: Path | None) -> str:
 
 
 def sample_parts(generator: Generator, request: SamplingRequest) -> Iterator[Samples]:
-    """Sample a request in parts, with a progress bar on a terminal where there are several."""
+    """Sample a request in parts; if there are several, with a progress bar on a terminal."""
     quiet = len(request) <= PART or not sys.stderr.isatty()
     with click.progressbar(length=len(request), label="Sampling", file=sys.stderr, hidden=quiet, show_pos=True) as bar:
         for part in request.parts(PART):
@@ -86,8 +85,7 @@ def write_folder(generator: Generator, request: SamplingRequest, out_dir: Path, 
     try:
         for part in sample_parts(generator, request):
             for index in range(len(part)):
-                content = part.png(index) if scale == 1 else encode_samples(part.of(index), "png", scale=scale)
-                write_atomically(out_dir / names[done], content)
+                write_atomically(out_dir / names[done], part.png(index, scale))
                 done += 1
             parts.append(part.pixels)
     except KeyboardInterrupt:
@@ -102,48 +100,34 @@ def encode_samples(samples: Samples, format: str, *, scale: int = 1, names: bool
 
     Args:
         format: one of ``FORMATS``, ``jpg`` or ``jpeg``.
-        scale: how many times each pixel is repeated, 1 to 64. An enlarged image has no receipt.
+        scale: how many times each pixel is repeated in both directions, 1 to 64.
         names: enlarge a small sheet, and write the class beside each row. Such a picture has no receipt.
         options: ``columns`` and ``fps``, as for ``encode``.
 
     Raises:
-        InvalidOption: the scale is out of range, or the format is no picture. Others: see ``check_encoding``.
+        InvalidOption: the scale is out of range, or the format is not a picture. Others: see ``check_encoding``.
     """
-    from gan_serve.images.pixels import to_pil
     from gan_serve.images.png import encode_png
-    from gan_serve.sampling.formats import encode
+    from gan_serve.sampling.formats import check_encoding, encode
 
-    if not 1 <= scale <= LARGEST_SCALE:
-        raise InvalidOption(f"--scale must be from 1 to {LARGEST_SCALE}, not {scale}.", "4 shows small images well.")
     if names:
         from gan_serve.images.captions import enlarge_small, with_row_names
 
         sheet = enlarge_small(samples.sheet()[0], samples.pixels.shape[2])
-        return encode_png(with_row_names(sheet, list(dict.fromkeys(samples.labels))), {})
-    if scale == 1 and format not in JPEG:
-        return encode(samples, format, **options)
-    if format in ("gif", "webp"):
-        from gan_serve.images.animation import encode_animation
+        return encode_png(with_row_names(sheet, list(dict.fromkeys(samples.labels or []))))
+    if format not in JPEG:
+        return encode(samples, format, scale=scale, **options)
+    from gan_serve.images.pixels import enlarge, to_pil
 
-        return encode_animation(_enlarged(samples.pixels, scale), format, fps=options.get("fps", 12.0))
-    if format not in ("png", *JPEG):
-        raise InvalidOption(f"--scale does not apply to .{format}.", "Leave it out, or write a picture.")
+    check_encoding(len(samples), "png", scale=scale, **options)
     pixels = samples.pixels[0] if len(samples) == 1 else samples.sheet(options.get("columns"))[0]
-    pixels = _enlarged(pixels[None], scale)[0]
-    if format == "png":
-        return encode_png(pixels, {})
     file = io.BytesIO()
-    to_pil(pixels).save(file, "JPEG", quality=95, subsampling=0)
+    to_pil(enlarge(pixels, scale)).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
 
 
-def _enlarged(images: Any, scale: int) -> Any:
-    """Repeat each pixel of uint8 [N, H, W, C] ``scale`` times in both directions."""
-    return images.repeat(scale, axis=1).repeat(scale, axis=2)
-
-
 def report(samples: Samples, words: list[str], where: Path, seconds: float) -> None:
-    """Print to standard error how many images were sampled, in which time, and the command that makes them again.
+    """Print to standard error how many images were sampled, how long it took, and the command that makes them again.
 
     On a terminal a preview comes first.
     """
@@ -173,5 +157,5 @@ def repeat_words(command: str, model: str, samples: Samples, **options: object) 
 
 
 def now() -> float:
-    """Return the seconds of a clock that only goes forward."""
+    """Return the seconds of a monotonic clock."""
     return time.perf_counter()

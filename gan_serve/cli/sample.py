@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gan_serve.cli.options import OutputPath, sampling_options, scale_option, seed_options
+from gan_serve.cli.options import OutputPath, as_label, sampling_options, scale_option, seed_options
 from gan_serve.cli.output import choose_format, now, repeat_words, report, write_file, write_folder
 from gan_serve.errors import InvalidOption
 
@@ -17,13 +17,14 @@ from gan_serve.errors import InvalidOption
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
+@click.option("--offsets", help="How far to move along each of `gan-serve directions`, such as 1.5,-2.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
 @click.option(
     "--out",
     type=OutputPath(),
     help="A file: .png or .jpg (a grid), .npz, .zip, .json, .gif, .webp; - for standard output.",
 )
-@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
 @scale_option
 @sampling_options
 def generate(
@@ -32,6 +33,7 @@ def generate(
     seed: int | None,
     n: int | None,
     labels: tuple[str, ...],
+    offsets: str | None,
     columns: int | None,
     out: Path | None,
     out_dir: Path | None,
@@ -45,21 +47,25 @@ def generate(
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.generator import Generator
+    from gan_serve.sampling.seeds import format_seeds
 
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels]
+    chosen = [as_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
-    request = generator.sample_request(n, seed=seed, seeds=seeds, label=label, truncation=truncation)
+    moves = None if offsets is None else _numbers(offsets)
+    request = generator.sample_request(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
+    # Samples with offsets record their latents, not their seeds.
+    moved = format_seeds(request.seeds) if offsets and request.seeds else None
     start = now()
     if out:
         samples = write_file(generator, request, out, format, scale=scale, columns=columns)
     else:
         samples = write_folder(generator, request, out_dir or Path(), scale=scale)
     words = repeat_words(
-        "generate", model, samples, label=labels, truncation=None if truncation == 1 else truncation,
-        precision=None if precision == "fp32" else precision, columns=columns, scale=None if scale == 1 else scale,
-        out=out, out_dir=out_dir,
+        "generate", model, samples, seeds=moved, label=labels, offsets=offsets, columns=columns,
+        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
+        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
     )  # fmt: skip
     report(samples, words, out or out_dir or Path(), now() - start)
 
@@ -83,7 +89,7 @@ def generate(
 @click.option(
     "--out-dir",
     type=OutputPath(),
-    help="A folder; it gets a folder for each label with one PNG for each image.",
+    help="A folder for one PNG per image, in one folder per label.",
 )
 @scale_option
 @sampling_options
@@ -116,7 +122,7 @@ def condition(
             "--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns and no --scale."
         )
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [_label(label, generator.labels) for label in labels] or None
+    chosen = [as_label(label, generator.labels) for label in labels] or None
     request = generator.condition_request(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
     start = now()
     if out:
@@ -138,7 +144,7 @@ def condition(
 @click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
 @click.option("--loop", is_flag=True, help="Return to the first key seed.")
 @click.option("--label", help="A class name or index for the whole walk.")
-@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
+@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames per second.")
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
 @click.option(
     "--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png or .jpg (a strip), .npz, .zip, .json."
@@ -170,7 +176,7 @@ def interpolate(
     format = choose_format(out, None)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     walk = make_walk(seeds, steps=steps, method=method, loop=loop)
-    chosen = None if label is None else _label(label, generator.labels)
+    chosen = None if label is None else as_label(label, generator.labels)
     request = generator.walk_request(walk, label=chosen, truncation=truncation)
     start = now()
     samples = write_file(generator, request, out, format, scale=scale, columns=columns, fps=fps)
@@ -195,7 +201,7 @@ def interpolate(
     type=OutputPath(),
     help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp; - for standard output.",
 )
-@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
 @scale_option
 @sampling_options
 def mix(
@@ -212,7 +218,10 @@ def mix(
     precision: str,
     device: str,
 ) -> None:
-    """Mix the styles of seeds with MODEL (a name, a directory, or org/name on the Hub), which needs a w space.
+    """Mix the styles of two sets of seeds.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. Its network needs a w
+    space, as StyleGAN has it.
 
     A PNG is a sheet: a row for each coarse seed, a column for each fine seed.
     """
@@ -220,7 +229,7 @@ def mix(
 
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = None if label is None else _label(label, generator.labels)
+    chosen = None if label is None else as_label(label, generator.labels)
     request = generator.mix_request(coarse, fine, crossover=crossover, label=chosen, truncation=truncation)
     start = now()
     if out:
@@ -235,6 +244,8 @@ def mix(
     report(samples, words, out or out_dir or Path(), now() - start)
 
 
-def _label(text: str, labels: tuple[str, ...]) -> str | int:
-    """Return a label: a class name, which may be a number, or else an index."""
-    return int(text) if text.isdecimal() and text not in labels else text
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidOption(f"--offsets must be numbers such as 1.5,-2, not {text!r}.") from error

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
+from gan_serve.checkpoint.config import MAX_DIRECTIONS
 from gan_serve.client.responses import (
     ReceivedImages,
     read_arrays,
@@ -25,7 +26,7 @@ from gan_serve.errors import (
     UnknownModel,
     shorten,
 )
-from gan_serve.sampling.latents import FloatArray, check_latents, check_truncation
+from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets, check_truncation
 from gan_serve.sampling.mixing import CROSSOVER, make_mix
 from gan_serve.sampling.request import Label, as_list
 from gan_serve.sampling.result import Output
@@ -107,12 +108,13 @@ def sample_images(
     seed: int | None = None,
     seeds: Seeds | None = None,
     latents: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
     label: Any = None,
     truncation: float = 1.0,
 ) -> ImageRequest:
     """Return the request of ``Client.generate``, with its arguments checked as far as the client can."""
     shared: Fields = {"model": _check_model(model), "truncation": check_truncation(truncation)}
-    count, own = _latent_fields(n, seed, seeds, latents)
+    count, own = _with_offsets(_latent_fields(n, seed, seeds, latents), offsets)
     one_each = _label_list(label)
     if one_each is None:
         shared["label"] = None if label is None else _label(label)
@@ -131,12 +133,13 @@ def condition_images(
     seed: int | None = None,
     seeds: Seeds | None = None,
     latents: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
     labels: Any = None,
     truncation: float = 1.0,
 ) -> ImageRequest:
     """Return the request of ``Client.condition``, with its arguments checked as far as the client can."""
     shared: Fields = {"model": _check_model(model), "truncation": check_truncation(truncation)}
-    count, own = _latent_fields(n, seed, seeds, latents)
+    count, own = _with_offsets(_latent_fields(n, seed, seeds, latents), offsets)
     several = _label_list(labels)
     if several is None and labels is not None:
         several = [_label(labels)]
@@ -209,6 +212,17 @@ def _latent_fields(
         raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
     given = _latents(latents)
     return len(given), lambda part: {"latents": given[part].tolist()}
+
+
+def _with_offsets(
+    latents: tuple[int, Callable[[slice], Fields]], offsets: npt.ArrayLike | None
+) -> tuple[int, Callable[[slice], Fields]]:
+    """Add the offsets of a part to its fields: the same for all images, or those of its rows."""
+    if offsets is None:
+        return latents
+    count, own = latents
+    rows = check_offsets(offsets, count, MAX_DIRECTIONS)  # the server knows how many there are
+    return count, lambda part: own(part) | {"offsets": rows[part].tolist()}
 
 
 def _latents(latents: npt.ArrayLike) -> FloatArray:

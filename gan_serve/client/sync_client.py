@@ -92,6 +92,7 @@ class Client(ClientSettings):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
@@ -105,6 +106,7 @@ class Client(ClientSettings):
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
                 whole number from 0 to 2**32-1.
             latents: float32 [N, z_dim] instead of seeds, finite.
+            offsets: -20 to 20 standard deviations along each direction, for all images or a list for each.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
@@ -127,7 +129,7 @@ class Client(ClientSettings):
         [0, 1, 2, 3]
         """
         request = requests.sample_images(
-            model, n, seed=seed, seeds=seeds, latents=latents, label=label, truncation=truncation
+            model, n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
         )
         return self._run(exchanges.fetch_images(self._limits, request, output))
 
@@ -150,6 +152,7 @@ class Client(ClientSettings):
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
@@ -158,7 +161,7 @@ class Client(ClientSettings):
 
         Args:
             model: a name of ``models()``.
-            n, seed, seeds, latents, truncation: choose the latents as for ``generate``.
+            n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
             labels: class names or indices, each once; all classes if None.
             output: ``pil`` or ``numpy``.
 
@@ -175,7 +178,7 @@ class Client(ClientSettings):
         [('Bag', 8), ('Coat', 8)]
         """
         request = requests.condition_images(
-            model, n, seed=seed, seeds=seeds, latents=latents, labels=labels, truncation=truncation
+            model, n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
         )
         return self._run(exchanges.fetch_by_label(self._limits, request, output))
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gan_serve.checkpoint.config import PRECISION_FILES, REPORT_FILES, SAMPLES_FILE, CheckpointConfig
+from gan_serve.checkpoint.config import (
+    LATENT_SPACE_FILE,
+    PRECISION_FILES,
+    REPORT_FILES,
+    SAMPLES_FILE,
+    CheckpointConfig,
+)
 from gan_serve.sampling.device import choose_precision
 
 FileSet = Callable[[CheckpointConfig], Iterable[str]]  # the files of a checkpoint that are needed beside config.json
@@ -21,9 +27,15 @@ def every_file(config: CheckpointConfig) -> Iterable[str]:
 
 
 def network_files(precision: str, device: str) -> FileSet:
-    """Return the set of the network for ``precision`` on ``device``; for ``auto`` also that for the CPU."""
+    """Return the set of the network for ``precision`` on ``device`` and the latent space; for ``auto`` also the
+    network for the CPU."""
     devices = (device, "cpu") if device == "auto" else (device,)
-    return lambda config: {PRECISION_FILES[choose_precision(config, precision, name)]: None for name in devices}
+
+    def files(config: CheckpointConfig) -> Iterable[str]:
+        networks = {PRECISION_FILES[choose_precision(config, precision, name)]: None for name in devices}
+        return [*networks, *({LATENT_SPACE_FILE} & set(config.files))]
+
+    return files
 
 
 def service_files(precision: str, device: str) -> FileSet:

@@ -23,3 +23,12 @@ def from_pil(image: Image.Image) -> UInt8Array:
     if image.mode not in ("L", "RGB"):
         raise ValueError(f"the image is of mode {image.mode}, not L or RGB")
     return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+def enlarge(pixels: UInt8Array, scale: int) -> UInt8Array:
+    """Return uint8 [H, W, C] with each pixel as a square of ``scale`` x ``scale``: uint8 [H·scale, W·scale, C].
+
+    >>> enlarge(np.arange(2, dtype=np.uint8).reshape(1, 2, 1), 2)[..., 0].tolist()
+    [[0, 0, 1, 1], [0, 0, 1, 1]]
+    """
+    return pixels if scale == 1 else pixels.repeat(scale, axis=0).repeat(scale, axis=1)

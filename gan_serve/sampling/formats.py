@@ -1,4 +1,4 @@
-"""Encode samples as files: PNG, GIF, WebP, npz, zip and JSON."""
+"""Encode samples as files: PNG, GIF, WebP, npz, zip, JSON, and the bytes of their pixels."""
 
 from __future__ import annotations
 
@@ -19,42 +19,62 @@ from gan_serve.images.animation import encode_animation
 from gan_serve.images.grid import grid_columns
 from gan_serve.sampling.result import Samples
 
+MAX_SCALE = 64
+
+
+class Layout(NamedTuple):
+    """The columns of a grid, the frames per second of an animation, and the enlargement of pictures."""
+
+    columns: int | None = None
+    fps: float = 12.0
+    scale: int = 1
+
 
 class Format(NamedTuple):
-    """A file format. ``encode`` takes samples, the columns of a grid and the frames per second of an animation."""
+    """A file format. ``is_picture``: it can be enlarged."""
 
     media_type: str
-    encode: Callable[[Samples, int | None, float], bytes]
+    encode: Callable[[Samples, Layout], bytes]
+    is_picture: bool = False
 
 
-def encode(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0) -> bytes:
+def encode(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0, scale: int = 1) -> bytes:
     """Return samples as the bytes of a file in one of ``FORMATS``; see ``check_encoding`` for the errors."""
-    check_encoding(len(samples), format, columns=columns, fps=fps)
-    return FORMATS[format].encode(samples, columns, fps)
+    check_encoding(len(samples), format, columns=columns, fps=fps, scale=scale)
+    return FORMATS[format].encode(samples, Layout(columns, fps, scale))
 
 
-def check_encoding(n: int, format: str, *, columns: int | None = None, fps: float = 12.0) -> None:
-    """Raise ``InvalidOption`` for an unknown format, or columns or fps out of range."""
+def check_encoding(n: int, format: str, *, columns: int | None = None, fps: float = 12.0, scale: int = 1) -> None:
+    """Raise ``InvalidOption`` for an unknown format, or columns, fps or scale out of range."""
     if format not in FORMATS:
         raise InvalidOption.unknown("format", format, FORMATS)
+    if not 1 <= scale <= MAX_SCALE:
+        raise InvalidOption(f"scale must be a whole number from 1 to {MAX_SCALE}, not {scale}.", "The default is 1.")
+    if scale > 1 and not FORMATS[format].is_picture:
+        pictures = ", ".join(name for name, each in FORMATS.items() if each.is_picture)
+        raise InvalidOption(f"The pixels of {format} are not enlarged.", f"scale is for {pictures}.")
     if not 0.1 <= fps <= 100:
         raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "The default is 12.")
     grid_columns(n, columns)  # checked also for formats that are not grids
 
 
-def _png(samples: Samples, columns: int | None, _fps: float) -> bytes:
-    return samples.png(0) if len(samples) == 1 else samples.grid_png(columns)
+def _png(samples: Samples, layout: Layout) -> bytes:
+    return samples.png(0, layout.scale) if len(samples) == 1 else samples.grid_png(layout.columns, layout.scale)
 
 
-def _gif(samples: Samples, _columns: int | None, fps: float) -> bytes:
-    return encode_animation(samples.pixels, "gif", fps=fps)
+def _gif(samples: Samples, layout: Layout) -> bytes:
+    return encode_animation(samples.pixels, "gif", fps=layout.fps, scale=layout.scale)
 
 
-def _webp(samples: Samples, _columns: int | None, fps: float) -> bytes:
-    return encode_animation(samples.pixels, "webp", fps=fps)
+def _webp(samples: Samples, layout: Layout) -> bytes:
+    return encode_animation(samples.pixels, "webp", fps=layout.fps, scale=layout.scale)
 
 
-def _npz(samples: Samples, _columns: int | None, _fps: float) -> bytes:
+def _raw(samples: Samples, _layout: Layout) -> bytes:
+    return samples.pixels.tobytes()
+
+
+def _npz(samples: Samples, _layout: Layout) -> bytes:
     arrays: dict[str, np.ndarray] = {"images": samples.pixels}
     if samples.seeds is not None:
         arrays["seeds"] = np.array(samples.seeds, np.int64)
@@ -69,16 +89,16 @@ def _npz(samples: Samples, _columns: int | None, _fps: float) -> bytes:
     return out.getvalue()
 
 
-def _zip(samples: Samples, _columns: int | None, _fps: float) -> bytes:
+def _zip(samples: Samples, layout: Layout) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for index, name in enumerate(image_names(samples)):
             # A fixed date (the default of ZipInfo), so that the same request gives the same bytes.
-            archive.writestr(zipfile.ZipInfo(name), samples.png(index))
+            archive.writestr(zipfile.ZipInfo(name), samples.png(index, layout.scale))
     return out.getvalue()
 
 
-def _json(samples: Samples, _columns: int | None, _fps: float) -> bytes:
+def _json(samples: Samples, _layout: Layout) -> bytes:
     images = [
         {"png": base64.b64encode(samples.png(index)).decode(), "receipt": samples.receipt(index).as_dict()}
         for index in range(len(samples))
@@ -87,12 +107,13 @@ def _json(samples: Samples, _columns: int | None, _fps: float) -> bytes:
 
 
 FORMATS = {
-    "png": Format("image/png", _png),
-    "gif": Format("image/gif", _gif),
-    "webp": Format("image/webp", _webp),
+    "png": Format("image/png", _png, is_picture=True),
+    "gif": Format("image/gif", _gif, is_picture=True),
+    "webp": Format("image/webp", _webp, is_picture=True),
     "npz": Format("application/x-npz", _npz),
-    "zip": Format("application/zip", _zip),
+    "zip": Format("application/zip", _zip, is_picture=True),
     "json": Format("application/json", _json),
+    "raw": Format("application/octet-stream", _raw),  # uint8 [N, H, W, C] without a header
 }
 
 

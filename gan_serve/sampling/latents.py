@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.errors import InvalidLatents, InvalidTruncation, shorten
+from gan_serve.errors import InvalidLatents, InvalidOption, InvalidTruncation, shorten
 from gan_serve.sampling.seeds import MAX_SEEDS
 
 FloatArray = npt.NDArray[np.float32]
+MAX_OFFSET = 20.0  # standard deviations along a direction
 _of_thread = threading.local()
 
 
@@ -61,6 +62,29 @@ def check_latents(latents: Any, z_dim: int) -> FloatArray:
     if not np.isfinite(array).all():
         raise InvalidLatents("latents contain NaN or infinity.", "Give finite numbers.")
     return array
+
+
+def check_offsets(offsets: Any, n: int, directions: int) -> FloatArray:
+    """Return offsets along directions as float32 [N, K]: one row for all of n latents, or a row for each.
+
+    Raises:
+        InvalidOption: there are no directions or too many offsets, another number of rows than n, or a number that is
+            not finite or beyond ``MAX_OFFSET``.
+    """
+    if not directions:
+        raise InvalidOption("This checkpoint has no directions.", "Leave offsets out, or give latents.")
+    right = f"Give up to {directions} numbers from {-MAX_OFFSET:g} to {MAX_OFFSET:g}, or such a list for each image."
+    try:
+        array = np.asarray(offsets)
+        numbers = array.dtype.kind in "fiu" and array.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths
+        raise InvalidOption("offsets are not an array of numbers.", right) from error
+    if numbers is False or not (np.abs(numbers) <= MAX_OFFSET).all():
+        raise InvalidOption("offsets are not numbers in their range.", right)
+    rows = numbers[None] if numbers.ndim == 1 else numbers
+    if rows.ndim != 2 or len(rows) not in (1, n) or not 1 <= rows.shape[1] <= directions:
+        raise InvalidOption(f"offsets have the shape {list(array.shape)} for {n} images.", right)
+    return np.broadcast_to(rows, (n, rows.shape[1]))
 
 
 def check_truncation(truncation: Any) -> float:

@@ -31,8 +31,8 @@ class Receipt(BaseModel):
     """Everything that determines an image.
 
     Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``columns`` if the image is
-    a grid, and ``mix`` if styles were mixed. ``version`` is that of gan-serve and ``runtime`` that of ONNX Runtime; old
-    receipts have no ``runtime``.
+    a grid, ``scale`` if each pixel was enlarged to a square, and ``mix`` if styles were mixed. ``version`` is that of
+    gan-serve and ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +49,7 @@ class Receipt(BaseModel):
     mix: Mix | None = None
     truncation: Annotated[float, Field(ge=0, le=1)]
     columns: Annotated[int, Field(ge=1)] | None = None
+    scale: Annotated[int, Field(ge=2, le=64)] | None = None
     version: str
     runtime: str | None = None
     sha256: str = ""

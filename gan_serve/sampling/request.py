@@ -21,7 +21,13 @@ import numpy.typing as npt
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Precision
 from gan_serve.errors import InvalidOption, TooManyImages, UnknownLabel, nearest, shorten
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.latents import FloatArray, check_latents, check_truncation, latents_from_seeds
+from gan_serve.sampling.latents import (
+    FloatArray,
+    check_latents,
+    check_offsets,
+    check_truncation,
+    latents_from_seeds,
+)
 from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, Mix, fill_mix_inputs, make_mix
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds, choose_seeds
@@ -38,6 +44,7 @@ class LatentOptions(TypedDict, total=False):
     seed: int | None
     seeds: Seeds | None
     latents: npt.ArrayLike | None
+    offsets: npt.ArrayLike | None
     truncation: float
 
 
@@ -69,9 +76,10 @@ class WalkOptions(TypedDict, total=False):
 class SamplingRequest:
     """A checked request for N images.
 
-    Exactly one of ``seeds``, ``latents`` (float32 [N, z_dim]) and ``walk`` is set. ``classes`` is int64 [N], or None
-    for a model without classes. ``mix`` has the second latent of each seed where styles are mixed. ``columns`` and
-    ``by_label`` are those of ``Samples``.
+    Exactly one of ``seeds``, ``latents`` (float32 [N, z_dim]) and ``walk`` is set. ``offsets`` (float32 [N, K]) move
+    the latents along ``directions`` (float32 [K, z_dim]). ``classes`` is int64 [N], or None for a model without
+    classes. ``mix`` has the second latent of each seed where styles are mixed. ``columns`` and ``by_label`` are those
+    of ``Samples``.
     """
 
     config: CheckpointConfig
@@ -85,6 +93,8 @@ class SamplingRequest:
     mix: Mix | None = None
     columns: int | None = None
     by_label: bool = False
+    offsets: FloatArray | None = None
+    directions: FloatArray | None = None
 
     def __len__(self) -> int:
         if self.walk is not None:
@@ -99,6 +109,7 @@ class SamplingRequest:
             latents=None if self.latents is None else self.latents[start:stop],
             walk=None if self.walk is None else self.walk.part(start, stop),
             classes=None if self.classes is None else self.classes[start:stop],
+            offsets=None if self.offsets is None else self.offsets[start:stop],
             mix=None if self.mix is None else self.mix.part(start, stop),
             columns=None if self.by_label else self.columns,
             by_label=False,
@@ -113,7 +124,13 @@ class SamplingRequest:
         """Return the latents before truncation, float32 [N, z_dim]: computed now, or those that were given."""
         if self.walk is not None:
             return walk_latents(self.walk, self.config.z_dim)
-        return latents_from_seeds(self.seeds or [], self.config.z_dim) if self.latents is None else self.latents
+        z = latents_from_seeds(self.seeds or [], self.config.z_dim) if self.latents is None else self.latents
+        if self.offsets is None or self.directions is None:
+            return z
+        # In float64, summed in one order: the latents do not depend on the batch, as those of a matrix product may.
+        moves = (self.offsets[:, :, None].astype(np.float64) * self.directions[None]).sum(1)
+        moved: FloatArray = (z + moves).astype(np.float32)
+        return moved
 
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the network by name, arrays [N, ...]; see ``network_inputs``."""
@@ -130,8 +147,8 @@ class SamplingRequest:
             precision=self.precision,
             truncation=self.truncation,
             runtime=runtime_version(),
-            seeds=self.seeds,
-            latents=self.latents,
+            seeds=self.seeds if self.offsets is None else None,
+            latents=self.latents if self.offsets is None else self.z(),
             walk=self.walk,
             labels=None if self.classes is None else [names[number] for number in self.classes],
             mix=self.mix,
@@ -193,6 +210,11 @@ class RequestBuilder:
         """1 for gray, 3 for RGB."""
         return self.config.img_channels
 
+    @property
+    def directions(self) -> FloatArray:
+        """Directions in z that change the images, float32 [K, z_dim]; none where only the config is known."""
+        return np.zeros((0, self.z_dim), np.float32)
+
     def sample_request(
         self,
         n: int | None = None,
@@ -200,11 +222,12 @@ class RequestBuilder:
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
     ) -> SamplingRequest:
         """Return a request for the images of seeds or latents; ``Generator.generate`` explains arguments and errors."""
-        request = self._without_labels(n, seed, seeds, latents, truncation)
+        request = self._without_labels(n, seed, seeds, latents, offsets, truncation)
         keys = range(len(request)) if request.seeds is None else request.seeds
         return dataclasses.replace(request, classes=self._classes(label, keys))
 
@@ -215,6 +238,7 @@ class RequestBuilder:
         seed: int | None = None,
         seeds: Seeds | None = None,
         latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
         truncation: float = 1.0,
     ) -> SamplingRequest:
@@ -222,7 +246,7 @@ class RequestBuilder:
 
         ``Generator.condition`` explains arguments and errors.
         """
-        request = self._without_labels(n, seed, seeds, latents, truncation)
+        request = self._without_labels(n, seed, seeds, latents, offsets, truncation)
         classes = self._each_class(labels)
         columns, rows = len(request), len(classes)
         if columns * rows > MAX_SEEDS:
@@ -234,6 +258,7 @@ class RequestBuilder:
             request,
             seeds=None if request.seeds is None else request.seeds * rows,
             latents=None if request.latents is None else np.tile(request.latents, (rows, 1)),
+            offsets=None if request.offsets is None else np.tile(request.offsets, (rows, 1)),
             classes=np.repeat(np.array(classes, np.int64), columns),
             columns=columns,
             by_label=True,
@@ -301,12 +326,13 @@ class RequestBuilder:
         seed: int | None,
         seeds: Seeds | None,
         latents: npt.ArrayLike | None,
+        offsets: npt.ArrayLike | None,
         truncation: float,
     ) -> SamplingRequest:
         truncation = check_truncation(truncation)
         if latents is not None and not (n is None and seed is None and seeds is None):
             raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
-        return SamplingRequest(
+        request = SamplingRequest(
             config=self.config,
             digest=self.digest,
             precision=self.precision,
@@ -314,6 +340,11 @@ class RequestBuilder:
             seeds=choose_seeds(n, seed, seeds) if latents is None else None,
             latents=None if latents is None else check_latents(latents, self.z_dim),
         )
+        if offsets is None:
+            return request
+        directions = self.directions
+        rows = check_offsets(offsets, len(request), len(directions))
+        return dataclasses.replace(request, offsets=rows, directions=directions[: rows.shape[1]])
 
     def _classes(self, label: Label | Iterable[Label] | None, keys: Sequence[int]) -> Int64Array | None:
         """Return the class of each image, int64 [N], or None for a model without classes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +12,7 @@ import numpy as np
 from gan_serve._version import __version__
 from gan_serve.errors import InvalidOption
 from gan_serve.images.grid import grid, grid_columns
-from gan_serve.images.pixels import UInt8Array, to_pil
+from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.display import GeneratedImages
 from gan_serve.sampling.latents import FloatArray
@@ -92,27 +91,22 @@ class Samples:
             return shown
         return dict(zip(names, np.split(self.pixels, len(names)), strict=True))
 
-    def of(self, index: int) -> Samples:
-        """Return one image as samples of its own, with the same receipt."""
-        one = slice(index, index + 1)
-        return dataclasses.replace(
-            self,
-            pixels=self.pixels[one],
-            seeds=None if self.seeds is None else self.seeds[one],
-            latents=None if self.latents is None else self.latents[one],
-            walk=None if self.walk is None else self.walk.part(index, index + 1),
-            labels=None if self.labels is None else self.labels[one],
-            by_label=False,
-        )
-
-    def png(self, index: int) -> bytes:
-        """Return one image as PNG with its receipt."""
-        return encode_png(self.pixels[index], {RECEIPT_KEY: self.receipt(index).as_json()})
-
-    def grid_png(self, columns: int | None = None) -> bytes:
-        """Return all images as one PNG, a grid with its receipt, ``columns`` in a row; by default ``self.columns``."""
-        pixels, receipt = self.sheet(columns)
+    def png(self, index: int, scale: int = 1) -> bytes:
+        """Return one image as PNG with its receipt, each pixel as a square of ``scale`` x ``scale``."""
+        pixels, receipt = self._enlarged(self.pixels[index], self.receipt(index), scale)
         return encode_png(pixels, {RECEIPT_KEY: receipt.as_json()})
+
+    def grid_png(self, columns: int | None = None, scale: int = 1) -> bytes:
+        """Return all images as one PNG, a grid with its receipt, ``columns`` in a row; by default ``self.columns``."""
+        pixels, receipt = self._enlarged(*self.sheet(columns), scale)
+        return encode_png(pixels, {RECEIPT_KEY: receipt.as_json()})
+
+    @staticmethod
+    def _enlarged(pixels: UInt8Array, receipt: Receipt, scale: int) -> tuple[UInt8Array, Receipt]:
+        if scale == 1:
+            return pixels, receipt
+        pixels = enlarge(pixels, scale)
+        return pixels, receipt.model_copy(update={"scale": scale}).seal(pixels)
 
     def sheet(self, columns: int | None = None) -> tuple[UInt8Array, Receipt]:
         """Return the grid of ``grid_png``, uint8 [H, W, C], and its sealed receipt."""

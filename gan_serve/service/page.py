@@ -1,8 +1,17 @@
-"""The explorer page at ``/``, Swagger UI at ``/docs``, and their parts under ``/web``: nothing from other hosts."""
+"""The explorer page at ``/``, Swagger UI at ``/docs``, and their parts under ``/web``. Nothing comes from other hosts.
+
+The page makes three requests before its first picture moves: for the document, with styles, the models and the first
+frame inside; for one script; and for the pixels. If a key is required, the document has neither models nor frame.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import gzip
+import hashlib
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,13 +20,23 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from gan_serve.service.bundle import bundle, inlined
+from gan_serve.service.models import Models
+from gan_serve.service.responses import not_modified
+from gan_serve.service.settings import Settings
+
 FOLDER = Path(__file__).parent / "web"
 PAGE = "index.html"
 DOCS = "docs.html"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+SCRIPT = "main.js"
+BUNDLE = "page.js"
+FRAME_SEED = 0  # shown first unless the address of the page names another
+
+_REST = (
+    "img-src 'self' blob: data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
+POLICY = f"default-src 'none'; script-src 'self'; style-src 'self'; {_REST}"
 
 
 class PageFiles(StaticFiles):
@@ -31,14 +50,81 @@ class PageFiles(StaticFiles):
         return response
 
 
-def add_page(app: FastAPI) -> None:
+class Explorer:
+    """The document of the explorer page, and its script."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self._models = models
+        self._is_open = not (settings.api_key.get_secret_value() or settings.api_keys)
+        self._limits = {"max_images": settings.max_images}
+        self._document = inlined(FOLDER, PAGE)
+        self._script = bundle(FOLDER, SCRIPT).encode()
+        version = hashlib.blake2b(self._script, digest_size=8).hexdigest()
+        tag = f'<script type="module" src="web/{SCRIPT}"></script>'
+        self._html = self._document.html.replace(tag, f'<script type="module" src="web/{BUNDLE}?{version}"></script>')
+        document = self._document
+        self._policy = (
+            f"default-src 'none'; script-src 'self' {' '.join(document.scripts)}; "
+            f"style-src 'self' {' '.join(document.styles)}; {_REST}"
+        )
+        self._frames: dict[str, str] = {}  # the image tag of the first frame, by digest
+
+    async def page(self, request: Request) -> Response:
+        """Return the document for the current state of the models."""
+        html = self._html
+        if self._is_open:
+            known = {"models": [each.model_dump(exclude_none=True) for each in self._models.describe()]}
+            data = json.dumps(known | {"limits": self._limits}).replace("<", "\\u003c")
+            html = html.replace('id="embedded">null', f'id="embedded">{data}')
+            html = html.replace('<img id="first-frame" alt="" hidden />', await asyncio.to_thread(self._first_frame))
+        return self._respond(request, html.encode(), "text/html; charset=utf-8")
+
+    def script(self, request: Request) -> Response:
+        """Return all modules as one script."""
+        return self._respond(request, self._script, "text/javascript; charset=utf-8")
+
+    def _first_frame(self) -> str:
+        """Return the HTML of the first image of the first ready model; a hidden one if it is not loaded."""
+        served = self._models.first_loaded()
+        if served is None:
+            return '<img id="first-frame" alt="" hidden />'
+        if served.digest not in self._frames:
+            png = base64.b64encode(served.sample(seeds=FRAME_SEED).png(0)).decode()
+            size = served.img_resolution * max(1, 576 // served.img_resolution)
+            self._frames = {
+                served.digest: f'<img id="first-frame" alt="" width="{size}" height="{size}" '
+                f'src="data:image/png;base64,{png}" />'
+            }
+        return self._frames[served.digest]
+
+    def _respond(self, request: Request, content: bytes, media_type: str) -> Response:
+        tag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
+        headers = {
+            "ETag": tag,
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": self._policy,
+            "Vary": "Accept-Encoding",
+        }
+        if not_modified(request, tag):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            content, headers["Content-Encoding"] = gzip.compress(content, 6, mtime=0), "gzip"
+        return Response(content, media_type=media_type, headers=headers)
+
+
+def add_page(app: FastAPI, models: Models, settings: Settings) -> None:
     """Add the page and its parts to ``app``."""
     files = PageFiles(directory=FOLDER)
+    explorer = Explorer(models, settings)
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        return await files.get_response(PAGE, request.scope)
+        return await explorer.page(request)
+
+    @router.get(f"/web/{BUNDLE}")
+    def script(request: Request) -> Response:
+        return explorer.script(request)
 
     if swagger := _swagger():
 
@@ -52,7 +138,7 @@ def add_page(app: FastAPI) -> None:
 
 
 def _swagger() -> Path | None:
-    """Return the folder of Swagger UI that BentoML installs, without importing BentoML; None where it has moved."""
+    """Return the folder of Swagger UI that BentoML installs, without importing BentoML; None if it is not there."""
     found = importlib.util.find_spec("bentoml")
     for location in (found.submodule_search_locations or ()) if found else ():
         folder = Path(location, "_internal", "server", "static_content")

@@ -1,4 +1,4 @@
-"""The bodies of requests: their fields and the types of these. The generator checks the values."""
+"""The bodies of requests: fields and their types. The generator checks the values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
+from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
-from gan_serve.sampling.formats import FORMATS
+from gan_serve.sampling.formats import FORMATS, MAX_SCALE
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.request import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
@@ -38,11 +39,15 @@ Count = Annotated[Whole, _range("integer", 1)]
 Place = Annotated[Whole, _range("integer", 0)]
 Seed = Annotated[Whole, _range("integer", 0, SEED_END - 1)]
 Label = Name | Whole
-# Of a list with a million wrong items the first one is enough: errors for all of them take half a minute.
+# Only the first wrong item is reported: errors for a million of them would take half a minute.
 Seeds = Annotated[list[Seed], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Labels = Annotated[list[Label], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Latent = Annotated[list[float], Field(fail_fast=True)]
 Latents = Annotated[list[Latent], Field(fail_fast=True, max_length=MAX_SEEDS, json_schema_extra={"minItems": 1})]
+
+
+Offsets = Annotated[list[float], Field(fail_fast=True, max_length=MAX_DIRECTIONS)]
+Rows = Annotated[list[Offsets], Field(fail_fast=True, max_length=MAX_SEEDS)]
 
 
 class ImageRequest(BaseModel):
@@ -58,9 +63,15 @@ class ImageRequest(BaseModel):
         description="a whole number, 1 or more: the images in a row of a PNG",
     )
 
+    scale: Annotated[Whole, _range("integer", 1, MAX_SCALE)] = Field(
+        default=1,
+        description=f"a whole number from 1 to {MAX_SCALE}: the width of the square that a pixel of a PNG, GIF or WebP "
+        "becomes",
+    )
+
     @property
     def names_latents(self) -> bool:
-        """Return True where the request names its images, so that the same request has the same response."""
+        """Return True if the request determines its latents, so that the same request has the same response."""
         return True
 
     @model_validator(mode="wrap")
@@ -75,11 +86,11 @@ class ImageRequest(BaseModel):
 
     @classmethod
     def _explained(cls, error: ValidationError) -> InvalidRequest:
-        """Return the first error of the fields in one sentence."""
+        """Return the first error of the fields, as an error with a message and a hint."""
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            hint = nearest(field[:200], cls.model_fields) or f"There are: {', '.join(cls.model_fields)}."
+            hint = nearest(field[:200], cls.model_fields) or f"The fields are: {', '.join(cls.model_fields)}."
             return InvalidRequest(f"There is no field {_short(field)}.", hint)
         valid = f"{field} must be {cls.model_fields[field].description}"
         if first["type"] == "missing":
@@ -88,7 +99,7 @@ class ImageRequest(BaseModel):
 
 
 class _LatentsRequest(ImageRequest):
-    """Latents by ``seeds``, by ``n`` from ``seed`` on, given as they are, or of ``n`` random seeds."""
+    """Latents of ``seeds``, of ``n`` consecutive seeds from ``seed``, of ``n`` random seeds, or given directly."""
 
     n: Count | None = Field(default=None, description="a whole number, 1 or more")
     seed: Seed | None = Field(default=None, description=_SEED)
@@ -99,23 +110,36 @@ class _LatentsRequest(ImageRequest):
     )
     latents: Latents | None = Field(default=None, description="a list of lists of z_dim numbers")
 
+    offsets: Offsets | Rows | None = Field(
+        default=None,
+        description="a list of numbers from -20 to 20, one for each direction of the model, or such a list for each "
+        "image",
+    )
+
     @property
     def names_latents(self) -> bool:
         """See ``ImageRequest``."""
         return not (self.seed is None and self.seeds is None and self.latents is None)
 
     def latent_options(self) -> LatentOptions:
-        """Return the fields that choose latents, as ``Planner.plan`` and ``plan_condition`` take them beside ``n``."""
+        """Return the fields that choose latents, for ``sample_request`` and ``condition_request``."""
         return {
             "seed": self.seed,
             "seeds": self.seeds,
             "latents": self.latents,
+            "offsets": self.offsets,
             "truncation": self.truncation,
         }
 
 
 class SampleRequest(_LatentsRequest):
     """Images to sample."""
+
+    precision: Name | None = Field(
+        default=None,
+        description=f"one of {', '.join(PRECISION_FILES)} that the model has; by default that of the server",
+        json_schema_extra={"enum": [*PRECISION_FILES, None]},
+    )
 
     label: Label | Labels | None = Field(
         default=None, description="a class name or index, or a list of one for each image"
@@ -127,7 +151,7 @@ class ConditionRequest(_LatentsRequest):
 
     model: Name = Field(description="the name of a model that has classes")
     labels: Label | Labels | None = Field(
-        default=None, description="a list of class names or indices; all of the model if it is left out"
+        default=None, description="a list of class names or indices; by default all of the model"
     )
 
 
@@ -151,7 +175,7 @@ class InterpolateRequest(ImageRequest):
         json_schema_extra={"enum": [*FORMATS, STREAM]},
     )
     fps: Annotated[float, _range("number", 0.1, 100)] = Field(
-        default=12.0, description="a number from 0.1 to 100: frames a second"
+        default=12.0, description="a number from 0.1 to 100: frames per second"
     )
     start: Place = Field(
         default=0,
@@ -159,7 +183,7 @@ class InterpolateRequest(ImageRequest):
     )
     stop: Count | None = Field(
         default=None,
-        description="a whole number above start: the frame to stop before; the walk's end if it is left out",
+        description="a whole number above start: the frame before which to stop; by default the end of the walk",
     )
 
 
@@ -182,5 +206,5 @@ class MixRequest(ImageRequest):
 
 
 def _short(value: object) -> str:
-    text = reprlib.repr(value)  # of a list with a million items, the first ones
+    text = reprlib.repr(value)  # the first items of a long list
     return text if len(text) <= 60 else text[:57] + "..."

@@ -35,35 +35,8 @@ export class Api {
     return (await this.#send(path, { onWait })).json();
   }
 
-  /** POST a body and read JSON. */
-  async post(path, body, signal) {
-    return (await this.#post(path, body, { signal })).json();
-  }
-
-  /** POST a body and take the answer as a file. */
-  async file(path, body, onWait) {
-    return (await this.#post(path, body, { onWait })).blob();
-  }
-
-  /** POST a body and yield the objects of an ndjson answer as they come. An error in it is thrown. */
-  async *lines(path, body, signal) {
-    const answer = await this.#post(path, body, { signal });
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    for (;;) {
-      const { done, value } = await reader.read().catch(throwUnreachable(signal));
-      const lines = (rest + (value ?? "")).split("\n");
-      rest = done ? "" : lines.pop();
-      for (const line of lines.filter(Boolean)) {
-        const object = JSON.parse(line);
-        if (object.error) throw new ApiError(object.error, { status: answer.status });
-        yield object;
-      }
-      if (done) return;
-    }
-  }
-
-  #post(path, body, options) {
+  /** POST a body as JSON. @returns {Promise<Response>} */
+  send(path, body, options = {}) {
     return this.#send(path, {
       method: "POST",
       headers: { "Content-Type": "application/json" },

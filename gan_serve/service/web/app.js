@@ -1,149 +1,208 @@
-/** Starts the page: asks for the models, then shows what the address names and follows its changes. */
+/** Starts the page: asks the backend for its models, then shows what the address names and follows its changes. */
 
-import { Api } from "./api.js";
-import { Controls } from "./controls.js";
-import { Detail } from "./detail.js";
 import { $, wireCopy } from "./dom.js";
-import { GridView } from "./grid.js";
-import { Images } from "./images.js";
-import { askForKey } from "./key.js";
-import { LabelsView } from "./labels.js";
+import { Drawer } from "./drawer.js";
+import { Labels } from "./labels.js";
 import { Problem, Status } from "./notices.js";
-import { pageRequest, sheetRequest, walkRequest } from "./requests.js";
-import { pageFrom } from "./seeds.js";
-import { Store, asksForLabels, withoutLabels } from "./state.js";
-import { wireTabs } from "./tabs.js";
-import { Takeaway } from "./takeaway.js";
-import { Tray } from "./tray.js";
-import { WalkView } from "./walk.js";
+import { Pad } from "./pad.js";
+import { randomSeed, pageFrom } from "./seeds.js";
+import { Sheet } from "./sheet.js";
+import { Sliders } from "./sliders.js";
+import { Stage } from "./stage.js";
+import { Store } from "./state.js";
+import { Strip } from "./strip.js";
+import { Wipe } from "./wipe.js";
 
-const FIRST_PAGE = 32; // images of a page that nobody asked for
-let models = [];
-let limits = { max_images: 1024 };
+const FIRST_PAGE = 32; // images of a contact sheet that nobody asked for
+const POLL = 1000; // milliseconds between two looks whether the server is back
 
-const store = new Store();
-const status = new Status($("status"));
-const problem = new Problem($("problem"));
-const api = new Api({
-  askForKey,
-  onWait: (text) => status.busy(text),
-});
-const images = new Images(api);
-const parts = { api, images, store, status, problem, retry, limits: () => limits, model: currentModel };
+/** What each part of the page gets. */
+export class Explorer {
+  /** @type {import("./backend.js").Backend} */
+  backend;
+  store = new Store();
+  status = new Status($("status"));
+  problem = new Problem($("problem"));
+  models = [];
+  limits = { max_images: 1024 };
+  /** Of the model that is shown, once they are known. @type {import("./backend.js").Details} */
+  details = null;
 
-const controls = new Controls(parts);
-const views = {
-  grid: new GridView($("grid"), parts, () => tray.update(store.get())),
-  walk: new WalkView($("view-walk"), parts),
-  labels: new LabelsView($("view-labels"), parts),
-};
-const takeaway = new Takeaway($("takeaway"), api);
-const tray = new Tray($("tray"), parts);
-const detail = new Detail($("detail"), parts);
-const markTab = wireTabs(document.querySelector(".stage-bar .tabs"), (tab) =>
-  store.set({ view: tab.id.replace("tab-", "") }),
-);
-
-wireCopy($("copy-link"), $("copy-link").querySelector("span"), () => location.href);
-$("skip").addEventListener("click", () => $("stage").focus()); // a link would overwrite the state in the address
-store.subscribe(render);
-start();
-
-async function start() {
-  status.busy("Asking the server…");
-  problem.clear();
-  try {
-    const answer = await api.get("models");
-    models = answer.models;
-    limits = { ...limits, ...answer.limits };
-  } catch (error) {
-    status.say("");
-    problem.show(error, { action: start });
-    return;
+  /** @param {(onWait: (text: string) => void) => import("./backend.js").Backend} makeBackend */
+  constructor(makeBackend) {
+    this.backend = makeBackend((text) => this.status.busy(text));
+    this.stage = new Stage(this);
+    this.strip = new Strip(this);
+    this.pad = new Pad(this);
+    this.sliders = new Sliders(this);
+    this.labels = new Labels(this);
+    this.sheet = new Sheet(this);
+    this.drawer = new Drawer(this);
+    this.wipe = new Wipe(this);
+    this.store.subscribe((state, before) => this.#render(state, before));
+    wireCopy($("copy-link"), $("copy-link").querySelector("span"), () => location.href);
+    $("skip").addEventListener("click", () => $("contact").focus());
+    $("reroll").addEventListener("click", () => this.reroll());
+    $("model").addEventListener("change", ({ target }) => this.#choose(target.value));
+    addEventListener("keydown", (event) => this.#onKey(event));
   }
-  controls.setModels(models, choose);
-  document.body.classList.remove("starting");
-  const first = models.find((model) => model.ready) ?? models[0];
-  const { model, seeds } = store.get();
-  const firstPage = pageFrom(0, Math.min(FIRST_PAGE, limits.max_images));
-  store.set({ model: model || first?.name || "", seeds: seeds || firstPage }, { replace: true });
-  render(store.get());
-}
 
-/** Another model, with what of the state makes sense for it. */
-function choose(name) {
-  const model = models.find((other) => other.name === name);
-  const { label, view } = store.get();
-  store.set({
-    model: name,
-    label: model?.class_names?.includes(label) ? label : null,
-    view: view === "labels" && !model?.c_dim ? "grid" : view,
-    open: null,
-  });
-}
-
-/** The model of the state. One that the server does not name is tried all the same: the server says what is wrong. */
-function currentModel() {
-  const { model } = store.get();
-  return models.find(({ name }) => name === model) ?? { name: model, ready: true, c_dim: 0, class_names: [] };
-}
-
-/** @param {import("./state.js").State} state */
-function render(state, before = state) {
-  const model = currentModel();
-  if (before.view !== state.view || before.model !== state.model) problem.clear();
-  if (asksForLabels(state) && models.includes(model) && model.ready && !model.c_dim) {
-    store.set(withoutLabels(state), { replace: true });
-    return;
+  /** The model of the state. One that the backend does not name is tried all the same: it says what is wrong. */
+  get model() {
+    const { model } = this.store.get();
+    return this.models.find(({ name }) => name === model) ?? { name: model, ready: false, c_dim: 0, class_names: [] };
   }
-  controls.update(state, model);
-  showTabs(state, model);
-  for (const [name, view] of Object.entries(views)) {
-    if (name !== state.view || !model.ready) view.leave();
+
+  /** The directions in the latent space of the model; none while they are not known. @returns {number[][]} */
+  get directions() {
+    return this.details?.latent_space?.directions.map(({ vector }) => vector) ?? [];
   }
-  $("takeaway").hidden =
-    !model.ready || !models.includes(model) || (state.view === "walk" && state.picks.length < 2);
-  if (!model.ready) {
-    showNotReady(model);
-    return;
+
+  /** The label of a point in words: that of the seed where none was chosen. @returns {?string} */
+  labelOf({ seed, label }) {
+    const { c_dim: classes, class_names: names } = this.model;
+    return classes ? (label ?? names[seed % classes]) : null;
   }
-  views[state.view].update(state, model);
-  showTakeaway(state, model);
-  tray.update(state);
-  detail.update(state, model);
-}
 
-function showTabs(state, model) {
-  $("tab-labels").hidden = !model.c_dim;
-  $("pick-count").hidden = state.picks.length === 0;
-  $("pick-count").textContent = state.picks.length;
-  markTab($(`tab-${state.view}`));
-  for (const name of Object.keys(views)) $(`view-${name}`).hidden = name !== state.view || !model.ready;
-}
+  /** The request for one image. @returns {import("./backend.js").SampleRequest} */
+  requestOf(point, { truncation } = this.store.get()) {
+    return {
+      model: this.model.name,
+      seeds: [point.seed],
+      offsets: point.move.slice(0, this.directions.length), // a link may be of a model with more
+      label: this.model.c_dim ? point.label : null,
+      truncation,
+    };
+  }
 
-function showNotReady({ name, error }) {
-  status.say("");
-  problem.show(error ?? { message: `${name} is not ready.`, hint: "It may still be loading." }, {
-    name: "Check again",
-    action: start,
-  });
-}
+  async start() {
+    try {
+      const { models, limits } = await this.backend.models();
+      this.models = models;
+      this.limits = { ...this.limits, ...limits };
+    } catch (error) {
+      this.report(error, () => this.start());
+      return;
+    }
+    this.#showModels();
+    const first = this.models.find((model) => model.ready) ?? this.models[0];
+    const { model, page, seed } = this.store.get();
+    const changes = { model: model || first?.name || "" };
+    if (!page) changes.page = pageFrom(seed, Math.min(FIRST_PAGE, this.limits.max_images));
+    const before = this.store.get();
+    this.store.set(changes, { replace: true });
+    if (before === this.store.get()) this.#render(before, before);
+    await this.refresh();
+  }
 
-function showTakeaway(state, model) {
-  if ($("takeaway").hidden) return;
-  try {
-    const request = {
-      grid: pageRequest,
-      walk: walkRequest,
-      labels: (page) => sheetRequest(page, model.class_names, limits.max_images),
-    }[state.view](state);
-    takeaway.update(request, model.precision);
-  } catch {
-    $("takeaway").hidden = true; // seeds that are none: the view says so
+  /** Ask for everything anew: another model, or a server that is back. */
+  async refresh() {
+    const { model } = this;
+    this.details = null;
+    if (!model.ready && this.models.includes(model)) {
+      this.report(model.error ?? { message: `${model.name} is not ready.`, hint: "It may still be loading." }, () =>
+        this.start(),
+      );
+      return;
+    }
+    this.problem.clear();
+    const isMoved = this.store.get().move.some(Boolean); // needs the directions
+    if (this.models.includes(model) && !isMoved) await this.stage.begin();
+    try {
+      const details = await this.backend.details(model.name);
+      if (this.model.name !== model.name) return;
+      this.details = details;
+    } catch (error) {
+      if (this.model.name === model.name) this.report(error, () => this.refresh());
+      return;
+    }
+    if (isMoved) await this.stage.begin();
+    else this.stage.keysChanged();
+    this.sliders.begin();
+    this.labels.begin();
+    this.wipe.begin();
+    for (const part of [this.sheet, this.pad, this.sliders, this.labels, this.drawer]) await part.refresh();
+  }
+
+  /** Another seed, and the page of seeds from it on. */
+  reroll() {
+    const seed = randomSeed();
+    const count = this.sheet.count;
+    this.store.set({ seed, move: [], pins: [], page: pageFrom(seed, count) });
+    this.stage.play();
+  }
+
+  /** Say what went wrong, and come back by itself where the server went away. Pictures stay. */
+  report(error, retry = () => this.refresh()) {
+    this.status.say("");
+    this.problem.show(error, { action: retry });
+    if (!["server_unreachable", "not_ready", "server_not_ready"].includes(error.code)) return;
+    clearTimeout(this.poll);
+    const look = async () => {
+      if (await this.backend.ready()) {
+        this.problem.clear();
+        retry();
+      } else {
+        this.poll = setTimeout(look, POLL);
+      }
+    };
+    this.poll = setTimeout(look, POLL);
+  }
+
+  /** What to do with the pixels of a request, or with its error; stale ones are dropped. */
+  async sample(request, isStale = () => false) {
+    try {
+      const pixels = await this.backend.sample(request);
+      return isStale() ? null : pixels;
+    } catch (error) {
+      if (!isStale()) this.report(error);
+      return null;
+    }
+  }
+
+  #choose(name) {
+    const model = this.models.find((other) => other.name === name);
+    const { label } = this.store.get();
+    this.store.set({ model: name, move: [], pins: [], label: model?.class_names?.includes(label) ? label : null });
+  }
+
+  #showModels() {
+    const { model } = this.store.get();
+    const options = this.models.map(({ name, ready }) => new Option(ready ? name : `${name} (not ready)`, name));
+    if (model && !this.models.some(({ name }) => name === model)) {
+      options.push(new Option(`${model} (not here)`, model));
+    }
+    $("model").replaceChildren(...options);
+    $("model").disabled = false;
+  }
+
+  #render(state, before) {
+    if (![...$("model").options].some(({ value }) => value === state.model)) this.#showModels();
+    $("model").value = state.model;
+    if (state.model !== before.model) {
+      this.refresh();
+      return;
+    }
+    for (const part of [this.stage, this.strip, this.pad, this.sliders, this.labels, this.sheet, this.drawer]) {
+      part.update(state, before);
+    }
+  }
+
+  #onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || $("key").open) return;
+    if (event.target.closest("input:not([type=range]), select, textarea")) return;
+    const onButton = event.target.closest("button, a, [role=option], [role=radio]");
+    if (event.key === " " && !onButton) this.stage.toggle();
+    else if (event.key === "r" || event.key === "R") this.reroll();
+    else if ((event.key === "p" || event.key === "P") && !event.target.closest(".sheet")) this.stage.pin();
+    else return;
+    event.preventDefault();
   }
 }
 
-function retry() {
-  views[store.get().view].retry();
-  render(store.get());
+/** Start the page with a backend. */
+export function start(makeBackend) {
+  const explorer = new Explorer(makeBackend);
+  explorer.start();
+  return explorer;
 }

@@ -15,7 +15,7 @@ export function h(tag, attributes = {}, ...children) {
       element.setAttribute(name, String(value));
     }
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -39,10 +39,8 @@ export const ICONS = {
   right: "M8 5l5 5-5 5",
   play: "M7 4.5v11l9-5.5z",
   pause: "M7 5.5v9M13 5.5v9",
+  pin: "M10 12.5V18M6 12.5h8l-1.5-3V4h1V2.5h-7V4h1v5.5z",
 };
-
-/** A picture of nothing, in place of one that is still to come: Chromium draws a frame around an image without any. */
-export const BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -53,22 +51,6 @@ export function debounce(action, milliseconds) {
     clearTimeout(timer);
     timer = setTimeout(() => action(...values), milliseconds);
   };
-}
-
-/** Each run cancels the one before: `const run = latest(); run(async (signal) => ...)`. Cancelled runs end in silence. */
-export function latest() {
-  let controller = new AbortController();
-  const run = async (action) => {
-    controller.abort();
-    const { signal } = (controller = new AbortController());
-    try {
-      await action(signal);
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
-  };
-  run.cancel = () => controller.abort();
-  return run;
 }
 
 /**

@@ -1,132 +1,91 @@
-/** The sheet of labels: one latent a column, one label a row. What a label means, with all else held still. */
+/** Labels as pictures: the current latent under each. Beyond a dozen they can be searched. */
 
-import { BLANK, arrowKeys, h, latest, makeTabStop } from "./dom.js";
-import { sheetOf } from "./requests.js";
+import { $, arrowKeys, h, makeTabStop } from "./dom.js";
+import { paint, picture } from "./paint.js";
+import { pointOf } from "./state.js";
 
-export class LabelsView {
-  #root;
-  #parts;
-  #run = latest();
+const SEARCHED = 12; // labels beyond which there is a search
+const SHOWN = 24; // at a time
+
+export class Labels {
+  #explorer;
   #drawn = null;
-  #shape = null;
+  #names = [];
 
-  constructor(root, parts) {
-    this.#root = root;
-    this.#parts = parts;
-    arrowKeys(root, ".cell", () => root.querySelectorAll("thead th").length - 1);
-    root.addEventListener("click", ({ target }) => {
-      const cell = target.closest(".cell");
-      if (cell) parts.store.open(Number(cell.dataset.seed), cell.dataset.label);
+  constructor(explorer) {
+    this.#explorer = explorer;
+    const choose = (target) => {
+      const chip = target.closest("[role=radio]");
+      if (!chip) return;
+      explorer.store.set({ label: chip.dataset.label ?? null });
+    };
+    $("labels").addEventListener("click", ({ target }) => choose(target));
+    arrowKeys($("labels"), "[role=radio]", () => 1);
+    $("labels-search").addEventListener("input", () => {
+      this.#render();
+      this.refresh();
     });
   }
 
-  update(state, model) {
-    const sheet = JSON.stringify([state.model, model.digest, state.seeds, state.truncation]);
-    if (sheet !== this.#drawn) {
-      this.#drawn = sheet;
-      this.#run((signal) => this.#draw(state, model, signal));
-    }
-    this.#markRow(state.label);
+  begin() {
+    $("labels-search").value = "";
+    this.#render();
   }
 
-  leave() {
-    if (this.#root.ariaBusy === "true") this.retry();
-    this.#run.cancel();
+  update(state, before) {
+    this.#mark();
+    if (["seed", "truncation", "move"].every((name) => state[name] === before[name])) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.refresh(), 160);
   }
 
-  retry() {
+  /** Sample the pictures. */
+  async refresh() {
+    const { store, model } = this.#explorer;
+    const names = this.#names;
+    if (!names.length) return;
+    const { seed, truncation, move } = store.get();
+    const name = JSON.stringify([model.name, model.digest, seed, truncation, move, names]);
+    if (name === this.#drawn) return;
+    this.#drawn = name;
+    const request = this.#explorer.requestOf(pointOf(store.get()));
+    const sheet = { ...request, seeds: names.map(() => seed), label: names };
+    const pixels = await this.#explorer.sample(sheet, () => name !== this.#drawn);
+    if (!pixels) return;
+    const canvases = [...$("labels").querySelectorAll("[data-label] canvas")];
+    canvases.forEach((canvas, index) => {
+      canvas.width = canvas.height = pixels.size;
+      paint(canvas, pixels, index);
+    });
+  }
+
+  #render() {
+    const { model } = this.#explorer;
+    const all = model.c_dim ? model.class_names : [];
+    $("labels-part").hidden = all.length === 0;
+    $("labels-search").hidden = all.length <= SEARCHED;
+    const wanted = $("labels-search").value.trim().toLocaleLowerCase();
+    this.#names = all.filter((name) => name.toLocaleLowerCase().includes(wanted)).slice(0, SHOWN);
     this.#drawn = null;
+    $("labels").replaceChildren(
+      h("button", { type: "button", role: "radio", class: "chip by-seed" }, h("span", {}, "By seed")),
+      ...this.#names.map((name) =>
+        h(
+          "button",
+          { type: "button", role: "radio", class: "chip", "data-label": name, title: name },
+          picture(model.img_resolution),
+          h("span", {}, name),
+        ),
+      ),
+    );
+    this.#mark();
   }
 
-  async #draw(state, model, signal) {
-    const { status, problem, images, retry, limits } = this.#parts;
-    try {
-      const { seeds, labels } = sheetOf(state, model.class_names, limits().max_images);
-      this.#makeSheet(seeds, labels, model);
-      this.#root.ariaBusy = "true";
-      status.busy("Drawing each label…");
-      const rows = await images.drawSheet({ ...state, seeds, labels }, signal);
-      signal.throwIfAborted();
-      problem.clear();
-      const pictures = rows.flat();
-      this.#cells().forEach((cell, index) => (cell.firstChild.src = pictures[index].url));
-      status.say(`${labels.length} labels, ${seeds.length} ${seeds.length === 1 ? "seed" : "seeds"}`);
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#drawn = null;
-      this.#shape = null;
-      this.#root.replaceChildren();
-      status.say("");
-      problem.show(error, { action: retry });
-    }
-    this.#root.ariaBusy = "false";
+  #mark() {
+    const { label } = this.#explorer.store.get();
+    const chips = [...$("labels").querySelectorAll("[role=radio]")];
+    for (const chip of chips) chip.setAttribute("aria-checked", String((chip.dataset.label ?? null) === label));
+    const chosen = chips.find((chip) => chip.getAttribute("aria-checked") === "true") ?? chips[0];
+    if (chosen && !chips.includes(document.activeElement)) makeTabStop($("labels"), "[role=radio]", chosen);
   }
-
-  /** All cells before their pictures are there: nothing moves when they come. */
-  #makeSheet(seeds, labels, model) {
-    const shape = JSON.stringify([seeds, labels]);
-    if (shape === this.#shape) return;
-    this.#shape = shape;
-    this.#root.replaceChildren(note(labels, model), table(seeds, labels, model));
-    makeTabStop(this.#root, ".cell", this.#cells()[0]);
-  }
-
-  /** The row of the label that the other views draw. */
-  #markRow(label) {
-    for (const row of this.#root.querySelectorAll("tbody tr"))
-      row.classList.toggle("chosen", row.dataset.label === label);
-  }
-
-  #cells() {
-    return [...this.#root.querySelectorAll(".cell")];
-  }
-}
-
-function note(labels, model) {
-  const some =
-    labels.length < model.class_names.length
-      ? ` The first ${labels.length} of ${model.class_names.length} labels.`
-      : "";
-  return h(
-    "p",
-    { class: "hint sheet-note" },
-    `One latent down each column, one label along each row.${some}`,
-  );
-}
-
-function table(seeds, labels, model) {
-  const head = h(
-    "tr",
-    {},
-    h("th", { scope: "col" }, "Label"),
-    seeds.map((seed) => h("th", { scope: "col", class: "seed" }, seed)),
-  );
-  const body = labels.map((label) =>
-    h(
-      "tr",
-      { "data-label": label },
-      h("th", { scope: "row" }, label),
-      seeds.map((seed) => h("td", {}, makeCell(seed, label))),
-    ),
-  );
-  const pixelated = model.img_resolution <= 48 ? "pixelated" : "";
-  return h(
-    "div",
-    { class: "sheet-scroll" },
-    h("table", { class: `sheet ${pixelated}` }, h("thead", {}, head), h("tbody", {}, body)),
-  );
-}
-
-function makeCell(seed, label) {
-  return h(
-    "button",
-    {
-      type: "button",
-      class: "cell",
-      "data-seed": seed,
-      "data-label": label,
-      "aria-label": `Seed ${seed}, ${label}`,
-    },
-    h("img", { src: BLANK, alt: "" }),
-  );
 }

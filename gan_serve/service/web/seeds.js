@@ -13,7 +13,7 @@ export function parseSeeds(text, most = 1024) {
   const count = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
   if (count > most) {
     throw new RangeError(
-      `${count.toLocaleString("en")} seeds are more than the ${most.toLocaleString("en")} that this server draws at once.`,
+      `${count.toLocaleString("en")} seeds are more than the ${most.toLocaleString("en")} that are sampled at once.`,
     );
   }
   return ranges.flatMap(([first, last]) =>
@@ -57,9 +57,9 @@ export function pageFrom(first, count) {
   return seedsAsText(Array.from({ length: count }, (_, index) => start + index));
 }
 
-/** A page from a random seed on. Below a billion: any seed is as good as another, and shorter ones are easier to say. */
-export function randomPage(count) {
-  return pageFrom(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000_000, count);
+/** A random seed. Below a billion: any seed is as good as another, and shorter ones are easier to say. */
+export function randomSeed() {
+  return crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000_000;
 }
 
 /** Seeds that follow each other are a page, which has a next and a previous one. */

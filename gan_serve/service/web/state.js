@@ -1,84 +1,77 @@
 /**
  * Everything that decides what is on the screen, kept in the address: a link restores it, back and forward work.
  *
- * @typedef {object} State
- * @property {string} model
- * @property {string} seeds the page, as text that the server takes: "0-31"; empty: the first page
+ * @typedef {object} Point where in the latent space: a seed, moved along the directions, under a label
+ * @property {number} seed
+ * @property {number[]} move offsets along the directions; empty: none
  * @property {?string} label a class name; null: the seed decides
+ *
+ * @typedef {object} State a Point and what surrounds it
+ * @property {string} model
+ * @property {number} seed
+ * @property {number[]} move
+ * @property {?string} label
  * @property {number} truncation 0 to 1
- * @property {"grid"|"walk"|"labels"} view
- * @property {number[]} picks the key seeds of the walk, in its order
- * @property {number} steps frames from one key to the next
- * @property {"slerp"|"lerp"} method
- * @property {boolean} loop
- * @property {?{seed: number, label: ?string}} open the image that is shown large
+ * @property {string} page the seeds of the contact sheet, as text: "0-31"
+ * @property {Point[]} pins the keys of the walk that a person chose; fewer than two: the page chooses
+ * @property {number} speed seconds from one key to the next
  */
 
-import { parseSeeds, seedsAsText } from "./seeds.js";
-
-const VIEWS = ["grid", "walk", "labels"];
-const DEFAULTS = Object.freeze({
-  model: "",
-  seeds: "",
-  label: null,
-  truncation: 1,
-  view: "grid",
-  picks: [],
-  steps: 16,
-  method: "slerp",
-  loop: false,
-  open: null,
-});
+export const SPEEDS = [0.5, 1, 2, 4];
+const DEFAULTS = { model: "", seed: 0, move: [], label: null, truncation: 1, page: "", pins: [], speed: 1 };
+const MOST_PINS = 64;
+const MOST_OFFSETS = 16;
 
 /** @returns {string} the part of an address after "#"; what is as always is left out */
 export function formatState(state) {
-  const parameters = new URLSearchParams({ model: state.model, seeds: state.seeds });
-  if (state.label !== null) parameters.set("label", state.label);
-  if (state.truncation !== 1) parameters.set("truncation", String(state.truncation));
-  if (state.view !== "grid") parameters.set("view", state.view);
-  if (state.picks.length) parameters.set("picks", seedsAsText(state.picks));
-  if (state.steps !== DEFAULTS.steps) parameters.set("steps", String(state.steps));
-  if (state.method !== DEFAULTS.method) parameters.set("method", state.method);
-  if (state.loop) parameters.set("loop", "1");
-  if (state.open) {
-    parameters.set("open", String(state.open.seed));
-    if (state.open.label !== null) parameters.set("open-label", state.open.label);
+  const { model, seed, move, label, truncation, page, pins, speed } = state;
+  const parameters = new URLSearchParams({ model, seed: String(seed) });
+  if (move.some(Boolean)) parameters.set("move", move.join(","));
+  if (label !== null) parameters.set("label", label);
+  if (truncation !== 1) parameters.set("truncation", String(truncation));
+  if (page) parameters.set("seeds", page);
+  for (const pin of pins) {
+    const parts = [pin.seed, pin.move.join(","), ...(pin.label === null ? [] : [pin.label])];
+    parameters.append("pin", parts.join(":"));
   }
+  if (speed !== 1) parameters.set("speed", String(speed));
   return parameters.toString();
 }
 
 /** @returns {State} what an address says; parts that make no sense are as if they were not there */
 export function parseState(hash) {
   const parameters = new URLSearchParams(hash.replace(/^#/, ""));
-  const open = Number(parameters.get("open") ?? NaN);
   return {
     model: parameters.get("model") ?? DEFAULTS.model,
-    seeds: parameters.get("seeds") ?? DEFAULTS.seeds,
+    seed: seedFrom(parameters.get("seed")) ?? DEFAULTS.seed,
+    move: moveFrom(parameters.get("move")),
     label: parameters.get("label"),
     truncation: numberFrom(parameters.get("truncation"), 0, 1, DEFAULTS.truncation),
-    view: VIEWS.includes(parameters.get("view")) ? parameters.get("view") : DEFAULTS.view,
-    picks: seedsOrNone(parameters.get("picks")),
-    steps: Math.round(numberFrom(parameters.get("steps"), 1, 240, DEFAULTS.steps)),
-    method: parameters.get("method") === "lerp" ? "lerp" : DEFAULTS.method,
-    loop: parameters.get("loop") === "1",
-    open: Number.isInteger(open) && open >= 0 ? { seed: open, label: parameters.get("open-label") } : null,
+    page: parameters.get("seeds") ?? DEFAULTS.page,
+    pins: parameters.getAll("pin").slice(0, MOST_PINS).map(pinFrom).filter(Boolean),
+    speed: SPEEDS.includes(Number(parameters.get("speed"))) ? Number(parameters.get("speed")) : DEFAULTS.speed,
   };
 }
 
-/** Whether a state needs a model that has labels. */
-export function asksForLabels({ label, view, open }) {
-  return label !== null || view === "labels" || Boolean(open && open.label !== null);
+/** @returns {Point} the one that the state is at */
+export function pointOf({ seed, move, label }) {
+  return { seed, move, label };
 }
 
-/** @returns {State} the same for a model that has none: a link for another model may name one */
-export function withoutLabels(state) {
-  const { view, open } = state;
-  return {
-    ...state,
-    label: null,
-    view: view === "labels" ? "grid" : view,
-    open: open && { ...open, label: null },
-  };
+function pinFrom(text) {
+  const [seed, move = "", ...label] = text.split(":");
+  const number = seedFrom(seed);
+  return number === null ? null : { seed: number, move: moveFrom(move), label: label.length ? label.join(":") : null };
+}
+
+function seedFrom(text) {
+  return /^\d{1,10}$/.test(text ?? "") && Number(text) < 2 ** 32 ? Number(text) : null;
+}
+
+function moveFrom(text) {
+  const numbers = (text || "").split(",").map(Number);
+  const valid = numbers.length <= MOST_OFFSETS && numbers.every((number) => Math.abs(number) <= 20);
+  return text && valid ? numbers : [];
 }
 
 function numberFrom(text, low, high, otherwise) {
@@ -86,30 +79,16 @@ function numberFrom(text, low, high, otherwise) {
   return number >= low && number <= high ? number : otherwise;
 }
 
-function seedsOrNone(text) {
-  try {
-    return text ? parseSeeds(text) : [];
-  } catch {
-    return [];
-  }
-}
-
 /** The state, and who wants to know of its changes. */
 export class Store {
   #state = parseState(location.hash);
   #listeners = [];
-  #isGoingBack = false;
 
   constructor() {
     // Back, forward, and an address that somebody edits.
     addEventListener("popstate", () => {
-      this.#isGoingBack = false;
       const read = parseState(location.hash);
-      const { model, seeds } = this.#state;
-      const state = { ...read, model: read.model || model, seeds: read.seeds || seeds };
-      if (formatState(state) !== formatState(this.#state)) {
-        this.#become(state);
-      }
+      this.#become({ ...read, model: read.model || this.#state.model });
     });
   }
 
@@ -128,44 +107,18 @@ export class Store {
    * @param {{replace?: boolean}} options replace: no entry in the history, for steps of a slider and the like
    */
   set(changes, { replace = false } = {}) {
-    if (this.#isGoingBack) {
-      addEventListener("popstate", () => this.set(changes, { replace }), { once: true });
-      return;
-    }
     const state = { ...this.#state, ...changes };
-    const hash = `#${formatState(state)}`;
-    if (hash === `#${formatState(this.#state)}` && location.hash) return;
-    if (replace) {
-      history.replaceState(history.state, "", hash);
-    } else {
-      history.pushState({ opened: Boolean(state.open) && !this.#state.open }, "", hash);
-    }
+    if (formatState(state) === formatState(this.#state)) return;
     this.#become(state);
+    this.#write(replace);
   }
 
-  /** Show one image large. */
-  open(seed, label) {
-    this.set({ open: { seed, label } }, { replace: this.#state.open !== null });
-  }
-
-  /** Back to where the image was opened, so that the history holds no pair of equal entries. */
-  close() {
-    if (this.#isGoingBack) return;
-    if (history.state?.opened) {
-      this.#isGoingBack = true;
-      history.back();
-    } else {
-      this.set({ open: null }, { replace: true });
-    }
-  }
-
-  /** Add a seed to the walk, or take it out. */
-  togglePick(seed) {
-    const { picks } = this.#state;
-    this.set(
-      { picks: picks.includes(seed) ? picks.filter((pick) => pick !== seed) : [...picks, seed] },
-      { replace: true },
-    );
+  /** Browsers refuse more than some hundred changes of the address in half a minute: while one drags, the last counts. */
+  #write(replace) {
+    clearTimeout(this.timer);
+    const hash = () => `#${formatState(this.#state)}`;
+    if (!replace) history.pushState(null, "", hash());
+    else this.timer = setTimeout(() => history.replaceState(null, "", hash()), 150);
   }
 
   #become(state) {

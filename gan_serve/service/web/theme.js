@@ -25,6 +25,8 @@
     document.getElementById("theme-toggle")?.setAttribute("aria-pressed", String(theme === "dark"));
   };
 
+  // The first frame in the page is that of no link.
+  if (location.hash.length > 1) document.documentElement.dataset.linked = "";
   apply();
   system.addEventListener("change", apply);
   document.addEventListener("DOMContentLoaded", () => {

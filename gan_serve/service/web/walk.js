@@ -1,253 +1,143 @@
-/** The walk through the picked seeds: its settings, its frames as they come, cancel and resume. */
+/** The frames of a loop through key points: sampled ahead of the one that is shown, kept, and played at a steady rate. */
 
-import { ApiError } from "./api.js";
-import { ICONS, debounce, h, icon, keepFocus, latest } from "./dom.js";
-import { toImage } from "./images.js";
-import { FRAMES_PER_SECOND, Player } from "./player.js";
-import { walkRequest } from "./requests.js";
+import { latentOf, moved, slerp } from "./latents.js";
 
-const STEPS_MAX = 64;
+export const RATE = 30; // frames a second
+const FIRST = 4; // frames of the first request, so that the picture moves soon
+const MOST = 16; // frames of a later one
 
-export class WalkView {
-  #parts;
-  #run = latest();
-  #shown = null;
-  #frames = 0;
-  #total = 0;
-
-  #empty = h("div", { class: "empty", hidden: true });
-  #body = h("div", { class: "walk" });
-  #picks = h("ol", { class: "picks" });
-  #note = h("p", { class: "hint" });
-  #steps = h("input", { type: "range", min: "2", max: String(STEPS_MAX), id: "steps" });
-  #stepsValue = h("span", { class: "value", "aria-hidden": "true" });
-  #loop = h("input", { type: "checkbox", id: "loop" });
-  #methods = ["slerp", "lerp"].map((method) =>
-    h("input", { type: "radio", name: "method", value: method, id: `method-${method}` }),
-  );
-  #progress = h("progress", { "aria-label": "Frames drawn" });
-  #progressText = h("span", { class: "hint" });
-  #cancel = h("button", { type: "button", id: "walk-cancel" }, "Cancel");
-  #resume = h("button", { type: "button", id: "walk-resume" }, "Resume");
-  #receipt = h("a", { class: "button", id: "frame-png" }, "PNG of this frame");
-
-  constructor(root, parts) {
-    this.#parts = parts;
-    this.player = new Player((frame) => this.#offer(frame));
-    this.#fillEmpty();
-    this.#body.append(this.#stage(), this.#settings());
-    root.append(this.#empty, this.#body);
-    this.#wire();
+/** The key points, latents and labels of a loop. */
+export class Path {
+  /**
+   * @param {import("./state.js").Point[]} keys two or more
+   * @param {{steps: number, zDim: number, directions: number[][], labelOf: (key: object) => ?string}} options
+   */
+  constructor(keys, { steps, zDim, directions, labelOf }) {
+    this.keys = keys;
+    this.steps = steps;
+    this.total = keys.length * steps;
+    this.labels = keys.map(labelOf);
+    this.latents = keys.map(({ seed, move }) => moved(latentOf(seed, zDim), move, directions));
   }
 
-  update(state, model) {
-    const isWalk = state.picks.length >= 2;
-    const hadFocus = this.#body.contains(document.activeElement);
-    this.#empty.hidden = isWalk;
-    this.#body.hidden = !isWalk;
-    this.#showSettings(state, model);
-    if (!isWalk) {
-      if (hadFocus) this.#empty.querySelector("button").focus();
-      this.leave();
-      this.#shown = null;
-      this.#parts.problem.clear();
-      this.#parts.status.say("");
-      return;
-    }
-    const walk = JSON.stringify([walkRequest(state), model.digest]);
-    if (walk === this.#shown) return;
-    this.#shown = walk;
-    this.#begin(state, model);
+  /** Where frame `index` lies. The label changes with the nearer key: networks have no label between two. */
+  at(index) {
+    const from = Math.floor(index / this.steps) % this.keys.length;
+    const to = (from + 1) % this.keys.length;
+    const t = (index % this.steps) / this.steps;
+    return { from, to, t, nearest: t < 0.5 ? from : to };
   }
 
-  leave() {
-    if (!this.#cancel.hidden) this.retry();
-    this.player.pause();
-    this.player.isHeld = false;
-    this.#run.cancel();
+  /** @returns {{latent: Float32Array, label: ?string}} */
+  frame(index) {
+    const { from, to, t, nearest } = this.at(index);
+    const latent = t === 0 ? this.latents[from] : slerp(this.latents[from], this.latents[to], t);
+    return { latent, label: this.labels[nearest] };
   }
 
-  retry() {
-    this.#shown = null;
+  /** The request for some frames. */
+  request(indices, { model, truncation }) {
+    const frames = indices.map((index) => this.frame(index));
+    const label = frames[0].label === null ? null : frames.map((frame) => frame.label);
+    return { model, truncation, latents: frames.map(({ latent }) => latent), label };
+  }
+}
+
+/** Plays a path: calls `onFrame(index, pixels)` for each frame that is due and there. */
+export class Walk {
+  #sample;
+  #onFrame;
+  #path = null;
+  #frames = [];
+  #fetching = 0; // the generation that is being fetched for, 0: none
+  #generation = 0;
+  #clock = null;
+  position = 0;
+
+  /**
+   * @param {(path: Path, indices: number[], isStale: () => boolean) => Promise<?import("./backend.js").Pixels>} sample
+   * @param {(index: number, pixels: import("./backend.js").Pixels) => void} onFrame
+   */
+  constructor(sample, onFrame) {
+    this.#sample = sample;
+    this.#onFrame = onFrame;
   }
 
-  #begin(state, model) {
-    this.#frames = this.#total = 0;
-    this.player.begin(state);
-    const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (!isCalm && !this.player.isHeld) this.player.play();
-    this.#draw(state, model);
+  get path() {
+    return this.#path;
   }
 
-  /** Draw what is still missing: all frames, or the rest of a walk that was cut off. */
-  #draw(state, model) {
-    this.#run(async (signal) => {
-      const { api, status, problem } = this.#parts;
-      const { path, body } = walkRequest(state);
-      problem.clear();
-      status.busy("Walking…");
-      this.#showProgress("drawing");
-      try {
-        const start = this.#frames && { start: this.#frames };
-        for await (const line of api.lines(path, { ...body, ...start, format: "ndjson" }, signal)) {
-          signal.throwIfAborted();
-          this.#frames = line.frame + 1;
-          this.#total = line.frames;
-          this.player.add(toImage(line), line.frames);
-          this.#showProgress(this.#frames < this.#total ? "drawing" : "done");
+  get isPlaying() {
+    return this.#clock !== null;
+  }
+
+  /** Take another path; the frame that is shown stays until the first new one is there. */
+  follow(path) {
+    this.#generation += 1;
+    this.#path = path;
+    this.#frames = [];
+    this.position = this.position < path.total ? this.position : 0;
+  }
+
+  play() {
+    if (this.isPlaying || !this.#path) return;
+    let last = performance.now();
+    const tick = (now) => {
+      this.#clock = requestAnimationFrame(tick);
+      const step = ((now - last) / 1000) * RATE;
+      const whole = Math.min(Math.floor(step + 0.01), 3); // after a pause of the tab it does not leap
+      if (whole >= 1 || !this.#frames[this.position]) {
+        const next = (this.position + Math.max(whole, 0)) % this.#path.total;
+        if (this.#frames[next]) {
+          this.position = next;
+          this.#onFrame(next, this.#frames[next]);
         }
-        if (this.#frames < this.#total) {
-          throw new ApiError({ code: "cut_off", message: "The walk was cut off on its way here." });
-        }
-        model.loaded = true;
-        status.say(`${this.#frames} frames`);
-      } catch (error) {
-        if (signal.aborted) return;
-        this.#showProgress("stopped");
-        status.say("");
-        problem.show(error, {
-          name: this.#frames ? "Resume" : "Try again",
-          action: () => this.#draw(state, model),
-        });
+        last = now - Math.max(0, Math.min(step - whole, 1)) * (1000 / RATE);
       }
+      this.#fetch();
+    };
+    this.#clock = requestAnimationFrame(tick);
+  }
+
+  pause() {
+    cancelAnimationFrame(this.#clock);
+    this.#clock = null;
+  }
+
+  /** Show one frame, sampled first where it is not there yet. */
+  async seek(index) {
+    this.position = index;
+    if (!this.#frames[index]) await this.#load([index]);
+    if (this.position === index && this.#frames[index]) this.#onFrame(index, this.#frames[index]);
+  }
+
+  /** Sample frames ahead, one request at a time. */
+  async #fetch() {
+    if (this.#fetching === this.#generation || !this.#path) return;
+    const generation = this.#generation;
+    this.#fetching = generation;
+    const known = this.#frames.reduce((count) => count + 1, 0);
+    const missing = [];
+    for (let ahead = 0; ahead < this.#path.total && missing.length < (known ? MOST : FIRST); ahead += 1) {
+      const index = (this.position + ahead) % this.#path.total;
+      if (!this.#frames[index]) missing.push(index);
+      else if (missing.length) break;
+    }
+    const isThere = missing.length === 0 || (await this.#load(missing));
+    // After an error, and where all is there, it rests until the path changes.
+    if (this.#fetching === generation && missing.length && isThere) this.#fetching = 0;
+  }
+
+  async #load(indices) {
+    const [generation, path] = [this.#generation, this.#path];
+    const pixels = await this.#sample(path, indices, () => generation !== this.#generation);
+    if (!pixels || generation !== this.#generation) return false;
+    const { data, size, channels, n, milliseconds } = pixels;
+    const bytes = size * size * channels;
+    indices.forEach((index, at) => {
+      const one = data.slice(at * bytes, (at + 1) * bytes);
+      this.#frames[index] = { data: one, size, channels, n: 1, milliseconds: milliseconds / n };
     });
+    return true;
   }
-
-  /** @param {"drawing"|"stopped"|"done"} phase */
-  #showProgress(phase) {
-    this.#progress.max = this.#total || 1;
-    this.#progress.value = this.#frames;
-    this.#progress.hidden = phase === "done";
-    this.#cancel.hidden = phase !== "drawing";
-    this.#resume.hidden = phase !== "stopped";
-    this.#progressText.textContent =
-      phase === "done" ? duration(this.#frames) : `${this.#frames} of ${this.#total || "…"} frames`;
-  }
-
-  #offer({ url, receipt }) {
-    this.#receipt.href = url;
-    this.#receipt.download = `${receipt.model}-walk-${receipt.walk.seeds.join("-")}-frame-${receipt.walk.frame}.png`;
-  }
-
-  #stage() {
-    const { screen, transport } = this.player;
-    const progress = h(
-      "div",
-      { class: "progress" },
-      this.#progress,
-      this.#progressText,
-      this.#cancel,
-      this.#resume,
-    );
-    return h("div", { class: "walk-stage" }, screen, transport, progress);
-  }
-
-  #settings() {
-    const methods = this.#methods.map((input) => [input, h("label", { for: input.id }, input.value)]);
-    return h(
-      "div",
-      { class: "walk-settings" },
-      h("h2", {}, "Key images"),
-      this.#picks,
-      this.#note,
-      h("button", { type: "button", id: "add-random" }, "Add a random seed"),
-      h(
-        "div",
-        { class: "field" },
-        h("div", { class: "spread" }, h("label", { for: "steps" }, "Frames between keys"), this.#stepsValue),
-        this.#steps,
-      ),
-      h(
-        "div",
-        { class: "field check-line" },
-        this.#loop,
-        h("label", { for: "loop" }, "Loop back to the first"),
-      ),
-      h("fieldset", { class: "field" }, h("legend", {}, "Path"), h("div", { class: "chips" }, methods)),
-      this.#receipt,
-    );
-  }
-
-  #fillEmpty() {
-    const { store } = this.#parts;
-    this.#empty.append(
-      h("h2", {}, "A walk needs two images"),
-      h(
-        "p",
-        {},
-        "Pick two or more in the grid, by their corner or with the Space key, and see how one becomes the other.",
-      ),
-      h(
-        "div",
-        { class: "row centre" },
-        h("button", { type: "button", onclick: () => store.set({ view: "grid" }) }, "To the grid"),
-        h(
-          "button",
-          { type: "button", class: "primary", onclick: () => this.#pickRandom(3) },
-          "Take three at random",
-        ),
-      ),
-    );
-  }
-
-  #pickRandom(count) {
-    const { store } = this.#parts;
-    const random = [...crypto.getRandomValues(new Uint32Array(count))].map((number) => number % 100_000);
-    store.set({ picks: [...new Set([...store.get().picks, ...random])] });
-  }
-
-  #wire() {
-    const { store } = this.#parts;
-    const setSteps = debounce((steps) => store.set({ steps }, { replace: true }), 250);
-    this.#steps.addEventListener("input", () => {
-      this.#stepsValue.textContent = this.#steps.value;
-      setSteps(Number(this.#steps.value));
-    });
-    this.#loop.addEventListener("change", () => store.set({ loop: this.#loop.checked }));
-    for (const input of this.#methods)
-      input.addEventListener("change", () => store.set({ method: input.value }));
-    this.#picks.addEventListener("click", ({ target }) => {
-      const seed = target.closest("button")?.dataset.seed;
-      if (seed !== undefined) store.togglePick(Number(seed));
-    });
-    this.#body.querySelector("#add-random").addEventListener("click", () => this.#pickRandom(1));
-    this.#cancel.addEventListener("click", () => {
-      this.#run.cancel();
-      this.#showProgress("stopped");
-      this.#parts.status.say("Cancelled");
-      this.#resume.focus();
-    });
-    this.#resume.addEventListener("click", () => this.#draw(store.get(), this.#parts.model()));
-  }
-
-  #showSettings({ picks, steps, loop, method, label }, model) {
-    this.#steps.max = String(Math.max(STEPS_MAX, steps)); // a link may ask for more
-    this.#steps.value = String(steps);
-    this.#stepsValue.textContent = String(steps);
-    this.#loop.checked = loop;
-    for (const input of this.#methods) input.checked = input.value === method;
-    keepFocus(this.#picks, () => this.#picks.replaceChildren(...picks.map(pickItem)));
-    const isBySeed = Boolean(model.c_dim) && label === null;
-    this.#note.textContent = isBySeed
-      ? "A walk holds one label: without a choice, that of its first seed."
-      : "";
-  }
-}
-
-function duration(frames) {
-  return `${frames} frames, ${(frames / FRAMES_PER_SECOND).toFixed(1)} s at ${FRAMES_PER_SECOND} a second`;
-}
-
-function pickItem(seed) {
-  const name = `Take seed ${seed} out of the walk`;
-  return h(
-    "li",
-    {},
-    h("span", {}, String(seed)),
-    h(
-      "button",
-      { type: "button", class: "quiet icon-only tiny", "data-seed": seed, "aria-label": name },
-      icon(ICONS.close),
-    ),
-  );
 }

@@ -1,0 +1,138 @@
+/** The keys of the walk as pictures, in their order: jump to one, move it, take it out. */
+
+import { $, ICONS, arrowKeys, h, icon, keepFocus } from "./dom.js";
+import { paint, picture } from "./paint.js";
+
+const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+
+export class Strip {
+  #explorer;
+  #drawn = null;
+  #dragged = null;
+
+  constructor(explorer) {
+    this.#explorer = explorer;
+    const list = $("keys");
+    arrowKeys(list, ".key-picture", () => 1);
+    list.addEventListener("click", ({ target }) => {
+      const item = target.closest("li");
+      if (!item) return;
+      if (target.closest(".take-out")) this.#takeOut(Number(item.dataset.index));
+      else this.#jump(Number(item.dataset.index));
+    });
+    list.addEventListener("keydown", (event) => this.#onKey(event), { capture: true });
+    list.addEventListener("dragstart", ({ target }) => (this.#dragged = Number(target.closest("li").dataset.index)));
+    list.addEventListener("dragover", (event) => this.#dragged !== null && event.preventDefault());
+    list.addEventListener("drop", ({ target }) => {
+      const to = target.closest("li")?.dataset.index;
+      if (to !== undefined && this.#dragged !== null) this.#move(this.#dragged, Number(to));
+      this.#dragged = null;
+    });
+  }
+
+  update() {
+    // The stage renders it whenever the keys change.
+  }
+
+  /** Show the keys, and sample their pictures. */
+  async render() {
+    const { stage, store, model } = this.#explorer;
+    const { keys } = stage;
+    const isChosen = store.get().pins.length >= 2;
+    const name = JSON.stringify([model.name, model.digest, keys, store.get().truncation, store.get().pins.length]);
+    if (name === this.#drawn) return;
+    this.#drawn = name;
+    keepFocus($("keys"), () => $("keys").replaceChildren(...keys.map((key, at) => this.#item(key, at, isChosen))));
+    const { pins } = store.get();
+    $("keys-hint").textContent = isChosen
+      ? "Drag to reorder, or Alt with an arrow key. Delete takes one out."
+      : pins.length === 1
+        ? "One pinned. Pin another picture, and the walk leads through your own."
+        : "Six seeds to begin with. Pin pictures (P) to walk through your own.";
+    const request = {
+      model: model.name,
+      seeds: keys.map(({ seed }) => seed),
+      offsets: padded(keys.map(({ move }) => move)),
+      label: model.c_dim ? keys.map((key) => this.#explorer.labelOf(key)) : null,
+      truncation: store.get().truncation,
+    };
+    if (!this.#explorer.details) return void (this.#drawn = null); // the first frames of the walk come first
+    const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
+    if (!pixels) return;
+    for (const [at, canvas] of [...$("keys").querySelectorAll("canvas")].entries()) {
+      canvas.width = canvas.height = pixels.size;
+      paint(canvas, pixels, at);
+    }
+  }
+
+  /** Mark where the walk is: a key and a share of the way to the next. */
+  mark(position) {
+    const nearest = Math.round(position) % Math.max(1, $("keys").children.length);
+    if (nearest === this.marked) return;
+    $("keys").children[this.marked]?.removeAttribute("aria-current");
+    $("keys").children[nearest]?.setAttribute("aria-current", "step");
+    this.marked = nearest;
+  }
+
+  #item(key, index, isChosen) {
+    const name = `Key ${index + 1}: seed ${key.seed}${key.move.some(Boolean) ? ", moved" : ""}`;
+    return h(
+      "li",
+      { "data-index": index, draggable: isChosen && "true" },
+      h(
+        "button",
+        { type: "button", class: "key-picture", "aria-label": name, title: name, tabindex: index ? -1 : 0 },
+        picture(this.#explorer.model.img_resolution || 1),
+      ),
+      isChosen &&
+        h(
+          "button",
+          { type: "button", class: "take-out quiet icon-only tiny", "aria-label": `Take key ${index + 1} out`, tabindex: -1 },
+          icon(ICONS.close),
+        ),
+    );
+  }
+
+  #jump(index) {
+    const { stage } = this.#explorer;
+    const { pins } = this.#explorer.store.get();
+    stage.pause();
+    const key = stage.keys[index];
+    if (pins.length >= 2) this.#explorer.store.set({ ...key });
+    stage.walk.position = index * stage.walk.path.steps;
+    $("position").value = String(stage.walk.position);
+    stage.show(key);
+    this.mark(index);
+  }
+
+  #takeOut(index) {
+    const { pins } = this.#explorer.store.get();
+    this.#explorer.store.set({ pins: pins.filter((_, at) => at !== index) });
+  }
+
+  #move(from, to) {
+    const pins = [...this.#explorer.store.get().pins];
+    if (to < 0 || to >= pins.length || pins.length < 2) return;
+    pins.splice(to, 0, ...pins.splice(from, 1));
+    this.#explorer.store.set({ pins });
+  }
+
+  #onKey(event) {
+    const item = event.target.closest("li");
+    if (!item || this.#explorer.store.get().pins.length < 2) return;
+    const index = Number(item.dataset.index);
+    if (event.key === "Delete" || event.key === "Backspace") this.#takeOut(index);
+    else if (event.altKey && STEPS[event.key]) {
+      this.#move(index, index + STEPS[event.key]);
+      $("keys").children[index + STEPS[event.key]]?.querySelector("button").focus();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}
+
+/** Lists of offsets, all of the same length, as a request has them. */
+export function padded(lists) {
+  const length = Math.max(1, ...lists.map((list) => list.length));
+  return lists.map((list) => Array.from({ length }, (_, index) => list[index] ?? 0));
+}
