@@ -107,6 +107,19 @@ def test_what_the_module_must_say_is_checked_first(module, exported, tmp_path):
         export_module(broken, tmp_path / "out", z_dim=6, class_names=["a", "b", "c"], license="mit")
 
 
+class Branches(nn.Module):
+    """Its computation depends on values of the latents."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(z if z.sum() > 0 else -z)[:, :4].reshape(-1, 1, 2, 2)
+
+
+def test_a_module_that_torch_cannot_export_is_refused(tmp_path):
+    with pytest.raises(ExportRefused, match=r"torch cannot export the module to ONNX: .* must not depend on values"):
+        export_module(Branches(), tmp_path / "out", z_dim=4, license="mit")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_package_is_imported_without_torch():
     code = "import sys, gan_serve.exports, gan_serve.exports.commands; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def _layers(model: dict[str, Any], name: str) -> list[_Stated]:
         for layer in config["layers"] if isinstance(config, dict) else config:
             _check_class(layer, name)
             settings = layer["config"]
-            inputs = (found[-1][1],) if found else ()
+            inputs: tuple[str, ...] = (found[-1][1],) if found else ()
             if kind != "Sequential":
                 inputs = tuple(_inbound(layer, name))
             if kind == "Sequential" and not found and layer["class_name"] != "InputLayer":
@@ -241,7 +241,8 @@ def _array(dataset: Any, name: str) -> Array:
         raise ImportRefused(f"{name} keeps weights in other files (external data).", SAVE_AGAIN)
     if dataset.chunks is not None or dataset.dtype.kind != "f" or dataset.nbytes > dataset.id.get_storage_size():
         raise ImportRefused(f"{name} has packed weights, or weights that are not numbers.", SAVE_AGAIN)
-    return cast(Array, np.asarray(dataset[()], np.float32))
+    values: Array = np.asarray(dataset[()], np.float32)
+    return values
 
 
 def _snake_case(kind: str) -> str:
