@@ -14,16 +14,20 @@ class Reference(Protocol):
     """The original computation of a generator.
 
     Attributes:
-        z_dim: numbers in a latent.
-        c_dim: number of classes; 0 for an unconditional generator.
         truncation_space: ``w`` if the network truncates by its input psi.
         origin: the words for it in errors and in ``parity.json``, such as ``torch``.
     """
 
-    z_dim: int
-    c_dim: int
     truncation_space: TruncationSpace
     origin: str
+
+    @property
+    def z_dim(self) -> int:
+        """Numbers in a latent."""
+
+    @property
+    def c_dim(self) -> int:
+        """Number of classes; 0 for an unconditional generator."""
 
     def optional_inputs(self) -> dict[str, Array]:
         """Return the default of each input that a caller may leave out, for one image: arrays [1, ...] by name."""

@@ -295,7 +295,7 @@ def _upsampling(layer: KerasLayer, shapes: list[Shape]) -> Built:
 
 def _embedding(layer: KerasLayer, shapes: list[Shape]) -> Built:
     [table] = layer.weights
-    return nn.Embedding.from_pretrained(_tensor(table)), (*shapes[0], table.shape[1])
+    return _filled(nn.Embedding(*table.shape), _tensor(table), None), (*shapes[0], table.shape[1])
 
 
 def _combine(layer: KerasLayer, shapes: list[Shape]) -> Built:

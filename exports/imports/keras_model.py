@@ -131,16 +131,16 @@ def _roles(inputs: dict[str, Shape], layers: dict[str, KerasLayer], name: str, o
             f"The inputs of {name} are not recognised as latents and labels: {shown or 'there are none'}.",
             "Name them with --z-input and --c-input.",
         )
-    told = len(options.class_names)
+    named = len(options.class_names)
     if c is None:
-        if told:
+        if named:
             raise InvalidOption(f"{name} has no input for labels, but there are class names.", "Leave out --classes.")
         return _Roles(z, inputs[z], "", (), False, 0, "tanh")
     onehot = c not in tables and options.labels != "index" and _size(inputs[c]) > 1
-    classes = tables.get(c, _size(inputs[c]) if onehot else told)
-    if not classes or (told and told != classes):
+    classes = tables.get(c, _size(inputs[c]) if onehot else named)
+    if not classes or (named and named != classes):
         raise InvalidOption(
-            f"{name} has {classes or 'an unknown number of'} classes, but {told} were named.", "Give --classes."
+            f"{name} has {classes or 'an unknown number of'} classes, but {named} were named.", "Give --classes."
         )
     return _Roles(z, inputs[z], c, inputs[c], onehot, classes, "tanh")
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from gan_serve.checkpoint.config import TruncationSpace
@@ -114,14 +113,15 @@ def read_onnx(
     """
     try:
         check_self_contained(content)
-        model = onnx.load_from_string(content)
-        without_default_inputs(model)
-        if not model.graph.node:
-            raise DecodeError
-    except DecodeError as error:
-        raise ImportRefused(f"{name} is no ONNX file of a generator, or it is damaged.", "Export it again.") from error
     except InvalidCheckpoint as error:
         raise InvalidCheckpoint(f"{name} is not read. {error.message}", error.hint) from error
+    try:
+        model = onnx.load_from_string(content)
+        if not model.graph.node:
+            raise ValueError("it has no node")
+    except Exception as error:  # that of protobuf, which is no dependency of ours
+        raise ImportRefused(f"{name} is no ONNX file of a generator, or it is damaged.", "Export it again.") from error
+    without_default_inputs(model)
     signature = recognise(model, content, name, options)
     example = {"z": (1, signature.z_dim)} | ({"c": (1,)} if signature.c else {})
     guess = options.pixel_range or _range_of_end(model, signature)

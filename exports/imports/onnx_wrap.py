@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
@@ -159,9 +160,10 @@ def _labels(model: onnx.ModelProto, signature: Signature) -> list[onnx.NodeProto
 
 def _add_pixels(model: onnx.ModelProto, signature: Signature, pixel_range: str) -> None:
     """Convert the images of the file to pixels."""
-    nodes, x = [], PREFIX + signature.output
+    nodes: list[onnx.NodeProto] = []
+    x = PREFIX + signature.output
 
-    def then(op_type: str, *inputs: str, **attributes: object) -> None:
+    def then(op_type: str, *inputs: str, **attributes: Any) -> None:
         nonlocal x
         nodes.append(helper.make_node(op_type, [x, *inputs], [f"pixels_{len(nodes)}"], **attributes))
         x = nodes[-1].output[0]
