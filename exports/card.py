@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.exports.parity import Parity, spread
+from gan_serve.exports.reference import Reference
 from gan_serve.exports.report import metrics_block, of_the_generator
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.training.config import TrainConfig, command_line
@@ -104,6 +105,7 @@ class Measurements:
         parity: see ``Parity``.
         metrics: of ``metrics.json``.
         sizes: bytes of the file of each precision.
+        image_shape: (H, W, C).
         gradient: sharpness of the images, see ``mean_gradient``.
         truncated_gradient: the same at ``truncation``.
     """
@@ -114,6 +116,7 @@ class Measurements:
     gradient: float
     truncated_gradient: float
     truncation: float
+    image_shape: tuple[int, ...] = ()
 
 
 def model_card(name: str, trained: Trained, publication: Publication, measured: Measurements) -> str:
@@ -127,13 +130,13 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
     """
     config, data, parity = trained.config, trained.info.data, measured.parity
     recipe, init_from = recipes()[config.recipe], trained.info.init_from
-    precisions = (_precision_row(precision, size, parity) for precision, size in measured.sizes.items())
+    precisions = (precision_row(precision, size, parity) for precision, size in measured.sizes.items())
     return TEMPLATE.format(
         metadata=_metadata(name, publication.license or "", trained, measured.metrics),
         precisions="\n".join(precisions),
-        missing=_missing(parity.refused),
-        **_usage(trained),
-        truncation=_truncation(trained, measured),
+        missing=missing_precisions(parity.refused),
+        **usage(PixelGenerator(trained.generator), trained.class_names),
+        truncation=truncation(trained.generator.truncation_space == "w", measured, data.metrics),
         times_labels=f"x {parity.labels} labels " if parity.labels else "",
         name=name,
         recipe=config.recipe,
@@ -236,7 +239,8 @@ def _license_name(data: str) -> str:
     return "-".join([*re.findall(r"[a-z0-9]+", data.lower()), "terms"])
 
 
-def _precision_row(precision: Precision, size: int, parity: Parity) -> str:
+def precision_row(precision: Precision, size: int, parity: Parity) -> str:
+    """Return the row of a precision in the card's table of files, with its size in bytes."""
     beside = "the reference"
     fidelity = {"int8": parity.int8, "fp16": parity.fp16}.get(precision)
     if fidelity is not None:
@@ -253,24 +257,27 @@ def _precision_row(precision: Precision, size: int, parity: Parity) -> str:
     return f"| `{precision}` | `{PRECISION_FILES[precision]}` | {size / 1e6:.2f} MB | {beside} |"
 
 
-def _missing(refused: Mapping[Precision, str]) -> str:
+def missing_precisions(refused: Mapping[Precision, str]) -> str:
     """Return the remarks on precisions, with the reason for each that has no file."""
     told = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
     return " ".join([told, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
 
 
-def _truncation(trained: Trained, measured: Measurements) -> str:
-    """Return the paragraph on truncation, with the sharpness that is left of the training images'."""
-    in_w = trained.generator.truncation_space == "w"
+def truncation(in_w: bool, measured: Measurements, real: Mapping[str, float]) -> str:
+    """Return the paragraph on truncation, with the sharpness that is left of the training images' where it is known.
+
+    Args:
+        in_w: truncation moves w. measured: with the sharpness of the images. real: the metrics of the training images.
+    """
     effect = (
         "0 gives the image of the mean style w for every seed (psi: w' = mean + psi (w - mean))"
         if in_w
         else "0 gives the image of the latent 0 for every seed, since it multiplies the latents"
     )
-    real = next((value for name, value in trained.info.data.metrics.items() if name.startswith("mean_gradient")), 0.0)
-    if not real:
+    sharpest = next((value for name, value in real.items() if name.startswith("mean_gradient")), 0.0)
+    if not sharpest:
         return f"Truncation, from 0 to 1, gives up variety for images nearer to the mean: 1 changes nothing, {effect}."
-    share, plain = measured.truncated_gradient / real, measured.gradient / real
+    share, plain = measured.truncated_gradient / sharpest, measured.gradient / sharpest
     sharpness = (
         f"at {measured.truncation:g} the images have {share:.2f} of the sharpness of the training images "
         f"({plain:.2f} at 1)"
@@ -283,24 +290,23 @@ def _truncation(trained: Trained, measured: Measurements) -> str:
     )
 
 
-def _usage(trained: Trained) -> dict[str, str]:
+def usage(network: Reference, class_names: Sequence[str]) -> dict[str, str]:
     """Return the parts of the card on labels and on the network's inputs."""
-    class_names = trained.class_names
-    inputs = [f"`z` float32 [N, {trained.config.z_dim}]"]
+    inputs = [f"`z` float32 [N, {network.z_dim}]"]
     if class_names:
         inputs.append(f"`c` int64 [N] (classes from 0 to {len(class_names) - 1})")
-    optional = PixelGenerator(trained.generator).optional_inputs()
-    if trained.generator.truncation_space == "w":
+    optional = network.optional_inputs()
+    if network.truncation_space == "w":
         inputs.append("`psi` float32 [N] (truncation, 1 for none)")
     if optional:
         inputs.append(
-            f"and, with defaults, `z_mix` float32 [N, {trained.config.z_dim}] and `crossover` int64 [N] (style mixing: "
+            f"and, with defaults, `z_mix` float32 [N, {network.z_dim}] and `crossover` int64 [N] (style mixing: "
             "the layers from `crossover` on take their style from `z_mix`) and `w_offset` float32 "
             f"[N, {optional['w_offset'].shape[1]}] (added to w)"
         )
-    usage = {"inputs": ", ".join(inputs)}
+    parts = {"inputs": ", ".join(inputs)}
     if not class_names:
-        return usage | {
+        return parts | {
             "shown_samples": "Seeds 0 to 63, none left out, truncation 1.",
             "labels": "",
             "label_argument": "",
@@ -308,7 +314,7 @@ def _usage(trained: Trained) -> dict[str, str]:
         }
     last = class_names[-1]
     rows = [class_names[number] for number in spread(len(class_names))]
-    return usage | {
+    return parts | {
         "shown_samples": f"A row for each of {_listed(rows)}: seeds 0 to 7, none left out, truncation 1.",
         "labels": f"Labels, by name or by index from 0 on: {_listed(class_names)}. Without one, seed s takes class "
         f"s mod {len(class_names)}.\n\n",

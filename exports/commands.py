@@ -1,4 +1,4 @@
-"""The commands ``gan-serve export`` and ``gan-serve evaluate``. Torch is imported only when they run."""
+"""The commands ``gan-serve export``, ``import`` and ``evaluate``. Torch is imported only when they run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from gan_serve.atomic_files import check_folder, write_atomically
 from gan_serve.checkpoint.config import METRICS_FILE
 from gan_serve.cli import needs_extra
 from gan_serve.errors import CannotWrite, GanServeError
+from gan_serve.exports.import_command import import_command
 from gan_serve.terminal import echo
 
 
 def register(group: click.Group) -> None:
     """Add the commands of this package to ``gan-serve``."""
     group.add_command(export)
+    group.add_command(import_command)
     group.add_command(evaluate)
 
 

@@ -29,9 +29,9 @@ from gan_serve.checkpoint.files import digest_files, write_config
 from gan_serve.errors import DataError, ExportRefused, InvalidOption
 from gan_serve.exports.card import Publication
 from gan_serve.exports.certify import check_precisions
-from gan_serve.exports.export import check_names
 from gan_serve.exports.translator_card import translator_card
 from gan_serve.exports.translator_to_onnx import CertifiedTranslator, certify_translator
+from gan_serve.exports.write_checkpoint import check_names
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.png import encode_png

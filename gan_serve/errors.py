@@ -32,6 +32,7 @@
     │   ├── RequestTimeout        504  the request took longer than the server's limit
     │   └── ServerUnreachable     503  no response, or not from a gan-serve server
     ├── ExportRefused             422  an exported network differs from the trained one
+    ├── ImportRefused             422  a generator that was trained elsewhere cannot be imported
     ├── DataError                 422  training images cannot be used
     └── RunError                  422  a training run cannot be started, resumed or exported
 
@@ -284,6 +285,13 @@ class ExportRefused(GanServeError):
     """The exported network is invalid, or its output differs from that of torch."""
 
     code = "export_refused"
+    status = 422
+
+
+class ImportRefused(GanServeError):
+    """A file has no generator that can be imported: it is damaged, not recognised, or may not be read."""
+
+    code = "import_refused"
     status = 422
 
 
