@@ -63,6 +63,7 @@ for command in (
     checkpoints.pull,
     checkpoints.push,
     checkpoints.export_triton,
+    checkpoints.export_web,
     check.verify,
     check.doctor,
     serve,

@@ -27,10 +27,11 @@ class Document(NamedTuple):
     styles: tuple[str, ...]
 
 
-def bundle(folder: Path, entry: str) -> str:
+def bundle(folder: Path, entry: str, *, exported: bool = False) -> str:
     """Return a module and all that it imports as one script that may be a module or, on ``file://``, a plain script.
 
-    Each becomes a function that returns its exports, in an order in which what is imported comes first.
+    Each becomes a function that returns its exports, in an order in which what is imported comes first. ``exported``: the
+    script is a module with the exports of ``entry``.
 
     Raises:
         ValueError: a module imports in a circle, or in a form that cannot be joined.
@@ -50,6 +51,9 @@ def bundle(folder: Path, entry: str) -> str:
         order.append(name)
 
     visit(entry, ())
+    if exported:
+        names = ", ".join(EXPORT.findall((folder / entry).read_text("utf-8")))
+        return "".join([*(codes[name] for name in order), f"export const {{ {names} }} = {_variable(entry)};\n"])
     return "".join(["(() => {\n", *(codes[name] for name in order), "})();\n"])
 
 
@@ -84,8 +88,9 @@ def inlined(folder: Path, page: str) -> Document:
     html = STYLE.sub("", SCRIPT.sub("", html))
     html = re.sub(r"<!--.*?-->\n?|^ +", "", html, flags=re.DOTALL | re.MULTILINE)
     html = html.replace("</head>", f"<style>{styles}</style>\n<script>{scripts}</script>\n</head>", 1)
-    return Document(html, (_hash(scripts),), (_hash(styles),))
+    return Document(html, (content_hash(scripts),), (content_hash(styles),))
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """Return the hash of a script or style sheet, as a Content-Security-Policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
