@@ -135,8 +135,7 @@ def _single_file(models: list[_Model], engine: dict[str, bytes]) -> dict[str, st
     tag = f'<script type="module">{script}</script>'
     needed = {CONFIG_FILE, LATENT_SPACE_FILE, *PRECISION_FILES.values()}
     inside = {
-        "engine/worker.js": _worker().encode(),
-        f"engine/{MODULE}": engine[MODULE],
+        "engine/worker.js": _plain_worker(engine[MODULE].decode()).encode(),
         f"engine/{WASM}": engine[WASM],
         **{
             f"models/{model.config.name}/{name}": data
@@ -160,6 +159,15 @@ def _single_file(models: list[_Model], engine: dict[str, bytes]) -> dict[str, st
 
 def _worker() -> str:
     return bundle(FOLDER, WORKER).replace(SOURCE, f"const VERSION = {json.dumps(__version__)};")
+
+
+def _plain_worker(runtime: str) -> str:
+    """Return the worker with onnxruntime-web as a script that is no module: pages from a disk may start no other."""
+    code, _, names = runtime.rpartition("export{")
+    exports = names.partition("}")[0]
+    pairs = (name.split(" as ") for name in exports.split(","))
+    runtime = f"{code}globalThis.ort = {{ {', '.join(f'{name}: {variable}' for variable, name in pairs)} }};"
+    return f"(() => {{\n{runtime}\n}})();\n{_worker()}".replace("import.meta.url", "location.href")
 
 
 def _document(models: list[_Model], script: str, about: str, *, is_single_file: bool = False) -> Document:

@@ -6,6 +6,8 @@ import { latentOf, moved, slerp } from "./latents.js";
 import { openNetwork, PRECISIONS, readerOf } from "./network.js";
 import { parseSeeds } from "./seeds.js";
 
+export { GanServeError, Images };
+
 export const VERSION = "source"; // export-web writes the version of gan-serve here
 const FORMAT_VERSION = 1;
 const MOST_IMAGES = 100_000;
@@ -33,7 +35,8 @@ export class Generator {
    * @param {string | URL | Record<string, Uint8Array>} source the folder of the checkpoint: an address, in Node also a
    *   path; or the content of its files by name
    * @param {{precision?: string, ort?: object}} options `precision`: fp32, int8 or fp16, where the checkpoint has it, or
-   *   auto: the faster one of fp32 and int8, timed here. `ort`: the module onnxruntime-web; found where left out
+   *   auto: the faster one of fp32 and int8, timed here. `ort`: the module onnxruntime-web, or its
+   *   promise; found where left out
    */
   static async load(source, { precision = "auto", ort } = {}) {
     const read = readerOf(source);

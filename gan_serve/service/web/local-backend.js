@@ -75,11 +75,10 @@ export class LocalBackend {
   async #begin(name) {
     const model = this.#site.models.find((each) => each.name === name);
     if (!model) throw new GanServeError("unknown_model", `This page does not have ${name}.`, "Choose another model.");
-    this.#onWait(this.#worker ? `Loading ${name}…` : "Loading the engine…");
+    this.#onWait(this.#worker ? `Loading ${name}…` : `Loading the engine and ${name}…`);
     try {
       this.#worker ??= this.#start();
       await this.#worker;
-      this.#onWait(`Loading ${name}…`);
       const facts = await this.#call("load", { model: name, source: await this.#files.source(name) });
       Object.assign(model, { precision: facts.precision, digest: facts.digest });
       return facts;
@@ -88,7 +87,7 @@ export class LocalBackend {
     }
   }
 
-  /** @returns {Promise<Worker>} with its runtime loaded */
+  /** @returns {Promise<Worker>} one that loads its runtime */
   async #start() {
     const worker = await this.#files.worker();
     worker.addEventListener("message", ({ data: { id, value, error } }) => {
@@ -103,13 +102,11 @@ export class LocalBackend {
       this.#calls.clear();
       this.#worker = null;
     });
-    try {
-      await this.#send(worker, "begin", await this.#files.runtime());
-    } catch (error) {
-      worker.terminate();
+    const runtime = await this.#files.runtime();
+    this.#send(worker, "begin", runtime).catch(() => {
+      worker.terminate(); // what waits for it has the same error; the next request starts another
       this.#worker = null;
-      throw error;
-    }
+    });
     return worker;
   }
 

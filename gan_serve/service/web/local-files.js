@@ -3,8 +3,8 @@
  *
  * @typedef {object} Files
  * @property {() => Promise<Worker>} worker
- * @property {() => Promise<{module: string, wasm: string | Uint8Array}>} runtime the address of onnxruntime-web, and its
- *   WebAssembly
+ * @property {() => Promise<{module: ?string, wasm: string | Uint8Array}>} runtime the address of onnxruntime-web, null
+ *   where the worker has it, and its WebAssembly
  * @property {(model: string) => Promise<string | Record<string, Uint8Array>>} source as `Generator.load` takes it
  * @property {(model: string) => ?string} address of a checkpoint, where it has one
  */
@@ -23,13 +23,18 @@ export const beside = {
   address: (model) => addressOf(`models/${model}/`),
 };
 
-/** Files in script elements of the document, compressed by gzip, in base64. @type {Files} */
+/**
+ * Files in script elements of the document, compressed by gzip, in base64. Pages from a disk may have no workers that are
+ * modules or import any, so the worker is a plain script with the runtime inside.
+ *
+ * @type {Files}
+ */
 export const inside = {
-  worker: async () => new Worker(await scriptOf("engine/worker.js"), { type: "module" }),
-  runtime: async () => ({
-    module: await scriptOf("engine/ort.wasm.bundle.min.mjs"),
-    wasm: await contentOf("engine/ort-wasm-simd-threaded.wasm"),
-  }),
+  worker: async () => {
+    const script = new Blob([await contentOf("engine/worker.js")], { type: "text/javascript" });
+    return new Worker(URL.createObjectURL(script));
+  },
+  runtime: async () => ({ module: null, wasm: await contentOf("engine/ort-wasm-simd-threaded.wasm") }),
   source: async (model) => {
     const start = `models/${model}/`;
     const files = [...document.querySelectorAll("script[data-file]")].map((each) => each.dataset.file);
@@ -46,8 +51,4 @@ async function contentOf(file) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(plain).arrayBuffer());
-}
-
-async function scriptOf(file) {
-  return URL.createObjectURL(new Blob([await contentOf(file)], { type: "text/javascript" }));
 }

@@ -5,15 +5,16 @@ import { setWasm } from "./network.js";
 
 const generators = new Map(); // promises, by model and precision
 const sources = new Map();
-let runtime = null;
+let runtime = null; // the promise of onnxruntime-web: networks are fetched meanwhile
 
 const methods = {
-  /** Load onnxruntime-web: the address of its module; the address, or the bytes, of its WebAssembly. */
-  async begin({ module, wasm }) {
-    const ort = await import(module);
-    const bytes = typeof wasm === "string" ? await fetch(wasm).then((response) => response.arrayBuffer()) : wasm;
-    await setWasm(ort, new Uint8Array(bytes));
-    runtime = ort;
+  /**
+   * Load onnxruntime-web: the address of its module, null where it stands before this script; the address, or the bytes,
+   * of its WebAssembly.
+   */
+  async begin(options) {
+    runtime = findRuntime(options);
+    await runtime;
   },
 
   async load({ model, source }) {
@@ -40,6 +41,13 @@ const methods = {
   },
 };
 
+async function findRuntime({ module, wasm }) {
+  const ort = module ? await import(module) : globalThis.ort;
+  const bytes = typeof wasm === "string" ? await fetch(wasm).then((response) => response.arrayBuffer()) : wasm;
+  await setWasm(ort, new Uint8Array(bytes));
+  return ort;
+}
+
 function generatorOf(model, precision = "auto") {
   const key = `${precision} ${model}`;
   if (!generators.has(key)) {
@@ -50,8 +58,9 @@ function generatorOf(model, precision = "auto") {
   return generators.get(key);
 }
 
-async function imagesOf({ model, precision, ...request }) {
-  return (await generatorOf(model, precision ?? "auto")).generate(request);
+async function imagesOf({ model, precision, offsets, ...request }) {
+  const isMoved = offsets?.flat().some(Boolean); // one that is not moved has a seed in its receipt
+  return (await generatorOf(model, precision ?? "auto")).generate({ ...request, offsets: isMoved ? offsets : undefined });
 }
 
 addEventListener("message", async ({ data: { id, method, options } }) => {

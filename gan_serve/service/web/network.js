@@ -69,7 +69,7 @@ export async function openNetwork({ config, read, precision, ort }) {
   if (globalThis.crypto?.subtle && (await sha256(bytes)) !== digest) {
     throw new GanServeError("digest_mismatch", `${config.name}/${file} is not the file that its config describes.`);
   }
-  const runtime = ort ?? (await (found ??= findRuntime()));
+  const runtime = await (ort ?? (found ??= findRuntime()));
   runtime.env.wasm.numThreads = 1; // more need headers that few static hosts send
   let session;
   try {
