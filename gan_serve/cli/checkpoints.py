@@ -191,8 +191,8 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
 def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
     """Write the explorer page as a site that samples in the browser, for any static host.
 
-    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the first.
-    Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
+    first. Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.
     """
     from gan_serve.service.static_site import export_web as export
 

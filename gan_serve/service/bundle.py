@@ -31,8 +31,8 @@ class Document(NamedTuple):
 def bundle(folder: Path, entry: str, *, exported: bool = False) -> str:
     """Return a module and all that it imports as one script that may be a module or, on ``file://``, a plain script.
 
-    Each becomes a function that returns its exports, in an order in which what is imported comes first. ``exported``: the
-    script is a module with the exports of ``entry``.
+    Each becomes a function that returns its exports, in an order in which what is imported comes first. With
+    ``exported``, the script is a module with the exports of ``entry``.
 
     Raises:
         ValueError: a module imports in a circle, or in a form that cannot be joined.

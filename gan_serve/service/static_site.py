@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gan_serve._version import __version__
 from gan_serve.atomic_files import check_new_directory, directory_atomically
@@ -47,9 +47,9 @@ NEVER_SENT = "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'"
 
 
 class _Model(NamedTuple):
-    """A checkpoint of the page: its config, and the content of its files by name."""
+    """A checkpoint of the page: loaded, so that its golden sample is verified, and its files by name."""
 
-    directory: Path
+    generator: Generator
     config: CheckpointConfig
     files: dict[str, bytes]
 
@@ -99,9 +99,8 @@ def _read_model(model: str | Path) -> _Model:
     directory = resolve(model, files=lambda config: set(config.files) - {WEIGHTS_FILE})
     config, content = read_config_file(directory)
     names = [name for name in config.files if name != WEIGHTS_FILE]
-    return _Model(
-        directory, config, {CONFIG_FILE: content} | {name: read_verified(directory, config, name) for name in names}
-    )
+    files = {CONFIG_FILE: content} | {name: read_verified(directory, config, name) for name in names}
+    return _Model(Generator(directory, device="cpu"), config, files)
 
 
 def _site(models: list[_Model], engine: dict[str, bytes]) -> dict[str, str | bytes]:
@@ -172,7 +171,10 @@ def _plain_worker(runtime: str) -> str:
 
 def _document(models: list[_Model], script: str, about: str, *, is_single_file: bool = False) -> Document:
     settings = Settings.read(precision="fp32", device="cpu")
-    served = [ServedModel(str(each.directory), each.config.name, each.directory, settings, each.config) for each in models]
+    served = [
+        ServedModel(each.config.name, each.config.name, each.generator.directory, settings, each.config)
+        for each in models
+    ]
     chosen_here = {"precision", "device", "digest"}  # by the browser
     data = {
         "models": [each.info().model_dump(mode="json", exclude_none=True, exclude=chosen_here) for each in served],
@@ -186,29 +188,35 @@ def _document(models: list[_Model], script: str, about: str, *, is_single_file: 
     text = document.html.replace(f'<script type="module" src="web/{SCRIPT}"></script>', script)
     embedded = json.dumps(data).replace("<", "\\u003c")
     text = text.replace('id="embedded">null', f'id="embedded">{embedded}')
-    text = text.replace(FIRST_FRAME, _first_frame(models[0].directory)).replace(FALLBACK, "")
+    text = text.replace(FIRST_FRAME, _first_frame(models[0].generator)).replace(FALLBACK, "")
     return document._replace(html=text.replace("</main>", f"{about}</main>", 1))
 
 
-def _first_frame(directory: Path) -> str:
+def _first_frame(generator: Generator) -> str:
     """Return an animation that plays while the engine loads, and the still image of those who want no motion."""
-    generator = Generator(directory)
+    size = generator.img_resolution * max(1, 576 // generator.img_resolution)
+    still = _data_url("png", generator.sample(seeds=0).png(0))
+    animation = _animation(generator)
+    moving = _data_url("webp", animation) if animation else still
+    return (
+        f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}" />'
+        f'<img id="first-frame" alt="" width="{size}" height="{size}" src="{moving}" /></picture>'
+    )
+
+
+def _animation(generator: Generator) -> bytes:
+    """Return a walk of a second from key to key as WebP, with as many frames as fit; empty where too few do."""
     classes = generator.c_dim or 1
     for steps in FRAMES:
         walk = generator.sample_walk([key * classes for key in range(KEYS)], steps=steps, loop=True)
         animation = encode_animation(walk.pixels, "webp", fps=steps)
         if len(animation) <= MOST_ANIMATION:
-            break
-    still = generator.sample(seeds=0).png(0)
-    if len(animation) > MOST_ANIMATION:
-        animation = b""
-    size = generator.img_resolution * max(1, 576 // generator.img_resolution)
-    png = f"data:image/png;base64,{base64.b64encode(still).decode()}"
-    moving = f"data:image/webp;base64,{base64.b64encode(animation).decode()}" if animation else png
-    return (
-        f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{png}" />'
-        f'<img id="first-frame" alt="" width="{size}" height="{size}" src="{moving}" /></picture>'
-    )
+            return animation
+    return b""
+
+
+def _data_url(kind: str, image: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _with_policy(document: str, policy: str) -> str:
@@ -232,7 +240,9 @@ def _about(models: Iterable[_Model], *, with_cards: bool = False) -> str:
         f"{RUNTIME_NAME} {RUNTIME_VERSION}, licence MIT. Images are sampled in this browser; nothing is sent."
     )
     if with_cards:
-        programs += f"</p><details><summary>{RUNTIME_NAME}: licence MIT</summary><pre>{html.escape(LICENCE)}</pre></details><p>"
+        programs += (
+            f"</p><details><summary>{RUNTIME_NAME}: licence MIT</summary><pre>{html.escape(LICENCE)}</pre></details><p>"
+        )
     return (
         '<section class="contact about" aria-labelledby="about-title"><h2 id="about-title">Models and licences</h2>'
         f'{"".join(rows)}<p class="hint">{programs}</p></section>\n'
