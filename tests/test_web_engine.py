@@ -15,6 +15,7 @@ from gan_serve import Generator, list_models
 from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.checkpoint.config import precisions
 from gan_serve.checkpoint.files import config_json, copy_checkpoint, read_config
+from gan_serve.images.compare import describe_mismatch
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.service.page import FOLDER
 from gan_serve.verify import verify_image
@@ -23,10 +24,9 @@ SEEDS = [*range(14), 4242, 2**32 - 1]
 NETWORKS = [(name, precision) for name in list_models() for precision in precisions(read_config(BUNDLED / name))]
 
 
-def difference(path: Path, expected: np.ndarray) -> int:
-    """The largest difference in grey levels between raw pixels in a file and those of Python."""
-    pixels = np.frombuffer(path.read_bytes(), np.uint8).reshape(expected.shape)
-    return int(np.abs(pixels.astype(int) - expected).max())
+def mismatch(path: Path, expected: np.ndarray, precision: str) -> str:
+    """How raw pixels in a file differ from those of Python by more than promise 1 allows; empty if they do not."""
+    return describe_mismatch(np.frombuffer(path.read_bytes(), np.uint8).reshape(expected.shape), expected, precision)
 
 
 @pytest.mark.parametrize(("model", "precision"), NETWORKS)
@@ -42,10 +42,15 @@ def test_the_pixels_of_every_checkpoint_and_precision_are_those_of_python(
     """
     run_node(tmp_path, script)
     g = Generator.from_pretrained(model, precision=precision)
-    assert difference(tmp_path / "seeds", g.generate(seeds=SEEDS, output="numpy")) <= 1
-    assert difference(tmp_path / "truncated", g.generate(seeds="3-6", truncation=0.55, output="numpy")) <= 1
-    assert difference(tmp_path / "moved", g.generate(seeds="3-6", offsets=[1.5, -2], output="numpy")) <= 1
-    assert difference(tmp_path / "walk", g.interpolate("5,9,2", steps=3, loop=True, output="numpy")) <= 1
+    expected = {
+        "seeds": g.generate(seeds=SEEDS, output="numpy"),
+        "truncated": g.generate(seeds="3-6", truncation=0.55, output="numpy"),
+        "moved": g.generate(seeds="3-6", offsets=[1.5, -2], output="numpy"),
+        "walk": g.interpolate("5,9,2", steps=3, loop=True, output="numpy"),
+    }
+    assert {name: mismatch(tmp_path / name, pixels, precision) for name, pixels in expected.items()} == dict.fromkeys(
+        expected, ""
+    )
 
 
 def test_latents_are_those_of_numpy_bit_for_bit(tmp_path: Path) -> None:
@@ -75,7 +80,7 @@ def test_pngs_pass_verify_and_archives_hold_the_same_images(tmp_path: Path) -> N
     """
     receipt = run_node(tmp_path, script)
     for name in ("one.png", "large.png", "grid.png", "moved.png", "walk.png"):
-        assert verify_image(tmp_path / name).max_difference <= 1, name
+        verify_image(tmp_path / name)
     assert receipt["seed"] == 8
     assert receipt["label"] == "T-shirt/top"
     assert re.fullmatch(r"[\d.]+ \(web\)", receipt["runtime"])

@@ -23,7 +23,8 @@ export function readerOf(source) {
   if (isNode && !/^https?:/.test(base)) {
     return async (name) => {
       const { readFile } = await import("node:fs/promises");
-      return new Uint8Array(await readFile(base.startsWith("file:") ? new URL(base + name) : base + name));
+      const content = await readFile(base.startsWith("file:") ? new URL(base + name) : base + name).catch(() => null);
+      return content ? new Uint8Array(content) : missing(base + name);
     };
   }
   return async (name) => {
@@ -42,8 +43,7 @@ async function findRuntime() {
     return await import("onnxruntime-web/wasm");
   } catch {
     const ort = await import(new URL(RUNTIME, import.meta.url).href);
-    const response = await fetch(new URL(`${WASM}.gz`, import.meta.url));
-    await setWasm(ort, new Uint8Array(await response.arrayBuffer()));
+    await setWasm(ort, await readerOf(new URL(".", import.meta.url))(`${WASM}.gz`));
     return ort;
   }
 }
