@@ -276,7 +276,7 @@ Licences of the models:
 gan-serve {__version__} has the licence in LICENSE, {RUNTIME_NAME} {RUNTIME_VERSION} the MIT licence.
 """
     licence = distribution("gan-serve").read_text("licenses/LICENSE")
-    return {"README.md": readme} | ({"LICENSE": licence} if licence else {})
+    return {"README.md": readme, **({"LICENSE": licence} if licence else {})}
 
 
 def _service_worker(files: dict[str, str | bytes]) -> str:
