@@ -65,6 +65,7 @@ for command in (
     checkpoints.pull,
     checkpoints.push,
     checkpoints.export_triton,
+    checkpoints.export_web,
     check.verify,
     check.doctor,
     serve,

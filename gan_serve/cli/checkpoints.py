@@ -1,4 +1,4 @@
-"""``gan-serve models``, ``info``, ``pull``, ``push`` and ``export-triton``."""
+"""``gan-serve models``, ``info``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
 
 from __future__ import annotations
 
@@ -184,6 +184,22 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
             model, out, name=name, precision=precision, max_batch_size=max_batch_size, instances=instances
         )
     )
+
+
+@click.command("export-web")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--out", type=OutputPath(), required=True, help="A new directory for the site.")
+@click.option("--single-file", is_flag=True, help="All of it in one index.html, which also opens from a disk.")
+@click.option("--runtime", type=click.Path(path_type=Path), help="A folder with onnxruntime-web, instead of npm pack.")
+def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
+    """Write the explorer page as a site that samples in the browser, for any static host.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
+    first. Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.
+    """
+    from gan_serve.service.static_site import export_web as export
+
+    echo(export(models, out, single_file=single_file, runtime=runtime) / "index.html")
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
