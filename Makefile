@@ -85,7 +85,7 @@ release-check: .venv/dev  ## check that the tree is ready to be released as TAG
 .PHONY: docs
 docs: .venv/dev .venv-docs/ready build/tree  ## build the documentation site in build/site, and check it
 	$(BIN)/python docs/site/build.py $(if $(DEMO),--demo)
-	cd build && ../.venv-docs/bin/zensical build --strict --clean
+	cd build && PYTHONPATH=../docs/site ../.venv-docs/bin/zensical build --strict --clean
 	$(if $(DEMO),cp -R $(DEMO) build/site/demo)
 	$(BIN)/python docs/site/check.py build/site
 

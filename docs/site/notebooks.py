@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import re
+import shutil
 from pathlib import Path
 from typing import Any
-
-MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.DOTALL)
-
 
 def notebook_page(path: Path, folder: Path) -> str:
     """Return a notebook as Markdown with its stored outputs, whose pictures are written to ``folder``."""
@@ -22,14 +19,9 @@ def notebook_page(path: Path, folder: Path) -> str:
         parts.append(f"```python\n{text}\n```")
         for number, output in enumerate(cell["outputs"]):
             parts.append(_output(output, f"{cell['id']}-{number}", folder))
-    parts.append(f"From the notebook [`{path.name}`]({_up(path)}{path.name}), which the tests run.")
-    (folder.parent / path.name).parent.mkdir(parents=True, exist_ok=True)
-    (folder.parent / path.name).write_text(path.read_text())
+    parts.append(f"From the notebook [`{path.name}`]({path.name}), which the tests run.")
+    shutil.copyfile(path, folder.parent / path.name)
     return "\n\n".join(parts) + "\n"
-
-
-def _up(_path: Path) -> str:
-    return ""
 
 
 def _output(output: dict[str, Any], name: str, folder: Path) -> str:

@@ -54,7 +54,8 @@ def _operation(title: str, operation: Mapping[str, Any], document: Mapping[str, 
             (f"`{name}`", _type(field), _default(field, name in required), _meaning(field))
             for name, field in schema.get("properties", {}).items()
         ]
-        yield _table((f"field of the body (`{kind}`)", "type", "default", "meaning"), fields)
+        yield f"Body: `{kind}`."
+        yield _table(("field", "type", "default", "meaning"), fields)
         for example in [*(one["value"] for one in content.get("examples", {}).values()), *schema.get("examples", ())][:1]:
             yield f"```json\n{json.dumps(example, indent=2)}\n```"
     responses = [
