@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from notebooks import notebook_page
-from reference import command_line_page, http_page, recipes_table
+from reference import command_line_page, http_page, javascript_page, recipes_table
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path("docs/site")
@@ -102,16 +102,20 @@ def _place(path: PurePosixPath) -> str:
     return f"files/{path}"
 
 
-def main() -> None:
-    """Write the pages."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--demo", action="store_true", help="link to the live demo in demo/")
-    pages = Pages(parser.parse_args().demo)
+TYPES = Path("gan_serve/service/web/gan-serve.d.ts")
+TOP_LEVEL = ("CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")
+
+
+def write_site(*, demo: bool) -> int:
+    """Write the configuration and all pages; return how many there are."""
+    pages = Pages(demo)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     shutil.copyfile(ROOT / SITE / "zensical.toml", CONFIG)
+    # First, because other pages link to them. Their links are relative to the folder of the hand-written pages.
     pages.write("reference/http.md", http_page(), "docs/site/pages/http.md")
     pages.write("reference/command-line.md", command_line_page(), "docs/site/pages/command-line.md")
+    pages.write("reference/javascript.md", javascript_page((ROOT / TYPES).read_text()), "docs/site/pages/javascript.md")
     for path in sorted((ROOT / SITE / "assets").iterdir()):
         pages.place(path.relative_to(ROOT).as_posix())
     sources = [*(ROOT / SITE / "pages").rglob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*.ipynb")]
@@ -121,19 +125,16 @@ def main() -> None:
     pages.write_all()
     recipes = OUT / "choose-a-recipe.md"
     recipes.write_text(recipes.read_text().replace("<!-- recipes -->\n", recipes_table()))
-    write_llms(pages)
-    print(f"Wrote {len(pages.written)} pages to {OUT}")
+    write_llms()
+    return len(pages.written)
 
 
-TOP_LEVEL = ("CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")
-
-
-def write_llms(pages: Pages) -> None:
+def write_llms() -> None:
     """Write llms.txt (https://llmstxt.org): the pages of the navigation with a line each; and all texts in one file."""
     project = tomllib.loads(CONFIG.read_text())["project"]
     lines = [f"# {project['site_name']}", "", f"> {project['site_description']}", ""]
     full = []
-    for title, page in _flat(project["nav"]):
+    for title, page in flat(navigation(CONFIG)):
         if page is None:
             lines += ["", f"## {title}", ""]
             continue
@@ -145,14 +146,20 @@ def write_llms(pages: Pages) -> None:
     (OUT / "llms-full.txt").write_text("\n\n".join(full))
 
 
-def _flat(nav: list[dict[str, object]]) -> list[tuple[str, str | None]]:
+def navigation(config: Path) -> list[dict[str, object]]:
+    """Return the navigation of a configuration file."""
+    return tomllib.loads(config.read_text())["project"]["nav"]
+
+
+def flat(nav: list[dict[str, object]]) -> list[tuple[str, str | None]]:
+    """Return titles and pages in order; a group has no page."""
     flat: list[tuple[str, str | None]] = []
     for entry in nav:
         for title, below in entry.items():
             if isinstance(below, str):
                 flat.append((title, below))
             elif isinstance(below, list):
-                flat += [(title, None), *_flat(below)]
+                flat += [(title, None), *flat(below)]
     return flat
 
 
@@ -164,6 +171,13 @@ def _gist(text: str) -> str:
             sentence = re.split(r"(?<=[.:])\s", " ".join(lines))[0]
             return ": " + re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", sentence).rstrip(":")
     return ""
+
+
+def main() -> None:
+    """Write the pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", action="store_true", help="link to the live demo in demo/")
+    print(f"Wrote {write_site(demo=parser.parse_args().demo)} pages to {OUT}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any
@@ -21,6 +22,12 @@ HTTP = """\
 The endpoints of `gan-serve serve`, from its OpenAPI document.
 A running server has the document at `/docs.json` and a page to try requests at `/docs`.
 [Serving](../../serving.md) explains formats, limits and errors.
+"""
+JAVASCRIPT = """\
+# JavaScript reference
+
+The types of `gan-serve.js`, the engine of `gan-serve export-web`.
+[In the browser](../../web.md) shows how to use it.
 """
 COMMANDS = """\
 # Command line reference
@@ -119,3 +126,12 @@ def recipes_table() -> str:
     """Return a table of the recipes, the lessons after the others."""
     found = sorted(recipes().values(), key=lambda recipe: (recipe.name.startswith("lesson-"), recipe.name))
     return _table(("recipe", "what", "needs"), [(f"`{one.name}`", one.title, one.needs) for one in found]) + "\n"
+
+
+def javascript_page(types: str) -> str:
+    """Return the declarations of ``gan-serve.d.ts``, a heading each."""
+    parts = [JAVASCRIPT]
+    for block in re.split(r"\n(?=(?:/\*\*[^\n]*\n)?export )", types):
+        if found := re.search(r"^export (?:class|interface|type|const) (\w+)", block, re.MULTILINE):
+            parts.append(f"## {found[1]}\n\n```ts\n{block.strip()}\n```")
+    return "\n\n".join(parts) + "\n"
