@@ -112,7 +112,7 @@ def chosen(parser: argparse.ArgumentParser, text: str | None, there: list[str]) 
     """Return the names that an option selects, in their usual order; all of them if it is not given."""
     wanted = [part.strip().lower() for part in text.split(",")] if text else [name.lower() for name in there]
     if unknown := set(wanted) - {name.lower() for name in there}:
-        parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(there)}")
+        parser.error(f"there is no {', '.join(sorted(unknown))}; choose from: {', '.join(there)}")
     return [name for name in there if name.lower() in wanted]
 
 

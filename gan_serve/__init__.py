@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Sampling needs no client, and a client needs asyncio, which takes time to import.
+    # Imported on first use: a client imports asyncio, which takes time and which sampling does not need.
     if name == "AsyncClient":
         from gan_serve.client.async_client import AsyncClient
 

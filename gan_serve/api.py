@@ -1,4 +1,4 @@
-"""The functions of the package. A model is loaded at its first use and kept for the next calls."""
+"""The functions of the package. A model is loaded on first use and kept for later calls."""
 
 from __future__ import annotations
 
@@ -73,19 +73,19 @@ def generate(
             Hub, ``org/name`` or ``org/name@revision``. The last four models stay loaded.
         n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
         seed: the first of n consecutive seeds; random if None.
-        seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a whole
-            number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
+        seeds: the seeds themselves, instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed
+            is a whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
         latents: float32 [N, z_dim] instead of seeds, finite.
-        offsets: moves the latents along ``Generator.directions``: up to K numbers for all images, or a list of them for
-            each, from -20 to 20.
+        offsets: how far to move the latents along each of ``Generator.directions``, from -20 to 20: a list of numbers
+            for all images, or such a list for each image.
         label: a class name or index for all images, or a list of one for each image. If None, the class of a seed is
             seed modulo c_dim, and that of latent number i is i modulo c_dim.
         truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
             variety, more typical images.
         output: ``pil`` or ``numpy``.
-        device: ``cpu``, ``cuda`` (CUDA or an error), or ``auto`` (CUDA if there is a driver and it works).
+        device: ``cpu``, ``cuda`` (an error if CUDA does not work), or ``auto`` (CUDA if it works, else the CPU).
         precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) if the checkpoint has a file for it, or
-            ``auto``: the fastest one that it has for the device.
+            ``auto``: the fastest of these for the device.
 
     Returns:
         For ``pil``, a list of Pillow images (mode L or RGB), each with its receipt in ``info["gan_serve"]``; for
@@ -206,8 +206,8 @@ def interpolate(
         loop: return to the first key seed.
         label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
         truncation: ψ from 0 to 1, as for ``generate``.
-        start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop is
-            None.
+        start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None, up
+            to its end.
         output: ``pil`` or ``numpy``.
 
     Returns:
@@ -252,7 +252,7 @@ def _load(model: str | Path, device: str, precision: str) -> Generator:
 
 @functools.lru_cache(maxsize=64)
 def _fetch(model: str | Path, device: str, precision: str) -> Path:
-    """Return the directory of a repository. A process asks the Hub once which commit a branch is at."""
+    """Return the directory of a repository. The commit of a branch is looked up once per process."""
     return resolve(model, files=network_files(precision, device))
 
 

@@ -26,7 +26,7 @@
     ├── ServerError               500  any other error of a server
     │   ├── Unauthorized          401  the API key is missing or wrong
     │   ├── BodyTooLarge          413  the request body is larger than the server's limit
-    │   ├── TooManyRequests       429  the server's queue is full
+    │   ├── TooManyRequests       429  the server's queue is full, or the API key has reached its rate limit
     │   ├── ServerNotReady        503  the server is starting, shutting down, or out of memory for the model
     │   ├── RequestTimeout        504  the request took longer than the server's limit
     │   └── ServerUnreachable     503  no response, or not from a gan-serve server
@@ -79,7 +79,7 @@ class InvalidRequest(GanServeError):
 
 
 class InvalidSeeds(InvalidRequest):
-    """Seeds are not whole numbers from 0 to 2**32-1, too many, none, or given in two ways."""
+    """Seeds are missing, too many, given in two ways, or not whole numbers from 0 to 2**32-1."""
 
     code = "invalid_seeds"
 
@@ -103,14 +103,14 @@ class InvalidOption(InvalidRequest):
 
     @classmethod
     def unknown(cls, kind: str, value: object, choices: Iterable[str]) -> Self:
-        """Return the error for a ``value`` that is none of the ``choices``: it lists them and names the nearest."""
+        """Return the error for a ``value`` that is not among ``choices``; it lists them and names the nearest."""
         names = list(choices)
         shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-        return cls(f"There is no {kind} {shown}; there are: {', '.join(names)}.", nearest(value, names))
+        return cls(f"There is no {kind} {shown}; choose from: {', '.join(names)}.", nearest(value, names))
 
 
 class TooManyImages(InvalidRequest):
-    """More images or frames than one request may have."""
+    """The request is for more images or frames than one request may have."""
 
     code = "too_many_images"
 
@@ -246,7 +246,7 @@ class BodyTooLarge(ServerError):
 
 
 class TooManyRequests(ServerError):
-    """The server's queue is full; the same request may succeed later."""
+    """The server's queue is full, or the API key has reached its rate limit; the same request may succeed later."""
 
     code = "too_many_requests"
     status = 429
@@ -311,7 +311,7 @@ _BY_CODE = {
 def nearest(wrong: object, valid: Iterable[str]) -> str:
     """Return the sentence that names the valid choices nearest to ``wrong``; empty if none is similar.
 
-    Names that continue ``wrong`` after a hyphen come first; of those that continue each other, the shortest.
+    Names that begin with ``wrong`` and a hyphen come first; of these, a name that begins with another is left out.
 
     >>> nearest("fashion-dcgam", ["fashion-dcgan", "mnist-cgan"])
     "Did you mean 'fashion-dcgan'?"

@@ -68,11 +68,11 @@ class Generator(Directed, RequestBuilder, Publishing):
 
         Args:
             model: a name of ``list_models()``, a directory that contains a checkpoint, or a repository on the Hugging
-                Face Hub, ``org/name`` or ``org/name@revision``. Of a repository, the config and the network are
-                downloaded to the Hub's cache.
+                Face Hub, ``org/name`` or ``org/name@revision``. Of a repository, only the config and the
+                network are downloaded, to the Hub's cache.
             revision: a branch, tag or commit of a repository; its main branch if None.
-            token: for a private or gated repository; HF_TOKEN or that of ``hf auth login`` if None.
-            device: ``cpu``, ``cuda`` (CUDA or an error), or ``auto`` (CUDA if there is a driver and it works).
+            token: for a private or gated repository; if None, HF_TOKEN or the token of ``hf auth login``.
+            device: ``cpu``, ``cuda`` (an error if CUDA does not work), or ``auto`` (CUDA if it works, else the CPU).
             precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) if the checkpoint has a file for it, or
                 ``auto``: the fastest one that it has for the device. Pixels differ slightly between precisions.
             threads: CPU threads of the session, 1 to 256.
@@ -135,10 +135,10 @@ class Generator(Directed, RequestBuilder, Publishing):
         Args:
             n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
             seed: the first of n consecutive seeds; random if None.
-            seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
-                whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
+            seeds: the seeds themselves, instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A
+                seed is a whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
             latents: float32 [N, z_dim] instead of seeds, finite.
-            offsets: -20 to 20 standard deviations along each of ``directions``, for all images or a list for each.
+            offsets: distances along each of ``directions``, from -20 to 20: a list for all images or for each image.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
@@ -180,7 +180,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         label: Labels | None = None,
         truncation: float = 1.0,
     ) -> Samples:
-        """Return what ``generate`` returns as ``Samples``, which keep seeds and labels and can be encoded as files."""
+        """Return the images of ``generate`` as ``Samples``, which keep seeds and labels and can be encoded as files."""
         return self._run(
             self.sample_request(
                 n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
@@ -247,7 +247,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         labels: Labels | None = None,
         truncation: float = 1.0,
     ) -> Samples:
-        """Return what ``condition`` returns as ``Samples``, first all images of the first label, and so on.
+        """Return the images of ``condition`` as ``Samples``: all of the first label, then all of the second, and so on.
 
         Their PNG has a row for each label and a column for each latent.
         """
@@ -289,8 +289,8 @@ class Generator(Directed, RequestBuilder, Publishing):
             loop: return to the first key seed.
             label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
             truncation: ψ from 0 to 1, as for ``generate``.
-            start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop
-                is None.
+            start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None,
+                up to its end.
             output: ``pil`` or ``numpy``.
 
         Returns:
@@ -330,7 +330,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         start: int = 0,
         stop: int | None = None,
     ) -> Samples:
-        """Return what ``interpolate`` returns as ``Samples``, which can be encoded as an animation or a strip."""
+        """Return the frames of ``interpolate`` as ``Samples``, which can be encoded as an animation or a strip."""
         walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
         return self._run(self.walk_request(walk, label=label, truncation=truncation))
 
@@ -357,7 +357,7 @@ class Generator(Directed, RequestBuilder, Publishing):
     ) -> list[GeneratedImage] | UInt8Array:
         """Mix styles: each coarse seed with each fine seed (Karras et al. 2019, arXiv:1812.04948, section 3.1).
 
-        The first layers, of low resolution, follow the coarse seed: pose and shape. The others follow the fine seed.
+        The first layers, of low resolution, take their style (pose, shape) from the coarse seed, others from the fine.
 
         Args:
             coarse, fine: seeds, in any form that ``generate`` takes.
@@ -372,7 +372,7 @@ class Generator(Directed, RequestBuilder, Publishing):
             images, each with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8 [N, H, W, C].
 
         Raises:
-            InvalidOption: the network has no styles, or was exported without inputs for a mix; an invalid crossover.
+            InvalidOption: the network has no styles or no inputs for mixing, or crossover is out of range.
             TooManyImages: more than 100,000 images.
             InvalidSeeds, InvalidTruncation, UnknownLabel, TypeError: as for ``generate``.
         """
@@ -389,7 +389,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         label: Label | None = None,
         truncation: float = 1.0,
     ) -> Samples:
-        """Return what ``mix`` returns as ``Samples``; their PNG has a row for each coarse seed."""
+        """Return the images of ``mix`` as ``Samples``; their PNG has a row for each coarse seed."""
         return self._run(self.mix_request(coarse, fine, crossover=crossover, label=label, truncation=truncation))
 
     def run(self, *requests: SamplingRequest) -> UInt8Array:

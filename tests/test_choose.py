@@ -101,7 +101,7 @@ def test_epochs_are_passes_and_n_critic_is_explained(tmp_path, speed):
     plan = plan_run("wgan-gp", {"data": photos(tmp_path)}, Length(epochs=20))
     assert plan.config.kimg == 1.2
     assert plan.config.width == make_config("wgan-gp", {"data": "x"}).width  # the recipe's
-    assert "a step of the generator for 3 batches, 6 steps" in plan.reasons[-1]
+    assert "one generator step per 3 batches, 6 steps" in plan.reasons[-1]
 
 
 @pytest.mark.parametrize(

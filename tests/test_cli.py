@@ -174,9 +174,9 @@ def test_models_info_and_recipes(cli):
     assert (told["fashion-cgan"]["class_names"][8], told["fashion-cgan"]["precisions"]) == ("Bag", ["fp32", "int8"])
     lines = cli("info", "fashion-cgan").out.splitlines()
     assert len(lines) == 10
-    assert re.search(r"^Speed here +[\d,]+ images a second", "\n".join(lines), re.MULTILINE)
+    assert re.search(r"^Speed here +[\d,]+ images per second", "\n".join(lines), re.MULTILINE)
     assert "close to real images: FD" in quality({"fd10k_a_test": 0.1, "fd_floor10k_a_test": 0.09})
-    assert quality({"made_up": 1}) == "not measured; gan-serve evaluate does"
+    assert quality({"made_up": 1}) == "not measured; run gan-serve evaluate"
     facts = json.loads(cli("info", "fashion-dcgan", "--json").out)
     assert (facts["z_dim"], facts["license"], facts["parity"]["bound"]) == (100, "mit", 1)
     lines = cli("info", "fashion-dcgan", "--all").out.splitlines()
@@ -211,8 +211,8 @@ def test_doctor_checks_every_checkpoint(cli):
         (["generate", "fashion-dcgan", "--seeds", "1", "--truncation", "-1"], "from 0 to 1"),
         (["generate", "fashion-dcgan", "--seeds", "1", "--truncation", "nan"], "from 0 to 1"),
         (["generate", "fashion-dcgan", "--seeds", "1", "--label", "Bag"], "has no labels"),
-        (["generate", "fashion-dcgan", "--seeds", "1", "--precision", "int4"], "there are: fp32"),
-        (["generate", "fashion-dcgan", "--seeds", "1", "--device", "tpu"], "there are: auto, cpu, cuda"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--precision", "int4"], "choose from: fp32"),
+        (["generate", "fashion-dcgan", "--seeds", "1", "--device", "tpu"], "choose from: auto, cpu, cuda"),
         (["generate", "fashion-dcgan", "--seeds", "1-2", "--columns", "0"], "at least one column"),
         (["interpolate", "fashion-dcgan", "--seeds", "1"], "at least two seeds"),
         (["interpolate", "fashion-dcgan", "--seeds", "1,2", "--method", "slurp"], "'slerp'"),

@@ -77,7 +77,7 @@ def test_a_receipt_never_makes_the_hub_be_asked(cli, hub, tiny, tmp_path):
         (["pull", "tiny"], "Write org/name"),
         (["pull", "somebody/elsewhere", "--out", "{tiny}"], "already exists"),
         (["generate", "somebody/else", "--seeds", "1", "--out", "{tiny}/a.png"], "no model somebody/else on the Hub"),
-        (["generate", REPO, "--seeds", "1", "--precision", "int4", "--out", "{tiny}/a.png"], "there are: fp32"),
+        (["generate", REPO, "--seeds", "1", "--precision", "int4", "--out", "{tiny}/a.png"], "choose from: fp32"),
         (["push", "{tiny}/none", REPO], "has no config.json"),
         (["push", "{tiny}", "tiny"], "Write org/name"),
         (["push", "{tiny}", REPO], f"write to {REPO}"),

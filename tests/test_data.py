@@ -222,7 +222,7 @@ def test_folders_called_train_and_test_are_splits(tmp_path):
 
 
 def test_a_split_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(InvalidOption, match="no split 'tset'; there are: train, test") as error:
+    with pytest.raises(InvalidOption, match="no split 'tset'; choose from: train, test") as error:
         load_images(tmp_path, split="tset")
     assert "'test'" in error.value.hint
 

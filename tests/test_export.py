@@ -265,7 +265,7 @@ def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeyp
 def test_precisions_on_the_command_line(cli, run, tmp_path):
     words = ["export", run, "--out", tmp_path / "out", "--precisions"]
     for given, says in (
-        ("fp32,int9", "There is no precision 'int9'; there are: fp32, int8, fp16.\nDid you mean 'int8'?"),
+        ("fp32,int9", "There is no precision 'int9'; choose from: fp32, int8, fp16.\nDid you mean 'int8'?"),
         ("", "There is no precision ''"),
         ("int8", "Every checkpoint has fp32"),
     ):

@@ -75,7 +75,7 @@ def test_auto_takes_the_fastest_that_there_is(copy):
     edit_config(copy, without_int8)
     (copy / "generator.int8.onnx").unlink()
     assert Generator.from_pretrained(copy, precision="auto", device="cpu").precision == "fp32"
-    with pytest.raises(InvalidOption, match="there are: fp32, fp16, auto"):
+    with pytest.raises(InvalidOption, match="choose from: fp32, fp16, auto"):
         Generator.from_pretrained(copy, precision="int8")
 
 
@@ -87,7 +87,7 @@ def test_auto_falls_to_int8_where_there_is_a_driver_and_no_cuda(monkeypatch):
 
 
 def test_an_unknown_precision_is_refused_with_those_that_there_are():
-    with pytest.raises(InvalidOption, match="there are: fp32, int8, fp16, auto") as error:
+    with pytest.raises(InvalidOption, match="choose from: fp32, int8, fp16, auto") as error:
         Generator.from_pretrained(MODEL, precision="int16")
     assert "int8" in error.value.hint or "fp16" in error.value.hint
 

@@ -70,7 +70,7 @@ def test_serve_refuses_a_model_that_is_not_there() -> None:
 def test_serve_refuses_options_that_make_no_sense() -> None:
     with pytest.raises(ServiceError, match="workers cannot be -1") as error:
         serve(port=free_port(), settings=Settings.read(workers=-1))
-    assert "0 for one a core" in error.value.hint
+    assert "0 for one per core" in error.value.hint
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_a_rate_is_what_may_be_asked_in_a_minute() -> None:
     key = Key("k", b"secret", rate=100.0, _tokens=2.0)
     key.take()
     key.take()
-    with pytest.raises(TooManyRequests, match="The key k has used up"):
+    with pytest.raises(TooManyRequests, match="The key k has reached its rate limit"):
         Key("k", b"secret", rate=0.001, _tokens=0.5).take()
 
 
@@ -101,7 +101,7 @@ def test_a_rate_is_what_may_be_asked_in_a_minute() -> None:
 def test_a_file_of_keys_that_is_not_valid_is_refused_without_its_secrets(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(text)
-    with pytest.raises(ServiceError, match="is not a file of keys") as refusal:
+    with pytest.raises(ServiceError, match="is not a valid file of API keys") as refusal:
         read_keys(Settings(api_keys=str(path)))
     assert "secret" not in str(refusal.value)
     assert "requests_per_minute" in refusal.value.hint

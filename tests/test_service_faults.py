@@ -229,7 +229,7 @@ def test_reload_without_a_server_says_so() -> None:
     reload = [sys.executable, "-m", "gan_serve.cli", "reload", "--port", str(free_port())]
     told = subprocess.run(reload, capture_output=True, text=True)
     assert told.returncode == 1
-    assert told.stderr.startswith("Error: No gan-serve serve of this user listens on port")
+    assert told.stderr.startswith("Error: No gan-serve server of this user listens on port")
 
 
 @pytest.mark.parametrize(

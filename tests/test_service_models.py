@@ -179,7 +179,7 @@ def test_the_model_used_longest_ago_makes_room(tmp_path: Path) -> None:
 def test_a_model_that_no_room_can_be_made_for_says_so(tmp_path: Path) -> None:
     models = Models()
     models.load(Settings(models=(_large(tmp_path / "a", "a"),), memory=3))
-    with pytest.raises(CheckpointError, match="a takes 4 MB, more than this server gives") as refusal:
+    with pytest.raises(CheckpointError, match="a takes 4 MB, more than this server's limit") as refusal:
         _get(models, "a")
     assert not models.ready
     assert "GAN_SERVE_MEMORY" in refusal.value.hint

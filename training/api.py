@@ -60,10 +60,10 @@ def train(
     wandb: str | None = None,
     quiet: bool = True,
 ) -> FinishedRun:
-    """Train a generator from images, as ``gan-serve train`` does.
+    """Train a generator on images, as ``gan-serve train`` does.
 
-    Without a recipe, the recipe, the resolution, the width, the batch, augmentation and the length are chosen by the
-    images and by the speed of this machine, which is measured for a few seconds.
+    Without a recipe, the recipe, the resolution, the width, the batch size, augmentation and the length are chosen from
+    the images and from the speed of this machine, which is measured for a few seconds.
 
     Args:
         data: a folder, an archive, an array or a name, as docs/training.md lists them; a resumed run remembers it.
@@ -72,17 +72,18 @@ def train(
         labels: where labels come from, ``file.csv:column``; ``none`` ignores those of the data.
         minutes, epochs, kimg: the length, in one of three ways: minutes on this machine, passes over the images, or
             thousands of real images. Minutes and epochs become kimg before the run starts.
-        settings: changes of the recipe, as ``--set`` takes them: ``{"width": 0.5, "augment": "color"}``.
+        settings: changes to the recipe, as ``--set`` takes them: ``{"width": 0.5, "augment": "color"}``.
         init_from: a checkpoint whose generator to start from.
-        resume: continue the run. Settings that do not change the networks may be given anew.
+        resume: continue the run. Settings that do not change the networks may be changed.
         callbacks: a function, or several, called with a ``Tick`` after each tick; one that returns True stops the run.
         evaluate: measures the averaged generator; see ``RunOptions``.
-        wandb: the project of Weights & Biases to log to. TensorBoard's files are written where it is installed.
+        wandb: the project of Weights & Biases to log to. TensorBoard's files are written if it is installed.
         quiet: print nothing.
 
     Raises:
-        InvalidOption: a recipe, a setting or a length that does not exist or fit. DataError: the images cannot be used.
-        RunError: there is a run already, none to resume, or it diverged. DeviceUnavailable, CannotWrite.
+        InvalidOption: an unknown recipe or setting, or an invalid length. DataError: the images cannot be used.
+        RunError: the folder already has a run, there is none to resume, or the run diverged.
+        DeviceUnavailable, CannotWrite.
 
     >>> from gan_serve.training import train
     >>> def on_tick(tick):
@@ -145,9 +146,9 @@ def _run_to_resume(data: str | Path | None, run_dir: str | Path | None, say: Cal
 
 
 def _resumed(run_dir: Path, recipe: str | None, asked: Mapping[str, Any], length: Length) -> Any:
-    """Return the config of a run that is resumed: the recorded one with what is given anew.
+    """Return the config of a resumed run: the recorded one with the settings that were given now.
 
-    The command of a new run may be typed again with ``--resume``: its minutes have become kimg already.
+    The command of the new run may be repeated with ``--resume``: its minutes were converted to kimg already.
     """
     if recipe is not None:
         asked = {**asked, "recipe": recipe}

@@ -1,4 +1,4 @@
-"""Choose the settings of a run from its images and the machine, and say why.
+"""Choose the settings of a run by its images and the machine, and give the reasons.
 
 What the user sets is never changed. The rules come from the runs in docs/training.md and docs/zoo.toml.
 """
@@ -21,20 +21,20 @@ from gan_serve.training.recipes import RECOMMENDED, recipes
 
 SMALL = "dcgan-28"  # the recipe for images up to SMALL_SIDE pixels
 SMALL_SIDE = 32
-LARGEST = {"cpu": 64, "cuda": 128}  # pixels; larger images take too long there, unless the user asks for them
+LARGEST = {"cpu": 64, "cuda": 128}  # pixels; larger images take too long, unless the user chooses them
 ENOUGH_KIMG = 150  # below it, narrower networks that see more images get further
 FEWEST_KIMG = 100  # without --minutes, --epochs and --kimg
 MOST_PASSES = 250
-LONGEST = 12 * 3600.0  # seconds of a run whose length nobody set
+LONGEST = 12 * 3600.0  # seconds of a run whose length is not given
 PASSES_TO_AUGMENT = 20  # with fewer passes augmentation slows a run down ("Few images" in docs/training.md)
-MANY_IMAGES = 20_000  # of which a discriminator does not learn each by heart
+MANY_IMAGES = 20_000  # a discriminator does not memorise so many
 OF_TICKS = {"kimg_per_tick", "ticks_per_evaluation"}
 SHORT_KIMG = 200  # below it, a smaller batch gives a run more steps
-TRAINING_SHARE = 0.93  # of the time; the rest is for grids and snapshots
+TRAINING_SHARE = 0.93  # of the given minutes; the rest is for grids and snapshots
 
 
 class Length(NamedTuple):
-    """The length of a run as its user states it; ``kimg`` is a setting of its own."""
+    """The length of a run as the user gives it; ``kimg`` is a setting of its own."""
 
     minutes: float | None = None
     epochs: float | None = None
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
     config: its settings. data: the images, if they were read. reasons: a line for each choice.
     length: the measured rate and what it was used for, for ``run.json``; None if nothing was measured.
-    evaluate: the measure of quality, if it was made already to see how long it takes.
+    evaluate: the measure of quality, if it was prepared to time it.
     """
 
     config: TrainConfig
@@ -59,9 +59,9 @@ class Plan(NamedTuple):
 
 
 class _Budget(NamedTuple):
-    """The time of a run of so many minutes.
+    """How the minutes of a run are divided.
 
-    seconds: for training. evaluations: how often quality is measured in the rest. evaluate: the measure.
+    seconds: of training. evaluations: how often quality is measured. evaluate: the measure of quality.
     """
 
     seconds: float
@@ -70,7 +70,7 @@ class _Budget(NamedTuple):
 
     @classmethod
     def of(cls, minutes: float, config: TrainConfig, data: ImageSet) -> _Budget:
-        """Prepare the measure of quality, which shows how long it takes, and divide the time."""
+        """Prepare the measure of quality, see how long that takes, and divide the time."""
         whole = minutes * 60 * TRAINING_SHARE
         if not config.ticks_per_evaluation:
             return cls(whole)
@@ -85,7 +85,7 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
     """Return the config of a new run.
 
     With a recipe, settings are those of the recipe and of ``asked``. Without one, the recipe and what ``asked`` leaves
-    open are chosen by the images and, in a few seconds, by the speed of this machine.
+    open are chosen by the images and by the speed of this machine, measured for a few seconds.
 
     Args:
         recipe: the name of a recipe, or None. asked: the settings that the user chose, ``data`` among them.
@@ -98,11 +98,11 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
     if recipe is not None and length == NO_LENGTH:
         return Plan(make_config(recipe, asked))
     if recipe is None and (world > 1 or "init_from" in asked or "family" in asked):
-        recipe = RECOMMENDED  # networks of a checkpoint, or of the user, have a size of their own
+        recipe = RECOMMENDED  # the user's networks and those of a checkpoint have their own size
         if length == NO_LENGTH:
             return Plan(make_config(recipe, asked))
     if recipe is not None:
-        make_config(recipe, asked)  # a misspelt setting should not cost the time that the images take
+        make_config(recipe, asked)  # a misspelt setting must fail before the images are read
     device = pick_device(str(asked.get("device", "auto")))
     data, reasons = _read(recipe, asked, device)
     chosen: dict[str, Any] = {}
@@ -127,11 +127,11 @@ def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
         if name != "--kimg" and not 0 < float(given[name] or 0) < float("inf"):
             raise InvalidOption(f"{name} is {given[name]}, but must be above 0.", f"For example: {name} 20")
     if world > 1 and (length.minutes or length.epochs):
-        raise InvalidOption("Several processes take their length from --kimg alone.", "Give --kimg.")
+        raise InvalidOption("With several processes the length must be given in kimg.", "Give --kimg.")
 
 
 def _read(recipe: str | None, asked: Mapping[str, Any], device: torch.device) -> tuple[ImageSet, list[str]]:
-    """Read the images at the size that the run will have; return them with the reason for it."""
+    """Read the images at the resolution of the run; return them with the reason for it."""
     common = {key: asked[key] for key in ("channels", "labels", "holdout") if asked.get(key) is not None}
     source = str(asked["data"])
     if recipe is not None:
@@ -209,15 +209,14 @@ def _why_width(tried: list[tuple[float, float]], is_given: bool) -> str:
 
 
 def _augmentation(data: ImageSet, passes: float, asked: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
-    """Return the settings against overfitting; a reason is added."""
+    """Return the settings of augmentation, which counters overfitting, and add the reason to ``reasons``."""
     if "augment" in asked or len(data) >= MANY_IMAGES or passes < PASSES_TO_AUGMENT:
         if "augment" not in asked:
             reasons.append(f"no augmentation: {passes:.3g} passes over {len(data):,} images")
         return {}
     names = "color,translation,cutout" if data.img_channels == 3 else "translation,cutout"
     reasons.append(
-        f"augment {names}: with {passes:.3g} passes over {len(data):,} images, the discriminator would learn them by "
-        "heart"
+        f"augment {names}: with {passes:.3g} passes over {len(data):,} images, the discriminator would overfit to them"
     )
     return {"augment": names}
 
@@ -225,7 +224,7 @@ def _augmentation(data: ImageSet, passes: float, asked: Mapping[str, Any], reaso
 def _measured_length(
     recipe: str, asked: Mapping[str, Any], length: Length, data: ImageSet, device: torch.device
 ) -> tuple[Plan, list[str]]:
-    """Return the run of a recipe with its length in kimg."""
+    """Return the plan for a recipe, with the length in kimg."""
     config = make_config(recipe, asked)
     rate = _rate(config, data, device)
     budget = None if length.minutes is None else _Budget.of(length.minutes, config, data)
@@ -238,12 +237,12 @@ def _measured_length(
 def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
     resolved = resolve_settings(config, data, device)
     if resolved.conditional and data.labels is None:
-        resolved = resolved.model_copy(update={"conditional": False})  # the run itself refuses it, with the reason
+        resolved = resolved.model_copy(update={"conditional": False})  # the run itself refuses this, with the reason
     return images_per_second(resolved, data, device)
 
 
 def _kimg(base: TrainConfig, asked: Mapping[str, Any], length: Length, data: ImageSet) -> float:
-    """Return the length of a run that is not stated in minutes."""
+    """Return the length in kimg of a run whose length is not given in minutes."""
     if length.epochs is not None:
         return length.epochs * len(data) / 1000
     if "kimg" in asked:
@@ -265,7 +264,7 @@ def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float
         parts.append(f"about {duration(shown / rate / TRAINING_SHARE)} here")
     steps = shown / config.batch_size / (1 if config.critic_reuses_batch else config.n_critic)
     if config.n_critic > 1:
-        parts.append(f"with n_critic {config.n_critic}, a step of the generator for {config.n_critic} batches")
+        parts.append(f"with n_critic {config.n_critic}, one generator step per {config.n_critic} batches")
     return f"{', '.join(parts)}, {steps:,.0f} steps"
 
 

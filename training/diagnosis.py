@@ -3,11 +3,10 @@
 A sign is reported once when it begins and once when it has passed. Findings depend on the records alone, so a resumed
 run that replays its log (``Diagnosis.read``) reports the same as an uninterrupted one.
 
-Time is counted in images, and in minutes where a machine is slow: ticks are of any length. Records are judged in
-periods of at least ``PERIOD_KIMG`` or ``PERIOD_SECONDS``, after a warm-up, which is unusual in every run: the
-discriminator learns faster at first, and the average still contains the initial weights. A rule must hold for
-``PATIENCE`` periods, or for two that show ``PATIENCE_KIMG``. Grey images, and a grid of one image, are reported at
-once.
+Ticks differ in length, so records are judged in periods of at least ``PERIOD_KIMG`` or, on a slow machine,
+``PERIOD_SECONDS``. The warm-up is not judged: at first the discriminator learns faster in every run, and the average
+still contains the initial weights. A rule must hold for ``PATIENCE`` periods, or for two that show ``PATIENCE_KIMG``.
+Grey images, and a grid of one image, are reported at once.
 """
 
 from __future__ import annotations
@@ -25,19 +24,17 @@ from gan_serve.training.changes import may_change
 
 WARM_UP_KIMG, WARM_UP_SECONDS = 4.0, 300.0  # a run is not judged before one of these
 PERIOD_KIMG, PERIOD_SECONDS = 0.5, 45.0  # shorter ticks are not judged, such as the first one of a run
-PATIENCE, PATIENCE_KIMG = (
-    3,
-    20.0,
-)  # periods in a row for which a rule must hold, or fail; two are enough if they are long
+# Periods in a row for which a rule must hold, or fail; two are enough if they show PATIENCE_KIMG.
+PATIENCE, PATIENCE_KIMG = 3, 20.0
 WINDOW = 8  # periods over which swings are counted
-GREY = 0.12  # share of the training images' contrast: below it, images are one grey
+GREY = 0.12  # share of the training images' contrast: below it, images are uniform
 ONE_IMAGE = 0.03  # share of their diversity: below it, all images are the same
 
 SURE = 0.97  # accuracy above which a discriminator is almost never wrong
 VANISHED = 0.1  # share of the largest gradient norm of the generator so far
 COLLAPSED = 0.5  # share of the data's diversity: that of a generator with only two images
 COLLAPSED_GROWING = 0.25  # the same while a growing network is below its full size, when images are blurred
-STILL_RISING = 1.03  # growth of the diversity in PATIENCE ticks that shows that a generator is still learning
+STILL_RISING = 1.03  # growth of the diversity in PATIENCE periods by which a generator is still learning
 SWING = 0.5  # share of the mean that a change must have to count as a swing
 MIN_SWING = 0.2  # smallest swing of a loss, with logits of order one; smaller changes are noise, however small the mean
 SWINGS = 4  # two full periods in a window
@@ -60,7 +57,7 @@ class Finding(NamedTuple):
     at_once: bool = False
 
     def __str__(self) -> str:
-        """Return the finding as a sentence; settings that need a new run stand apart."""
+        """Return the finding as a sentence; settings that need a new run are listed separately."""
         now = [option for option in self.options if may_change(option.partition("=")[0])]
         new = [option for option in self.options if option not in now]
         help = f" May help in this run (--resume --set): {', '.join(now)}." if now else ""
@@ -103,7 +100,7 @@ class Diagnosis:
         self._against: dict[str, tuple[int, float]] = dict.fromkeys(SIGNS, (0, 0.0))
 
     def examine(self, record: Record) -> list[Finding]:
-        """Return the signs that begin or pass with a tick's record; mostly none.
+        """Return the signs that begin or pass with a tick's record; usually none.
 
         record: keys as in ``log.jsonl``; a rule whose keys are missing is skipped. ``classes_missing``, a list of class
         indices, may come from a classifier.
@@ -137,7 +134,7 @@ class Diagnosis:
             self.examine(record)
 
     def _scaled(self, key: str, factor: float) -> tuple[str, ...]:
-        """Return the option that multiplies a setting, whose end on a schedule keeps its proportion; () if unknown."""
+        """Return the options that multiply a setting and, with a schedule, its end value; () if it is unknown."""
         now = self.settings.get(key)
         if not isinstance(now, int | float) or not now:
             return ()
@@ -185,9 +182,7 @@ class Diagnosis:
         fooled, fake = _number(record, "g_acc"), _number(record, "d_fake_acc")
         if self.wasserstein or fooled is None or fake is None or fooled < SURE or fake > 1 - SURE:
             return None
-        what = (
-            f"the discriminator takes {fooled:.1%} of the generated images for real and teaches the generator nothing"
-        )
+        what = f"the discriminator takes {fooled:.1%} of the generated images for real, so the generator learns nothing"
         return Finding("generator-overpowering", what, ("n_critic=2", *self._scaled("g_lr", 0.5), "dropout=0"))
 
     def _mode_collapse(self, record: Record) -> Finding | None:
@@ -301,7 +296,7 @@ SIGNS: dict[str, Callable[[Diagnosis, Record], Finding | None]] = {
 
 
 def count_swings(values: Sequence[float], least: float) -> int:
-    """Count how often a sequence turns between rising and falling by ``least`` or more; smaller changes are ignored.
+    """Count the rises and falls of at least ``least`` in a sequence; smaller changes are ignored.
 
     >>> count_swings([0, 3, 2, 3, 0, 4], least=2), count_swings([0, 1, 2, 3, 4], least=2)
     (3, 1)
@@ -326,7 +321,7 @@ def find_non_finite(networks: Mapping[str, nn.Module], record: Record) -> str:
 
     Returns:
         Text such as ``"g_loss; the generator's weight layers.conv1.weight"``; empty if all numbers are finite. A
-        network that is not named is intact, so the damage began in the other one.
+        network that is not named is intact, so the values diverged in the other one.
     """
     places = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
     for title, network in networks.items():

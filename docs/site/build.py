@@ -103,6 +103,7 @@ def _place(path: PurePosixPath) -> str:
 
 
 TYPES = Path("gan_serve/service/web/gan-serve.d.ts")
+OF_THE_ENGINE = ('"web.md"', '"reference/javascript.md"')  # pages that need `gan-serve export-web` in this checkout
 TOP_LEVEL = ("CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")
 
 
@@ -111,11 +112,15 @@ def write_site(*, demo: bool) -> int:
     pages = Pages(demo)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    shutil.copyfile(ROOT / SITE / "zensical.toml", CONFIG)
+    lines = (ROOT / SITE / "zensical.toml").read_text().splitlines(keepends=True)
+    engine = (ROOT / TYPES).is_file()
+    CONFIG.write_text("".join(line for line in lines if engine or not any(page in line for page in OF_THE_ENGINE)))
     # First, because other pages link to them. Their links are relative to the folder of the hand-written pages.
     pages.write("reference/http.md", http_page(), "docs/site/pages/http.md")
     pages.write("reference/command-line.md", command_line_page(), "docs/site/pages/command-line.md")
-    pages.write("reference/javascript.md", javascript_page((ROOT / TYPES).read_text()), "docs/site/pages/javascript.md")
+    if (ROOT / TYPES).is_file():
+        text = javascript_page((ROOT / TYPES).read_text())
+        pages.write("reference/javascript.md", text, "docs/site/pages/javascript.md")
     for path in sorted((ROOT / SITE / "assets").iterdir()):
         pages.place(path.relative_to(ROOT).as_posix())
     sources = [*(ROOT / SITE / "pages").rglob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*.ipynb")]

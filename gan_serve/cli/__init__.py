@@ -1,7 +1,7 @@
 """The command line, ``gan-serve``.
 
 Commands that need more than the runtime are registered by the packages that contain them, through entry points of the
-group ``gan_serve.commands``; so this package never imports torch.
+group ``gan_serve.commands``. So this package never imports torch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SYNONYMS = {
 
 
 class Commands(click.Group):
-    """The group of all commands, which suggests an option by its meaning where another name of it was typed."""
+    """The group of all commands. For an unknown option it suggests a synonym that the command has."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
 
         Raises:
-            UsageError: there is no such option; it names the one that was meant, where the command has it.
+            UsageError: there is no such option; the message names a synonym of it if the command has one.
         """
         try:
             return super().invoke(ctx)
@@ -84,7 +84,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Raise ``InvalidOption`` that names the extra to install where an import in the block fails.
+    """Raise ``InvalidOption`` that names the extra to install if an import in the block fails.
 
     Raises:
         InvalidOption: a module is not installed.

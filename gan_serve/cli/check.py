@@ -37,7 +37,7 @@ def verify(images: tuple[Path, ...], model: str | None, with_receipt: bool) -> N
             echo(f"{image}: FAILED, {error.message}", err=True)
             continue
         receipt, off = verification.receipt, verification.max_difference
-        how = f"off by at most {off} grey level(s), which rounding explains" if off else "bit-equal"
+        how = f"within {off} grey level(s), as rounding allows" if off else "bit-equal"
         echo(f"{image}: verified, {how}, {describe_receipt(receipt)} of {receipt.model}")
         if verification.other_runtime:
             echo(verification.other_runtime)
@@ -72,7 +72,7 @@ def doctor() -> None:
         except DeviceUnavailable as error:
             echo(f"No GPU is used: {error.message} {error.hint}")
         except GanServeError:
-            pass  # the checkpoint is damaged, which is told below
+            pass  # a damaged checkpoint is reported below
     failures = 0
     for device in devices:
         verified = 0

@@ -19,7 +19,7 @@ DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(as_json: bool) -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
@@ -31,7 +31,7 @@ def models(as_json: bool) -> None:
     for name in list_models():
         try:
             configs.append(read_config(resolve(name)))
-        except CheckpointError as error:  # the others are listed nevertheless
+        except CheckpointError as error:  # the others are still listed
             echo(f"{name}  {error.message}", err=True)
     if as_json:
         echo(json.dumps([facts_of(config) for config in configs], indent=2))
@@ -42,10 +42,10 @@ def models(as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--all", "everything", is_flag=True, help="The whole config, all metrics and all files.")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--all", "everything", is_flag=True, help="Print the whole config, all metrics and all files.")
+@click.option("--json", "as_json", is_flag=True, help="Print these as JSON.")
 def info(model: str, everything: bool, as_json: bool) -> None:
-    """Show size, speed here, licence and quality of a model.
+    """Show the size, speed on this machine, licence and quality of a model.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
@@ -83,22 +83,25 @@ def info(model: str, everything: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with the vectors.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the vectors.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of the picture.")
 @click.option("--label", help="A class name or index for the picture.")
 @click.option("--out", type=OutputPath(), help="A PNG: a row for each direction, with the offsets from -4 to 4.")
 def directions(model: str, as_json: bool, seed: int, label: str | None, out: Path | None) -> None:
-    """List the directions in the latent space of MODEL, with how much each changes the images, or show them.
+    """List the directions in the latent space of MODEL, and how much each changes the images.
 
-    The offsets of /sample, of gan_serve.generate() and of the clients move along them. An offset of 1 is one standard
-    deviation of the latents; the change is in grey levels, between the offsets 2 and -2.
+    The option offsets of generate(), of the clients and of /sample moves latents along these directions. An offset of
+    1 is one standard deviation of the latents. The change is the difference between the offsets -2 and 2, in grey
+    levels. With --out, a picture shows the directions instead.
     """
     from gan_serve.generator import Generator
 
     generator = Generator.from_pretrained(model)
     space = generator.latent_space
     if not space.directions:
-        raise InvalidCheckpoint(f"{generator.name} has no directions.", "Export it again with this gan-serve.")
+        raise InvalidCheckpoint(
+            f"{generator.name} has no directions.", "Export it again with this version of gan-serve."
+        )
     if as_json:
         echo(space.model_dump_json(indent=2))
     elif not out:

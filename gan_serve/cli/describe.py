@@ -11,15 +11,15 @@ from typing import Any
 from gan_serve.checkpoint.bundled import manifest
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, describe, precisions
 
-SPEED_SECONDS = 0.3  # that a measurement takes about
+SPEED_SECONDS = 0.3  # duration of a measurement, about
 SPEED_BATCH = 16
 LABELS_SHOWN = 6
-# From the smallest ratio of the Fréchet distance to its floor, that of a perfect generator.
+# A word for each range of the ratio of the Fréchet distance to its floor, with the upper limit of the range.
 WORDS = ((2.0, "close to real images"), (10.0, "good"), (50.0, "fair"), (float("inf"), "weak"))
 
 
 def facts_of(config: CheckpointConfig) -> dict[str, Any]:
-    """Return what ``gan-serve models`` tells of a checkpoint."""
+    """Return the facts that ``gan-serve models`` shows of a checkpoint."""
     entry = manifest().get(config.name)
     text = entry.description.partition(". ")[0].rstrip(".") + "." if entry else ""
     return {
@@ -50,7 +50,7 @@ def table_of_models(configs: Iterable[CheckpointConfig]) -> list[str]:
 
 
 def summary(config: CheckpointConfig, directory: Path, metrics: Mapping[str, Any], model: str) -> list[str]:
-    """Return ten lines about a checkpoint: what it samples, size, speed here, licence, quality, what to try next."""
+    """Return ten lines about a checkpoint: its images, size, speed on this machine, licence, quality, what to try."""
     facts = facts_of(config)
     names = ", ".join(config.class_names[:LABELS_SHOWN]) + (", ..." if config.c_dim > LABELS_SHOWN else "")
     sizes = ", ".join(
@@ -75,7 +75,7 @@ def summary(config: CheckpointConfig, directory: Path, metrics: Mapping[str, Any
 
 
 def speed(directory: Path) -> str:
-    """Return the images a second of a checkpoint on this machine, measured in less than a second."""
+    """Return the images per second of a checkpoint on this machine, measured in less than a second."""
     from gan_serve.errors import GanServeError
     from gan_serve.generator import Generator
 
@@ -88,16 +88,16 @@ def speed(directory: Path) -> str:
     while (seconds := time.perf_counter() - start) < SPEED_SECONDS:
         generator.sample(SPEED_BATCH, seed=0)
         images += SPEED_BATCH
-    return f"{images / seconds:,.0f} images a second on one thread (fp32)"
+    return f"{images / seconds:,.0f} images per second on one thread (fp32)"
 
 
 def quality(metrics: Mapping[str, Any]) -> str:
     """Return the quality in words, from the metrics of ``gan-serve evaluate``.
 
-    The word is that of the ratio of the Fréchet distance to its floor, the distance between two sets of real images.
+    The word rates the ratio of the Fréchet distance to its floor, the distance between two sets of real images.
 
     >>> quality({"fd10k_cnn-a_test": 0.2, "fd_floor10k_cnn-a_test": 0.05, "precision10k_cnn-a_test": 0.8})
-    'good: FD 0.2 (real images among themselves: 0.05), precision 0.8 (cnn-a, 10k images, test)'
+    'good: FD 0.2 (between real images: 0.05), precision 0.8 (cnn-a, 10k images, test)'
     """
     found: dict[str, float] = {}
     protocol = ""
@@ -107,11 +107,11 @@ def quality(metrics: Mapping[str, Any]) -> str:
             found[match[1]] = float(value)
             protocol = f"{match[3]}, {match[2]} images, {match[4]}"
     if not found:
-        return "not measured; gan-serve evaluate does"
+        return "not measured; run gan-serve evaluate"
     parts = []
     if "fd" in found and found.get("fd_floor"):
         word = next(text for limit, text in WORDS if found["fd"] / found["fd_floor"] < limit)
-        parts.append(f"{word}: FD {found['fd']:.2g} (real images among themselves: {found['fd_floor']:.2g})")
+        parts.append(f"{word}: FD {found['fd']:.2g} (between real images: {found['fd_floor']:.2g})")
     else:
         parts += [f"{stem.upper()} {found[stem]:.2g}" for stem in ("fd", "kd") if stem in found]
     parts += [f"{stem} {found[stem]:.2g}" for stem in ("precision", "recall", "coverage") if stem in found]

@@ -12,13 +12,13 @@ from gan_serve.terminal import escape
 
 
 class OutputPath(click.Path):
-    """A path to write to, not one that begins with a dash, as in ``--out-dir --seeds 3``: a value was forgotten."""
+    """A path to write to. One that begins with a dash is refused: in ``--out-dir --seeds 3`` a value is missing."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or end the command where it looks like an option."""
+        """Return the path, or end the command if it looks like an option."""
         if str(value).startswith("-") and str(value) != "-":
             shown = escape(str(value))
             self.fail(f"{shown!r} looks like an option; write ./{shown} for a file of this name.", param, ctx)

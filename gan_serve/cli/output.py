@@ -1,4 +1,4 @@
-"""Sample in parts, write the images, and say what was written and how to make it again."""
+"""Sample in parts, write the images, and report what was written and the command that makes it again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def choose_format(out: Path | None, out_dir: Path | None) -> str:
 
 
 def sample_parts(generator: Generator, request: SamplingRequest) -> Iterator[Samples]:
-    """Sample a request in parts, with a progress bar on a terminal where there are several."""
+    """Sample a request in parts; if there are several, with a progress bar on a terminal."""
     quiet = len(request) <= PART or not sys.stderr.isatty()
     with click.progressbar(length=len(request), label="Sampling", file=sys.stderr, hidden=quiet, show_pos=True) as bar:
         for part in request.parts(PART):
@@ -105,7 +105,7 @@ def encode_samples(samples: Samples, format: str, *, scale: int = 1, names: bool
         options: ``columns`` and ``fps``, as for ``encode``.
 
     Raises:
-        InvalidOption: the scale is out of range, or the format is no picture. Others: see ``check_encoding``.
+        InvalidOption: the scale is out of range, or the format is not a picture. Others: see ``check_encoding``.
     """
     from gan_serve.images.png import encode_png
     from gan_serve.sampling.formats import check_encoding, encode
@@ -127,7 +127,7 @@ def encode_samples(samples: Samples, format: str, *, scale: int = 1, names: bool
 
 
 def report(samples: Samples, words: list[str], where: Path, seconds: float) -> None:
-    """Print to standard error how many images were sampled, in which time, and the command that makes them again.
+    """Print to standard error how many images were sampled, how long it took, and the command that makes them again.
 
     On a terminal a preview comes first.
     """
@@ -157,5 +157,5 @@ def repeat_words(command: str, model: str, samples: Samples, **options: object) 
 
 
 def now() -> float:
-    """Return the seconds of a clock that only goes forward."""
+    """Return the seconds of a monotonic clock."""
     return time.perf_counter()

@@ -17,14 +17,14 @@ from gan_serve.errors import InvalidOption
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
-@click.option("--offsets", help="Numbers such as 1.5,-2 that move every image along `gan-serve directions`.")
+@click.option("--offsets", help="How far to move along each of `gan-serve directions`, such as 1.5,-2.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
 @click.option(
     "--out",
     type=OutputPath(),
     help="A file: .png or .jpg (a grid), .npz, .zip, .json, .gif, .webp; - for standard output.",
 )
-@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
 @scale_option
 @sampling_options
 def generate(
@@ -55,7 +55,8 @@ def generate(
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     moves = None if offsets is None else _numbers(offsets)
     request = generator.sample_request(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
-    moved = format_seeds(request.seeds) if offsets and request.seeds else None  # such samples record latents alone
+    # Samples with offsets record their latents, not their seeds.
+    moved = format_seeds(request.seeds) if offsets and request.seeds else None
     start = now()
     if out:
         samples = write_file(generator, request, out, format, scale=scale, columns=columns)
@@ -88,7 +89,7 @@ def generate(
 @click.option(
     "--out-dir",
     type=OutputPath(),
-    help="A folder; it gets a folder for each label with one PNG for each image.",
+    help="A folder for one PNG per image, in one folder per label.",
 )
 @scale_option
 @sampling_options
@@ -143,7 +144,7 @@ def condition(
 @click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
 @click.option("--loop", is_flag=True, help="Return to the first key seed.")
 @click.option("--label", help="A class name or index for the whole walk.")
-@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames a second.")
+@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames per second.")
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
 @click.option(
     "--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png or .jpg (a strip), .npz, .zip, .json."
@@ -200,7 +201,7 @@ def interpolate(
     type=OutputPath(),
     help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp; - for standard output.",
 )
-@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image.")
+@click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
 @scale_option
 @sampling_options
 def mix(
@@ -217,7 +218,10 @@ def mix(
     precision: str,
     device: str,
 ) -> None:
-    """Mix the styles of seeds with MODEL (a name, a directory, or org/name on the Hub), which needs a w space.
+    """Mix the styles of two sets of seeds.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. Its network needs a w
+    space, as StyleGAN has it.
 
     A PNG is a sheet: a row for each coarse seed, a column for each fine seed.
     """

@@ -14,13 +14,13 @@ from gan_serve.terminal import echo
     "--model",
     "models",
     multiple=True,
-    help="A name, a directory or org/name on the Hub; may be given often. All names if not given.",
+    help="A name, a directory or org/name on the Hub; may be repeated. All models of the package if not given.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes; one for each core, up to 8, if not given.")
 @click.option("--lazy", is_flag=True, help="Load a model at its first request.")
 @click.option("--memory", type=click.IntRange(0), help="Megabytes for the models of a worker; no limit if not given.")
-@click.option("--precision", help="fp32 if not given, int8, fp16 or auto.")
-@click.option("--device", help="auto if not given, cpu or cuda.")
+@click.option("--precision", help="fp32 (the default), int8, fp16 or auto.")
+@click.option("--device", help="auto (the default), cpu or cuda.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser when the server is ready.")
 def serve(
     host: str,
@@ -36,7 +36,7 @@ def serve(
     """Serve models over HTTP, with a page to explore them.
 
     Options that are not given, and all other settings, come from environment variables: GAN_SERVE_PRECISION,
-    GAN_SERVE_API_KEY, GAN_SERVE_MAX_IMAGES and others, see docs/serving.md.
+    GAN_SERVE_API_KEY, GAN_SERVE_MAX_IMAGES and others; docs/serving.md lists them.
     """
     from gan_serve.service.server import serve as run
     from gan_serve.service.settings import Settings
@@ -46,9 +46,9 @@ def serve(
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where it listens.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port of the server.")
 def reload(port: int) -> None:
-    """Load the models and keys of a running server anew.
+    """Reload the models and API keys of a running server.
 
     No request is dropped.
     """

@@ -1,4 +1,4 @@
-"""The app of the service: its endpoints, its start and its end. ``gan-serve serve`` and BentoML run the same one."""
+"""The app of the service: endpoints, startup and shutdown. ``gan-serve serve`` and BentoML run the same app."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown, end_when, end_with_the_parent
 from gan_serve.service.tracing import Tracing
 
-OVERDUE = 3  # times the timeout of a request that one batch may take in a network
+OVERDUE = 3  # a batch is overdue after this many times the timeout of a request
 ENDPOINTS = (
     *("/", "/docs", "/sample", "/condition", "/interpolate", "/mix", "/models"),
     *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
@@ -50,7 +50,7 @@ class ModelList(BaseModel):
 
 
 def create() -> ASGIApp:
-    """Return the service of a worker, as the environment sets it; its start loads the models."""
+    """Return the service of a worker, with settings from the environment; models are loaded at startup."""
     settings = Settings.read()
     request_log.configure(settings)
     shutdown = Shutdown(settings.drain)
@@ -86,7 +86,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
         version=__version__,
         summary="Images from small GANs.",
         openapi_url="/docs.json",
-        # Their pages load scripts from elsewhere.
+        # FastAPI's pages load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -122,7 +122,7 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
 
     @app.post("/condition", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
     async def condition(body: ConditionRequest, request: Request) -> Response:
-        """Sample the same latents under each label. A PNG is a sheet: a row for a label, a column for a latent."""
+        """Sample the same latents under each label. A PNG has a row for each label, a column for each latent."""
         generator = await models.get(body.model)
         wanted = generator.condition_request(body.n, labels=body.labels, **body.latent_options())
         return await responses.whole(request, body, generator, wanted)
@@ -140,7 +140,7 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
 
     @app.post("/mix", response_class=Response, responses=openapi.IMAGES, openapi_extra=openapi.REQUEST_HEADERS)
     async def mix(body: MixRequest, request: Request) -> Response:
-        """Mix styles: each coarse seed with each fine seed. A PNG has a row for a coarse, a column for a fine seed."""
+        """Mix styles: each coarse seed with each fine seed. A PNG has a row for each coarse seed."""
         generator = await models.get(body.model)
         wanted = generator.mix_request(
             body.coarse, body.fine, crossover=body.crossover, label=body.label, truncation=body.truncation
@@ -151,12 +151,12 @@ def _add_sampling(app: FastAPI, models: Models, responses: Responses) -> None:
 def _add_models(app: FastAPI, models: Models, settings: Settings) -> None:
     @app.get("/models", responses=openapi.errors(401, 500, 504))
     def list_models() -> ModelList:
-        """List the models of this server, and what it samples for one request."""
+        """List the models of this server, and its limits for one request."""
         return ModelList(models=models.describe(), limits=Limits.model_validate(settings, from_attributes=True))
 
     @app.get("/models/{name}", responses=openapi.errors(401, 404, 500, 504))
     def get_model(name: str) -> ModelDetails:
-        """Describe a model: its sizes, classes, licence, digests, and how it was measured."""
+        """Describe a model: its sizes, classes, licence, digests and metrics."""
         return models.find(name).details()
 
     @app.get(
@@ -166,7 +166,7 @@ def _add_models(app: FastAPI, models: Models, settings: Settings) -> None:
         | {200: {"content": {"image/png": {"schema": openapi.BINARY}}}, 304: openapi.UNCHANGED},
     )
     def get_model_samples(name: str, request: Request) -> Response:
-        """Return the picture of samples in the model's checkpoint."""
+        """Return the sample grid in the model's checkpoint."""
         content, sha256 = models.samples(name)
         headers = {"ETag": f'"{sha256}"', "Cache-Control": "no-cache"}
         if not_modified(request, headers["ETag"]):
@@ -177,12 +177,12 @@ def _add_models(app: FastAPI, models: Models, settings: Settings) -> None:
 def _add_operation(app: FastAPI, models: Models, batcher: Batcher, shutdown: Shutdown) -> None:
     @app.get("/livez", response_class=PlainTextResponse, responses=openapi.errors(400, 500))
     async def livez() -> Response:
-        """Tell whether the server runs."""
+        """Return 200 while the server runs."""
         return PlainTextResponse("")
 
     @app.get("/readyz", response_class=PlainTextResponse, responses=openapi.errors(400, 500, 503))
     async def readyz() -> Response:
-        """Tell whether every loaded model sampled its golden sample, none hangs and the server is not about to stop."""
+        """Return 200 if all loaded models computed their golden samples, none hangs and no shutdown began; else 503."""
         if not models.ready:
             await asyncio.to_thread(models.retry)
         ready = models.ready and not shutdown.draining and not batcher.overdue
@@ -190,7 +190,7 @@ def _add_operation(app: FastAPI, models: Models, batcher: Batcher, shutdown: Shu
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=openapi.errors(401, 500))
     def get_metrics() -> Response:
-        """Return counts and times for Prometheus."""
+        """Return the metrics for Prometheus."""
         return PlainTextResponse(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     @app.get("/openapi.json", include_in_schema=False)

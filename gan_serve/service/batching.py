@@ -1,8 +1,8 @@
-"""Requests are sampled in batches: what waits for one model goes through its network together, in a few threads.
+"""Dynamic batching: requests that wait for the same model go through its network together, in a few threads.
 
-A sampling thread that is free takes a share of what waits, so that a batch grows with the load and no request waits for
-one to fill. A request gives at most a piece of itself and goes to the end of the queue: a large one cannot hold up
-small ones. (Measured beside BentoML's own batching in benchmarks/serving.md.)
+An idle sampling thread takes its share of the waiting images at once. So batches grow with the load, and no request
+waits for a batch to fill. A large request is sampled in pieces and returns to the end of the queue after each, so that
+it does not delay small ones. benchmarks/serving.md compares this with BentoML's own batching.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gan_serve.service.tracing import Stages
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-ENCODED_AT_ONCE = 16  # images that a sampling thread encodes itself; more would keep the others waiting
+ENCODED_AT_ONCE = 16  # a sampling thread encodes up to this many images itself; more would delay other requests
 
 
 class Job:
@@ -57,15 +57,15 @@ class Job:
         self.started = 0  # images that sampling threads have taken
         self.to_sample = len(wanted)  # images that are not sampled yet
         self.pixels: UInt8Array | None = None
-        self.failed = False  # known before the event loop knows it: the rest is not sampled
+        self.failed = False  # set before the event loop learns of the error, so that no thread samples the rest
 
     @property
     def over(self) -> bool:
-        """True where nobody waits for the images any more."""
+        """True if no client waits for the images any more."""
         return self.failed or self.future.done()
 
     def samples(self) -> Samples:
-        """Return what was sampled; to encode it stops between images once nobody waits for them."""
+        """Return the sampled images; encoding them stops between two images once no client waits any more."""
         assert self.pixels is not None
         samples = self.wanted.samples(self.pixels)
         if len(samples) <= ENCODED_AT_ONCE:
@@ -75,7 +75,7 @@ class Job:
 
 
 class _Abandoned(Exception):
-    """Nobody waits for the images that are encoded."""
+    """No client waits for the images that are being encoded."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class _StoppableSamples(Samples):
 
 
 class Piece(NamedTuple):
-    """Some images of a job, sampled in one batch with pieces of others."""
+    """Some images of a job, sampled in one batch with pieces of other jobs."""
 
     job: Job
     start: int
@@ -134,18 +134,18 @@ class Batcher:
 
     @property
     def overdue(self) -> bool:
-        """True where a network has had one batch for more than ``max_seconds``: its thread may never return."""
+        """True if a batch has been in a network for more than ``max_seconds``: its thread may never return."""
         now = time.monotonic()
         return any(now - since > self.max_seconds for since in list(self._sampling.values()))
 
     def reserve(self, images: int, size: int) -> Callable[[], None]:
-        """Make room for a request of so many images, whose response has about ``size`` bytes.
+        """Reserve room in the queue for a request for ``images`` images, whose response has about ``size`` bytes.
 
         Returns:
-            A function to call once the response is sent, or will not be.
+            A function to call once the response is sent or has failed.
 
         Raises:
-            TooManyRequests: the queue has no room. What alone exceeds a bound is accepted when nothing else waits.
+            TooManyRequests: the queue has no room. A request that alone exceeds a limit is accepted if no other waits.
         """
         self.check_room(images)
         if self._bytes and self._bytes + size > self.max_queued_bytes:
@@ -162,7 +162,7 @@ class Batcher:
         return release
 
     def check_room(self, images: int) -> None:
-        """Raise ``TooManyRequests`` where a request of so many images has no room in the queue."""
+        """Raise ``TooManyRequests`` if the queue has no room for a request for ``images`` images."""
         if self._requests >= self.max_queue or (self._images and self._images + images > self.max_queued_images):
             raise _full()
 
@@ -175,11 +175,11 @@ class Batcher:
         format: str,
         stages: Stages | None = None,
     ) -> asyncio.Future[Result]:
-        """Sample what is wanted, together with whatever else waits for the same model, and encode it in a thread.
+        """Sample a request in batches with others that wait for the same model, and encode its images in a thread.
 
-        A future that is cancelled (a timeout, a client that is gone) leaves the queue.
+        A request whose future is cancelled (a timeout, a client that disconnected) leaves the queue.
         """
-        if not self._samplers[0].is_alive():  # not before: the app may be made where nothing is served
+        if not self._samplers[0].is_alive():  # not earlier: an app may be created without serving anything
             for thread in self._samplers:
                 thread.start()
         job = Job(generator, wanted, encode, format, stages)
@@ -197,7 +197,7 @@ class Batcher:
         metrics.queued_requests.inc(requests)
 
     def close(self) -> None:
-        """End the threads; what still waits is not sampled."""
+        """Stop the threads; requests that still wait are not sampled."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -213,14 +213,14 @@ class Batcher:
             try:
                 self._sample(batch)
             except Exception as error:  # a thread that ended would never be replaced
-                logger.exception("A sampling thread met an error.")
+                logger.exception("An error occurred in a sampling thread.")
                 _settle([(piece.job, None, error) for piece in batch])
 
     def _take(self) -> list[Piece]:
-        """Return a fair share of what waits for the model whose turn it is, at most ``BATCH_SIZE`` images together."""
+        """Return the next batch: a thread's share of the images that wait for one model, at most ``BATCH_SIZE``."""
         batch: list[Piece] = []
-        others: list[Job] = []  # of other models: they keep their place
-        unfinished: list[Job] = []  # they gave a piece, and go to the end
+        others: list[Job] = []  # for other models: they keep their place in the queue
+        unfinished: list[Job] = []  # sampled in part: they go to the end of the queue
         room = 1
         while self._jobs and room:
             job = self._jobs.popleft()
@@ -258,7 +258,7 @@ class Batcher:
             pixels = generator.run(*(piece.wanted for piece in batch))
         except Exception as error:
             del self._sampling[thread]
-            if len(batch) > 1:  # each alone, so that none fails by the fault of another
+            if len(batch) > 1:  # retry them one by one: the error of one must not fail the others
                 for piece in batch:
                     self._sample([piece])
                 return
@@ -314,7 +314,7 @@ def _encode(job: Job) -> None:
 
 
 def _settle(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
-    """Pass results to the event loop that waits for them."""
+    """Pass results and errors to the event loop that waits for them."""
     for job, _, error in outcomes:
         job.failed = error is not None
     loop = outcomes[0][0].loop
@@ -333,4 +333,4 @@ def _wake(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
 
 
 def _full() -> TooManyRequests:
-    return TooManyRequests("The server is busy with as many requests as it keeps waiting.", "Try again soon.")
+    return TooManyRequests("The server's queue is full.", "Try again soon.")

@@ -1,6 +1,6 @@
 """The service for BentoML: ``bentoml serve``, ``bentoml build`` and bentos run the app of ``gan-serve serve``.
 
-The process that starts the workers imports this module too, hence the app is imported by workers only.
+The process that starts the workers also imports this module; only the workers import the app.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 METRICS = f"{PREFIX}METRICS_FOLDER"  # not a setting: set by the first process, read by its workers
 
 settings = Settings.read()
-if METRICS not in os.environ:  # BentoML's own folder is one for all its servers, and emptied at each start
+if METRICS not in os.environ:  # BentoML's servers share one folder, which each empties at its start
     os.environ[METRICS] = tempfile.mkdtemp(prefix="gan-serve-")
     atexit.register(shutil.rmtree, os.environ[METRICS], ignore_errors=True)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS]
@@ -36,7 +36,7 @@ class _Service(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML has no ty
 
         from gan_serve.service.app import create
 
-        # BentoML makes uvicorn's Config itself; "auto" is the protocol that it leaves at the default.
+        # BentoML creates uvicorn's Config itself, with the default protocol, "auto".
         uvicorn.config.HTTP_PROTOCOLS["auto"] = "gan_serve.service.http_limits:LimitedProtocol"
         return create()
 

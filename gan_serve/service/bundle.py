@@ -1,7 +1,7 @@
-"""The page's parts as few files: style sheets and the theme in the document, all modules in one script.
+"""Bundle the page into few files: style sheets and the theme in the document, all modules in one script.
 
-The modules are also valid on their own, and the page works from them without this. They keep to a few forms that can be
-joined without a parser: imports and exports by name, on lines of their own, without circles.
+The page also works with its separate modules. So that they can be joined without a parser, they have only named imports
+and exports, each on a line of its own, and no circular imports.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Document(NamedTuple):
 def bundle(folder: Path, entry: str) -> str:
     """Return a module and all that it imports as one script that may be a module or, on ``file://``, a plain script.
 
-    Each becomes a function that returns its exports, in an order in which what is imported comes first.
+    Each module becomes a function that returns its exports, after the modules that it imports.
 
     Raises:
-        ValueError: a module imports in a circle, or in a form that cannot be joined.
+        ValueError: an import is circular, or has a form that cannot be joined.
     """
     order: list[str] = []
     codes: dict[str, str] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
-            raise ValueError(f"{' -> '.join((*path, name))} is a circle of imports")
+            raise ValueError(f"{' -> '.join((*path, name))} is a circular import")
         if name in codes:
             return
         code = (folder / name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The error envelope, one form for whatever goes wrong: ``{"error": {"code": ..., "message": ..., "hint": ...}}``."""
+"""The error envelope, the form of all error responses: ``{"error": {"code": ..., "message": ..., "hint": ...}}``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from gan_serve.errors import GanServeError, ServerNotReady, TooManyRequests
 
-RETRY_AFTER = 1  # seconds; a full queue is sampled by then
+RETRY_AFTER = 1  # seconds, in which a full queue is usually sampled
 PASSING = (TooManyRequests.code, ServerNotReady.code)  # the same request may succeed later
-ERROR_HEADER = "x-gan-serve-error"  # the code, on every response that has the envelope
+ERROR_HEADER = "x-gan-serve-error"  # the code of the error; every response with the envelope has this header
 
 
 class ErrorDetail(BaseModel):
@@ -32,7 +32,7 @@ class ErrorDetail(BaseModel):
 
 
 class RequestError(Exception):
-    """A request that HTTP, the client's rights or its form refuse, where no error of gan-serve fits."""
+    """A request that is refused before sampling, for a reason that has no class in ``gan_serve.errors``."""
 
     def __init__(self, status: int, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -55,12 +55,12 @@ class _Kind(NamedTuple):
 _BY_STATUS = {
     400: _Kind("bad_request", "The server cannot read this request.", "GET /docs.json describes the requests."),
     404: _Kind("not_found", "There is nothing at this path.", "GET /docs.json lists the paths."),
-    405: _Kind("method_not_allowed", "This path does not take that method.", "GET /docs.json lists the methods."),
+    405: _Kind("method_not_allowed", "This path does not support that method.", "GET /docs.json lists the methods."),
     415: _Kind(
         "unsupported_media_type", "The body is not declared as JSON.", "Send the header Content-Type: application/json."
     ),
-    500: _Kind("internal_error", "An error happened in the server.", "Its log says more."),
-    503: _Kind("not_ready", "The server is not ready.", "GET /models says which model is not, and why."),
+    500: _Kind("internal_error", "An error occurred in the server.", "See the server's log."),
+    503: _Kind("not_ready", "The server is not ready.", "GET /models shows which model is not ready, and why."),
     504: _Kind("timeout", "The request took longer than this server allows.", "Ask for fewer images."),
 }
 
@@ -68,13 +68,13 @@ _BY_STATUS = {
 def envelope(status: int, detail: ErrorDetail, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as a response."""
     retry = {"Retry-After": str(RETRY_AFTER)} if status in (429, 503) and detail.code in PASSING else {}
-    # ASCII only: a label with half of a surrogate pair, quoted in a message, has no UTF-8.
+    # ASCII only: a message may quote a label with a lone surrogate, which UTF-8 cannot encode.
     body = json.dumps({"error": detail.model_dump()})
     return Response(body, status, {**retry, **(headers or {}), ERROR_HEADER: detail.code}, "application/json")
 
 
 def status_envelope(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the envelope for an error of HTTP itself."""
+    """Return the envelope of an HTTP error that has a status only."""
     kind = _BY_STATUS.get(status, _BY_STATUS[500 if status >= 500 else 400])
     return envelope(status, ErrorDetail(**kind._asdict()), headers)
 
@@ -85,7 +85,7 @@ def error_envelope(error: GanServeError, headers: Mapping[str, str] | None = Non
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Give every error that arises in ``app`` the envelope."""
+    """Make ``app`` respond to every error with the envelope."""
 
     @app.exception_handler(GanServeError)
     async def from_gan_serve(_: Request, error: GanServeError) -> Response:

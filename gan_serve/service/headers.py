@@ -1,4 +1,4 @@
-"""Read a header of a request from the scope that the server gives."""
+"""Read a request header from an ASGI scope."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 
 def header(scope: Scope, name: bytes) -> bytes:
-    """Return the value of the first header ``name``, in lower case; empty where there is none."""
+    """Return the value of the first header ``name``, which must be in lower case; empty if there is none."""
     for key, value in scope["headers"]:
         if key == name:
             return bytes(value)

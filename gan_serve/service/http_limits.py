@@ -1,7 +1,7 @@
-"""Limits that uvicorn's HTTP protocol lacks: size and time of a request's head, responses that nobody reads.
+"""Limits that uvicorn's HTTP protocol lacks: size and time of a request's head, responses that are not read.
 
-Without them 120 MB of header lines take 2 GB of a worker, one header of 70 MB all of its time, and connections that
-send nothing stay for ever. ``gan-serve serve`` gives the class to ``uvicorn.Config(http=...)``.
+Without them, 120 MB of header lines take 2 GB of a worker's memory, one header of 70 MB takes all of its time, and
+connections that send nothing stay open for ever. ``gan-serve serve`` passes the class to ``uvicorn.Config(http=...)``.
 """
 
 from __future__ import annotations
@@ -17,26 +17,28 @@ from gan_serve.service.error_responses import ERROR_HEADER, ErrorDetail
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers, beyond the first packet
 HEAD_SECONDS = 10.0  # from the connection, or a request's first byte, to the end of its headers
-DISCARD_BYTES = 4 * 2**20  # of what is still sent after a refusal
-DISCARD_SECONDS = 2.0  # for what is still sent after a refusal: closing at once would reset the connection
-HALF_CLOSED_SECONDS = 1.0  # in which a client that has closed its side still gets its response
+DISCARD_BYTES = 4 * 2**20  # read and discarded after a refusal, at most
+DISCARD_SECONDS = 2.0  # from a refusal to the close, which would reset the connection if it came at once
+HALF_CLOSED_SECONDS = 1.0  # for the response to a client that has closed its side
 
 _INVALID = ErrorDetail(
     code="invalid_http", message="The request is not valid HTTP.", hint="This server speaks HTTP/1.1."
 )
 _TOO_LARGE = ErrorDetail(
-    code="head_too_large", message="The headers are larger than this server reads.", hint="Send fewer or shorter ones."
+    code="head_too_large",
+    message="The headers are larger than this server accepts.",
+    hint="Send fewer or shorter ones.",
 )
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with these limits, and with the error envelope for what never reaches the app."""
+    """uvicorn's protocol with these limits, and with the error envelope for requests that never reach the app."""
 
     _head = 0
     _in_head = True
     _begun = False
     _refused = False
-    _unread = 0  # bytes of responses, at the last look
+    _unread = 0  # bytes in the write buffer at the last check
     _waiting: asyncio.TimerHandle | None = None
     _watching: asyncio.TimerHandle | None = None
 
@@ -54,7 +56,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and count the bytes of a head that does not end."""
+        """Parse the data, and count the bytes of a head that has not ended."""
         if self._refused:
             self._head += len(data)
             if self._head > DISCARD_BYTES:
@@ -70,9 +72,9 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._refuse("431 Request Header Fields Too Large", _TOO_LARGE)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn's returns None
-        """Keep the connection for a moment where a response is on its way.
+        """Keep the connection for ``HALF_CLOSED_SECONDS`` if a response is pending.
 
-        A client that has gone looks the same, hence the moment is short.
+        No longer, since a client that has gone looks the same.
         """
         if self.scheme == "https" or self.cycle is None or self.cycle.response_complete:
             return None
@@ -81,7 +83,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the headers; trailers, behind a body, have no use and no limit."""
+        """Keep headers; drop trailers (behind a body), which are not used and whose size is not limited."""
         if self._in_head:
             super().on_header(name, value)
 
@@ -94,20 +96,20 @@ class LimitedProtocol(HttpToolsProtocol):
             self._wait()
 
     def on_headers_complete(self) -> None:
-        """Stop the timer: from here on the middleware watches the time."""
+        """Stop the timer: from here on, the middleware limits the time."""
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Watch whether the response is read."""
+        """Start to check whether the client reads the response."""
         super().on_response_complete()
         self._unread = self.transport.get_write_buffer_size()
         if self._unread and self._watching is None:
             self._watching = self.loop.call_later(HEAD_SECONDS, self._watch)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
+        """Refuse data that is not HTTP."""
         self._refuse("400 Bad Request", _INVALID)
 
     def _wait(self) -> None:
@@ -124,7 +126,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _watch(self) -> None:
-        """Cut the connection of a client that reads nothing: closing it would wait until all is read."""
+        """Abort the connection of a client that reads nothing; a normal close would wait until all is read."""
         self._watching = None
         before, self._unread = self._unread, self.transport.get_write_buffer_size()
         if self._unread and self._unread == before:
@@ -133,12 +135,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self._watching = self.loop.call_later(HEAD_SECONDS, self._watch)
 
     def _refuse(self, status: str, detail: ErrorDetail) -> None:
-        """Respond without the app; read and discard what still comes for a moment, then close."""
+        """Send an error without the app, discard further data for ``DISCARD_SECONDS``, then close."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         self._stop_waiting()
-        if self.cycle is not None and not self.cycle.response_complete:  # a request before it: it gets no response
+        if self.cycle is not None and not self.cycle.response_complete:  # an earlier request: it gets no response
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         request_id = secrets.token_hex(8)

@@ -1,7 +1,7 @@
-"""Endpoints that take a JSON body: its limits, and what it must be before its fields are checked.
+"""Endpoints with a JSON body: its size, media type and syntax are checked before its fields.
 
-FastAPI documents these routes from their signatures. Its own reading has no limit on size, and takes 1.7 times as long
-with a seed in the body and 2.7 times with 1,000 latents (benchmarks/json_body.py).
+FastAPI documents these routes from their signatures, but does not read the bodies: it has no limit on their size, and
+takes 1.7 times as long with a seed in the body and 2.7 times with 1,000 latents (benchmarks/json_body.py).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from gan_serve.service.error_responses import RequestError
 from gan_serve.service.headers import header
 from gan_serve.service.settings import Settings
 
-CLIENT_GONE = 499  # nginx's number, for the log: no client is there to read it
-DISCARD_SECONDS = 1.0  # that a body which is too large is read before the response
-DISCARD_BYTES = 64 * 2**20  # and at most so much of it
-MAX_Z_DIM = 1024  # numbers of a latent that the limit on items leaves room for
+CLIENT_GONE = 499  # nginx's status for a client that has disconnected; only the log shows it
+DISCARD_SECONDS = 1.0  # for reading the rest of a body that is too large, before the response
+DISCARD_BYTES = 64 * 2**20  # read of that rest, at most
+MAX_Z_DIM = 1024  # the limit on items leaves room for latents of this size
 SPARE_ITEMS = 1000
 _OBJECT = 'For example {"model": "fashion-dcgan", "n": 4}.'
 
 
 class BodyRoute(APIRoute):
-    """A route whose endpoint is ``async def(body: MODEL, request: Request) -> Response``; any other is FastAPI's."""
+    """A route whose endpoint is ``async def(body: MODEL, request: Request) -> Response``; FastAPI runs any other."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; errors go to the handlers of the app."""
+        """Handle one request; errors go to the handlers of the app."""
         if self.body_field is None or scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
@@ -82,7 +82,9 @@ async def _read(request: Request, most: int) -> bytes:
                 while more and size <= most + DISCARD_BYTES:
                     part, more = await _part(request)
                     size += len(part)
-    raise BodyTooLarge(f"This server reads bodies of up to {most:,} bytes.", "Send fewer latents at a time.")
+    raise BodyTooLarge(
+        f"The body is larger than {most:,} bytes, the limit of this server.", "Send fewer latents at a time."
+    )
 
 
 async def _part(request: Request) -> tuple[bytes, bool]:
@@ -102,20 +104,20 @@ def _check_type(request: Request) -> None:
         raise RequestError(
             415,
             "unsupported_media_type",
-            f"The body is compressed (Content-Encoding: {encoding[:40]}), which this server does not read.",
+            f"The body is compressed (Content-Encoding: {encoding[:40]}), which this server does not support.",
             "Send it without the header Content-Encoding, as plain JSON.",
         )
 
 
 def _check_items(content: bytes, max_images: int) -> None:
-    """Refuse a body of more items than any request has, before it is parsed.
+    """Refuse a body with more items than any valid request has, before it is parsed.
 
-    To count bytes takes a millisecond; a million empty lists take a second of the event loop.
+    Counting takes a millisecond; parsing a million empty lists would block the event loop for a second.
     """
     lists, fields, items = content.count(b"[") + content.count(b"{"), content.count(b":"), content.count(b",")
     if max(lists, fields) > 2 * max_images + SPARE_ITEMS or items > max_images * MAX_Z_DIM + SPARE_ITEMS:
         raise InvalidRequest(
-            "The body has more fields or items than any request that this server takes.",
+            "The body has more fields or items than any request that this server accepts.",
             f"Ask for at most {max_images:,} images at a time.",
         )
 

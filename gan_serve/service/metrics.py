@@ -1,8 +1,8 @@
-"""The metrics of the service for Prometheus: requests, images, batches, and where the time goes.
+"""The metrics of the service for Prometheus: requests, images, batches and durations.
 
-Workers meet in files of ``PROMETHEUS_MULTIPROC_DIR`` (prometheus_client's multiprocess mode). Each file is memory that
-is mapped: where the disk has no room for a page, writing a count kills the process. So their space is reserved before
-prometheus_client is imported; where there is none, this worker counts for itself.
+Workers share their metrics through files in ``PROMETHEUS_MULTIPROC_DIR`` (prometheus_client's multiprocess mode). The
+files are memory-mapped: on a full disk, writing a count kills the process. So their space is reserved before
+prometheus_client is imported; if there is no space, this worker's metrics are not combined with the others'.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def _reserve_space() -> None:
             path.unlink(missing_ok=True)
         del os.environ[FOLDER]
         request_log.service.warning(
-            "%s has no room for metrics (%s): this worker counts for itself.", folder, error.strerror
+            "%s has no room for metrics (%s): this worker's are kept apart.", folder, error.strerror
         )
 
 
 _reserve_space()
 
-from prometheus_client import (  # noqa: E402  # it looks at the folder when it is imported
+from prometheus_client import (  # noqa: E402  # it reads the variable when it is imported
     REGISTRY,
     CollectorRegistry,
     Counter,
@@ -54,19 +54,24 @@ from prometheus_client import (  # noqa: E402  # it looks at the folder when it 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 requests = Counter("gan_serve_requests", "Requests by endpoint and status.", ["endpoint", "status"])
-request_seconds = Histogram("gan_serve_request_seconds", "Seconds of a request.", ["endpoint"], buckets=_SECONDS)
+request_seconds = Histogram(
+    "gan_serve_request_seconds", "Duration of a request in seconds.", ["endpoint"], buckets=_SECONDS
+)
 rejected = Counter("gan_serve_rejected", "Requests refused, by the code of the error.", ["reason"])
 key_requests = Counter("gan_serve_key_requests", "Requests by the name of their API key.", ["key", "status"])
 images = Counter("gan_serve_images", "Images sampled and encoded.", ["model", "format"])
 batch_images = Histogram(
-    "gan_serve_batch_images", "Images in a run of the network.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+    "gan_serve_batch_images", "Images in a batch.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 queued_requests = Gauge(
     "gan_serve_queued_requests", "Requests that wait or are being sampled.", multiprocess_mode="livesum"
 )
 queue_seconds = Histogram("gan_serve_queue_seconds", "Seconds that a request waits to be sampled.", buckets=_SECONDS)
 inference_seconds = Histogram(
-    "gan_serve_inference_seconds", "Seconds of a run of the network, latents included.", ["model"], buckets=_SECONDS
+    "gan_serve_inference_seconds",
+    "Seconds that a batch takes in the network, latents included.",
+    ["model"],
+    buckets=_SECONDS,
 )
 encoding_seconds = Histogram(
     "gan_serve_encoding_seconds", "Seconds to encode the images of a request.", ["format"], buckets=_SECONDS
@@ -92,7 +97,7 @@ def forget_ended_workers() -> None:
 
 
 def forget(process: int) -> None:
-    """Drop the gauges of a worker that ends or has ended; its counts stay."""
+    """Drop the gauges of a worker that ends or has ended; its counters stay."""
     if FOLDER in os.environ:
         with contextlib.suppress(FileNotFoundError):  # another worker was first
             multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]

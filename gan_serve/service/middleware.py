@@ -1,6 +1,6 @@
 """The middleware around the app: request id, host, key, time limit, security headers, the log and the metrics.
 
-Written as plain ASGI, one layer: it stands around each of a thousand requests a second.
+One layer of plain ASGI, because it runs for each of a thousand requests per second.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from gan_serve.service.tracing import STAGES, Tracing
 
 PROBES = ("/livez", "/readyz")
 MODEL = "/models/{name}"
-LOG_FIELDS = "gan_serve.log_fields"  # where a request's scope keeps what else its line in the log has
-KEY_NAME = "gan_serve.key"  # where it keeps the name of its API key
+LOG_FIELDS = "gan_serve.log_fields"  # key in a request's scope: further fields of its log line
+KEY_NAME = "gan_serve.key"  # key in a request's scope: the name of its API key
 TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")  # W3C Trace Context
 REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 REQUEST_HEADERS = ["Authorization", "Content-Type", "If-None-Match", "Traceparent", "X-Request-Id"]
@@ -58,7 +58,7 @@ _CLOSE = (b"connection", b"close")
 
 
 class Middleware:
-    """Stands around the app."""
+    """The ASGI app that wraps the service."""
 
     def __init__(
         self,
@@ -75,7 +75,9 @@ class Middleware:
         self._tracing = tracing
         self._hosts = HostCheck(settings)
         self._keys = Keys(settings)
-        self._endpoints = frozenset(endpoints)  # names for the metrics; other paths could be any number
+        self._endpoints = frozenset(
+            endpoints
+        )  # named in the metrics; others are counted together, since clients invent paths
         self._inner: ASGIApp = self._authorized
         if settings.cors_origins:
             self._inner = _CORS(
@@ -87,15 +89,15 @@ class Middleware:
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._handle(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         else:
-            await self._app(scope, receive, send)  # the start and the end of the server
+            await self._app(scope, receive, send)  # lifespan: startup and shutdown
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         path: str = scope["path"]
         method: str = scope["method"]
@@ -118,14 +120,14 @@ class Middleware:
                     headers.append(_CLOSE)
                 message = {**message, "headers": headers}
             await send(message)
-            if timeout is not None and message.get("more_body"):  # each part has a time of its own
+            if timeout is not None and message.get("more_body"):  # each part has a time limit of its own
                 timeout.reschedule(asyncio.get_running_loop().time() + 2 * self._settings.timeout)
 
         try:
             async with asyncio.timeout(self._settings.timeout) as timeout:
                 await self._checked(scope, receive, send_on)
         except TimeoutError:
-            if status:  # the response has begun: all that is left is to cut it off
+            if status:  # the response has begun and can only be cut off
                 reason = "timeout"
                 raise
             timeout = None
@@ -204,14 +206,14 @@ class _CORS(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
-        code, hint = "cors_refused", "Its operator can add the origin to GAN_SERVE_CORS_ORIGINS."
+        code, hint = "cors_refused", "The server's operator can add the origin to GAN_SERVE_CORS_ORIGINS."
         refusal = RequestError(response.status_code, code, f"{bytes(response.body).decode()}.", hint)
         kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
         return envelope(refusal.status, refusal.detail, kept)
 
 
 def _request_id(scope: Scope) -> bytes:
-    """Return the id that the client or a proxy gave, where it is one, or a new one."""
+    """Return the request id of the client or a proxy if it is valid, else a new one."""
     given = header(scope, b"x-request-id")
     if given and REQUEST_ID.fullmatch(given.decode("latin-1")):
         return given

@@ -1,4 +1,4 @@
-"""The models of a server: a fixed list, loaded at the start or at their first request; errors are kept with them."""
+"""The models of a server: a fixed list, loaded at startup or on first request. A model keeps the error of its load."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ logger = logging.getLogger(__name__)
 MEGABYTE = 2**20
 MAX_NAME = 200  # characters of an unknown name that are compared with the known ones
 METRICS = TypeAdapter(dict[str, FiniteFloat])
-SESSION_SIZE = 2  # times the network's file: ONNX Runtime keeps weights as read and as its kernels want them
+SESSION_SIZE = 2  # times the network's file: ONNX Runtime keeps weights as read and in its kernels' layout
 
 
 class ModelInfo(BaseModel):
-    """A model in ``GET /models``. One that is not ready has an ``error``, and may have little else."""
+    """A model in ``GET /models``. One that is not ready has an ``error``, and may lack other fields."""
 
     name: str
     ready: bool = True
@@ -65,7 +65,7 @@ class ModelInfo(BaseModel):
     class_names: tuple[str, ...] | None = None
     img_resolution: int | None = None
     img_channels: int | None = None
-    style_layers: int | None = None  # known once it is loaded; None where styles cannot be mixed
+    style_layers: int | None = None  # known once it is loaded; None if styles cannot be mixed
     license: str | None = None
     digest: str | None = None
     precision: Precision | None = None
@@ -82,8 +82,8 @@ class ModelDetails(ModelInfo):
     files: dict[str, FileDigest] = {}
     metrics: dict[str, float] | None = Field(
         None,
-        description="Metrics of quality by name; each name states its protocol. docs/evaluation.md says what they mean "
-        "and which way is better.",
+        description="Quality metrics by name; each name states its protocol. docs/evaluation.md explains them, and "
+        "whether higher or lower is better.",
     )
     parity: dict[str, Any] | None = None
     latent_space: LatentSpace | None = None
@@ -91,7 +91,7 @@ class ModelDetails(ModelInfo):
 
 @dataclass(eq=False)
 class ServedModel:
-    """A model of the list: its directory, and its generator while that is loaded."""
+    """A model that the server offers: its directory, and its generator while that is loaded."""
 
     source: str  # as the operator named it
     name: str
@@ -101,29 +101,29 @@ class ServedModel:
     generator: Generator | None = None
     error: GanServeError | None = None
     alias: str = ""  # the name that the operator gave it
-    failed: float = 0.0  # when it failed last, of a monotonic clock
-    used: float = 0.0  # when it was requested last
-    others: dict[Precision, Generator] = field(default_factory=dict)  # in precisions that requests asked for
+    failed: float = 0.0  # time of the last failure, on the monotonic clock
+    used: float = 0.0  # time of the last request
+    others: dict[Precision, Generator] = field(default_factory=dict)  # in other precisions, for requests
 
     @cached_property
     def precision(self) -> Precision:
-        """The precision that it samples in."""
+        """The precision in which the model samples."""
         assert self.config is not None
         return choose_precision(self.config, self.settings.precision, self.settings.device)
 
     @cached_property
     def size(self) -> int:
-        """Bytes that it takes in memory, roughly."""
+        """The approximate bytes that the model takes in memory."""
         assert self.config is not None
         return self.size_in(self.precision)
 
     def size_in(self, precision: Precision) -> int:
-        """Return the bytes that it takes in a precision."""
+        """Return the approximate bytes that the model takes in a precision."""
         assert self.config
         return SESSION_SIZE * self.config.files[PRECISION_FILES[precision]].size
 
     def figures(self, name: str) -> dict[str, Any] | None:
-        """Return ``metrics.json`` or ``parity.json``, where the checkpoint has it and its digest is right."""
+        """Return ``metrics.json`` or ``parity.json``; None if the checkpoint lacks it or its digest is wrong."""
         try:
             content = read_json(self.directory, self.config, name) if self.config else None
         except CheckpointError:
@@ -131,21 +131,21 @@ class ServedModel:
         return content if isinstance(content, dict) else None
 
     def measured(self) -> dict[str, float] | None:
-        """Return ``metrics.json``, where the checkpoint has it and it holds numbers by name."""
+        """Return ``metrics.json``; None if the checkpoint lacks it or it does not hold numbers by name."""
         try:
             return METRICS.validate_python(self.figures(METRICS_FILE), strict=True)
         except ValidationError:
             return None
 
     def latent_space(self) -> LatentSpace | None:
-        """Return the directions and the truncation floor, where the checkpoint has them and they are valid."""
+        """Return the directions and the truncation floor; None if the checkpoint lacks them or they are invalid."""
         try:
             return read_latent_space(self.directory, self.config) if self.config else None
         except CheckpointError:
             return None
 
     def info(self) -> ModelInfo:
-        """Return it as ``GET /models`` shows it."""
+        """Return the model as ``GET /models`` shows it."""
         config, generator, error = self.config, self.generator, self.error
         shown = ModelInfo(
             name=self.name,
@@ -171,7 +171,7 @@ class ServedModel:
         )
 
     def details(self) -> ModelDetails:
-        """Return it as ``GET /models/{name}`` shows it."""
+        """Return the model as ``GET /models/{name}`` shows it."""
         details = ModelDetails.model_validate(self.info().model_dump())
         if self.config is None:
             return details
@@ -189,17 +189,17 @@ class ServedModel:
 
 
 class Models:
-    """The list of the operator; requests name a model of it and can name nothing else."""
+    """The models that the operator chose. Requests can name no others."""
 
     def __init__(self) -> None:
         self._served: dict[str, ServedModel] = {}
         self._bound = 0
-        self._loading = threading.Lock()  # held while models come and go
+        self._loading = threading.Lock()  # held while models are loaded and unloaded
 
     def load(self, settings: Settings) -> None:
-        """Look up the models that the operator chose, and load those that fit, unless they are to wait.
+        """Look up the models that the operator chose, and load those that fit into memory unless ``lazy`` is set.
 
-        One that fails is kept with its error; the others are served.
+        A model that fails is kept with its error; the others are served.
         """
         self._bound = settings.memory * MEGABYTE
         aliases = [alias.partition("=")[::2] for alias in settings.aliases]
@@ -216,27 +216,27 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """True where there are models, and none of them has failed to load or to sample its golden sample."""
+        """True if there are models and none of them failed to load or to compute its golden sample."""
         return bool(self._served) and not any(served.error for served in self._served.values())
 
     async def get(self, name: str) -> Generator:
-        """Return the model of that name; where it is not loaded yet, it is now, in a thread.
+        """Return the model of that name; if necessary, load it first, in a thread.
 
         Raises:
-            UnknownModel: this server has none. CheckpointError, DeviceUnavailable: it has, but it cannot be loaded.
+            UnknownModel: this server has no such model. CheckpointError, DeviceUnavailable: it cannot be loaded.
         """
         served = self.find(name)
         served.used = time.monotonic()
-        generator = served.generator  # another thread may let go of it at any time
+        generator = served.generator  # another thread may unload it at any time
         if generator is None or served.error is not None:
             return await asyncio.to_thread(self._load_for_request, served)
         return generator
 
     async def get_in(self, name: str, precision: str | None) -> Generator:
-        """Return the model of that name in a precision, which is loaded at the first request for it.
+        """Return the model of that name in a precision, which is loaded on the first request for it.
 
         Raises:
-            InvalidOption: the checkpoint does not have it, or there is no memory for it. Others: see ``get``.
+            InvalidOption: the checkpoint lacks the precision, or memory is short. Others: see ``get``.
         """
         generator = await self.get(name)
         if precision is None or precision == generator.precision:
@@ -263,11 +263,11 @@ class Models:
                 raise _for_clients(error, served) from error
 
     def find(self, name: str) -> ServedModel:
-        """Return the model of that name, loaded or not; raise ``UnknownModel`` where this server has none."""
+        """Return the model of that name, loaded or not; raise ``UnknownModel`` if this server has none."""
         if name not in self._served:
             if name in left_out() and name not in list_models():
                 raise not_in_package(name)
-            hint = nearest(name[:MAX_NAME], self.names()) or f"There are: {', '.join(self.names())}."
+            hint = nearest(name[:MAX_NAME], self.names()) or f"Choose from: {', '.join(self.names())}."
             raise UnknownModel(f"This server has no model {shorten(name)}.", hint)
         return self._served[name]
 
@@ -276,7 +276,7 @@ class Models:
         return list(self._served)
 
     def first_loaded(self) -> Generator | None:
-        """Return the first model in the order of the operator that is ready, if it is loaded."""
+        """Return the first model without an error, in the operator's order; None if it is not loaded."""
         return next((served.generator for served in self._served.values() if served.error is None), None)
 
     def describe(self) -> list[ModelInfo]:
@@ -296,7 +296,7 @@ class Models:
         return served
 
     def _read(self, served: ServedModel, model: str | Path) -> None:
-        """Find the checkpoint and read its config; what is wrong with it is kept."""
+        """Find the checkpoint and read its config; an error is kept in ``served``."""
         settings = served.settings
         try:
             served.directory = resolve(model, files=service_files(settings.precision, settings.device))
@@ -304,8 +304,8 @@ class Models:
             served.name = served.alias or served.config.name
             if self._bound and served.size > self._bound:
                 takes = f"{served.name} takes {served.size / MEGABYTE:.0f} MB"
-                hint = "Its operator can set GAN_SERVE_MEMORY higher."
-                raise CheckpointError(f"{takes}, more than this server gives to its models.", hint)
+                hint = "The server's operator can raise GAN_SERVE_MEMORY."
+                raise CheckpointError(f"{takes}, more than this server's limit for models.", hint)
         except GanServeError as error:
             self._fail(served, error)
 
@@ -317,12 +317,12 @@ class Models:
                 self._make_room(served)
                 self._load(served)
             if served.error is not None:
-                raise copy.copy(served.error)  # the same object again and again would grow its traceback
+                raise copy.copy(served.error)  # raising one object again and again would grow its traceback
             assert served.generator is not None
             return served.generator
 
     def retry(self) -> None:
-        """Try the models again that failed, each at most every ``settings.retry_models`` seconds."""
+        """Try again to load models that failed, each at most once in ``settings.retry_models`` seconds."""
         with self._loading:
             for served in self._served.values():
                 if served.error is not None and time.monotonic() - served.failed >= served.settings.retry_models:
@@ -332,12 +332,12 @@ class Models:
         name = served.name
         served.error = None
         served.others.clear()
-        served.__dict__.pop("precision", None)  # of the files as they were
+        served.__dict__.pop("precision", None)  # cached for the former files
         served.__dict__.pop("size", None)
         self._read(served, served.source)
         if served.name != name and served.error is None:
             served.name = name
-            self._fail(served, InvalidCheckpoint(f"{name} has another name now.", "Start the server again."))
+            self._fail(served, InvalidCheckpoint(f"The checkpoint of {name} has a new name.", "Restart the server."))
         if served.error is None:
             self._make_room(served)
             self._load(served)
@@ -363,7 +363,7 @@ class Models:
         return sum(each.size + sum(each.size_in(precision) for precision in each.others) for each in loaded)
 
     def _make_room(self, served: ServedModel) -> None:
-        """Unload the models that were not used for longest; requests that hold one still finish."""
+        """Unload the least recently used models until ``served`` fits; requests that use one still finish."""
         for other in sorted(self._served.values(), key=lambda each: each.used):
             if self._has_room(served):
                 return
@@ -384,7 +384,7 @@ def _directory(model: str) -> Path:
 
 
 def _name(model: str) -> str:
-    """Return the name that requests give to a model, also to one that cannot be loaded."""
+    """Return the name by which requests find a model, even one that cannot be loaded."""
     directory = _directory(model)
     try:
         return read_config(directory).name
@@ -393,9 +393,9 @@ def _name(model: str) -> str:
 
 
 def _for_clients(error: GanServeError, served: ServedModel) -> GanServeError:
-    """Return the error as requests see it: the server's fault (503), without the paths of the operator."""
+    """Return the error that clients see: a fault of the server (503), without the operator's paths."""
     path, name = str(served.directory), served.name
-    if isinstance(error, InvalidOption):  # of the operator: a precision that the model lacks
+    if isinstance(error, InvalidOption):  # the operator's: a precision that the model lacks
         return InvalidCheckpoint(f"{name} cannot be loaded as asked: {error.message}", error.hint)
     if not isinstance(error, CheckpointError | DeviceUnavailable):
         return InvalidCheckpoint(f"{name} could not be loaded; the server's log says why.")

@@ -1,4 +1,4 @@
-"""``/docs.json``: what FastAPI knows from the endpoints, and schemas of responses, examples that work here, the key."""
+"""``/docs.json``: FastAPI's OpenAPI document, with schemas of responses, examples for this server's models, the key."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _REFERENCE = "#/components/schemas/{model}"
 
 
 class EncodedImage(BaseModel):
-    """An image in a response of the format json: a PNG in base64, and its receipt."""
+    """An image in a response in the format json: a PNG in base64, and its receipt."""
 
     png: str
     receipt: Receipt
 
 
 class EncodedImages(BaseModel):
-    """A response of the format json."""
+    """A response in the format json."""
 
     model: str
     images: list[EncodedImage]
 
 
 class EncodedFrame(EncodedImage):
-    """A line of a response of the format ndjson: one frame of so many."""
+    """A line of a response in the format ndjson: one of ``frames`` frames."""
 
     frame: int
     frames: int
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI with these additions; the models are those that are there when the document is first asked for."""
+    """FastAPI with these additions. The document describes the models at the time of the first request for it."""
 
     models: Models
 
@@ -59,7 +59,7 @@ def header(description: str) -> dict[str, Any]:
 
 
 def _error(status: int, description: str) -> dict[str, Any]:
-    retry = header("Seconds after which the same request may succeed; with 503 only where it may.")
+    retry = header("Seconds after which the same request may succeed; a 503 has it only if waiting can help.")
     headers = {"X-Gan-Serve-Error": header("The code of the error.")}
     return {
         "description": description,
@@ -71,16 +71,16 @@ def _error(status: int, description: str) -> dict[str, Any]:
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: _error(status, description)
     for status, description in {
-        400: "The request is not HTTP as this server takes it, or its body is not JSON.",
-        401: "The server needs a key, and got none or another.",
+        400: "The request is not valid HTTP for this server, or its body is not JSON.",
+        401: "The API key is missing or wrong.",
         404: "There is no such model, or no such path.",
-        413: "The body is larger than this server reads.",
+        413: "The body is larger than this server accepts.",
         415: "The body is not declared as JSON.",
-        422: "A value is not valid: what was wrong, and what would be right.",
-        429: "As many requests wait as the server keeps waiting; Retry-After says when to try again.",
-        500: "An error happened in the server.",
-        503: "The model cannot be used, or the server is about to stop.",
-        504: "It took longer than this server allows.",
+        422: "A value is invalid; the message and the hint say what is wrong and what would be right.",
+        429: "The queue is full, or the API key has reached its rate limit.",
+        500: "An error occurred in the server.",
+        503: "The model cannot be used, or the server is shutting down.",
+        504: "The request took longer than this server allows.",
     }.items()
 }
 
@@ -90,15 +90,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _ERRORS[status] for status in statuses}
 
 
-UNCHANGED: dict[str, Any] = {"description": "The response that If-None-Match names is still right; there is no body."}
+UNCHANGED: dict[str, Any] = {"description": "The response that If-None-Match names is still valid; there is no body."}
 IMAGES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The images in the format asked for.",
-        # Generators of clients take the first type that they know: bytes, whatever format is asked for.
+        "description": "The images in the requested format.",
+        # Client generators use the first type that they know: bytes, which fits every format.
         "content": {"application/octet-stream": {"schema": BINARY}}
         | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
         "headers": {
-            "ETag": header("Where the request names its seeds or latents: the same request has the same response."),
+            "ETag": header("Present if the request has seeds or latents: the same request then has the same response."),
             "X-Gan-Serve-Digest": header("The sha256 of the network."),
             "X-Gan-Serve-Seeds": header("The seeds, as the field seeds takes them."),
             "X-Gan-Serve-Receipt": header("The receipt of one image or an animation: JSON."),
@@ -138,7 +138,7 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
     for operation in (methods["get"] for methods in document["paths"].values() if "get" in methods):
         operation["responses"].pop("422", None)
     document["servers"] = [{"url": "/"}]
-    document["security"] = [{}, {"key": []}]  # a key where the operator set one
+    document["security"] = [{}, {"key": []}]  # a key if the operator set one
     plain = next((model.name for model in models), "fashion-dcgan")
     conditional = next((model.name for model in models if model.c_dim), None)
     styled = next((model.name for model in models if model.style_layers), None)
@@ -148,7 +148,7 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
         content["application/json"] = {"schema": {"$ref": _REFERENCE.format(model="EncodedImages")}}
         if STREAM_TYPE in content:
             content[STREAM_TYPE] = {"schema": {"$ref": _REFERENCE.format(model="EncodedFrame")}}
-        if {"/condition": conditional, "/mix": styled}.get(path, plain):  # no example where no model here fits it
+        if {"/condition": conditional, "/mix": styled}.get(path, plain):  # else no model of this server fits
             operation["requestBody"]["content"]["application/json"]["examples"] = examples
     return document
 
@@ -185,7 +185,9 @@ def _examples(plain: str, conditional: str | None, styled: str | None) -> dict[s
         },
         "/condition": {
             "sheet": _example("Eight latents under every label", model=conditional, seeds="0-7"),
-            "some": _example("Under two labels, a folder each", model=conditional, n=4, labels=[0, 1], format="zip"),
+            "some": _example(
+                "Under two labels, in a folder for each", model=conditional, n=4, labels=[0, 1], format="zip"
+            ),
         },
         "/interpolate": {
             "loop": _example("A looped animation", model=plain, seeds=[0, 5, 9], loop=True),

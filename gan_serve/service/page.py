@@ -1,7 +1,7 @@
-"""The explorer page at ``/``, Swagger UI at ``/docs``, and their parts under ``/web``: nothing from other hosts.
+"""The explorer page at ``/``, Swagger UI at ``/docs``, and their parts under ``/web``. Nothing comes from other hosts.
 
-The page is three requests until its first picture moves: the document, with styles, the models and the first frame
-inside; one script; and the pixels. Where a key is wanted, the document has neither models nor frame.
+The page makes three requests before its first picture moves: for the document, with styles, the models and the first
+frame inside; for one script; and for the pixels. If a key is required, the document has neither models nor frame.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAGE = "index.html"
 DOCS = "docs.html"
 SCRIPT = "main.js"
 BUNDLE = "page.js"
-FRAME_SEED = 0  # the page opens on it where its address names no other
+FRAME_SEED = 0  # shown first unless the address of the page names another
 
 _REST = (
     "img-src 'self' blob: data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -70,7 +70,7 @@ class Explorer:
         self._frames: dict[str, str] = {}  # the image tag of the first frame, by digest
 
     async def page(self, request: Request) -> Response:
-        """Return the document, as it is for this moment's models."""
+        """Return the document for the current state of the models."""
         html = self._html
         if self._is_open:
             known = {"models": [each.model_dump(exclude_none=True) for each in self._models.describe()]}
@@ -84,7 +84,7 @@ class Explorer:
         return self._respond(request, self._script, "text/javascript; charset=utf-8")
 
     def _first_frame(self) -> str:
-        """Return the first image of the first model that is loaded; nothing where none is."""
+        """Return the HTML of the first image of the first ready model; a hidden one if it is not loaded."""
         served = self._models.first_loaded()
         if served is None:
             return '<img id="first-frame" alt="" hidden />'
@@ -138,7 +138,7 @@ def add_page(app: FastAPI, models: Models, settings: Settings) -> None:
 
 
 def _swagger() -> Path | None:
-    """Return the folder of Swagger UI that BentoML installs, without importing BentoML; None where it has moved."""
+    """Return the folder of Swagger UI that BentoML installs, without importing BentoML; None if it is not there."""
     found = importlib.util.find_spec("bentoml")
     for location in (found.submodule_search_locations or ()) if found else ():
         folder = Path(location, "_internal", "server", "static_content")

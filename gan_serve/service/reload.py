@@ -1,4 +1,4 @@
-"""Tell a running server to load all its models anew."""
+"""Make a running server reload all its models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORKER = "multiprocessing.spawn"  # in the command line of a worker of gan-serv
 def reload(port: int) -> int:
     """Send SIGUSR1 to the ``gan-serve serve`` that listens on ``port``, and return its process id.
 
-    It replaces its workers one by one: each loads its models anew before the one that it replaces ends, so that no
+    The server replaces its workers one by one: a new worker loads its models before the old one ends, so that no
     request is dropped.
 
     Raises:
@@ -34,7 +34,7 @@ def reload(port: int) -> int:
     except (psutil.Error, PermissionError):
         pass
     raise ServiceError(
-        f"No gan-serve serve of this user listens on port {port}.", "Name its port with --port, or send it SIGUSR1."
+        f"No gan-serve server of this user listens on port {port}.", "Give its port with --port, or send it SIGUSR1."
     )
 
 

@@ -1,8 +1,8 @@
 """The log of the service on standard error: a line for each request and each event, as JSON or as text.
 
-Lines of requests are written together, up to ``WRITE_SECONDS`` later: a record and a write for each of a thousand
-requests a second cost a fifth of a worker's CPU time (benchmarks/serving_busy.md). Any other line, and the end of the
-process, writes what waits first; only a worker that is killed (SIGKILL) loses the lines of that time.
+Lines of requests are buffered for up to ``WRITE_SECONDS``: a record and a write for each of a thousand requests per
+second cost a fifth of a worker's CPU time (benchmarks/serving_busy.md). Any other line, and the end of the process,
+writes the buffered lines first; only a worker that is killed (SIGKILL) loses them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def log_request(fields: dict[str, Any]) -> None:
 
 
 def logs_requests() -> bool:
-    """Return True where requests are logged."""
+    """Return True if requests are logged."""
     return not _off
 
 
@@ -52,7 +52,7 @@ def configure(settings: Settings) -> None:
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
                 "gan_serve": {"level": "INFO"},
-                # Its warnings are of single requests, which http_limits logs with their client and id.
+                # It warns of single requests, which http_limits logs with their client and id.
                 "uvicorn": {"level": "ERROR", "handlers": [], "propagate": True},
             },
         }
@@ -64,19 +64,19 @@ def configure(settings: Settings) -> None:
 
 
 def uses_json(settings: Settings) -> bool:
-    """Return True where each line is a JSON object."""
+    """Return True if each line is a JSON object."""
     return settings.log == "json" or (settings.log in ("auto", "off") and not sys.stderr.isatty())
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes to standard error; lines of requests wait for others."""
+    """Writes to standard error; lines of requests are buffered."""
 
     def __init__(self) -> None:
         super().__init__()
         self._waiting: collections.deque[tuple[float, dict[str, Any]]] = collections.deque()  # safe between threads
 
     def add(self, fields: dict[str, Any]) -> None:
-        """Log a request soon."""
+        """Buffer the line of a request."""
         if not self._waiting:
             asyncio.get_running_loop().call_later(WRITE_SECONDS, self.flush)
         self._waiting.append((time.time(), fields))
@@ -87,7 +87,7 @@ class _Handler(logging.StreamHandler[Any]):
         super().emit(record)
 
     def flush(self) -> None:
-        """Write what waits. ``logging`` calls it at the end of the process as well."""
+        """Write the buffered lines. ``logging`` calls this at the end of the process as well."""
         lines = []
         while self._waiting:
             try:
@@ -99,7 +99,7 @@ class _Handler(logging.StreamHandler[Any]):
                 if lines:
                     self.stream.write("".join(lines))
                 self.stream.flush()
-        except (OSError, ValueError):  # as of any other line, see logging.Handler.handleError
+        except (OSError, ValueError):  # handled as for any other line, see logging.Handler.handleError
             self.handleError(logging.makeLogRecord({"msg": "The log cannot be written."}))
 
     def _line(self, when: float, fields: dict[str, Any]) -> str:

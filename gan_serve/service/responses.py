@@ -1,4 +1,4 @@
-"""From a checked request to a response: limits, ETag, queue, bytes and headers; walks also as a stream."""
+"""From a checked request to a response: limits, ETag, queue, bytes and headers; walks also as a stream of frames."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from gan_serve.service.tracing import STAGES
 ANIMATIONS = ("gif", "webp")
 MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
 SENT_AT_ONCE = 2**18  # bytes of a body; the next are sent when the client has read enough
-RECEIPT_SIZE = 700  # bytes of a receipt without what grows: names, seeds, latents
+RECEIPT_SIZE = 700  # bytes of a receipt without its parts of any length: names, seeds, latents
 SEED_SIZE = 12  # bytes of a seed in a list
 
 
@@ -50,12 +50,12 @@ class Encoded(NamedTuple):
 
 
 class BodyResponse(Response):
-    """A response that sends a large body in parts, so that a client that reads slowly does not keep all of it here."""
+    """A response that sends a large body in parts, so that for a slow client not all of it is buffered."""
 
-    release: Callable[[], None]  # called when it is sent, or cannot be
+    release: Callable[[], None]  # called once the response is sent or has failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, then release its place."""
+        """Send the response, then release its room in the queue."""
         body, size = memoryview(self.body), len(self.body)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -67,12 +67,12 @@ class BodyResponse(Response):
 
 
 class FramesResponse(StreamingResponse):
-    """A streamed response that releases its place at the end, also where its first part is never asked for."""
+    """A streamed response that releases its room in the queue at the end, even if no part was ever requested."""
 
     release: Callable[[], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, then release its place."""
+        """Send the response, then release its room in the queue."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -80,7 +80,7 @@ class FramesResponse(StreamingResponse):
 
 
 class Responses:
-    """Samples what requests ask for through the batcher, and responds."""
+    """Samples requests through the batcher, and makes their responses."""
 
     def __init__(self, batcher: Batcher, settings: Settings) -> None:
         self.batcher = batcher
@@ -89,10 +89,11 @@ class Responses:
     async def whole(
         self, request: Request, body: ImageRequest, generator: Generator, wanted: SamplingRequest
     ) -> Response:
-        """Return all images in the format asked for; 304 where the client has that very response.
+        """Return all images in the requested format; 304 if the client already has this response.
 
         Raises:
-            InvalidOption, TooManyImages: the request cannot be answered so. TooManyRequests: the queue is full.
+            InvalidOption: the options do not fit the images. TooManyImages: a limit is exceeded. TooManyRequests: the
+            queue is full.
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
         _log(request, body, len(wanted))
@@ -114,7 +115,7 @@ class Responses:
             )
             stages = request.scope.get(STAGES)
             sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
-            # A small one is sampled before a look at the connection would pay.
+            # For a small request, watching the connection does not pay.
             watched = len(wanted) > BATCH_SIZE[generator.device]
             encoded = await (_while_connected(request, sampling) if watched else sampling)
             if encoded is None:
@@ -157,10 +158,10 @@ class Responses:
                 yield lines
         except TimeoutError:
             yield _error_line(
-                RequestTimeout("Frames took longer than this server allows.", "Continue later, with start.")
+                RequestTimeout("Frames took longer than this server allows.", "Continue later, with the field start.")
             )
         except Exception:  # the batcher has logged it
-            yield _error_line(ServerError("An error happened in the server.", "Its log says more."))
+            yield _error_line(ServerError("An error occurred in the server.", "See the server's log."))
         finally:
             sampling.cancel()
 
@@ -188,9 +189,9 @@ class Responses:
 
 
 def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = None, scale: int = 1) -> int:
-    """Return the bytes that a response may have at most, before anything of it is sampled.
+    """Return the most bytes that a response may have, before it is sampled.
 
-    Pixels are counted as if they could not be compressed.
+    Pixels are counted uncompressed.
     """
     n, config = len(wanted), wanted.config
     longest = max(map(len, config.class_names), default=0)
@@ -219,13 +220,13 @@ def _log(request: Request, body: ImageRequest, images: int) -> None:
 
 
 def _etag(request: Request, body: ImageRequest, generator: Generator) -> str:
-    """Return a name for the bytes of a response: they follow from the request, the network, the device, the version."""
+    """Return the ETag of a response; request, network, device and version determine its bytes."""
     asked = f"{request.scope['path']}\n{body.model_dump_json()}\n{generator.digest}\n{generator.device}\n{__version__}"
     return f'"{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"'
 
 
 def not_modified(request: Request, tag: str) -> bool:
-    """Return True where ``If-None-Match`` names this response."""
+    """Return True if ``If-None-Match`` names this response."""
     given = header(request.scope, b"if-none-match").decode("latin-1")
     if not given:
         return False
@@ -237,18 +238,18 @@ def _encoded(samples: Samples, *, format: str, layout: Layout, compressed: bool)
     headers = _headers(samples, format)
     if format == "raw":
         headers |= {"X-Gan-Serve-Shape": ",".join(map(str, samples.pixels.shape)), "Vary": "Accept-Encoding"}
-        if compressed:  # the other formats are compressed in themselves
+        if compressed:  # the other formats are compressed already
             content, headers["Content-Encoding"] = gzip.compress(content, 1, mtime=0), "gzip"
     return Encoded(content, headers)
 
 
 def _headers(samples: Samples, format: str) -> dict[str, str]:
-    """Return what a client that keeps the picture alone needs to make it again, where it fits into a header."""
+    """Return the headers with which a client can make a picture again; values too long for a header are left out."""
     headers = {"X-Gan-Serve-Digest": samples.digest}
     seeds = samples.walk.seeds if samples.walk else samples.seeds
     if seeds is not None:
         headers["X-Gan-Serve-Seeds"] = format_seeds(seeds)
-    if len(samples) == 1 or samples.walk or format in ANIMATIONS:  # where it is not an image, that of the strip
+    if len(samples) == 1 or samples.walk or format in ANIMATIONS:  # an animation has the receipt of its strip
         receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]
         as_json = receipt.as_json()
         # ASCII, as headers must be: a label may be in any script.
@@ -278,7 +279,7 @@ def _error_line(error: GanServeError) -> bytes:
 
 
 async def _while_connected(request: Request, sampling: asyncio.Future[Encoded]) -> Encoded | None:
-    """Sample for as long as a client waits for it; None where none does any more."""
+    """Return the result of ``sampling``; cancel it and return None if the client disconnects first."""
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         waited_for: set[asyncio.Future[Any]] = {sampling, gone}

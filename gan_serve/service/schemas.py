@@ -1,4 +1,4 @@
-"""The bodies of requests: their fields and the types of these. The generator checks the values."""
+"""The bodies of requests: fields and their types. The generator checks the values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Count = Annotated[Whole, _range("integer", 1)]
 Place = Annotated[Whole, _range("integer", 0)]
 Seed = Annotated[Whole, _range("integer", 0, SEED_END - 1)]
 Label = Name | Whole
-# Of a list with a million wrong items the first one is enough: errors for all of them take half a minute.
+# Only the first wrong item is reported: errors for a million of them would take half a minute.
 Seeds = Annotated[list[Seed], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Labels = Annotated[list[Label], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Latent = Annotated[list[float], Field(fail_fast=True)]
@@ -71,7 +71,7 @@ class ImageRequest(BaseModel):
 
     @property
     def names_latents(self) -> bool:
-        """Return True where the request names its images, so that the same request has the same response."""
+        """Return True if the request determines its latents, so that the same request has the same response."""
         return True
 
     @model_validator(mode="wrap")
@@ -86,11 +86,11 @@ class ImageRequest(BaseModel):
 
     @classmethod
     def _explained(cls, error: ValidationError) -> InvalidRequest:
-        """Return the first error of the fields in one sentence."""
+        """Return the first error of the fields, as an error with a message and a hint."""
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            hint = nearest(field[:200], cls.model_fields) or f"There are: {', '.join(cls.model_fields)}."
+            hint = nearest(field[:200], cls.model_fields) or f"The fields are: {', '.join(cls.model_fields)}."
             return InvalidRequest(f"There is no field {_short(field)}.", hint)
         valid = f"{field} must be {cls.model_fields[field].description}"
         if first["type"] == "missing":
@@ -99,7 +99,7 @@ class ImageRequest(BaseModel):
 
 
 class _LatentsRequest(ImageRequest):
-    """Latents by ``seeds``, by ``n`` from ``seed`` on, given as they are, or of ``n`` random seeds."""
+    """Latents of ``seeds``, of ``n`` consecutive seeds from ``seed``, of ``n`` random seeds, or given directly."""
 
     n: Count | None = Field(default=None, description="a whole number, 1 or more")
     seed: Seed | None = Field(default=None, description=_SEED)
@@ -122,7 +122,7 @@ class _LatentsRequest(ImageRequest):
         return not (self.seed is None and self.seeds is None and self.latents is None)
 
     def latent_options(self) -> LatentOptions:
-        """Return the fields that choose latents, as ``Planner.plan`` and ``plan_condition`` take them beside ``n``."""
+        """Return the fields that choose latents, for ``sample_request`` and ``condition_request``."""
         return {
             "seed": self.seed,
             "seeds": self.seeds,
@@ -137,7 +137,7 @@ class SampleRequest(_LatentsRequest):
 
     precision: Name | None = Field(
         default=None,
-        description=f"one of {', '.join(PRECISION_FILES)} that the model has; that of the server if it is left out",
+        description=f"one of {', '.join(PRECISION_FILES)} that the model has; by default that of the server",
         json_schema_extra={"enum": [*PRECISION_FILES, None]},
     )
 
@@ -151,7 +151,7 @@ class ConditionRequest(_LatentsRequest):
 
     model: Name = Field(description="the name of a model that has classes")
     labels: Label | Labels | None = Field(
-        default=None, description="a list of class names or indices; all of the model if it is left out"
+        default=None, description="a list of class names or indices; by default all of the model"
     )
 
 
@@ -175,7 +175,7 @@ class InterpolateRequest(ImageRequest):
         json_schema_extra={"enum": [*FORMATS, STREAM]},
     )
     fps: Annotated[float, _range("number", 0.1, 100)] = Field(
-        default=12.0, description="a number from 0.1 to 100: frames a second"
+        default=12.0, description="a number from 0.1 to 100: frames per second"
     )
     start: Place = Field(
         default=0,
@@ -183,7 +183,7 @@ class InterpolateRequest(ImageRequest):
     )
     stop: Count | None = Field(
         default=None,
-        description="a whole number above start: the frame to stop before; the walk's end if it is left out",
+        description="a whole number above start: the frame before which to stop; by default the end of the walk",
     )
 
 
@@ -206,5 +206,5 @@ class MixRequest(ImageRequest):
 
 
 def _short(value: object) -> str:
-    text = reprlib.repr(value)  # of a list with a million items, the first ones
+    text = reprlib.repr(value)  # the first items of a long list
     return text if len(text) <= 60 else text[:57] + "..."

@@ -33,9 +33,9 @@ from gan_serve.terminal import echo
 FILES = ("api_keys", "uds", "tls_cert", "tls_key")  # settings that are paths
 MAX_FILES = 65_536
 BACKLOG = 2048
-# glibc would keep what it frees up to 64 MB: what a large response took would stay with the worker.
+# By default glibc does not return blocks of up to 64 MB to the system: a worker would keep that of a large response.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": 4 * 2**20, "MALLOC_TRIM_THRESHOLD_": 16 * 2**20}
-HEALTH_SECONDS = 30  # in which a thread of a worker must respond, or it is killed
+HEALTH_SECONDS = 30  # a worker that does not respond to its supervisor for this long is killed
 
 
 def serve(
@@ -51,26 +51,28 @@ def serve(
     Args:
         host: the name or address to listen on; ``0.0.0.0`` for all.
         port: the port to listen on.
-        models: names, directories or repositories on the Hub; if empty, and none are set, all of the package.
-        settings: everything else; by default as the environment sets it.
+        models: names, directories or repositories on the Hub; if empty, those of the settings, else all of the package.
+        settings: everything else; by default from environment variables.
         open_page: open the page in a browser when all workers are ready.
 
     Raises:
-        UnknownModel, InvalidCheckpoint, HubError: a model is not there. InvalidOption: a model has no such precision,
-        or there is no such device. ServiceError: the port is in use, the host unknown, a setting is not valid, or
+        UnknownModel, InvalidCheckpoint, HubError: a model cannot be found or read. InvalidOption: a model lacks the
+        precision, or there is no such device. ServiceError: the port is in use, the host unknown, a setting invalid, or
         workers cannot start.
     """
     settings = settings or Settings.read()
     request_log.configure(settings)
     files = service_files(settings.precision, settings.device)
-    # Absolute, since workers have another folder. What lies on the Hub is fetched now, and by no request.
+    # Absolute paths, since workers run in another folder. Models on the Hub are fetched now, never by a request.
     wanted = dict.fromkeys([*models] or settings.models)
     directories = [resolve(model, files=files).resolve() for model in wanted]
     aliases = {name: resolve(model, files=files).resolve() for name, model in map(_pair, settings.aliases)}
     shown = [*directories, *aliases.values()] or list(map(resolve, list_models()))
     configs = [read_config(directory) for directory in shown]
     if not configs:
-        raise ServiceError("There is no model to serve: the package has none.", "Name a directory that holds one.")
+        raise ServiceError(
+            "There is no model to serve: the package contains none.", "Give the directory of a checkpoint."
+        )
     precisions = [choose_precision(config, settings.precision, settings.device) for config in configs]
     read_keys(settings)
     update: dict[str, object] = {
@@ -120,9 +122,9 @@ def serve(
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[None]:
-    """Let workers run in a folder that nobody else writes to: Python looks for modules in the one that it runs in.
+    """Run the workers in a private folder, since Python imports modules from the working folder.
 
-    Their metrics meet there.
+    The folder also holds the files of their metrics.
     """
     here = Path.cwd()
     sys.path[:] = [path for path in sys.path if path and (Path(path) != here or _holds_this_package(here))]
@@ -141,7 +143,7 @@ def _holds_this_package(folder: Path) -> bool:
 
 
 def _raise_file_limit() -> None:
-    """Let connections be as many as the system allows: each is a file, and the usual limit of 1,024 is soon met."""
+    """Raise the limit of open files to that of the system: each connection is one, and the usual limit is 1,024."""
     if sys.platform != "win32":
         import resource
 
@@ -157,7 +159,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ServiceError(
-                f"Port {port} is in use.", f"Take another, for example --port {port + 1}, or stop what listens there."
+                f"Port {port} is in use.",
+                f"Use another, for example --port {port + 1}, or stop the process that listens there.",
             ) from error
         raise ServiceError(
             f"Cannot listen on {host}, port {port}: {error.strerror}.", "Try 127.0.0.1 and a port from 1024 to 65535."
@@ -165,17 +168,17 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _listen_on_path(path: str) -> socket.socket:
-    """Return a listening Unix socket; one that a server left behind is replaced."""
+    """Return a listening Unix socket; the file that an ended server left behind is replaced."""
     listening = socket.socket(socket.AF_UNIX)
     try:
         with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)
-            raise ServiceError(f"{path} is in use.", "Take another path, or stop what listens there.")
+            raise ServiceError(f"{path} is in use.", "Use another path, or stop the process that listens there.")
         Path(path).unlink(missing_ok=True)
         listening.bind(path)
         listening.listen(BACKLOG)
     except OSError as error:
-        raise ServiceError(f"Cannot listen on {path}: {error.strerror}.", "Name a path that may be written.") from error
+        raise ServiceError(f"Cannot listen on {path}: {error.strerror}.", "Give a path that may be written.") from error
     return listening
 
 

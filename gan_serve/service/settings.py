@@ -1,4 +1,4 @@
-"""The settings of the service: environment variables, ``GAN_SERVE_`` and the name of a field in capitals."""
+"""The settings of the service: environment variables ``GAN_SERVE_...``, with the name of a field in capitals."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gan_serve.checkpoint.config import MODEL_NAME
 from gan_serve.errors import ServiceError
 
 PREFIX = "GAN_SERVE_"
-MAX_WORKERS = 8  # unless more are set: each takes some 200 MB
+MAX_WORKERS = 8  # by default; each takes about 200 MB
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 AtLeastZero = Annotated[int, Field(ge=0)]
-Texts = Annotated[tuple[str, ...], NoDecode]  # commas between, rather than JSON
+Texts = Annotated[tuple[str, ...], NoDecode]  # separated by commas, not JSON as pydantic would read it
 
 
 class Settings(BaseSettings):
@@ -37,23 +37,26 @@ class Settings(BaseSettings):
 
     # Models
     models: Texts = Field(
-        default=(), description="names, directories or org/name on the Hub, commas between; all of the package if empty"
+        default=(),
+        description="names, directories or org/name on the Hub, separated by commas; all of the package if empty",
     )
     aliases: Texts = Field(
-        default=(), description="further names of models, NAME=MODEL, commas between: a directory or org/name@revision"
+        default=(),
+        description="further names of models, NAME=MODEL, separated by commas: a directory or org/name@revision",
     )
-    precision: str = Field(default="fp32", description="fp32, another that every model has a file for, or auto")
+    precision: str = Field(default="fp32", description="fp32, another precision that every model has, or auto")
     device: str = Field(default="auto", description="auto, cpu or cuda")
     lazy: bool = Field(default=False, description="true or false: load a model at its first request, not at the start")
     memory: AtLeastZero = Field(
-        default=0, description="megabytes for the models of a worker, 0 for no bound; those used last stay"
+        default=0,
+        description="megabytes for the models of a worker, 0 for no limit; the least recently used are unloaded",
     )
     retry_models: Annotated[float, Field(gt=0)] = Field(
-        default=30.0, description="seconds after which a model that could not be loaded is tried again by a request"
+        default=30.0, description="seconds after which a request tries again to load a model that failed"
     )
     # Processes
     workers: AtLeastZero = Field(
-        default=0, description="processes, each with its own copy of the models; 0 for one a core, up to 8"
+        default=0, description="processes, each with its own copy of the models; 0 for one per core, up to 8"
     )
     threads: AtLeastZero = Field(
         default=0, description="sampling threads of a worker; 0 for the cores divided by the workers"
@@ -84,23 +87,24 @@ class Settings(BaseSettings):
         default=1.0, description="seconds after SIGTERM in which /readyz is 503 and requests are still accepted"
     )
     hosts: Texts = Field(
-        default=(), description="names accepted in the header Host, commas between; see docs/serving.md if empty"
+        default=(), description="names accepted in the Host header, separated by commas; see docs/serving.md if empty"
     )
     proxies: Texts = Field(
         default=("127.0.0.1",),
-        description="addresses whose X-Forwarded-For is believed, commas between, or *; none if empty",
+        description="addresses whose X-Forwarded-For is trusted, separated by commas, or *; none if empty",
     )
     cors_origins: Texts = Field(
-        default=(), description="origins whose pages may call this server, commas between, or *; none if empty"
+        default=(), description="origins whose pages may call this server, separated by commas, or *; none if empty"
     )
     api_key: SecretStr = Field(
         default=SecretStr(""), description="a secret that requests must carry as Authorization: Bearer; none if empty"
     )
     api_keys: str = Field(
-        default="", description="a TOML file of keys: a table for each name, with key and maybe requests_per_minute"
+        default="",
+        description="a TOML file of keys: a table for each name, with key and optionally requests_per_minute",
     )
     uds: str = Field(default="", description="the path of a Unix socket to listen on in place of host and port")
-    tls_cert: str = Field(default="", description="a file with the certificate chain (PEM); with it, HTTPS is spoken")
+    tls_cert: str = Field(default="", description="a file with the certificate chain (PEM); it turns on HTTPS")
     tls_key: str = Field(default="", description="a file with the private key of the certificate (PEM)")
     log: Literal["auto", "json", "text", "off"] = Field(
         default="auto", description="json, text, off (no line for a request), or auto: text on a terminal, else json"
@@ -134,7 +138,7 @@ class Settings(BaseSettings):
 
     @property
     def processes(self) -> int:
-        """Workers to start. Processes of one thread sample faster than one process of more (benchmarks/serving.md)."""
+        """Workers to start. Several processes sample faster than one with several threads (benchmarks/serving.md)."""
         return self.workers or min(available_cores(), MAX_WORKERS)
 
     @property
@@ -147,7 +151,7 @@ class Settings(BaseSettings):
         """Read the settings from the environment; what is ``given`` and not None replaces its variable.
 
         Raises:
-            ServiceError: a value that is not valid, with the name of the setting and what it means.
+            ServiceError: a value is invalid; the message names the setting, and the hint its meaning.
         """
         given = {name: value for name, value in given.items() if value is not None}
         try:
@@ -177,10 +181,10 @@ def available_cores() -> int:
 
 @functools.lru_cache(maxsize=64)
 def is_loopback(address: str) -> bool:
-    """Return True where an IP address is one of this machine alone."""
+    """Return True if an IP address is a loopback address."""
     try:
         return ipaddress.ip_address(address).is_loopback
-    except ValueError:  # a name, of a server in a test
+    except ValueError:  # a name instead of an address, as in tests
         return False
 
 

@@ -1,8 +1,8 @@
-"""A graceful shutdown of a worker: after SIGTERM ``/readyz`` is 503 while requests are still accepted, for a while.
+"""The graceful shutdown of a worker: for a while after SIGTERM, ``/readyz`` is 503 and requests are still accepted.
 
-Load balancers stop sending clients in that time, and responses carry ``Connection: close``, so that no client keeps a
-connection that the server is about to close. Then the server that runs this process does what it does on SIGTERM: it
-finishes the requests that it has, and ends.
+Meanwhile load balancers stop sending clients, and responses carry ``Connection: close``, so that no client keeps a
+connection that the server is about to close. Then the server's own handler of SIGTERM runs: it finishes pending
+requests and ends the process.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from types import FrameType
 
 from gan_serve.service import request_log
 
-LOOK_SECONDS = 0.5  # between looks at whether a network returns
+LOOK_SECONDS = 0.5  # between checks whether a network hangs
 OVERDUE_EXIT = 70  # EX_SOFTWARE
-PARENT_SECONDS = 2.0  # between looks at whether the parent runs
+PARENT_SECONDS = 2.0  # between checks whether the parent runs
 
 
 class Shutdown:
-    """Knows whether this worker is about to end."""
+    """The shutdown of this worker: whether it has begun, and its handler of SIGTERM."""
 
     def __init__(self, seconds: float) -> None:
         self.draining = False
         self._seconds = seconds
 
     def install(self) -> None:
-        """Put the wait before what this process does on SIGTERM so far; called in its event loop."""
-        if threading.current_thread() is not threading.main_thread():  # only there signals can be handled
+        """Install a handler of SIGTERM that waits and then calls the present one; call this in the event loop."""
+        if threading.current_thread() is not threading.main_thread():  # signals can be handled there only
             return
-        if multiprocessing.parent_process() is not None:  # a supervisor, which passes Ctrl+C on as SIGTERM
+        if multiprocessing.parent_process() is not None:  # its supervisor passes Ctrl+C on as SIGTERM
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         loop = asyncio.get_running_loop()
         before = signal.getsignal(signal.SIGTERM)
@@ -52,20 +52,20 @@ class Shutdown:
 
 
 async def end_when(overdue: Callable[[], bool], seconds: float) -> None:
-    """End this worker once ``overdue``: its supervisor starts another. What other requests have, they keep at first.
+    """End this worker once ``overdue`` is True, by a graceful shutdown; its supervisor starts another.
 
-    Nothing is ended where no supervisor of gan-serve runs; there ``/readyz`` tells the orchestrator.
+    Without a supervisor of gan-serve the worker stays, and ``/readyz`` tells the orchestrator.
 
     Args:
-        overdue: tells whether a network does not return.
-        seconds: for the shutdown on SIGTERM; then the process is ended whatever it does.
+        overdue: returns True if a network hangs.
+        seconds: time for the shutdown; after it, the process exits in any case.
     """
     while not overdue():
         await asyncio.sleep(LOOK_SECONDS)
     request_log.service.error("A network does not return. This worker is replaced.")
     if multiprocessing.parent_process() is None:
         return
-    last = threading.Timer(seconds, _exit)  # a thread: the event loop ends before
+    last = threading.Timer(seconds, _exit)  # a thread, since the event loop ends earlier
     last.daemon = True
     last.start()
     os.kill(os.getpid(), signal.SIGTERM)
@@ -77,7 +77,7 @@ def _exit() -> None:
 
 
 async def end_with_the_parent() -> None:
-    """Send this process SIGTERM once the process that started it is gone: its port would stay in use."""
+    """Send this process SIGTERM once its parent has ended; otherwise the port would stay in use."""
     if sys.platform == "win32":
         return
     parent = os.getppid()

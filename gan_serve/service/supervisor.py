@@ -1,4 +1,4 @@
-"""The process that starts and watches the workers: uvicorn's, with an end to starts that fail."""
+"""The process that starts and watches the workers: uvicorn's supervisor, which gives up after repeated failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAST_CONNECTIONS = 0.1  # seconds before the end of the drain in which connectio
 class Supervisor(Multiprocess):
     """Replaces workers that die. SIGTERM, SIGINT and SIGHUP end them; SIGUSR1 replaces them one by one.
 
-    ``failure`` says why it gave up, empty where it did not.
+    ``failure`` says why it gave up; it is empty otherwise.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Supervisor(Multiprocess):
         self._ready: set[int | None] = set()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace each worker that has died, and log it; stop where workers die before they are ready."""
+        """Replace each worker that has died, and log it; stop if workers repeatedly die before they are ready."""
         before = list(self.processes)
         for process in before:
             if process.exitcode is None and process.pid not in self._ready and process.is_ready(timeout=1):
@@ -79,7 +79,7 @@ class Supervisor(Multiprocess):
         self.should_exit.set()
 
     def handle_usr1(self) -> None:
-        """Replace the workers one by one, so that all models are loaded anew and no request is dropped.
+        """Replace the workers one by one, so that all models are reloaded and no request is dropped.
 
         The files of all models are verified first: with a damaged one, new workers would not become ready.
         """
@@ -108,12 +108,12 @@ class Supervisor(Multiprocess):
         super().terminate_all()
 
     def join_all(self) -> None:
-        """Wait for the workers. The socket is closed with theirs, so that nobody waits for a server that ends."""
+        """Wait for the workers. Close the socket when they close it, so that no client waits for an ended server."""
         deadline = time.monotonic() + self._drain - LAST_CONNECTIONS
         while time.monotonic() < deadline and any(process.exitcode is None for process in self.processes):
             time.sleep(0.05)
         for listening in self.sockets:
-            listening.listen(0)  # the fewer wait to be accepted, the fewer are reset when it closes
+            listening.listen(0)  # a short queue: connections in it are reset when the socket closes
         time.sleep(LAST_CONNECTIONS)
         for listening in self.sockets:
             listening.close()

@@ -16,7 +16,7 @@ from gan_serve.service import request_log
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-STAGES = "gan_serve.stages"  # where a request's scope keeps the times of its stages, if spans are exported
+STAGES = "gan_serve.stages"  # key in a request's scope: the times of its stages, if spans are exported
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 Stages = dict[str, tuple[float, float]]  # start and end of a stage, of time.perf_counter
@@ -30,12 +30,12 @@ class Tracing:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """Return what the environment asks for; None where it names no endpoint, or the extra is missing."""
+        """Return the tracing that the environment sets; None if it names no endpoint, or the extra is missing."""
         provider = _provider() if any(map(os.environ.get, ENDPOINTS)) else None
         return cls(provider) if provider else None
 
     def record(self, scope: Scope, name: str, status: int, span: tuple[float, float]) -> None:
-        """Export the span of a request, start and end of ``time.perf_counter``, and those of its stages."""
+        """Export the span of a request (start and end by ``time.perf_counter``) and those of its stages."""
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -55,7 +55,7 @@ class Tracing:
         whole.end(_nanoseconds(span[1], offset))
 
     def close(self) -> None:
-        """Export what is left."""
+        """Export the remaining spans."""
         self._provider.shutdown()
 
 
