@@ -50,7 +50,14 @@ def main() -> None:
     for quality in (80, 65, 50, 35):
         out = io.BytesIO()
         frames[0].save(
-            out, "webp", save_all=True, append_images=frames[1:], duration=1000 // FPS, loop=0, quality=quality, method=4
+            out,
+            "webp",
+            save_all=True,
+            append_images=frames[1:],
+            duration=1000 // FPS,
+            loop=0,
+            quality=quality,
+            method=4,
         )
         if out.tell() < LIMIT:
             break
@@ -65,7 +72,9 @@ def record(page: Page) -> list[Image.Image]:
     for number in range(FRAMES):
         if pad and number >= FRAMES // 2:
             share = (number - FRAMES // 2) / (FRAMES // 2)
-            page.mouse.move(pad["x"] + pad["width"] * (0.1 + 0.8 * share), pad["y"] + pad["height"] * (0.8 - 0.6 * share))
+            page.mouse.move(
+                pad["x"] + pad["width"] * (0.1 + 0.8 * share), pad["y"] + pad["height"] * (0.8 - 0.6 * share)
+            )
         with Image.open(io.BytesIO(page.screenshot())) as shot:
             height = round(shot.height * WIDTH / shot.width)
             frames.append(shot.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS))

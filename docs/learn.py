@@ -189,7 +189,7 @@ def _outputs(printed: list[str], shown: object, count: int) -> list[dict[str, An
     if shown is not None:
         data: dict[str, Any] = {"text/plain": [repr(shown)]}
         if (bundle := getattr(shown, "_repr_mimebundle_", None)) is not None:
-            data |= bundle()
+            data |= bundle() | {"text/plain": [f"<{type(shown).__name__}>"]}  # not the addresses of a list of images
         elif (picture := getattr(shown, "_repr_png_", None)) is not None:
             data["image/png"] = base64.b64encode(picture()).decode()
         outputs.append({"data": data, "execution_count": count, "metadata": {}, "output_type": "execute_result"})

@@ -141,7 +141,11 @@ def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, flo
     pictures = make_pictures(name, directory, docs / "zoo") if is_there else {}
     if is_there:
         strip, walk = pictures.pop("strip"), pictures.pop("moving")
-        parts += [_facts(entry, directory), f"![{strip}](zoo/{name}-strip.png) ![{walk}](zoo/{name}-walk.webp)", entry.note]
+        parts += [
+            _facts(entry, directory),
+            f"![{strip}](zoo/{name}-strip.png) ![{walk}](zoo/{name}-walk.webp)",
+            entry.note,
+        ]
     else:
         parts.append(f"{entry.note} **Not there yet.**")
     folded += [f"{caption}\n\n![{name}, {kind}](zoo/{name}-{kind}.png)" for kind, caption in pictures.items()]

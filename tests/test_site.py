@@ -43,7 +43,7 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_of_the_navigation_is_there_and_in_llms_txt(docs):
     build = load("build")
     listed = (docs / "llms.txt").read_text()
-    pages = [page for _, page in build.flat(build.navigation(docs.parent / "zensical.toml")) if page]
+    pages = [page for _, page in build.in_order(build.navigation(docs.parent / "zensical.toml")) if page]
     assert len(pages) > 25
     for page in pages:
         assert (docs / page).is_file(), page

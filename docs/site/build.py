@@ -2,8 +2,8 @@
 
 python docs/site/build.py [--demo]
 
-The sources are README-like documents all over the repository; their links are made to fit the site. A document that a page
-links to becomes a page, another file is copied. `--demo` says that `gan-serve export-web` fills build/site/demo.
+The sources are the documents of the repository; their links are made to fit the site. A document that a page links to
+becomes a page, another file is copied. `--demo`: the pages link to demo/, where the Makefile puts the live demo.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = Path("docs/site")
 OUT = ROOT / "build" / "docs"
 CONFIG = ROOT / "build" / "zensical.toml"
-PARTS = re.compile(r"(^[ \t]*```.*?^[ \t]*```[ \t]*$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)  # code, in which nothing is a link
+PARTS = re.compile(
+    r"(^[ \t]*```.*?^[ \t]*```[ \t]*$|`[^`\n]*`)", re.MULTILINE | re.DOTALL
+)  # code, in which nothing is a link
 LINK = re.compile(r"(\]\(\s*)([^)\s>]+)(\s*\))")  # the text of a link may have code in it
 ELSEWHERE = re.compile(r"[a-z][a-z+.-]*:|#|//", re.IGNORECASE)
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
@@ -139,7 +141,7 @@ def write_llms() -> None:
     project = tomllib.loads(CONFIG.read_text())["project"]
     lines = [f"# {project['site_name']}", "", f"> {project['site_description']}", ""]
     full = []
-    for title, page in flat(navigation(CONFIG)):
+    for title, page in in_order(navigation(CONFIG)):
         if page is None:
             lines += ["", f"## {title}", ""]
             continue
@@ -156,7 +158,7 @@ def navigation(config: Path) -> list[dict[str, object]]:
     return tomllib.loads(config.read_text())["project"]["nav"]
 
 
-def flat(nav: list[dict[str, object]]) -> list[tuple[str, str | None]]:
+def in_order(nav: list[dict[str, object]]) -> list[tuple[str, str | None]]:
     """Return titles and pages in order; a group has no page."""
     flat: list[tuple[str, str | None]] = []
     for entry in nav:
@@ -164,7 +166,7 @@ def flat(nav: list[dict[str, object]]) -> list[tuple[str, str | None]]:
             if isinstance(below, str):
                 flat.append((title, below))
             elif isinstance(below, list):
-                flat += [(title, None), *flat(below)]
+                flat += [(title, None), *in_order(below)]
     return flat
 
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+
 def notebook_page(path: Path, folder: Path) -> str:
     """Return a notebook as Markdown with its stored outputs, whose pictures are written to ``folder``."""
     parts = []

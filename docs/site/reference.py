@@ -51,7 +51,9 @@ def http_page() -> str:
 def _operation(title: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
     yield f"## `{title}`"
     yield operation.get("description") or operation.get("summary", "")
-    parameters = [(f"`{p['name']}` ({p['in']})", _type(p.get("schema", {})), _meaning(p)) for p in operation.get("parameters", ())]
+    parameters = [
+        (f"`{p['name']}` ({p['in']})", _type(p.get("schema", {})), _meaning(p)) for p in operation.get("parameters", ())
+    ]
     if parameters:
         yield _table(("parameter", "type", "meaning"), parameters)
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
@@ -63,7 +65,9 @@ def _operation(title: str, operation: Mapping[str, Any], document: Mapping[str, 
         ]
         yield f"Body: `{kind}`."
         yield _table(("field", "type", "default", "meaning"), fields)
-        for example in [*(one["value"] for one in content.get("examples", {}).values()), *schema.get("examples", ())][:1]:
+        for example in [*(one["value"] for one in content.get("examples", {}).values()), *schema.get("examples", ())][
+            :1
+        ]:
             yield f"```json\n{json.dumps(example, indent=2)}\n```"
     responses = [
         (status, ", ".join(f"`{kind}`" for kind in response.get("content", {})), response.get("description", ""))
@@ -105,7 +109,9 @@ def _meaning(field: Mapping[str, Any]) -> str:
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def command_line_page() -> str:
