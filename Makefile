@@ -81,6 +81,19 @@ fuzz: .venv/dev  ## give what reads strangers' files damaged ones for MINUTES (a
 release-check: .venv/dev  ## check that the tree is ready to be released as TAG
 	$(BIN)/python .ci/release_check.py "$(TAG)"
 
+# DEMO: a folder that `gan-serve export-web` wrote, which becomes the live demo of the site.
+.PHONY: docs
+docs: .venv/dev .venv-docs/ready build/tree  ## build the documentation site in build/site, and check it
+	$(BIN)/python docs/site/build.py $(if $(DEMO),--demo)
+	cd build && PYTHONPATH=../docs/site ../.venv-docs/bin/zensical build --strict --clean
+	$(if $(DEMO),cp -R $(DEMO) build/site/demo)
+	$(BIN)/python docs/site/check.py build/site
+
+.venv-docs/ready: docs/site/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 format: .venv/dev  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -155,7 +168,7 @@ bench-hub: .venv/dev  ## measure downloads and pushes beside snapshot_download a
 	touch $@
 
 clean:
-	rm -rf .venv .venv-audit .venv-lowest .venv-olah .venv-serving-peers build dist *.egg-info demo
+	rm -rf .venv .venv-audit .venv-docs .venv-lowest .venv-olah .venv-serving-peers build dist *.egg-info demo
 
 .venv/python:
 	$(PYTHON) -m venv .venv

@@ -147,12 +147,13 @@ def cells(name: str) -> list[dict[str, Any]]:
         ("markdown", f"## Try\n{lesson.question}"),
         ("code", lesson.attempt),
     ]
-    return [_cell(kind, text, f"{name}-{number}") for number, (kind, text) in enumerate(sources)]
+    return [cell(kind, text, f"{name}-{number}") for number, (kind, text) in enumerate(sources)]
 
 
-def _cell(kind: str, text: str, identity: str) -> dict[str, Any]:
-    cell: dict[str, Any] = {"cell_type": kind, "id": identity, "metadata": {}, "source": text.splitlines(keepends=True)}
-    return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+def cell(kind: str, text: str, identity: str) -> dict[str, Any]:
+    """Return a cell without outputs."""
+    made: dict[str, Any] = {"cell_type": kind, "id": identity, "metadata": {}, "source": text.splitlines(keepends=True)}
+    return made | ({"execution_count": None, "outputs": []} if kind == "code" else {})
 
 
 def notebook(of: list[dict[str, Any]]) -> dict[str, Any]:
@@ -187,7 +188,9 @@ def _outputs(printed: list[str], shown: object, count: int) -> list[dict[str, An
         outputs.append({"name": "stdout", "output_type": "stream", "text": printed})
     if shown is not None:
         data: dict[str, Any] = {"text/plain": [repr(shown)]}
-        if (picture := getattr(shown, "_repr_png_", None)) is not None:
+        if (bundle := getattr(shown, "_repr_mimebundle_", None)) is not None:
+            data |= bundle() | {"text/plain": [f"<{type(shown).__name__}>"]}  # not the addresses of a list of images
+        elif (picture := getattr(shown, "_repr_png_", None)) is not None:
             data["image/png"] = base64.b64encode(picture()).decode()
         outputs.append({"data": data, "execution_count": count, "metadata": {}, "output_type": "execute_result"})
     return outputs

@@ -23,7 +23,7 @@ from zoo_pictures import make_pictures
 
 from gan_serve.atomic_files import check_new_directory, write_atomically
 from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, describe
-from gan_serve.checkpoint.files import verify_checkpoint
+from gan_serve.checkpoint.files import read_config, verify_checkpoint
 from gan_serve.errors import GanServeError
 from gan_serve.exports.report import CARD_FILE, bounds_block, of_all_images, table
 from gan_serve.exports.write_evaluation import write_bounds
@@ -43,12 +43,12 @@ DISTANCE, AS = "FD or FID", "measured as"
 OPENING = """\
 # The zoo
 
-Written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints; do not edit.
-`python docs/zoo.py make NAME --checkpoints FOLDER` makes a checkpoint from data: it trains, exports and evaluates.
-It runs from the root of a checkout, with `pip install -e ".[train]"`.
-FOLDER must not contain NAME yet; without `--checkpoints` it is the folder of the repository.
-An interrupted training is resumed.
+These are the models of this project: eight seeds of each, none left out, and a walk through three of them.
+Models in the wheel work by name once gan-serve is installed; the others lie in the repository.
 
+{cards}
+
+## All metrics
 {table}
 
 ## How the metrics are measured
@@ -79,6 +79,13 @@ cropped so that the brick fills more of the frame: `images` uint8 [10400, 64, 64
 `data/celeba64`: a subset of CelebA (Liu et al. 2015), 42,068 of its aligned faces as JPEG of 64x64 pixels with the file
 names of CelebA, in two tar archives; `attributes.npz` has `filenames`, `attrs` [N, 40] and `attr_names`.
 Other crops of these sets can be used for training too, and have another digest.
+
+## Make them again
+`python docs/zoo.py make NAME --checkpoints FOLDER` makes a checkpoint from data: it trains, exports and evaluates.
+It runs from the root of a checkout, with `pip install -e ".[train]"`.
+FOLDER must not contain NAME yet; without `--checkpoints` it is the folder of the repository.
+An interrupted training is resumed.
+This page is written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints.
 """
 
 
@@ -91,7 +98,7 @@ def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
     Raises:
         CheckpointError: the files of a checkpoint do not match its config. CannotWrite: writing fails.
     """
-    rows, sections = [], []
+    rows, there, absent = [], [], []
     for name, entry in zoo.items():
         directory = checkpoints / name
         images, metrics = "not there yet", {}
@@ -99,11 +106,13 @@ def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
             images, metrics = describe(verify_checkpoint(directory)), _metrics(directory)
         wheel = "yes" if entry.in_wheel else "no"
         rows.append((f"[`{name}`](#{name})", images, f"`{entry.recipe}`", wheel, *_summary(metrics)))
+        sections = there if (directory / CONFIG_FILE).exists() else absent
         sections.append(_section(name, entry, directory, metrics, docs))
-    opening = OPENING.format(
-        table=table(("name", "images", "recipe", "in the wheel", DISTANCE, *SUMMARY.values(), AS), rows)
+    text = OPENING.format(
+        cards="\n\n".join(there + absent),
+        table=table(("name", "images", "recipe", "in the wheel", DISTANCE, *SUMMARY.values(), AS), rows),
     )
-    return write_atomically(docs / "zoo.md", "\n".join([opening, "\n\n".join(sections), ""]))
+    return write_atomically(docs / "zoo.md", text)
 
 
 def _summary(metrics: Mapping[str, float]) -> list[str]:
@@ -126,23 +135,49 @@ def _summary(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, float], docs: Path) -> str:
+    """Return the card of a model: facts, a sentence, eight images and a walk; folded below them, everything else."""
     is_there = (directory / CONFIG_FILE).exists()
-    parts = [f"## {name}", entry.note if is_there else f"{entry.note} **Not there yet.**"]
+    parts, folded = [f"## {name}"], []
     pictures = make_pictures(name, directory, docs / "zoo") if is_there else {}
-    parts += [f"{caption}\n\n![{name}, {kind}](zoo/{name}-{kind}.png)" for kind, caption in pictures.items()]
+    if is_there:
+        strip, walk = pictures.pop("strip"), pictures.pop("moving")
+        parts += [
+            _facts(entry, directory),
+            f"![{strip}](zoo/{name}-strip.png) ![{walk}](zoo/{name}-walk.webp)",
+            entry.note,
+        ]
+    else:
+        parts.append(f"{entry.note} **Not there yet.**")
+    folded += [f"{caption}\n\n![{name}, {kind}](zoo/{name}-{kind}.png)" for kind, caption in pictures.items()]
     if rows := entry.bounds(directory, metrics):
-        parts.append(table(("metric", "bound", "value", "reached"), rows))
+        folded.append(table(("metric", "bound", "value", "reached"), rows))
     if entry.must_see:
-        parts.append(f"What the pictures must show: {'; '.join(entry.must_see)}.")
+        folded.append(f"What the pictures must show: {'; '.join(entry.must_see)}.")
     if is_there:
         link = Path(os.path.relpath(directory, docs)).as_posix()
-        parts.append(f"All metrics and their meaning: [the card]({link}/{CARD_FILE}).")
-    parts.append(_made_by(name, entry))
+        folded.append(f"All metrics and their meaning: [the card]({link}/{CARD_FILE}).")
+    folded.append(_made_by(name, entry))
     training = _training(directory)
     if training:
-        parts.append(f"From its card:\n\n{training}")
-    parts.append(f"Licence: {entry.licence}. {_whereabouts(name, entry) if is_there else ''}".rstrip())
+        folded.append(f"From its card:\n\n{training}")
+    folded.append(f"Licence: {entry.licence}. {_whereabouts(name, entry) if is_there else ''}".rstrip())
+    # `markdown` is for the site (md_in_html); GitHub needs the blank lines.
+    summary = "More images, bounds and how it was made" if is_there else "How it will be made"
+    parts.append(f"<details markdown>\n<summary>{summary}</summary>\n\n" + "\n\n".join(folded) + "\n\n</details>")
     return "\n\n".join(parts)
+
+
+def _facts(entry: Entry, directory: Path) -> str:
+    """Return a line: images, size of the networks, licence, and whether the model is in the wheel."""
+    config = read_config(directory)
+    sizes = {
+        name.removeprefix("generator").removesuffix(".onnx").strip("-_.") or "fp32": file.size / 1e6
+        for name, file in config.files.items()
+        if name.endswith(".onnx")
+    }
+    shown = ", ".join(f"{precision} {size:.1f} MB" for precision, size in sizes.items())
+    where = "in the wheel" if entry.in_wheel else "in the repository"
+    return f"{describe(config)} · {shown} · licence: {entry.licence} · {where}"
 
 
 def _metrics(directory: Path) -> dict[str, float]:

@@ -11,6 +11,7 @@ from PIL import Image
 from gan_serve import Generator
 from gan_serve.atomic_files import write_atomically
 from gan_serve.exports.report import NEIGHBOURS_PICTURE
+from gan_serve.images.animation import encode_animation
 from gan_serve.images.captions import SMALL, enlarge_small, with_row_names
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array, to_pil
@@ -19,6 +20,7 @@ COLOURS = 128  # in an RGB picture on the page, to keep it small; the checkpoint
 WALK_SEEDS, WALK_STEPS = (0, 1, 2), 5
 SHEET_SEEDS, SHEET_LABELS = range(10), 16
 PSIS = (1.0, 0.7, 0.5, 0.3, 0.0)
+CARD_SEEDS, CARD_STEPS, CARD_FPS, CARD_SIDE = range(8), 8, 12, 84  # the card of a model; its animation is that wide
 MIXED_ROWS, MIXED_COLUMNS = range(6), range(10, 18)
 
 
@@ -58,6 +60,14 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
             "Style mixing: coarse styles of the image at the left of a row, fine styles (from the size "
             "16x16 on) of the image at the top of a column."
         )
+    sheets["strip"] = grid(generator.generate(seeds=list(CARD_SEEDS), output="numpy"), len(CARD_SEEDS))
+    captions["strip"] = f"Eight images of {name}: seeds {CARD_SEEDS[0]} to {CARD_SEEDS[-1]}"
+    moving = generator.interpolate(
+        list(WALK_SEEDS), steps=CARD_STEPS, loop=True, label=0 if generator.c_dim else None, output="numpy"
+    )
+    scale = max(1, CARD_SIDE // generator.img_resolution)
+    write_atomically(folder / f"{name}-walk.webp", encode_animation(moving, "webp", fps=CARD_FPS, scale=scale))
+    captions["moving"] = f"A walk of {name} through seeds {', '.join(map(str, WALK_SEEDS))}"
     for kind, sheet in sheets.items():
         shown = enlarge_small(sheet, generator.img_resolution)
         if kind == "classes":

@@ -1,9 +1,11 @@
-"""The notebooks of docs/learn: they are what docs/learn.py writes, and run from top to bottom."""
+"""The notebooks of docs/learn, and docs/tour.ipynb: they are what their programs write, and run from top to bottom."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,32 @@ def test_a_wrong_number_stops_the_notebook(program):
     cells[6]["source"] = ["assert page.numbers['saturating, D(G(z)) = 0.5'] > 1\n"]
     with pytest.raises(AssertionError):
         program.run(cells)
+
+
+@pytest.fixture
+def tour(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    spec = importlib.util.spec_from_file_location("docs_tour", DOCS / "tour.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("learn", None)
+
+
+def test_the_tour_is_the_one_that_the_program_writes(tour):
+    stored = json.loads((DOCS / "tour.ipynb").read_text())["cells"]
+    assert [cell["source"] for cell in stored] == [cell["source"] for cell in tour.cells()]
+    kinds = {kind for cell in stored for output in cell.get("outputs", ()) for kind in output.get("data", {})}
+    assert {"image/png", "image/gif"} <= kinds
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fashion_mnist")
+def test_the_tour_runs_from_top_to_bottom(tour):
+    folder = os.getcwd()
+    cells = tour.cells()
+    try:
+        tour.run(cells)  # it asserts that images are verified, and served with the same pixels
+    finally:
+        os.chdir(folder)
+    assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")

@@ -155,9 +155,26 @@ def test_the_page_begins_with_all_of_them(page):
     assert "99" not in table[0]  # of the truncation dial
     assert "| 4x4 gray, 2 classes | `cgan` | no |" in table[1]
     assert "not there yet" in table[2]
-    opening = page.partition("\n## conditional")[0]
-    assert "cannot be compared with published FID" in opening
-    assert "Copies of training images" in opening
+    assert "cannot be compared with published FID" in page
+    assert "Copies of training images" in page
+
+
+def test_a_card_shows_a_model_before_its_provenance(page):
+    shown, _, folded = section(page, "tiny").partition("<details markdown>")
+    assert "32x32 gray · fp32 " in shown
+    assert "MB · licence: MIT · in the wheel" in shown
+    assert "Noise." in shown
+    assert shown.count("](zoo/") == 2
+    assert "python docs/zoo.py make" in folded
+    assert page.index("\n## conditional\n") < page.index("\n## absent\n") < page.index("\n## All metrics\n")
+
+
+def test_the_pictures_of_a_card_are_eight_seeds_and_a_walk_that_ends_where_it_began(page, folder):
+    images = cut_grid(shown(folder / "docs" / "zoo" / "tiny-strip.png", scale=2), 8, 8)
+    for seed in range(8):
+        assert np.abs(images[seed].astype(int) - pixels(seed)).max() <= 1
+    with Image.open(folder / "docs" / "zoo" / "tiny-walk.webp") as walk:
+        assert walk.n_frames == 24
 
 
 def test_the_first_table_shows_fid_and_what_was_measured_beside_the_distance(zoo):
@@ -194,8 +211,9 @@ def test_every_picture_of_the_page_is_there_and_small(page, folder):
     named = {part.partition(")")[0] for part in page.split("](zoo/")[1:]}
     assert named == {path.name for path in (folder / "docs" / "zoo").iterdir()}
     assert named == {
-        "tiny-grid.png", "tiny-walk.png", "tiny-neighbours.png",
-        "conditional-grid.png", "conditional-walk.png", "conditional-classes.png",
+        "tiny-strip.png", "tiny-walk.webp", "tiny-grid.png", "tiny-walk.png", "tiny-neighbours.png",
+        "conditional-strip.png", "conditional-walk.webp", "conditional-grid.png", "conditional-walk.png",
+        "conditional-classes.png",
     }  # fmt: skip
     assert all(path.stat().st_size < 250_000 for path in (folder / "docs" / "zoo").iterdir())
 
