@@ -18,6 +18,7 @@ from sklearn.datasets import load_sample_images
 
 from gan_serve.exports.samplers import run_sampler
 from gan_serve.training.config import make_config
+from gan_serve.training.data.load import load_images
 from gan_serve.training.evaluation.extractor_registry import find_extractor
 from gan_serve.training.evaluation.features import GENERAL
 from gan_serve.training.evaluation.metrics import kernel_distance, manifold_metrics
@@ -66,26 +67,55 @@ def of_snapshots(kimg: float) -> list[tuple[str, np.ndarray]]:
         return [(path.stem, run_sampler(Path(folder, "run"), str(path)).sample(range(N), None, 1.0)) for path in chosen]
 
 
+def of_folder(folder: Path) -> tuple[np.ndarray, dict[str, list[tuple[str, np.ndarray]]]]:
+    """Return N images of a folder of photographs, and the series of N others; its dark ones are the missing class."""
+    images = load_images(folder, resolution=SIZE, channels=3).images
+    images = images[np.random.default_rng(0).permutation(len(images))]
+    real, others, rest = images[:N], images[N : 2 * N], images[N:]
+    bright = rest[rest.mean((1, 2, 3)) >= np.median(rest.mean((1, 2, 3)))]
+    missing = [(f"{share:.0%} bright", bright_share(others, bright, share)) for share in (0.5, 0.65, 0.8, 0.9, 1)]
+    return real, {"blur": blurs(others), "noise": noises(others), "missing class": missing}
+
+
+def bright_share(images: np.ndarray, bright: np.ndarray, share: float) -> np.ndarray:
+    """Return N images, of which at least ``share`` are bright ones and the others as they come."""
+    count = round((share - 0.5) * 2 * N)  # half of those that come are bright already
+    return np.concatenate([images[: N - count], bright[:count]])
+
+
+def blurs(images: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    return [(f"radius {radius:g}", blurred(images, radius)) for radius in (0, 0.5, 1, 2, 4)]
+
+
+def noises(images: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    return [(f"deviation {deviation}", noisy(images, deviation)) for deviation in (0, 8, 16, 32, 64)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", default=GENERAL)
     parser.add_argument("--kimg", type=float, default=18, help="length of the training; 0 leaves it out")
+    parser.add_argument(
+        "--photos", type=Path, help="a folder of photographs in place of scikit-learn's; not trained on"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
     extractor = find_extractor(arguments.features)
     features: Callable[[np.ndarray], np.ndarray] = lambda images: extractor(images).features  # noqa: E731
-    real, others = features(both(N, seed=0)), both(N, seed=10)
-    series = {
-        "blur": [(f"radius {radius:g}", blurred(others, radius)) for radius in (0, 0.5, 1, 2, 4)],
-        "noise": [(f"deviation {sd}", noisy(others, sd)) for sd in (0, 8, 16, 32, 64)],
-        "missing class": [(f"{share:.0%} of one photo", both(N, 10, share)) for share in (0.5, 0.65, 0.8, 0.9, 1)],
-    }
-    if arguments.kimg:
-        series["snapshots"] = of_snapshots(arguments.kimg)
+    if arguments.photos:
+        pixels, series = of_folder(arguments.photos)
+        source, option = f"photographs of {arguments.photos.name}/", f" --photos {arguments.photos.name}/"
+    else:
+        pixels, others, source, option = both(N, seed=0), both(N, seed=10), "crops of two photographs", ""
+        missing = [(f"{share:.0%} of one photo", both(N, 10, share)) for share in (0.5, 0.65, 0.8, 0.9, 1)]
+        series = {"blur": blurs(others), "noise": noises(others), "missing class": missing}
+        if arguments.kimg:
+            series["snapshots"] = of_snapshots(arguments.kimg)
+    real = features(pixels)
     lines = [
         f"# {extractor.name} on photographs",
         "",
-        f"`python benchmarks/general_features.py`: {N} images of 32x32 beside {N} real crops of two photographs. The",
+        f"`python benchmarks/general_features.py{option}`: {N} images of 32x32 beside {N} real {source}. The",
         "kernel distance must grow from row to row.",
         "",
         "| series | images | kernel distance | coverage | in order |",

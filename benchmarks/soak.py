@@ -3,6 +3,8 @@
     python benchmarks/soak.py --model fashion-dcgan --model DIR --minutes 30       writes robustness.md
     python benchmarks/soak.py --minutes 4 --no-report
 
+With a translator among the models, pictures are uploaded too, a third of them damaged.
+
 A few clients send random requests one after the other. Memory in the last minute is compared with that in the minute
 after the first five minutes (in a short run, after its first quarter).
 """
@@ -11,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -24,12 +28,14 @@ from typing import Any
 
 import httpx
 from overload import MODEL, Server, serving, write_section
+from PIL import Image
 from timing import describe_cpu
 
 CLIENTS = 6
 PAUSE = 0.02  # longest pause of a client in seconds
 SETTLING = 300  # seconds until memory is measured
 FORMATS = ("png", "webp", "npz", "json", "zip")
+PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 WALK_FORMATS = (*FORMATS, "gif", "ndjson")
 
 
@@ -48,13 +54,15 @@ class Client:
 
     def __init__(self, url: str, models: list[dict[str, Any]], record: Record, number: int, pause: float) -> None:
         self.http = httpx.AsyncClient(base_url=url, timeout=120)
-        self.models = models
+        self.models = generators(models)
+        self.translators = [model["name"] for model in models if model["task"] == "translate"]
         self.record = record
         self.random = random.Random(number)
         self.pause = pause
 
     async def run(self, end: float) -> None:
         kinds = [self.draw, self.draw, self.draw, self.walk, self.walk, self.look, self.err, self.ask_again, self.leave]
+        kinds += [self.upload, self.upload] if self.translators else []
         async with self.http:
             while time.monotonic() < end:
                 try:
@@ -102,6 +110,23 @@ class Client:
             lines = [json.loads(line) for line in response.text.splitlines()]
             if [line.get("frame") for line in lines] != list(range(lines[0]["frames"])):
                 self.record.unexpected.append(f"A stream of {len(lines)} lines: {lines[-1]}"[:300])
+
+    async def upload(self) -> None:
+        """Translate pictures, some of them damaged, as a form or as JSON."""
+        side = self.random.choice([8, 16, 40, 200])
+        out = io.BytesIO()
+        Image.frombytes("RGB", (side, side), self.random.randbytes(3 * side**2)).save(out, self.random.choice(PICTURES))
+        content, expected = bytearray(out.getvalue()), {200, 429}
+        if self.random.random() < 0.3:
+            for _ in range(20):
+                content[self.random.randrange(len(content))] = self.random.randrange(256)
+            expected |= {422}
+        fields = {"model": self.random.choice(self.translators), "format": self.random.choice(FORMATS)}
+        if self.random.random() < 0.5:
+            options: dict[str, Any] = {"data": fields, "files": {"images": ("picture", bytes(content))}}
+        else:
+            options = {"json": fields | {"images": [base64.b64encode(content).decode()]}}
+        await self._expect("/translate", expected, "POST", "/translate", **options)
 
     async def look(self) -> None:
         name = self.random.choice(self.models)["name"]
@@ -155,10 +180,14 @@ class Client:
             await self.http.post("/sample", json=body, timeout=0.05)
 
 
+def generators(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [model for model in models if model["task"] == "generate"]
+
+
 def digests(server: Server, models: list[dict[str, Any]]) -> dict[str, str]:
     """Return the sha256 of responses that must never change, by request."""
     asked: list[tuple[str, dict[str, Any]]] = []
-    for model in models:
+    for model in generators(models):
         name = {"model": model["name"]}
         asked += [("/sample", name | {"seed": seed}) for seed in range(8)]
         asked += [("/sample", name | {"seeds": "0-99", "format": format, "truncation": 0.8}) for format in FORMATS]

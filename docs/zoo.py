@@ -71,7 +71,7 @@ If a classifier agrees with the label, the image is recognisable, but not necess
 So look at the grids: they show the seeds from 0 on, none left out.
 
 ## Where the images come from
-Fashion-MNIST and MNIST are downloaded by name.
+Fashion-MNIST and MNIST are downloaded by name; `make avatars` and `make bricks` render the sets of these names.
 The licences of the other sets do not allow us to distribute them; the commands expect them in `data/`.
 The card of a checkpoint has the digest of its training images.
 `data/lego/bricks64_zoom.npz`: 13 of the 50 kinds in lego-brick-images (Joost Hazelzet, Kaggle), 800 renders each,

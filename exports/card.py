@@ -12,9 +12,11 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.exports.parity import Parity, spread
+from gan_serve.exports.reference import Reference
 from gan_serve.exports.report import metrics_block, of_the_generator
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.training.config import TrainConfig, command_line
+from gan_serve.training.data.image_set import OWN_IMAGES
 from gan_serve.training.load_run import Trained
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import DataInfo
@@ -61,7 +63,7 @@ The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_d
 {init_from}- {kimg:,.0f} thousand images shown ({passes:.1f} passes), {hours:.1f} hours on {machines}.
 - The weights are an exponential moving average of the generator's, half-life {ema:g} thousand images.
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
-
+{held_out}{terms}
 ## Figures
 {figures}
 
@@ -72,7 +74,7 @@ sizes: no pixel differs by more than {difference} grey level(s) of 255, and an i
 ## Limits
 Its images resemble those of {data} and nothing else. Some seeds give a mixture of two things. It is not meant to
 recognise images or to replace real ones.
-{note}"""
+{short_run}{note}"""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Measurements:
         parity: see ``Parity``.
         metrics: of ``metrics.json``.
         sizes: bytes of the file of each precision.
+        image_shape: (H, W, C).
         gradient: sharpness of the images, see ``mean_gradient``.
         truncated_gradient: the same at ``truncation``.
     """
@@ -113,6 +116,7 @@ class Measurements:
     gradient: float
     truncated_gradient: float
     truncation: float
+    image_shape: tuple[int, ...] = ()
 
 
 def model_card(name: str, trained: Trained, publication: Publication, measured: Measurements) -> str:
@@ -126,13 +130,13 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
     """
     config, data, parity = trained.config, trained.info.data, measured.parity
     recipe, init_from = recipes()[config.recipe], trained.info.init_from
-    precisions = (_precision_row(precision, size, parity) for precision, size in measured.sizes.items())
+    precisions = (precision_row(precision, size, parity) for precision, size in measured.sizes.items())
     return TEMPLATE.format(
         metadata=_metadata(name, publication.license or "", trained, measured.metrics),
         precisions="\n".join(precisions),
-        missing=_missing(parity.refused),
-        **_usage(trained),
-        truncation=_truncation(trained, measured),
+        missing=missing_precisions(parity.refused),
+        **usage(PixelGenerator(trained.generator), trained.class_names),
+        truncation=truncation(trained.generator.truncation_space == "w", measured, data.metrics),
         times_labels=f"x {parity.labels} labels " if parity.labels else "",
         name=name,
         recipe=config.recipe,
@@ -146,6 +150,9 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         n=data.n,
         credit=publication.credit,
         digest=data.digest,
+        held_out=_held_out(config.holdout),
+        terms=_terms(publication),
+        short_run=_short_run(config, trained.shown),
         command=command_line(_as_long_as(config, trained.shown)),
         init_from=f"- Started from the weights of `{init_from.name}` (`{init_from.digest}`).\n" if init_from else "",
         kimg=trained.shown / 1000,
@@ -159,6 +166,33 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         batches=len(parity.batch_sizes),
         difference=parity.max_difference,
         note=f"\n{' '.join(publication.note.split())}\n" if publication.note else "",
+    )
+
+
+def _held_out(share: float | None) -> str:
+    return f"- {share:.0%} of the images were held out from training, to measure it.\n" if share else ""
+
+
+def _terms(publication: Publication) -> str:
+    """Return the line on the licence of a checkpoint of the user's own images, of which only the user knows it."""
+    if publication.credit != OWN_IMAGES:
+        return ""
+    if publication.license != "other":
+        return f"- Licence of this checkpoint: `{publication.license}`.\n"
+    return (
+        "- Licence: not stated. Before you publish this checkpoint, say whose images these are and on which terms: "
+        "`gan-serve export RUN --out NAME --license LICENSE --credit TEXT` (an SPDX name, such as `cc0-1.0`).\n"
+    )
+
+
+def _short_run(config: TrainConfig, shown: int) -> str:
+    """Return what a longer run would bring, where this one was shorter than its recipe."""
+    full = float(recipes()[config.recipe].config.get("kimg", 0))
+    if shown >= 1000 * full / 2:
+        return ""
+    return (
+        f"\nIts run was short: {shown / 1000:,.0f} of the {full:,.0f} thousand images of its recipe. A longer "
+        f"one (`--kimg {full:g}`, or more `--minutes`) usually makes images sharper and more varied.\n"
     )
 
 
@@ -205,7 +239,8 @@ def _license_name(data: str) -> str:
     return "-".join([*re.findall(r"[a-z0-9]+", data.lower()), "terms"])
 
 
-def _precision_row(precision: Precision, size: int, parity: Parity) -> str:
+def precision_row(precision: Precision, size: int, parity: Parity) -> str:
+    """Return the row of a precision in the card's table of files, with its size in bytes."""
     beside = "the reference"
     fidelity = {"int8": parity.int8, "fp16": parity.fp16}.get(precision)
     if fidelity is not None:
@@ -222,24 +257,27 @@ def _precision_row(precision: Precision, size: int, parity: Parity) -> str:
     return f"| `{precision}` | `{PRECISION_FILES[precision]}` | {size / 1e6:.2f} MB | {beside} |"
 
 
-def _missing(refused: Mapping[Precision, str]) -> str:
+def missing_precisions(refused: Mapping[Precision, str]) -> str:
     """Return the remarks on precisions, with the reason for each that has no file."""
     told = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
     return " ".join([told, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
 
 
-def _truncation(trained: Trained, measured: Measurements) -> str:
-    """Return the paragraph on truncation, with the sharpness that is left of the training images'."""
-    in_w = trained.generator.truncation_space == "w"
+def truncation(in_w: bool, measured: Measurements, real: Mapping[str, float]) -> str:
+    """Return the paragraph on truncation, with the sharpness that is left of the training images' where it is known.
+
+    Args:
+        in_w: truncation moves w. measured: with the sharpness of the images. real: the metrics of the training images.
+    """
     effect = (
         "0 gives the image of the mean style w for every seed (psi: w' = mean + psi (w - mean))"
         if in_w
         else "0 gives the image of the latent 0 for every seed, since it multiplies the latents"
     )
-    real = next((value for name, value in trained.info.data.metrics.items() if name.startswith("mean_gradient")), 0.0)
-    if not real:
+    sharpest = next((value for name, value in real.items() if name.startswith("mean_gradient")), 0.0)
+    if not sharpest:
         return f"Truncation, from 0 to 1, gives up variety for images nearer to the mean: 1 changes nothing, {effect}."
-    share, plain = measured.truncated_gradient / real, measured.gradient / real
+    share, plain = measured.truncated_gradient / sharpest, measured.gradient / sharpest
     sharpness = (
         f"at {measured.truncation:g} the images have {share:.2f} of the sharpness of the training images "
         f"({plain:.2f} at 1)"
@@ -252,24 +290,23 @@ def _truncation(trained: Trained, measured: Measurements) -> str:
     )
 
 
-def _usage(trained: Trained) -> dict[str, str]:
+def usage(network: Reference, class_names: Sequence[str]) -> dict[str, str]:
     """Return the parts of the card on labels and on the network's inputs."""
-    class_names = trained.class_names
-    inputs = [f"`z` float32 [N, {trained.config.z_dim}]"]
+    inputs = [f"`z` float32 [N, {network.z_dim}]"]
     if class_names:
         inputs.append(f"`c` int64 [N] (classes from 0 to {len(class_names) - 1})")
-    optional = PixelGenerator(trained.generator).optional_inputs()
-    if trained.generator.truncation_space == "w":
+    optional = network.optional_inputs()
+    if network.truncation_space == "w":
         inputs.append("`psi` float32 [N] (truncation, 1 for none)")
     if optional:
         inputs.append(
-            f"and, with defaults, `z_mix` float32 [N, {trained.config.z_dim}] and `crossover` int64 [N] (style mixing: "
+            f"and, with defaults, `z_mix` float32 [N, {network.z_dim}] and `crossover` int64 [N] (style mixing: "
             "the layers from `crossover` on take their style from `z_mix`) and `w_offset` float32 "
             f"[N, {optional['w_offset'].shape[1]}] (added to w)"
         )
-    usage = {"inputs": ", ".join(inputs)}
+    parts = {"inputs": ", ".join(inputs)}
     if not class_names:
-        return usage | {
+        return parts | {
             "shown_samples": "Seeds 0 to 63, none left out, truncation 1.",
             "labels": "",
             "label_argument": "",
@@ -277,7 +314,7 @@ def _usage(trained: Trained) -> dict[str, str]:
         }
     last = class_names[-1]
     rows = [class_names[number] for number in spread(len(class_names))]
-    return usage | {
+    return parts | {
         "shown_samples": f"A row for each of {_listed(rows)}: seeds 0 to 7, none left out, truncation 1.",
         "labels": f"Labels, by name or by index from 0 on: {_listed(class_names)}. Without one, seed s takes class "
         f"s mod {len(class_names)}.\n\n",

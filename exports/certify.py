@@ -12,8 +12,17 @@ from torch import nn
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.errors import InvalidOption
 from gan_serve.exports.graph import copy_of
-from gan_serve.exports.parity import Parity, is_batch_invariant, measure_parity, varied_styles
-from gan_serve.exports.quantize import LOW_PSNR, MEAN_PSNR, LowPrecision, to_fp16, to_int8, with_large_latents
+from gan_serve.exports.parity import Parity, compare_with, is_batch_invariant, varied_styles
+from gan_serve.exports.quantize import (
+    LOW_PSNR,
+    MEAN_PSNR,
+    LowPrecision,
+    multiplications,
+    to_fp16,
+    to_int8,
+    with_large_latents,
+)
+from gan_serve.exports.reference import Reference
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import PixelGenerator, serialize, torch_export
 from gan_serve.images.pixels import UInt8Array
@@ -36,28 +45,40 @@ class Certified(NamedTuple):
 
 
 def certify(generator: nn.Module, metadata: Mapping[str, str], precisions: Collection[Precision]) -> Certified:
-    """Export a generator in fp32, and in those of ``precisions`` whose images are close enough to those of fp32.
+    """Export a torch generator; see ``certify_model``.
 
     Args:
         generator: in eval mode, on the CPU; see ``PixelGenerator``.
+        metadata, precisions: as for ``certify_model``.
+    """
+    return certify_model(torch_export(generator), PixelGenerator(generator).eval(), metadata, precisions)
+
+
+def certify_model(
+    plain: onnx.ModelProto, reference: Reference, metadata: Mapping[str, str], precisions: Collection[Precision]
+) -> Certified:
+    """Return a network in fp32, and in those of ``precisions`` whose images are close enough to those of fp32.
+
+    Args:
+        plain: the network with our inputs and output, before it is rewritten for ONNX Runtime's kernels.
+        reference: the original that its images must be equal to.
         metadata: the ``metadata_props`` of the files.
         precisions: the files to make, see ``check_precisions``.
 
     Raises:
-        ExportRefused: ONNX differs from torch by more than the bound, or the network needs more than standard ONNX.
+        ExportRefused: ONNX differs from the original by more than the bound, or the network needs more than standard
+        ONNX.
     """
-    network = PixelGenerator(generator)
-    plain = torch_export(generator)
     fused = copy_of(plain)
     optimize(fused)
-    model = serialize(fused, metadata, network.optional_inputs())
-    parity = measure_parity(model, generator)
+    model = serialize(fused, metadata, reference.optional_inputs())
+    parity = compare_with(model, reference)
 
-    converted, refused = _low_precisions(plain, network, model, precisions)
+    converted, refused = _low_precisions(plain, reference, model, precisions)
     files: dict[Precision, bytes] = {"fp32": model}
     for precision, each in converted.items():
         low = onnx.load_from_string(each.model)
-        files[precision] = serialize(low, {**metadata, "precision": precision}, network.optional_inputs())
+        files[precision] = serialize(low, {**metadata, "precision": precision}, reference.optional_inputs())
     fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in converted.items()}
     return Certified(files, parity.model_copy(update=fidelity | {"refused": refused}))
 
@@ -78,7 +99,7 @@ def check_precisions(precisions: Collection[Precision] | None) -> Collection[Pre
 
 
 def sample(
-    model: bytes, network: PixelGenerator, seeds: Iterable[int], labels: list[int] | None, truncation: float = 1.0
+    model: bytes, network: Reference, seeds: Iterable[int], labels: list[int] | None, truncation: float = 1.0
 ) -> UInt8Array:
     """Return the images that an exported file computes for seeds and their labels, uint8 [N, H, W, C]."""
     session, _ = open_session(model, "cpu")
@@ -93,7 +114,7 @@ def default_labels(seeds: Iterable[int], c_dim: int) -> list[int] | None:
 
 
 def _low_precisions(
-    plain: onnx.ModelProto, network: PixelGenerator, fp32: bytes, wanted: Collection[Precision]
+    plain: onnx.ModelProto, network: Reference, fp32: bytes, wanted: Collection[Precision]
 ) -> tuple[dict[Precision, LowPrecision], dict[Precision, str]]:
     """Convert to the other requested precisions; return those that are close enough, and why the rest was refused.
 
@@ -107,9 +128,10 @@ def _low_precisions(
     session, _ = open_session(fp32, "cpu")
     reference = run_in_batches(session, inputs)
 
+    fused = copy_of(plain)
+    optimize(fused, "int8")
+
     def int8() -> LowPrecision | None:
-        fused = copy_of(plain)
-        optimize(fused, "int8")
         usual, large = (_all_inputs(network, seeds) for seeds in (CALIBRATION_SEEDS, LARGE_SEEDS))
         large["z"] = with_large_latents(large["z"])
         calibration = {name: np.concatenate([usual[name], large[name]]) for name in usual}
@@ -126,6 +148,8 @@ def _low_precisions(
     for precision, convert in converters.items():
         if precision not in wanted:
             refused[precision] = "it was not requested"
+        elif precision == "int8" and not multiplications(fused):
+            refused[precision] = "it has no layer that can be quantised"
         elif (each := convert()) is None:
             refused[precision] = (
                 f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "
@@ -143,7 +167,7 @@ def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
     return is_batch_invariant(session, inputs, run_in_batches(session, inputs))
 
 
-def _all_inputs(network: PixelGenerator, seeds: Iterable[int]) -> dict[str, Any]:
+def _all_inputs(network: Reference, seeds: Iterable[int]) -> dict[str, Any]:
     """Return the inputs for seeds under their default labels, the optional ones included: arrays [N, ...] by name."""
     seeds = list(seeds)
     labels = default_labels(seeds, network.c_dim)

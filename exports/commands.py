@@ -1,4 +1,4 @@
-"""The commands ``gan-serve export`` and ``gan-serve evaluate``. Torch is imported only when they run."""
+"""The commands ``gan-serve export``, ``import`` and ``evaluate``. Torch is imported only when they run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from gan_serve.atomic_files import check_folder, write_atomically
 from gan_serve.checkpoint.config import METRICS_FILE
 from gan_serve.cli import needs_extra
 from gan_serve.errors import CannotWrite, GanServeError
+from gan_serve.exports.import_command import import_command
 from gan_serve.terminal import echo
 
 
 def register(group: click.Group) -> None:
     """Add the commands of this package to ``gan-serve``."""
     group.add_command(export)
+    group.add_command(import_command)
     group.add_command(evaluate)
 
 
@@ -53,9 +55,11 @@ def export(
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
         from gan_serve.exports.export import export_run
+        from gan_serve.exports.export_translator import export_translator
         from gan_serve.exports.weak_images import weakness
         from gan_serve.training.family_file import load_family_file
         from gan_serve.training.run_info import read_run_info
+        from gan_serve.training.translation.settings import is_translation_run
 
     if family_file:
         load_family_file(family_file)
@@ -63,6 +67,14 @@ def export(
     # export_run refuses unknown precisions.
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     publication = Publication(license, credit, note)
+    if is_translation_run(run):
+        translator = export_translator(
+            run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted
+        )
+        echo(f"Checkpoint: {translator}")
+        echo(f"Next: {shlex.join(['gan-serve', 'translate', str(translator), 'IMAGE', '--out-dir', 'translated'])}")
+        return
+    echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
     written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
     if told := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
         echo(f"Warning: {told}", err=True)
@@ -154,7 +166,18 @@ def evaluate(
         from gan_serve.training.config import read_config
         from gan_serve.training.evaluation.evaluate import EvaluationOptions
         from gan_serve.training.family_file import load_family_file
+        from gan_serve.training.translation.settings import is_translation_run
 
+    if model_or_run is not None and is_translation_run(Path(model_or_run)):
+        from gan_serve.exports.export_translator import evaluate_trained
+        from gan_serve.training.translation.load import load_trained_translator
+
+        metrics, _ = evaluate_trained(load_trained_translator(Path(model_or_run), snapshot), split)
+        text = json.dumps(metrics, indent=2, allow_nan=False)
+        if out_dir:
+            write_atomically(out_dir / METRICS_FILE, text + "\n")
+        echo(text)
+        return
     if family_file:
         load_family_file(family_file)
     model_or_run = model_or_run or str(_last_run())

@@ -1,4 +1,4 @@
-"""Compare an ONNX file with torch, pixel by pixel, and check that an image does not depend on its batch.
+"""Compare an ONNX file with its original, such as torch, and check that an image does not depend on its batch.
 
 The comparison covers seeds x labels x truncations x batch sizes. The number of images for each truncation is limited:
 with many classes there are fewer seeds for each label, and at most 16 labels. A network with a w space is compared once
@@ -19,6 +19,7 @@ from torch import nn
 from gan_serve.checkpoint.config import Precision
 from gan_serve.errors import ExportRefused
 from gan_serve.exports.quantize import Fidelity
+from gan_serve.exports.reference import Reference
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
@@ -37,9 +38,10 @@ class Parity(BaseModel):
 
     ``seeds`` counts the seeds from 0 on for each of ``labels`` classes (0 for a model without classes) at each
     truncation. ``int8`` and ``fp16`` compare these files with fp32; ``refused`` has the reason for each file that was
-    not written.
+    not written. ``reference`` is what fp32 was compared with.
     """
 
+    reference: str = "torch"
     max_difference: int
     differing_pixels: float
     bound: int
@@ -60,7 +62,7 @@ def is_batch_invariant(session: onnxruntime.InferenceSession, inputs: Mapping[st
     return all(np.array_equal(run_in_batches(session, inputs, batch=size), whole) for size in BATCH_SIZES)
 
 
-def varied_styles(network: PixelGenerator, seeds: Sequence[int]) -> dict[str, Any]:
+def varied_styles(network: Reference, seeds: Sequence[int]) -> dict[str, Any]:
     """Return optional inputs for seeds, arrays [N, ...] by name: defaults for even seeds, other values for odd ones.
 
     The result is empty if the network has no optional inputs.
@@ -86,13 +88,17 @@ def spread(count: int, limit: int = MAX_LABELS) -> list[int]:
 
 
 def measure_parity(model: bytes, generator: nn.Module) -> Parity:
-    """Compare an ONNX file with its torch generator (eval mode, CPU), both in fp32.
+    """Compare an ONNX file with its torch generator (eval mode, CPU), both in fp32; see ``compare_with``."""
+    return compare_with(model, PixelGenerator(generator).eval())
+
+
+def compare_with(model: bytes, reference: Reference) -> Parity:
+    """Compare an ONNX file with its original, both in fp32.
 
     Raises:
         ExportRefused: a pixel differs by more than one grey level, or an image depends on its batch.
     """
     session, _ = open_session(model, "cpu")
-    reference = PixelGenerator(generator).eval()
     labels = spread(reference.c_dim)
     seeds = IMAGES // max(len(labels), 1)
     latents = latents_from_seeds(range(seeds), reference.z_dim)
@@ -105,13 +111,13 @@ def measure_parity(model: bytes, generator: nn.Module) -> Parity:
         cases.append(cases[0] | styles)
     differences, invariant = [], True
     for inputs in cases:
-        with torch.no_grad():
-            expected = reference(**{name: torch.from_numpy(values) for name, values in inputs.items()}).numpy()
+        expected = reference.images(inputs)
         whole = run_in_batches(session, inputs, batch=len(latents))
         differences.append(np.abs(whole.astype(np.int16) - expected))
         invariant = invariant and is_batch_invariant(session, inputs, whole)
     difference = np.stack(differences)
     parity = Parity(
+        reference=reference.origin,
         max_difference=int(difference.max()),
         differing_pixels=float((difference > 0).mean()),
         bound=BOUND,
@@ -125,7 +131,8 @@ def measure_parity(model: bytes, generator: nn.Module) -> Parity:
     )
     if parity.max_difference > BOUND:
         raise ExportRefused(
-            f"The ONNX file differs from torch by {parity.max_difference} grey levels; at most {BOUND} is allowed.",
+            f"The ONNX file differs from {reference.origin} by {parity.max_difference} grey levels; at most {BOUND} is "
+            "allowed.",
             "Nothing was written. Try the versions of torch and ONNX Runtime that constraints.txt pins.",
         )
     if not invariant:

@@ -253,7 +253,7 @@ def multiplications(model: onnx.ModelProto) -> dict[str, float]:
     for node in graph.find(*LAYERS):
         weight = graph.constants.get(node.input[1])
         if weight is not None:
-            pixels = int(np.prod(graph.shape(node.output[0])[2:]))
+            pixels = max(1, int(np.prod(graph.shape(node.output[0])[2:])))  # open sizes count as one pixel
             counts[layer_of(node)] = counts.get(layer_of(node), 0) + weight.size * pixels
     return {layer: count / sum(counts.values()) for layer, count in counts.items()}
 
@@ -326,7 +326,7 @@ def _quantise(
 
 
 def _batches(inputs: Inputs) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(inputs["z"]), BATCH):
+    for start in range(0, len(next(iter(inputs.values()))), BATCH):
         yield {name: values[start : start + BATCH] for name, values in inputs.items()}
 
 

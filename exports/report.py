@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from gan_serve.training.evaluation.evaluate import NEIGHBOURS_PICTURE
+from gan_serve.training.evaluation.features import GENERAL
 from gan_serve.training.evaluation.metric_names import MetricName
 
 CARD_FILE = "README.md"
@@ -115,6 +116,13 @@ GROUPS = (
         "tell whether an image makes sense.",
     ),
 )
+# What is said in the groups that have a metric with these words in its name.
+REMARKS = {
+    "swd": "`swd`: the sliced Wasserstein distance between patches of 7x7 pixels, from fine to coarse (Karras et al. "
+    "2018): noise, sharpness, colours and layout, without a network. Lower is better.",
+    f"_{GENERAL}": f"`{GENERAL}` was trained on garments, digits, avatars and emoji, not for these images: its values "
+    "compare models of the same images with each other, and mean little by themselves.",
+}
 OTHER = Group("Other metrics", (), "", "Their names state how they were measured.")
 COPIES = "Copies of training images have perfect distances and precision;"
 
@@ -138,7 +146,8 @@ def metrics_block(metrics: Mapping[str, float], pictures: Collection[str] = ()) 
         shows_neighbours = group.title == NEIGHBOURS and NEIGHBOURS_PICTURE in pictures
         if group not in groups and not shows_neighbours:
             continue
-        parts.append(f"### {group.title}\n{_meaning(group, has_neighbours)}")
+        remarks = [text for part, text in REMARKS.items() if any(part in name for name in groups.get(group, ()))]
+        parts.append("\n".join([f"### {group.title}", _meaning(group, has_neighbours), *remarks]))
         if group in groups:
             rows = ((f"`{name}`", number(value)) for name, value in groups[group].items())
             parts.append(table(("metric", "value"), rows))

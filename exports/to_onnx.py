@@ -20,7 +20,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -33,6 +33,7 @@ from gan_serve.checkpoint.config import TruncationSpace
 from gan_serve.errors import ExportRefused
 from gan_serve.exports.graph import Array, Graph, attribute
 from gan_serve.exports.rewrite import optimize
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.networks import to_pixels
 
 OPSET = 18  # the lowest that torch exports without a conversion and that has all the operators
@@ -53,6 +54,7 @@ class PixelGenerator(nn.Module):
         self.z_dim = cast(int, generator.z_dim)
         self.c_dim = cast(int, generator.c_dim)
         self.truncation_space = cast(TruncationSpace, generator.truncation_space)
+        self.origin = "torch"
 
     def forward(
         self,
@@ -73,6 +75,12 @@ class PixelGenerator(nn.Module):
         if self.truncation_space != "w":
             return to_pixels(self.generator(z, c))
         return to_pixels(self.generator(z, c, psi, z_mix=z_mix, crossover=crossover, w_offset=w_offset))
+
+    @torch.no_grad()
+    def images(self, inputs: Mapping[str, Any]) -> UInt8Array:
+        """Return the images of inputs: arrays [N, ...] by name -> uint8 [N, H, W, C]."""
+        images: UInt8Array = self(**{name: torch.from_numpy(values) for name, values in inputs.items()}).numpy()
+        return images
 
     def optional_inputs(self) -> dict[str, Array]:
         """Return the default of each input that a caller may leave out, for one image: arrays [1, ...] by name."""
@@ -119,17 +127,29 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
     Every input is required. ``serialize`` adds the defaults after all passes, which treat initializers as constants.
     """
     network = PixelGenerator(without_parametrizations(generator)).eval()
-    example = network.example()
-    n = torch.export.Dim("N")
+    example, n = network.example(), torch.export.Dim("N")
+    return export_graph(network, example, {name: {0: n} for name in example})
+
+
+def export_graph(
+    network: nn.Module, example: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, Any]]
+) -> onnx.ModelProto:
+    """Return a network in eval mode as torch exports it, without torch's metadata, with sums in a fixed order.
+
+    Args:
+        network: its output becomes ``img``.
+        example: its inputs by name, for two images or more.
+        dynamic: the dimensions of each input that stay open, by their axis, each a ``torch.export.Dim``.
+    """
     with quiet_export():
         program = torch.onnx.export(
             network,
-            kwargs=example,
+            kwargs=dict(example),
             dynamo=True,
             external_data=False,
             input_names=list(example),
             output_names=["img"],
-            dynamic_shapes={name: {0: n} for name in example},
+            dynamic_shapes={name: dict(axes) for name, axes in dynamic.items()},
             opset_version=OPSET,
             verbose=False,
         )
@@ -137,7 +157,7 @@ def torch_export(generator: nn.Module) -> onnx.ModelProto:
     model.ir_version = IR_VERSION
     strip_metadata(model)
     graph = Graph(model)
-    _fix_order_of_sums(graph)
+    fix_order_of_sums(graph)
     graph.write(model)
     return model
 
@@ -224,7 +244,7 @@ def _make_optional(graph: onnx.GraphProto, name: str, default: Array) -> None:
         graph.node.insert(0, node)
 
 
-def _fix_order_of_sums(graph: Graph) -> None:
+def fix_order_of_sums(graph: Graph) -> None:
     """Replace means over [N, C] and over the channels or the pixels of [N, C, H, W] by sums in a fixed order.
 
     The order in which ONNX Runtime's ReduceMean adds depends on the memory address of an image and on the batch size,

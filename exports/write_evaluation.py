@@ -44,7 +44,8 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
         CannotWrite: a file cannot be written; see ``_put``.
     """
     directory = Path(os.path.realpath(directory))
-    config = verify_checkpoint(directory)
+    config = read_config(directory)
+    verify_checkpoint(directory)
     metrics = _metrics(directory, config) | evaluation.metrics
     pictures = all_pictures(evaluation, metrics)
     files = {METRICS_FILE: (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(), **pictures}
@@ -61,7 +62,8 @@ def write_bounds(directory: str | Path, block: str) -> None:
         CannotWrite: a file cannot be written.
     """
     directory = Path(os.path.realpath(directory))
-    config = verify_checkpoint(directory)
+    config = read_config(directory)
+    verify_checkpoint(directory)
     if CARD_FILE not in config.files:
         raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
     card = read_verified(directory, config, CARD_FILE).decode()

@@ -19,6 +19,8 @@ from gan_serve.errors import (
 )
 from gan_serve.generator import Generator
 from gan_serve.sampling.result import Samples
+from gan_serve.translation.api import translate
+from gan_serve.translation.translator import Translator
 
 if TYPE_CHECKING:
     from gan_serve.client.async_client import AsyncClient
@@ -37,6 +39,7 @@ __all__ = [
     "InvalidRequest",
     "ReceiptError",
     "Samples",
+    "Translator",
     "UnknownLabel",
     "UnknownModel",
     "__version__",
@@ -44,6 +47,7 @@ __all__ = [
     "generate",
     "interpolate",
     "list_models",
+    "translate",
 ]
 
 

@@ -15,6 +15,7 @@ from gan_serve.hub.file_sets import network_files
 from gan_serve.hub.resolve import find_local, resolve
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
+from gan_serve.progress import Progress
 from gan_serve.sampling.device import AUTO, check_device
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
@@ -63,6 +64,7 @@ def generate(
     label: Labels | None = None,
     truncation: float = 1.0,
     output: Output = "pil",
+    progress: Progress = False,
     device: str = "auto",
     precision: str = "fp32",
 ) -> list[GeneratedImage] | UInt8Array:
@@ -83,6 +85,7 @@ def generate(
         truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
             variety, more typical images.
         output: ``pil`` or ``numpy``.
+        progress: True for a bar, or a function that is called with the images done and all images.
         device: ``cpu``, ``cuda`` (an error if CUDA does not work), or ``auto`` (CUDA if it works, else the CPU).
         precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) if the checkpoint has a file for it, or
             ``auto``: the fastest of these for the device.
@@ -107,7 +110,14 @@ def generate(
     """
     check_output(output)
     samples = _load(model, device, precision).sample(
-        n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
+        n,
+        seed=seed,
+        seeds=seeds,
+        latents=latents,
+        offsets=offsets,
+        label=label,
+        truncation=truncation,
+        progress=progress,
     )
     return samples.to_output(output)
 
@@ -136,6 +146,7 @@ def condition(
     labels: Labels | None = None,
     truncation: float = 1.0,
     output: Output = "pil",
+    progress: Progress = False,
     device: str = "auto",
     precision: str = "fp32",
 ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
@@ -146,6 +157,7 @@ def condition(
         n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
         labels: class names or indices, each once; all classes if None.
         output: ``pil`` or ``numpy``.
+        progress: True for a bar, or a function that is called with the images done and all images.
 
     Returns:
         The images of each label by class name, in the order of the labels: for ``pil``, lists of N Pillow images, each
@@ -162,7 +174,14 @@ def condition(
     """
     check_output(output)
     samples = _load(model, device, precision).sample_condition(
-        n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
+        n,
+        seed=seed,
+        seeds=seeds,
+        latents=latents,
+        offsets=offsets,
+        labels=labels,
+        truncation=truncation,
+        progress=progress,
     )
     return samples.to_output_by_label(output)
 
@@ -192,6 +211,7 @@ def interpolate(
     start: int = 0,
     stop: int | None = None,
     output: Output = "pil",
+    progress: Progress = False,
     device: str = "auto",
     precision: str = "fp32",
 ) -> list[GeneratedImage] | UInt8Array:
@@ -209,6 +229,7 @@ def interpolate(
         start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None, up
             to its end.
         output: ``pil`` or ``numpy``.
+        progress: True for a bar, or a function that is called with the images done and all images.
 
     Returns:
         (k-1)·steps + 1 frames, or k·steps if looped: for ``pil``, a list of Pillow images, each with its receipt in
@@ -232,6 +253,7 @@ def interpolate(
         truncation=truncation,
         start=start,
         stop=stop,
+        progress=progress,
     )
     return samples.to_output(output)
 

@@ -6,6 +6,7 @@
     │   ├── InvalidTruncation
     │   ├── InvalidLatents
     │   ├── InvalidOption
+    │   ├── InvalidImage
     │   ├── TooManyImages
     │   └── UnknownLabel
     ├── UnknownModel              404  no checkpoint has that name
@@ -31,6 +32,7 @@
     │   ├── RequestTimeout        504  the request took longer than the server's limit
     │   └── ServerUnreachable     503  no response, or not from a gan-serve server
     ├── ExportRefused             422  an exported network differs from the trained one
+    ├── ImportRefused             422  a generator that was trained elsewhere cannot be imported
     ├── DataError                 422  training images cannot be used
     └── RunError                  422  a training run cannot be started, resumed or exported
 
@@ -107,6 +109,12 @@ class InvalidOption(InvalidRequest):
         names = list(choices)
         shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
         return cls(f"There is no {kind} {shown}; choose from: {', '.join(names)}.", nearest(value, names))
+
+
+class InvalidImage(InvalidRequest):
+    """A picture is damaged, animated, too large, of an unknown format, or of another size than required."""
+
+    code = "invalid_image"
 
 
 class TooManyImages(InvalidRequest):
@@ -277,6 +285,13 @@ class ExportRefused(GanServeError):
     """The exported network is invalid, or its output differs from that of torch."""
 
     code = "export_refused"
+    status = 422
+
+
+class ImportRefused(GanServeError):
+    """A file has no generator that can be imported: it is damaged, not recognised, or may not be read."""
+
+    code = "import_refused"
     status = 422
 
 

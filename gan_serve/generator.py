@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
+import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES
@@ -15,6 +16,7 @@ from gan_serve.hub.publishing import Publishing
 from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
+from gan_serve.progress import PART, Meter, Progress
 from gan_serve.sampling.device import AUTO, choose_precision
 from gan_serve.sampling.mixing import CROSSOVER, MixOptions
 from gan_serve.sampling.receipt import GeneratedImage
@@ -129,6 +131,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         label: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
         """Sample images. The image of a seed does not depend on the other images of the call.
 
@@ -144,6 +147,7 @@ class Generator(Directed, RequestBuilder, Publishing):
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
                 variety, more typical images. Applied in w if the network has that space, otherwise in z.
             output: ``pil`` or ``numpy``.
+            progress: True for a bar, or a function that is called with the images done and all images.
 
         Returns:
             For ``pil``, a list of Pillow images (mode L or RGB), each with its receipt in ``info["gan_serve"]``; for
@@ -164,7 +168,14 @@ class Generator(Directed, RequestBuilder, Publishing):
         """
         check_output(output)
         samples = self.sample(
-            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
+            n,
+            seed=seed,
+            seeds=seeds,
+            latents=latents,
+            offsets=offsets,
+            label=label,
+            truncation=truncation,
+            progress=progress,
         )
         return samples.to_output(output)
 
@@ -179,13 +190,13 @@ class Generator(Directed, RequestBuilder, Publishing):
         offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
+        progress: Progress = False,
     ) -> Samples:
         """Return the images of ``generate`` as ``Samples``, which keep seeds and labels and can be encoded as files."""
-        return self._run(
-            self.sample_request(
-                n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
-            )
+        request = self.sample_request(
+            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
         )
+        return self._run(request, progress)
 
     @overload
     def condition(
@@ -209,6 +220,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         labels: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
         """Sample the same latents under each label.
 
@@ -216,6 +228,7 @@ class Generator(Directed, RequestBuilder, Publishing):
             n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
             labels: class names or indices, each once; all classes if None.
             output: ``pil`` or ``numpy``.
+            progress: True for a bar, or a function that is called with the images done and all images.
 
         Returns:
             The images of each label by class name, in the order of the labels: for ``pil``, lists of N Pillow images,
@@ -232,7 +245,14 @@ class Generator(Directed, RequestBuilder, Publishing):
         """
         check_output(output)
         return self.sample_condition(
-            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
+            n,
+            seed=seed,
+            seeds=seeds,
+            latents=latents,
+            offsets=offsets,
+            labels=labels,
+            truncation=truncation,
+            progress=progress,
         ).to_output_by_label(output)
 
     @suggest_keywords
@@ -246,16 +266,16 @@ class Generator(Directed, RequestBuilder, Publishing):
         offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
         truncation: float = 1.0,
+        progress: Progress = False,
     ) -> Samples:
         """Return the images of ``condition`` as ``Samples``: all of the first label, then all of the second, and so on.
 
         Their PNG has a row for each label and a column for each latent.
         """
-        return self._run(
-            self.condition_request(
-                n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
-            )
+        request = self.condition_request(
+            n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
         )
+        return self._run(request, progress)
 
     @overload
     def interpolate(
@@ -278,6 +298,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         start: int = 0,
         stop: int | None = None,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
         """Sample the frames of a walk through the latents of key seeds.
 
@@ -292,6 +313,7 @@ class Generator(Directed, RequestBuilder, Publishing):
             start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None,
                 up to its end.
             output: ``pil`` or ``numpy``.
+            progress: True for a bar, or a function that is called with the images done and all images.
 
         Returns:
             (k-1)·steps + 1 frames, or k·steps if looped: for ``pil``, a list of Pillow images, each with its receipt in
@@ -315,6 +337,7 @@ class Generator(Directed, RequestBuilder, Publishing):
             truncation=truncation,
             start=start,
             stop=stop,
+            progress=progress,
         ).to_output(output)
 
     @suggest_keywords
@@ -329,10 +352,11 @@ class Generator(Directed, RequestBuilder, Publishing):
         truncation: float = 1.0,
         start: int = 0,
         stop: int | None = None,
+        progress: Progress = False,
     ) -> Samples:
         """Return the frames of ``interpolate`` as ``Samples``, which can be encoded as an animation or a strip."""
         walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
-        return self._run(self.walk_request(walk, label=label, truncation=truncation))
+        return self._run(self.walk_request(walk, label=label, truncation=truncation), progress)
 
     @overload
     def mix(
@@ -354,6 +378,7 @@ class Generator(Directed, RequestBuilder, Publishing):
         label: Label | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
         """Mix styles: each coarse seed with each fine seed (Karras et al. 2019, arXiv:1812.04948, section 3.1).
 
@@ -366,6 +391,7 @@ class Generator(Directed, RequestBuilder, Publishing):
             label: a class name or index for all images; if None, the class of a coarse seed is seed modulo c_dim.
             truncation: ψ from 0 to 1, applied in w to both styles.
             output: ``pil`` or ``numpy``.
+            progress: True for a bar, or a function that is called with the images done and all images.
 
         Returns:
             All fine seeds with the first coarse seed, then with the second, and so on: for ``pil``, a list of Pillow
@@ -377,7 +403,9 @@ class Generator(Directed, RequestBuilder, Publishing):
             InvalidSeeds, InvalidTruncation, UnknownLabel, TypeError: as for ``generate``.
         """
         check_output(output)
-        return self.sample_mix(coarse, fine, crossover=crossover, label=label, truncation=truncation).to_output(output)
+        return self.sample_mix(
+            coarse, fine, crossover=crossover, label=label, truncation=truncation, progress=progress
+        ).to_output(output)
 
     @suggest_keywords
     def sample_mix(
@@ -388,9 +416,11 @@ class Generator(Directed, RequestBuilder, Publishing):
         crossover: int = CROSSOVER,
         label: Label | None = None,
         truncation: float = 1.0,
+        progress: Progress = False,
     ) -> Samples:
         """Return the images of ``mix`` as ``Samples``; their PNG has a row for each coarse seed."""
-        return self._run(self.mix_request(coarse, fine, crossover=crossover, label=label, truncation=truncation))
+        request = self.mix_request(coarse, fine, crossover=crossover, label=label, truncation=truncation)
+        return self._run(request, progress)
 
     def run(self, *requests: SamplingRequest) -> UInt8Array:
         """Return the pixels of requests to this generator, computed in one batch: uint8 [N, H, W, C].
@@ -399,5 +429,12 @@ class Generator(Directed, RequestBuilder, Publishing):
         """
         return self._session.run_inputs(join_inputs(requests))
 
-    def _run(self, request: SamplingRequest) -> Samples:
-        return request.samples(self.run(request))
+    def _run(self, request: SamplingRequest, progress: Progress = False) -> Samples:
+        if progress is False:
+            return request.samples(self.run(request))
+        parts = []
+        with Meter(progress, len(request)) as meter:
+            for part in request.parts(PART):
+                parts.append(self.run(part))
+                meter.add(len(part))
+        return request.samples(np.concatenate(parts))

@@ -2,7 +2,10 @@
 
 The tensors are those of the network (see ``gan_serve.checkpoint.config``), for a batch of up to ``max_batch_size``
 images: z float32 [N, z_dim]; c int64 [N, 1] where the model is conditional; psi float32 [N, 1] where its truncation
-space is w; img uint8 [N, H, W, C]. Triton has no seeds, no labels by name, no truncation in z and no receipts.
+space is w; img uint8 [N, H, W, C]. Those of a translator are x uint8 [N, H, W, C] and img; -1 stands for the sides of
+one of any size, whose images in a batch have equal ones.
+
+Triton has no seeds, no labels by name, no truncation in z and no receipts.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import re
 from pathlib import Path
 
 from gan_serve.atomic_files import directory_atomically
-from gan_serve.checkpoint.config import PRECISION_FILES
-from gan_serve.checkpoint.files import read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES, TranslatorConfig
+from gan_serve.checkpoint.files import read_any_config, read_verified
 from gan_serve.errors import InvalidOption
 from gan_serve.generator import Generator
+from gan_serve.hub.resolve import resolve
 from gan_serve.sampling.request import RequestBuilder
+from gan_serve.translation.translator import Translator
 
 VERSION = "1"
 MAX_BATCH_SIZE = 64
@@ -53,39 +58,48 @@ def export_triton(
             raise InvalidOption(
                 f"{option} must be at least 1, not {value}.", "The defaults are 64 images and 1 instance."
             )
-    generator = Generator.from_pretrained(model, precision=precision)
-    name = generator.name if name is None else name
+    translates = isinstance(read_any_config(resolve(model)), TranslatorConfig)
+    kind = Translator if translates else Generator
+    loaded: Generator | Translator = kind.from_pretrained(model, precision=precision)
+    name = loaded.name if name is None else name
     if not _NAME.fullmatch(name):
         raise InvalidOption(
             f"Triton does not allow the model name {name!r}.", "Give a name of letters, digits, dots and hyphens."
         )
-    network = read_verified(generator.directory, generator.config, PRECISION_FILES[generator.precision])
+    network = read_verified(loaded.directory, loaded.config, PRECISION_FILES[loaded.precision])
     with directory_atomically(Path(repository) / name) as directory:
-        (directory / "config.pbtxt").write_text(triton_config(generator, name, max_batch_size, instances))
+        (directory / "config.pbtxt").write_text(triton_config(loaded, name, max_batch_size, instances))
         (directory / VERSION).mkdir()
         (directory / VERSION / "model.onnx").write_bytes(network)
     return Path(repository) / name
 
 
-def triton_config(checkpoint: RequestBuilder, name: str, max_batch_size: int, instances: int) -> str:
+def triton_config(checkpoint: RequestBuilder | Translator, name: str, max_batch_size: int, instances: int) -> str:
     """Return the text of config.pbtxt, which follows Triton's model_config.proto.
 
     Triton requires a dimension after that of the batch: c and psi are [N, 1] for clients, and ``reshape`` makes them
     [N] for the network.
     """
     side, channels = checkpoint.img_resolution, checkpoint.img_channels
-    inputs = [_tensor("z", "TYPE_FP32", [checkpoint.z_dim])]
-    if checkpoint.c_dim:
-        inputs.append(_tensor("c", "TYPE_INT64", [1], scalar=True))
-    if checkpoint.config.truncation_space == "w":
-        inputs.append(_tensor("psi", "TYPE_FP32", [1], scalar=True))
+    class_names: tuple[str, ...] = ()
+    if isinstance(checkpoint, Translator):
+        side = -1 if checkpoint.any_size else side
+        shape = [-1 if checkpoint.any_size else checkpoint.in_resolution] * 2
+        inputs = [_tensor("x", "TYPE_UINT8", [*shape, checkpoint.in_channels])]
+    else:
+        class_names = checkpoint.class_names
+        inputs = [_tensor("z", "TYPE_FP32", [checkpoint.z_dim])]
+        if checkpoint.c_dim:
+            inputs.append(_tensor("c", "TYPE_INT64", [1], scalar=True))
+        if checkpoint.config.truncation_space == "w":
+            inputs.append(_tensor("psi", "TYPE_FP32", [1], scalar=True))
     # Parameters that the backend does not use are visible to clients in the model configuration.
     facts = {
         "gan_serve_model": checkpoint.name,
         "gan_serve_digest": checkpoint.digest,
         "precision": checkpoint.precision,
         "license": checkpoint.config.license,
-        "class_names": json.dumps(checkpoint.class_names),
+        "class_names": json.dumps(class_names),
     }
     parameters = {"intra_op_thread_count": "1", **facts}  # several instances are faster than several threads
     return "\n".join(

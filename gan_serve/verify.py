@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +22,15 @@ from gan_serve.images.grid import cut_grid, grid, grid_size
 from gan_serve.images.pixels import UInt8Array, enlarge, from_pil
 from gan_serve.regular_files import open_regular
 from gan_serve.sampling.latents import FloatArray
-from gan_serve.sampling.receipt import Receipt, read_receipt
+from gan_serve.sampling.receipt import RECEIPT_KEY, Receipt, SealedReceipt, read_receipt, read_receipt_of
 from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
+from gan_serve.translation.result import TranslationReceipt
+from gan_serve.translation.verify import verify_translation
 
 LARGE = 2**22  # pixels, 12 MB in RGB
+MAX_SHEET = 2**26  # pixels of a translated image, or of a sheet of them
 # Pillow's names for content of a PNG that changes how it looks; a text chunk of the same name must not hide it.
 AFFECTS_APPEARANCE = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
 
@@ -40,18 +45,20 @@ class Verification:
         other_runtime: how the versions of ONNX Runtime differ; empty if they do not, or the receipt does not have one.
     """
 
-    receipt: Receipt
+    receipt: Receipt | TranslationReceipt
     max_difference: int
     other_runtime: str = ""
 
 
-def describe_receipt(receipt: Receipt) -> str:
+def describe_receipt(receipt: Receipt | TranslationReceipt) -> str:
     """Return what an image shows: its seeds, its frames or its latents.
 
     >>> from gan_serve import generate
     >>> describe_receipt(Receipt.model_validate(generate("fashion-dcgan", seed=7)[0].info["gan_serve"]))
     'seed 7'
     """
+    if isinstance(receipt, TranslationReceipt):
+        return "a translation" if receipt.inputs is None else f"{len(receipt.inputs)} translations"
     if receipt.walk is not None:
         n = len(receipt.walk.frames)
         return "a frame of a walk" if n == 1 else f"{n} frames of a walk"
@@ -62,11 +69,12 @@ def describe_receipt(receipt: Receipt) -> str:
     return f"seed{'s' * (len(receipt.seeds) != 1)} {format_seeds(receipt.seeds)}"
 
 
-def verify_image(path: str | Path, model: str | Path | None = None) -> Verification:
-    """Check that a PNG was not altered, and that its model samples the same image from its receipt.
+def verify_image(path: str | Path, model: str | Path | None = None, inputs: Sequence[str | Path] = ()) -> Verification:
+    """Check that a PNG was not altered, and that its model makes the same image from its receipt.
 
     Args:
-        path: a PNG of gan-serve: one image, a grid or a frame.
+        path: a PNG of gan-serve: one image, a grid or a frame, a translated picture or a sheet of them.
+        inputs: of a translated image, the pictures that it was made from, in their order.
         model: the checkpoint; by default the one in the package that the receipt names. A path in a receipt is never
             loaded.
 
@@ -75,6 +83,16 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
             sampled image differs by more than rounding; the hint names a difference in ONNX Runtime versions.
         UnknownModel: the checkpoint is not in the package and ``model`` was not given.
     """
+    if translated := _read_translation(path):
+        receipt, pixels = translated
+        made = verify_translation(path, pixels, receipt, model or _bundled(receipt.model), inputs)
+        return Verification(made.receipt, made.max_difference, _compare_runtimes(made.receipt))
+    if inputs:
+        raise InvalidOption(f"{path} was sampled and has no input.", "Leave --input out.")
+    return _verify_samples(path, model)
+
+
+def _verify_samples(path: str | Path, model: str | Path | None) -> Verification:
     receipt, pixels = _read(path, model)
     if not receipt.matches(pixels):
         raise ReceiptError(f"{path} was altered: the digest in its receipt does not fit its pixels and receipt.")
@@ -105,7 +123,7 @@ def verify_image(path: str | Path, model: str | Path | None = None) -> Verificat
     return Verification(receipt, difference, other_runtime)
 
 
-def _compare_runtimes(receipt: Receipt) -> str:
+def _compare_runtimes(receipt: SealedReceipt) -> str:
     """Return how the ONNX Runtime of a receipt differs from this one; empty if it does not."""
     if receipt.runtime in (None, runtime_version()):
         return ""
@@ -148,6 +166,32 @@ def _other_size(path: str | Path) -> ReceiptError:
     return ReceiptError(f"{path} does not have the size of the image in its receipt.")
 
 
+def _read_translation(path: str | Path) -> tuple[TranslationReceipt, UInt8Array] | None:
+    """Return the receipt and the pixels of a translated image; None for any other file, which ``_read`` explains."""
+    try:
+        with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
+            content = image.info.get(RECEIPT_KEY)
+            if image.width * image.height > MAX_SHEET or not isinstance(content, str):
+                return None
+            if not {"input", "inputs"} & set(json.loads(content)):
+                return None
+            receipt = read_receipt_of(image, TranslationReceipt)
+            _check_unaltered(path, image)
+            return receipt, from_pil(image)
+    except (OSError, SyntaxError, ValueError, TypeError, RecursionError, Image.DecompressionBombError):
+        return None
+
+
+def _check_unaltered(path: str | Path, image: Image.Image) -> None:
+    """Raise ``ReceiptError`` where a PNG has content beside its pixels that would change how it looks."""
+    image.load()
+    # A palette, transparency, a colour profile or a second frame would change how it looks.
+    harmless = {"dpi"} | set(getattr(image, "text", ())) - AFFECTS_APPEARANCE
+    beside = set(image.info) - harmless
+    if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
+        raise ReceiptError(f"{path} was altered: a PNG of gan-serve is gray or RGB and has no other content.")
+
+
 def _read(path: str | Path, model: str | Path | None) -> tuple[Receipt, UInt8Array]:
     try:
         with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
@@ -156,11 +200,7 @@ def _read(path: str | Path, model: str | Path | None) -> tuple[Receipt, UInt8Arr
                 _check_size(path, receipt, read_config(resolve(model or _bundled(receipt.model))), image.size)
             image.load()
             receipt = read_receipt(image)
-            # A palette, transparency, a colour profile or a second frame would change how it looks.
-            harmless = {"dpi"} | set(getattr(image, "text", ())) - AFFECTS_APPEARANCE
-            beside = set(image.info) - harmless
-            if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
-                raise ReceiptError(f"{path} was altered: a PNG of gan-serve is gray or RGB and has no other content.")
+            _check_unaltered(path, image)
             return receipt, from_pil(image)
     except UnidentifiedImageError as error:
         raise ReceiptError(f"{path} is not a PNG.", "Give a PNG of gan-serve.") from error

@@ -55,7 +55,8 @@ class Visit:
         self.context = browser.new_context(
             viewport=SIZES[size], is_mobile=size == "phone", has_touch=size == "phone", **options
         )
-        self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+        if address.startswith("http"):  # Chromium grants none to files
+            self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
         self.context.add_init_script(_WATCH)
         self.requests: list[Any] = []
         self.complaints: list[str] = []

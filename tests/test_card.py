@@ -48,6 +48,14 @@ def test_each_metric_stands_in_its_group_and_none_is_lost():
     assert "### Classes" not in block
 
 
+def test_distances_without_features_of_these_images_are_explained():
+    block = metrics_block({"swd379_holdout": 67.0, "kd379_cnn-general_holdout": 0.11, "cs379_cnn-general": 1.4})
+    distance = section(block, "Distance to real images")
+    assert "sliced Wasserstein distance between patches" in distance
+    assert "`cnn-general` was trained on garments" in distance
+    assert "cnn-general" not in metrics_block(SAMPLED)
+
+
 def test_what_the_figures_cannot_tell_stands_beside_them():
     block = metrics_block(SAMPLED | NEIGHBOURS)
     assert "cannot be compared with published FID" in section(block, "Distance to real images")

@@ -103,6 +103,15 @@ def test_generate_takes_labels_as_the_generator_does(client, conditional, option
     np.testing.assert_array_equal(pixels, conditional.generate(**options, output="numpy"))
 
 
+def test_progress_counts_the_images_of_each_response(client, generator):
+    told: list[tuple[int, int]] = []
+    client.generate(NAME, seeds="0-15", progress=lambda *counts: told.append(counts))
+    assert told[-1] == (16, 16)
+    assert told[0][0] <= MAX_IMAGES
+    with pytest.raises(TypeError, match="progress"):
+        client.download("sample", NAME, n=1, progress=True)
+
+
 def test_without_seeds_the_receipts_tell_them(client, generator):
     images = client.generate(NAME, 9)  # two requests
     seeds = [image.info["gan_serve"]["seed"] for image in images]

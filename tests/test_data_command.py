@@ -75,3 +75,11 @@ def test_a_run_starts_with_the_summary_and_records_it(photos, tmp_path, capsys):
     recorded = read_run_info(tmp_path / "run").data.summary
     assert recorded["classes"] == {"cat": 1, "dog": 2}
     assert recorded["left_out"] == [{"file": "notes.docx", "reason": ".docx is no image"}]
+
+
+def test_different_sizes_are_told(tmp_path):
+    for number, size in enumerate(((20, 30), (40, 50), (20, 30))):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    result = CliRunner().invoke(data, [str(tmp_path)], catch_exceptions=False)
+    assert "3 images of 20x30 to 40x50 RGB" in result.output
+    assert "sizes differ; 2 of 3 images have 20x30." in result.output

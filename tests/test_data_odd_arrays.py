@@ -189,10 +189,10 @@ def test_the_summary_counts_classes_and_states_sizes(tmp_path):
     found = summary(data)
     assert found == {
         "images": 4, "width": 20, "height": 10, "channels": 3, "classes": {"cat": 3, "dog": 1}, "split": "train",
-        "left_out": [], "notes": ["sizes go from 20x10 to 40x40; 3 images have 20x10."],
+        "left_out": [], "notes": ["sizes differ; 3 of 4 images have 20x10."],
     }  # fmt: skip
     lines = summary_lines(data, conditional=False)
-    assert lines[0].endswith("4 images of 20x10 RGB, cut square and resized to 8x8.")
+    assert lines[0].endswith("4 images of 20x10 to 40x40 RGB, cut square and resized to 8x8.")
     assert lines[1] == "Classes: 2: cat 3, dog 1. They are not used: --set conditional=true uses them."
     assert contact_sheet(data).shape == (2 * 10 + 2, 8 * 10 + 2, 3)
     assert class_counts(load_images(tmp_path, labels="none")) is None

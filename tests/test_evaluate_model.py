@@ -254,7 +254,7 @@ def test_what_cannot_be_measured_is_refused(digits, tmp_path, options, message):
         measure(write_checkpoint(tmp_path / "model"), **({"data": str(digits)} | options))
 
 
-@pytest.mark.parametrize(("holdout", "split"), [(0.1, "holdout"), (0.0, "train")])
+@pytest.mark.parametrize(("holdout", "split"), [(None, "holdout"), (0.0, "train")])
 def test_images_of_ones_own_are_measured_as_typed(tmp_path, cli, caplog, holdout, split):
     """No labels, no test split, no features of these images: a run and its checkpoint, without further options."""
     pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), np.uint8)
@@ -280,7 +280,11 @@ def test_images_of_ones_own_are_measured_as_typed(tmp_path, cli, caplog, holdout
         assert [name for name in metrics if name.startswith("swd")]
         assert "the features are those of cnn-general" in caplog.text
         assert ("say nothing about new images" in caplog.text) == (split == "train")
-    assert "cnn-general" in (checkpoint / "README.md").read_text()
+    card = (checkpoint / "README.md").read_text()
+    assert "`cnn-general` was trained on garments" in card
+    assert "say whose images these are and on which terms: `gan-serve export RUN --out NAME --license" in card
+    assert ("10% of the images were held out" in card) == (split == "holdout")
+    assert "A longer one (`--kimg" in card
     verify_checkpoint(checkpoint)
 
 

@@ -54,10 +54,16 @@ def test_models_describes_what_is_served(server: httpx.Client, generator: Genera
         "class_names": [],
         "img_resolution": 28,
         "img_channels": 1,
+        "style_layers": None,
         "license": generator.config.license,
         "digest": generator.digest,
         "precision": "fp32",
         "device": "cpu",
+        "task": "generate",
+        "in_resolution": None,
+        "in_channels": None,
+        "scale": None,
+        "any_size": None,
         "error": None,
     }
 

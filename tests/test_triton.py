@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from conditional_checkpoint import write_conditional
 from google.protobuf import text_format
+from tiny_translator import SIDE, write_translator
 
 from gan_serve import Generator
 from gan_serve.checkpoint.files import read_config
@@ -133,3 +134,14 @@ def test_an_unknown_model_leaves_no_repository(tmp_path):
     with pytest.raises(UnknownModel):
         export_triton("fashion-dcgam", tmp_path / "repository")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("any_size", [False, True])
+def test_a_translator_takes_images(schema, tmp_path, any_size):
+    source = write_translator(tmp_path / "translator", any_size=any_size)
+    directory = export_triton(source, tmp_path / "repository")
+    config = parse(schema, (directory / "config.pbtxt").read_text())
+    side = -1 if any_size else SIDE
+    assert [tensor.name for tensor in (*config.input, *config.output)] == ["x", "img"]
+    assert [shape(tensor) for tensor in (*config.input, *config.output)] == [[side, side, 3]] * 2
+    assert (directory / "1" / "model.onnx").read_bytes() == (source / "generator.onnx").read_bytes()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gan_serve.errors import InvalidOption, RunError
 from gan_serve.terminal import echo
-from gan_serve.training.choose import Length, Plan, plan_run
+from gan_serve.training.choose import NO_LENGTH, Length, Plan, plan_run
 from gan_serve.training.config import check_config, command_line, read_config
 from gan_serve.training.distributed import started_processes
 from gan_serve.training.loop import check_run_dir, run_training
@@ -113,6 +113,8 @@ def train(
             check_run_dir(Path(run_dir), resume)  # before anything is read or measured
         if found is not None:
             say(f"{found} has no run to resume: a new one starts.")
+        if recipe is None or length != NO_LENGTH:
+            say("Reading the images and measuring this machine, which takes some seconds.")
         plan = plan_run(recipe, asked, length, world=started_processes().world)
         folder = Path(run_dir) if run_dir else new_run_dir(str(asked["data"]), plan.config.recipe)
         if plan.reasons:

@@ -132,7 +132,7 @@ def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
 
 def _read(recipe: str | None, asked: Mapping[str, Any], device: torch.device) -> tuple[ImageSet, list[str]]:
     """Read the images at the resolution of the run; return them with the reason for it."""
-    common = {key: asked[key] for key in ("channels", "labels", "holdout") if asked.get(key) is not None}
+    common = {"holdout": None} | {key: asked[key] for key in ("channels", "labels", "holdout") if key in asked}
     source = str(asked["data"])
     if recipe is not None:
         return load_images(source, resolution=make_config(recipe, asked).resolution, **common), []
@@ -145,12 +145,11 @@ def _read(recipe: str | None, asked: Mapping[str, Any], device: torch.device) ->
         raise DataError(f"The images of {data.name} are {data.img_resolution} pixels wide.", "At least 8 are needed.")
     if side != data.img_resolution:
         data = load_images(source, resolution=side, **common)
-    width, height = data.size or (side, side)
     why = "their own size"
-    if min(width, height) > side:
+    if max(map(min, data.extremes or [data.size or (side, side)])) > side:
         kind = "a CPU" if device.type == "cpu" else "one GPU"
         limit = f"{largest} is the largest that {kind} trains in hours" if side == largest else "a multiple of 4"
-        why = f"the images are {width}x{height} and are made smaller: {limit}; --set resolution=... trains another size"
+        why = f"the images are {data.sizes} and are made smaller: {limit}; --set resolution=... trains another size"
     return data, [f"resolution {side}: {why}"]
 
 

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gan_serve.cli import needs_extra
-from gan_serve.errors import GanServeError
+from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 from gan_serve.training.data.commands import data as data_command
 
@@ -103,6 +104,9 @@ def train(
         from gan_serve.training.family_file import load_family_file
 
     settings = parse_settings(pairs)
+    if _is_translation(recipe, run_dir, resume):
+        _train_translator(recipe, run_dir, {"data": data, "kimg": kimg} | settings, resume=resume, quiet=quiet)
+        return
     families = load_family_file(family_file) if family_file else []
     if len(families) == 1 and not resume:
         settings.setdefault("family", families[0])
@@ -133,6 +137,39 @@ def train(
         sys.exit(CTRL_C)
 
 
+def _is_translation(recipe: str | None, run_dir: Path | None, resume: bool) -> bool:
+    """Return True for a recipe of translators, and for a run of one that is resumed."""
+    from gan_serve.training.recipes import TRANSLATE
+    from gan_serve.training.recipes import recipes as all_recipes
+
+    if recipe is not None:
+        return recipe in all_recipes(TRANSLATE)
+    from gan_serve.training.translation.settings import is_translation_run
+
+    return resume and run_dir is not None and is_translation_run(run_dir)
+
+
+def _train_translator(
+    recipe: str | None, run_dir: Path | None, settings: dict[str, Any], *, resume: bool, quiet: bool
+) -> None:
+    from gan_serve.training.run_folders import new_run_dir
+    from gan_serve.training.translation.settings import is_translation_run, make_translation_config
+    from gan_serve.training.translation.train import resumed_config, train_translator
+
+    asked = {key: value for key, value in settings.items() if value is not None}
+    if run_dir is None:
+        run_dir = new_run_dir(str(asked.get("data", "data")), str(recipe))
+    if resume and is_translation_run(run_dir):
+        config = resumed_config(run_dir, asked)
+    elif "data" not in asked:
+        raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
+    else:
+        config = make_translation_config(str(recipe), asked)
+    last = train_translator(config, run_dir, resume=resume, quiet=quiet)
+    echo(f"Snapshot: {last}")
+    echo(f"Next: gan-serve export {run_dir} --out NAME")
+
+
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -145,24 +182,30 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
 
     With NAME: its settings, layers and parameters.
     """
+    from gan_serve.training.recipes import TRANSLATE
     from gan_serve.training.recipes import recipes as all_recipes
 
     if name is not None:
         with needs_extra("train"):
             from gan_serve.training.config import parse_settings
             from gan_serve.training.recipe_summary import summarise_recipe
+            from gan_serve.training.translation.summary import summarise_translation_recipe
 
+        if name in all_recipes(TRANSLATE):
+            described = summarise_translation_recipe(name, parse_settings(pairs))
+            echo(json.dumps(described.as_json(), indent=2) if as_json else described.as_text())
+            return
         summary = summarise_recipe(name, parse_settings(pairs), classes=classes)
         echo(json.dumps(summary.as_json(), indent=2) if as_json else summary.as_text())
         return
+    listing = [*all_recipes().values(), *all_recipes(TRANSLATE).values()]
     if as_json:
         listed = [
-            {"name": each.name, "title": each.title, "source": each.source, "needs": each.needs}
-            for each in all_recipes().values()
+            {"name": each.name, "title": each.title, "source": each.source, "needs": each.needs} for each in listing
         ]
         echo(json.dumps(listed, indent=2))
         return
-    for recipe in all_recipes().values():
+    for recipe in listing:
         echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
 
 

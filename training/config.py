@@ -18,17 +18,10 @@ from gan_serve.training.losses import LOSSES
 from gan_serve.training.networks import FAMILIES, find_family
 from gan_serve.training.networks.options import arguments_of, validate
 from gan_serve.training.recipes import recipes
-from gan_serve.training.settings import (
-    DataSettings,
-    LossSettings,
-    MachineSettings,
-    NetworkSettings,
-    OptimizerSettings,
-    OutputSettings,
-)
+from gan_serve.training.settings import DataSettings, LossSettings, NetworkSettings, RunSettings
 
 
-class TrainConfig(MachineSettings, OutputSettings, OptimizerSettings, LossSettings, NetworkSettings, DataSettings):
+class TrainConfig(RunSettings, LossSettings, NetworkSettings, DataSettings):
     """Everything that determines what a run computes, as flat keys, with the options of its family of networks.
 
     The base classes are in reverse order, so that the fields have the order of ``settings.py``.

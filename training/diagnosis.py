@@ -15,7 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,9 @@ class Finding(NamedTuple):
         return f"{self.sign}: {self.what}.{help}"
 
 
+Rule = Callable[[Any, Record], Finding | None]  # takes a diagnosis and the record of a tick
+
+
 class Diagnosis:
     """The diagnosis of one run, tick by tick.
 
@@ -76,6 +79,8 @@ class Diagnosis:
         levels: the last level of a growing network; below it, a lower diversity is expected.
         settings: the config of the run; a setting that the run already has is not recommended.
     """
+
+    signs: ClassVar[Mapping[str, Rule]]  # the failures that are looked for; subclasses have their own
 
     def __init__(
         self,
@@ -95,9 +100,9 @@ class Diagnosis:
         self._records: deque[Record] = deque(maxlen=WINDOW)
         self._judged: tuple[float, float] = (0.0, 0.0)  # kimg and seconds of the last record that was judged
         self._largest_g_grad = 0.0
-        self._present = dict.fromkeys(SIGNS, False)
+        self._present = dict.fromkeys(self.signs, False)
         # Since when the records contradict the reported state: periods in a row, and the kimg before them.
-        self._against: dict[str, tuple[int, float]] = dict.fromkeys(SIGNS, (0, 0.0))
+        self._against: dict[str, tuple[int, float]] = dict.fromkeys(self.signs, (0, 0.0))
 
     def examine(self, record: Record) -> list[Finding]:
         """Return the signs that begin or pass with a tick's record; usually none.
@@ -105,7 +110,7 @@ class Diagnosis:
         record: keys as in ``log.jsonl``; a rule whose keys are missing is skipped. ``classes_missing``, a list of class
         indices, may come from a classifier.
         """
-        kimg, seconds = (_number(record, name) or 0.0 for name in ("kimg", "seconds"))
+        kimg, seconds = (number_in(record, name) or 0.0 for name in ("kimg", "seconds"))
         before, then = self._judged
         if kimg <= WARM_UP_KIMG and seconds <= WARM_UP_SECONDS:
             return []
@@ -113,9 +118,9 @@ class Diagnosis:
             return []
         self._judged = (kimg, seconds)
         self._records.append(record)
-        self._largest_g_grad = max(self._largest_g_grad, _number(record, "g_grad_norm") or 0.0)
+        self._largest_g_grad = max(self._largest_g_grad, number_in(record, "g_grad_norm") or 0.0)
         findings = []
-        for sign, rule in SIGNS.items():
+        for sign, rule in self.signs.items():
             seen = rule(self, record)
             present = self._present[sign]
             periods, since = self._against[sign]
@@ -156,12 +161,12 @@ class Diagnosis:
         return now > 0 if value == "0" else now < float(value)
 
     def _discriminator_overpowering(self, record: Record) -> Finding | None:
-        real, fake = _number(record, "d_real_acc"), _number(record, "d_fake_acc")
+        real, fake = number_in(record, "d_real_acc"), number_in(record, "d_fake_acc")
         # A relativistic loss has only the accuracy over pairs.
-        least = _number(record, "d_acc") if real is None or fake is None else min(real, fake)
+        least = number_in(record, "d_acc") if real is None or fake is None else min(real, fake)
         if self.wasserstein or least is None or least < SURE:
             return None
-        fooled, gradient = _number(record, "g_acc"), _number(record, "g_grad_norm")
+        fooled, gradient = number_in(record, "g_acc"), number_in(record, "g_grad_norm")
         helpless = fooled is not None and fooled <= 1 - SURE
         vanished = gradient is not None and gradient <= VANISHED * self._largest_g_grad
         if not (helpless or vanished):
@@ -179,7 +184,7 @@ class Diagnosis:
         return Finding("discriminator-overpowering", what, options + more)
 
     def _generator_overpowering(self, record: Record) -> Finding | None:
-        fooled, fake = _number(record, "g_acc"), _number(record, "d_fake_acc")
+        fooled, fake = number_in(record, "g_acc"), number_in(record, "d_fake_acc")
         if self.wasserstein or fooled is None or fake is None or fooled < SURE or fake > 1 - SURE:
             return None
         what = f"the discriminator takes {fooled:.1%} of the generated images for real, so the generator learns nothing"
@@ -196,11 +201,11 @@ class Diagnosis:
         return Finding("mode-collapse", "; ".join(found), options, at_once=self._is_one_image(record))
 
     def _is_one_image(self, record: Record) -> bool:
-        diversity = _number(record, "diversity")
+        diversity = number_in(record, "diversity")
         return diversity is not None and diversity < ONE_IMAGE * self.data_diversity
 
     def _grey_average(self, record: Record) -> Finding | None:
-        contrast = _number(record, "contrast")
+        contrast = number_in(record, "contrast")
         if contrast is None or contrast >= GREY * self.data_contrast:
             return None
         what = (
@@ -212,13 +217,13 @@ class Diagnosis:
         return Finding("grey-average", what, options, at_once=True)
 
     def _low_diversity(self, record: Record) -> str:
-        diversity, level = _number(record, "diversity"), _number(record, "level")
+        diversity, level = number_in(record, "diversity"), number_in(record, "level")
         if diversity is None or not self.data_diversity:
             return ""
         bound = COLLAPSED_GROWING if level is not None and level < self.levels else COLLAPSED
         # The diversity of a generator that is still learning exceeds its earlier values; after a collapse it only
         # varies.
-        earlier = [_number(each, "diversity") or 0.0 for each in list(self._records)[:-PATIENCE]]
+        earlier = [number_in(each, "diversity") or 0.0 for each in list(self._records)[:-PATIENCE]]
         rising = diversity > STILL_RISING * max(earlier) if earlier else True
         if diversity >= bound * self.data_diversity or (rising and diversity >= ONE_IMAGE * self.data_diversity):
             return ""
@@ -240,7 +245,7 @@ class Diagnosis:
         names = ("c_wass_loss", "diversity") if self.wasserstein else ("d_loss", "g_loss", "diversity")
         found = []
         for name in names:
-            values = [value for each in self._records if (value := _number(each, name)) is not None]
+            values = [value for each in self._records if (value := number_in(each, name)) is not None]
             scale = sum(map(abs, values)) / max(len(values), 1)
             least = max(SWING * scale, MIN_SWING if name in ("d_loss", "g_loss") else 0.0)
             swings = count_swings(values, least) if len(values) == WINDOW and least else 0
@@ -265,11 +270,11 @@ class Diagnosis:
         no negative distance, so the optimum is at most 0. A loss that still falls fast, as at the beginning of every
         run, is not reported.
         """
-        estimate, loss = _number(record, "c_wass_loss"), _number(record, "c_loss")
+        estimate, loss = number_in(record, "c_wass_loss"), number_in(record, "c_loss")
         if not self.wasserstein or estimate is None:
             return None
         penalty = loss - estimate if loss is not None and "c_gp" in record and "d_r1" not in record else 0.0
-        before = _number(self._records[-2], "c_loss") if len(self._records) > 1 else None
+        before = number_in(self._records[-2], "c_loss") if len(self._records) > 1 else None
         falls = loss is not None and before is not None and before - loss > 0.05 * abs(before)
         if estimate + penalty <= 0 or falls:
             return None
@@ -285,7 +290,7 @@ class Diagnosis:
         )
 
 
-SIGNS: dict[str, Callable[[Diagnosis, Record], Finding | None]] = {
+SIGNS: dict[str, Rule] = {
     "discriminator-overpowering": Diagnosis._discriminator_overpowering,
     "generator-overpowering": Diagnosis._generator_overpowering,
     "mode-collapse": Diagnosis._mode_collapse,
@@ -293,6 +298,7 @@ SIGNS: dict[str, Callable[[Diagnosis, Record], Finding | None]] = {
     "oscillation": Diagnosis._oscillation,
     "critic-not-converged": Diagnosis._critic_not_converged,
 }
+Diagnosis.signs = SIGNS
 
 
 def count_swings(values: Sequence[float], least: float) -> int:
@@ -341,7 +347,8 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.detach()).all())
 
 
-def _number(record: Record, name: str) -> float | None:
+def number_in(record: Record, name: str) -> float | None:
+    """Return a number of a record; None if it is missing or not finite."""
     value = record.get(name)
     is_number = isinstance(value, int | float) and math.isfinite(value)
     return float(value) if is_number and value is not None else None

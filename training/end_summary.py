@@ -35,15 +35,12 @@ def next_commands(run: FinishedRun) -> list[str]:
     config = read_config(run.run_dir / "config.json")
     out = f"{run.run_dir.name}-model"
     export = ["gan-serve", "export", str(run.run_dir), "--out", out]
-    if run.best is not None and run.figures["kimg"] != run.best["kimg"] and run.best["quality"] < _last_quality(run):
+    # A run that was stopped was not measured at its end, which is not to say that its end is worse.
+    if run.best is not None and run.best["quality"] < run.figures.get("quality", run.best["quality"]):
         export += ["--snapshot", "best"]
     if not run.is_complete:
         return [shlex.join(["gan-serve", "train", "--run-dir", str(run.run_dir), "--resume"]), shlex.join(export)]
     return [shlex.join(export), shlex.join(["gan-serve", "evaluate", out, "--data", config.data, "--write"])]
-
-
-def _last_quality(run: FinishedRun) -> float:
-    return float(run.figures.get("quality", float("inf")))
 
 
 def _metric(record: Mapping[str, Any]) -> str:

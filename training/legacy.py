@@ -23,7 +23,7 @@ PLAIN_EMBEDDING: LegacyRule = "plain-embedding"
 # Feature matching used real images without flips.
 UNFLIPPED_MATCHING: LegacyRule = "unflipped-matching"
 
-LEGACY_VALUES: Mapping[str, Any] = {"ema_rampup": 0.0}
+LEGACY_VALUES: Mapping[str, Any] = {"ema_rampup": 0.0, "holdout": 0.0}
 
 
 def with_legacy_values(values: Mapping[str, Any]) -> dict[str, Any]:

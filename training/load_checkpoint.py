@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gan_serve.checkpoint.config import PRECISION_FILES, WEIGHTS_FILE, CheckpointConfig
+from gan_serve.checkpoint.config import PRECISION_FILES, WEIGHTS_FILE, AnyConfig, CheckpointConfig
 from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import InvalidCheckpoint
 from gan_serve.sampling.latents import latents_from_seeds
@@ -30,7 +30,7 @@ class LoadedGenerator(NamedTuple):
     digest: str
 
 
-def weight_files(config: CheckpointConfig) -> list[str]:
+def weight_files(config: AnyConfig) -> list[str]:
     """Return the files that ``load_generator`` needs beside ``config.json``, for ``resolve``."""
     return [WEIGHTS_FILE if WEIGHTS_FILE in config.files else PRECISION_FILES["fp32"]]
 

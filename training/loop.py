@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -27,9 +28,10 @@ from gan_serve.training.initial_weights import InitialWeights, compare_classes, 
 from gan_serve.training.monitoring.quality import Measure
 from gan_serve.training.monitoring.run_log import rewind_log
 from gan_serve.training.monitoring.run_options import RunOptions
-from gan_serve.training.monitoring.tick import Recorder, check_finite
+from gan_serve.training.monitoring.tick import Recorder, Watched, check_finite
 from gan_serve.training.precision import bf16_pays, use_tf32
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
+from gan_serve.training.settings import RunSettings
 from gan_serve.training.snapshots import load_snapshot, save_snapshot, snapshot_path, snapshots
 from gan_serve.training.step import Training
 from gan_serve.training.stopping import Stop, stop_on_signal
@@ -43,6 +45,44 @@ class Finished(NamedTuple):
     shown: int
     seconds: float
     signal: int | None
+
+
+class Trainable(Watched, Protocol):
+    """The state of a run of any task."""
+
+    seconds: float
+
+    @property
+    def config(self) -> RunSettings:
+        """The settings of the run."""
+        ...
+
+    @property
+    def images_a_step(self) -> int:
+        """The real images that a step shows."""
+        ...
+
+    def record(self, images_per_s: float) -> dict[str, Any]:
+        """Return a record of the log."""
+        ...
+
+
+Run = TypeVar("Run", bound=Trainable)
+RunOf = TypeVar("RunOf", bound=Trainable, contravariant=True)
+
+
+class RunRecorder(Protocol[RunOf]):
+    """Writes the files of a run of any task."""
+
+    def step(self, training: RunOf) -> None:
+        """Show the progress after a step."""
+        ...
+
+    wants_stop: bool
+
+    def tick(self, training: RunOf, record: dict[str, Any], *, measure: bool) -> Path:
+        """Write what a tick has, and return the snapshot's path. ``measure``: the quality is due."""
+        ...
 
 
 def train(
@@ -114,7 +154,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
         earlier = snapshots(run_dir)
         if earlier:
             training.load(load_snapshot(earlier[-1]))
-            _check_kimg(training)
+            check_kimg(training)
 
         # Or load the weights of a checkpoint.
         initial = None
@@ -152,7 +192,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
         try:
             if recorder and initial:
                 recorder.begin(training, compare_classes(initial.class_names, data.class_names[: training.c_dim]))
-            last_snapshot = _loop(training, loader, recorder, stop)
+            last_snapshot = run_loop(training, lambda: training.advance(loader), recorder, stop)
         finally:
             if recorder:
                 recorder.close()
@@ -160,8 +200,14 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
         return Finished(last_snapshot, training.shown, training.seconds, stop.signal)
 
 
-def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: Stop) -> Path | None:
-    """Train until all kimg are shown or a process must stop; return the last snapshot, if a tick ended."""
+def run_loop(training: Run, advance: Callable[[], None], recorder: RunRecorder[Run] | None, stop: Stop) -> Path | None:
+    """Train until all kimg are shown or a process must stop; return the last snapshot, if a tick ended.
+
+    Args:
+        training: the state of the run. advance: does one step of it.
+        recorder: writes the files of the run; None for a process that writes none.
+        stop: set to end the run after the current step.
+    """
     config = training.config
     evaluation_size = config.kimg_per_tick * config.ticks_per_evaluation * 1000
     ticks = TickClock(config.kimg_per_tick, config.seconds_per_tick, training.shown)
@@ -169,13 +215,9 @@ def _loop(training: Training, loader: Loader, recorder: Recorder | None, stop: S
     last_snapshot = None
     stopping = False
     while training.shown < config.kimg * 1000 and not stopping:
-        # One step of both networks.
+        # One step of all networks.
         before = training.shown
-        starts = range(before, before + training.images_a_step, config.batch_size)
-        batches = [loader.batch(start, config.batch_size) for start in starts]
-        if config.critic_reuses_batch:
-            batches *= config.n_critic
-        training.step(batches, loader.fresh_batch(before, config.batch_size) if training.needs_fresh_batch else None)
+        advance()
         ticks.end_step()
         if recorder:
             recorder.step(training)
@@ -214,15 +256,21 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
-    """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
+def use_machine(config: RunSettings, device: torch.device) -> dict[str, Any]:
+    """Set the threads and the precision of torch; return these settings, for resumed runs to repeat."""
     threads = config.threads or min(torch.get_num_threads(), 256)  # the largest value that the config allows
     torch.set_num_threads(threads)
-    bf16 = bf16_pays(device) if config.bf16 is None else config.bf16
     use_tf32(device)
+    return {
+        "threads": threads, "device": device.type, "bf16": bf16_pays(device) if config.bf16 is None else config.bf16
+    }  # fmt: skip
+
+
+def resolve_settings(config: TrainConfig, data: ImageSet, device: torch.device) -> TrainConfig:
+    """Return the config with the settings that depend on the data and the machine, for resumed runs to repeat."""
     conditional = data.labels is not None if config.conditional is None else config.conditional
-    found = {"conditional": conditional, "channels": data.img_channels}
-    return config.model_copy(update=found | {"threads": threads, "device": device.type, "bf16": bf16})
+    found = {"conditional": conditional, "channels": data.img_channels, "holdout": data.holdout}
+    return config.model_copy(update=found | use_machine(config, device))
 
 
 def _number_of_classes(config: TrainConfig, data: ImageSet) -> int:
@@ -291,7 +339,8 @@ def check_run_dir(run_dir: Path, resume: bool) -> None:
         raise RunError(f"{run_dir} already has a run.", "Add --resume to continue it, or choose another folder.")
 
 
-def _check_kimg(training: Training) -> None:
+def check_kimg(training: Trainable) -> None:
+    """Raise ``RunError`` if a run has already shown more than its kimg."""
     config = training.config
     if training.shown - training.images_a_step >= config.kimg * 1000:
         raise RunError(

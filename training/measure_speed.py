@@ -12,6 +12,8 @@ from gan_serve.training.data.image_set import ImageSet
 from gan_serve.training.data.loader import Loader
 from gan_serve.training.step import Training
 
+SLOW = 1.0  # seconds of a step, beside which the work of the first one does not count
+
 
 def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device, seconds: float = 2.0) -> float:
     """Return the real images a second that a run of ``config`` shows, from a few steps of its networks at full size.
@@ -44,11 +46,13 @@ def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device,
             torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
-    step(0)  # the first steps allocate memory and choose kernels
-    with_penalty = step(0)
-    if every > 1:
-        step(1)
-    others = [step(1)] if every > 1 else [with_penalty]
+    def warm_step(turn: int) -> float:
+        """Return the seconds of a step without what only the first one does: allocate memory, choose kernels."""
+        first = step(turn)
+        return first if first > SLOW else step(turn)
+
+    with_penalty = warm_step(0)
+    others = [warm_step(1)] if every > 1 else [with_penalty]
     while sum(others) < seconds:
         others.append(step(1))
     plain = sum(others) / len(others)

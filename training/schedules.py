@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gan_serve.training.config import TrainConfig
+from gan_serve.training.settings import OptimizerSettings
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -20,7 +20,7 @@ def cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(1.0, max(0.0, progress)))) / 2
 
 
-def scheduled(config: TrainConfig, name: str, shown: int) -> float:
+def scheduled(config: OptimizerSettings, name: str, shown: int) -> float:
     """Return the value of a setting after ``shown`` images.
 
     If ``<name>_end`` is set, the value follows a cosine over the whole run from ``name`` to it, as R3GAN schedules its
@@ -31,7 +31,7 @@ def scheduled(config: TrainConfig, name: str, shown: int) -> float:
     return start if end is None else cosine(start, end, shown / (1000 * config.kimg))
 
 
-def learning_rate(config: TrainConfig, name: str, shown: int) -> float:
+def learning_rate(config: OptimizerSettings, name: str, shown: int) -> float:
     """Return ``g_lr`` or ``d_lr`` after ``shown`` images: its cosine times the linear decay at the end."""
     decay_kimg = config.decay_kimg or config.decay_share * config.kimg
     return learning_rate_share(shown, config.kimg, decay_kimg) * scheduled(config, name, shown)
@@ -48,7 +48,7 @@ def learning_rate_share(shown: int, kimg: float, decay_kimg: float) -> float:
     return min(1.0, max(0.0, (kimg - shown / 1000) / decay_kimg)) if decay_kimg else 1.0
 
 
-def ema_half_life(config: TrainConfig, shown: int) -> float:
+def ema_half_life(config: OptimizerSettings, shown: int) -> float:
     """Return the half-life of the generator's average after ``shown`` images, in kimg.
 
     It is at most the share ``ema_rampup`` of the images shown, so that the average forgets the random initial weights

@@ -52,7 +52,7 @@ class DataSettings(BaseModel):
 
     data: str  # source of the images
     labels: str | None = None  # labels in place of the source's own: file.csv:column or file.npz:attribute
-    holdout: Share = 0.0  # share of the images held out for the evaluation, for sources without a test split
+    holdout: Share | None = None  # share held out for the evaluation; None: 0.1 where the data has no test split
     resolution: Annotated[int, Field(ge=8, le=1024, multiple_of=4)]  # width and height of the images
     channels: Literal[1, 3] | None = None  # gray or RGB; None: that of the data
     flip: bool = False  # mirror half of the real images left to right
@@ -151,3 +151,7 @@ class MachineSettings(BaseModel):
     legacy: Annotated[
         tuple[LegacyRule, ...], BeforeValidator(_names)
     ] = ()  # behaviour of earlier versions that the run keeps (legacy.py)
+
+
+class RunSettings(MachineSettings, OutputSettings, OptimizerSettings):
+    """The settings that runs of every task have. Subclasses put their own groups after it, so that these come last."""

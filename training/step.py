@@ -14,9 +14,10 @@ from gan_serve.errors import RunError
 from gan_serve.training import losses
 from gan_serve.training.build import build_networks, build_optimizers
 from gan_serve.training.config import TrainConfig
-from gan_serve.training.data.loader import Batch
+from gan_serve.training.data.loader import Batch, Loader
 from gan_serve.training.distributed import Processes, average_gradients
 from gan_serve.training.ema import GeneratorEMA
+from gan_serve.training.memory import memory_in_use
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.progressive import Growing, ProgressiveDiscriminator, growth_level
 from gan_serve.training.objective import Objective
@@ -79,6 +80,11 @@ class Training:
         return self.config.batch_size * (1 if self.config.critic_reuses_batch else self.config.n_critic)
 
     @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Both networks by a name for messages."""
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    @property
     def needs_fresh_batch(self) -> bool:
         """True if the update of the generator needs real images that the discriminator has not just seen."""
         return losses.LOSSES[self.config.loss].relativistic
@@ -103,6 +109,15 @@ class Training:
         if not isinstance(generator, Growing) or config.stage_kimg is None or config.fade_kimg is None:
             return None
         return growth_level(shown, generator.levels, config.stage_kimg, config.fade_kimg)
+
+    def advance(self, loader: Loader) -> None:
+        """Take the next batches and do a step."""
+        config, before = self.config, self.shown
+        starts = range(before, before + self.images_a_step, config.batch_size)
+        batches = [loader.batch(start, config.batch_size) for start in starts]
+        if config.critic_reuses_batch:
+            batches *= config.n_critic
+        self.step(batches, loader.fresh_batch(before, config.batch_size) if self.needs_fresh_batch else None)
 
     def step(self, batches: Sequence[Batch], fresh: Batch | None = None) -> None:
         """Update the discriminator once for each batch, then the generator, then its average.
@@ -216,7 +231,7 @@ class Training:
             "kimg": self.shown / 1000,
             "seconds": round(self.seconds, 1),
             "images_per_s": round(images_per_s, 1),
-            "memory_mb": round(_memory(self.device) / 2**20),
+            "memory_mb": round(memory_in_use(self.device) / 2**20),
         }
         if self.level is not None:
             record["level"] = self.level
@@ -259,14 +274,3 @@ def _gradient_norm(network: nn.Module) -> Tensor:
     """Return the L2 norm of all gradients of a network, taken as one vector."""
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     return nn.utils.get_total_norm(gradients)
-
-
-def _memory(device: torch.device) -> int:
-    """Return the peak memory of the run on the GPU, or the current memory of this process on the CPU, in bytes."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import psutil
-    except ImportError:  # psutil is optional for training
-        return 0
-    return int(psutil.Process().memory_info().rss)

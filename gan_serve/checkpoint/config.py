@@ -1,7 +1,8 @@
 """The schema of a checkpoint's config.json. A checkpoint is a directory, or a repository on the Hub, with these files:
 
 config.json             this module's schema
-generator.onnx          z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> img uint8 [N, H, W, C]
+generator.onnx          z float32 [N, z_dim] (c int64 [N], psi float32 [N]) -> img uint8 [N, H, W, C];
+                        of a translator: x uint8 [N, H, W, C] -> img uint8 [N, H', W', C']
 generator.safetensors   the averaged weights, for fine-tuning; may be missing, as it is in the wheel
 metrics.json            quality metrics; each name states its protocol
 parity.json             the difference between ONNX and torch
@@ -81,16 +82,48 @@ class FileDigest(_Strict):
     size: Annotated[int, Field(ge=0)]
 
 
-class GoldenSample(_Strict):
-    """The image that a network must compute before it is used, as PNG in base64, with its seed and label.
+class GoldenImage(_Strict):
+    """The image that a network must compute before it is used, as PNG in base64.
 
     ``png`` is for fp32, ``reduced`` for the other precisions that the checkpoint has.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    label: Annotated[int, Field(ge=0)] | None = None
     png: str
     reduced: dict[Precision, str] = {}
+
+    def pngs(self) -> dict[Precision, str]:
+        """Return the PNG of each precision, in base64."""
+        return {"fp32": self.png, **self.reduced}
+
+    def pixels(self, precision: Precision = "fp32") -> UInt8Array:
+        """Return the image, uint8 [H, W, C]."""
+        return _from_png(self.pngs()[precision])
+
+    def size(self, precision: Precision = "fp32") -> tuple[int, int]:
+        """Return width and height from the header of the PNG, to be checked before it is decoded."""
+        return _png_size(self.pngs()[precision])
+
+    def check(self, size: tuple[int, int], channels: int, files: Mapping[str, FileDigest]) -> None:
+        """Raise ``ValueError`` unless every precision with a file has an image of this width, height and channels."""
+        for precision in self.pngs():
+            if self.size(precision) != size:
+                raise ValueError(f"the size of the golden sample is not {size[0]}x{size[1]}")
+            try:
+                shape = self.pixels(precision).shape
+            except (OSError, SyntaxError, ValueError) as error:
+                raise ValueError(f"the golden sample cannot be decoded: {error}") from error
+            if shape[2] != channels:
+                raise ValueError(f"the golden sample has {shape[2]} channels, not {channels}")
+        for precision, file in PRECISION_FILES.items():
+            if (file in files) != (precision in self.pngs()):
+                raise ValueError(f"the files and the golden sample do not both have {precision}")
+
+
+class GoldenSample(GoldenImage):
+    """The golden image of a generator, with its seed and label."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    label: Annotated[int, Field(ge=0)] | None = None
 
     @classmethod
     def of(
@@ -104,22 +137,23 @@ class GoldenSample(_Strict):
         others = {precision: _as_png(drawn) for precision, drawn in reduced.items()}
         return cls(seed=seed, label=label, png=_as_png(pixels), reduced=others)
 
-    def pngs(self) -> dict[Precision, str]:
-        """Return the PNG of each precision, in base64."""
-        return {"fp32": self.png, **self.reduced}
 
-    def pixels(self, precision: Precision = "fp32") -> UInt8Array:
-        """Return the image, uint8 [H, W, C]."""
-        with Image.open(io.BytesIO(base64.b64decode(self.pngs()[precision], validate=True)), formats=["PNG"]) as image:
-            return from_pil(image)
+class GoldenTranslation(GoldenImage):
+    """The golden image of a translator, with the input that it is made from, as PNG in base64."""
 
-    def size(self, precision: Precision = "fp32") -> tuple[int, int]:
-        """Return width and height from the header of the PNG, to be checked before it is decoded."""
-        header = base64.b64decode(self.pngs()[precision], validate=True)[:24]
-        if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
-            raise ValueError("the golden sample is not a PNG")
-        width, height = struct.unpack(">II", header[16:24])
-        return int(width), int(height)
+    input: str
+
+    @classmethod
+    def of_input(
+        cls, source: UInt8Array, pixels: UInt8Array, reduced: Mapping[Precision, UInt8Array] = MappingProxyType({})
+    ) -> Self:
+        """Return the golden image of ``source``; both are uint8 [H, W, C]."""
+        others = {precision: _as_png(drawn) for precision, drawn in reduced.items()}
+        return cls(input=_as_png(source), png=_as_png(pixels), reduced=others)
+
+    def input_pixels(self) -> UInt8Array:
+        """Return the input, uint8 [H, W, C]."""
+        return _from_png(self.input)
 
 
 class TrainingData(_Strict):
@@ -131,52 +165,35 @@ class TrainingData(_Strict):
     labels: Text | None = None  # the source of the labels, if not that of the images
 
 
+def _from_png(encoded: str) -> UInt8Array:
+    with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=["PNG"]) as image:
+        return from_pil(image)
+
+
+def _png_size(encoded: str) -> tuple[int, int]:
+    header = base64.b64decode(encoded, validate=True)[:24]
+    if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
+        raise ValueError("the golden sample is not a PNG")
+    width, height = struct.unpack(">II", header[16:24])
+    return int(width), int(height)
+
+
 def _as_png(pixels: UInt8Array) -> str:
     return base64.b64encode(encode_png(pixels)).decode()
 
 
-class CheckpointConfig(_Strict):
-    """``config.json``."""
+class BaseConfig(_Strict):
+    """The part of ``config.json`` that checkpoints of every task have."""
 
     format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
     name: Annotated[str, Field(pattern=MODEL_NAME)]
     architecture: Architecture
-    z_dim: Dimension
-    c_dim: Annotated[int, Field(ge=0, le=65536)] = 0
-    class_names: tuple[Text, ...] = ()
-    truncation_space: TruncationSpace = "z"
     img_resolution: Annotated[int, Field(ge=1, le=4096)]
     img_channels: Annotated[int, Field(ge=1, le=3)]
     license: Text
     training_data: TrainingData | None = None
     files: dict[str, FileDigest]
-    golden_sample: GoldenSample
     gan_serve_version: Text
-
-    @model_validator(mode="after")
-    def _classes_have_names(self) -> Self:
-        if len(self.class_names) != self.c_dim:
-            raise ValueError(f"c_dim is {self.c_dim} but there are {len(self.class_names)} class names")
-        return self
-
-    @model_validator(mode="after")
-    def _golden_sample_fits(self) -> Self:
-        golden, side = self.golden_sample, self.img_resolution
-        if (golden.label is None) != (self.c_dim == 0) or (golden.label or 0) >= max(self.c_dim, 1):
-            raise ValueError(f"the golden sample has the label {golden.label}, of {self.c_dim} classes")
-        for precision in golden.pngs():
-            if golden.size(precision) != (side, side):
-                raise ValueError(f"the size of the golden sample is not {side}x{side}")
-            try:
-                shape = golden.pixels(precision).shape
-            except (OSError, SyntaxError, ValueError) as error:
-                raise ValueError(f"the golden sample cannot be decoded: {error}") from error
-            if shape[2] != self.img_channels:
-                raise ValueError(f"the golden sample has {shape[2]} channels, not {self.img_channels}")
-        for precision, file in PRECISION_FILES.items():
-            if (file in self.files) != (precision in golden.pngs()):
-                raise ValueError(f"the files and the golden sample do not both have {precision}")
-        return self
 
     @field_validator("files")
     @classmethod
@@ -192,13 +209,82 @@ class CheckpointConfig(_Strict):
         return files
 
 
-def describe(config: CheckpointConfig) -> str:
+class CheckpointConfig(BaseConfig):
+    """``config.json`` of a generator."""
+
+    z_dim: Dimension
+    c_dim: Annotated[int, Field(ge=0, le=65536)] = 0
+    class_names: tuple[Text, ...] = ()
+    truncation_space: TruncationSpace = "z"
+    golden_sample: GoldenSample
+
+    @model_validator(mode="after")
+    def _classes_have_names(self) -> Self:
+        if len(self.class_names) != self.c_dim:
+            raise ValueError(f"c_dim is {self.c_dim} but there are {len(self.class_names)} class names")
+        return self
+
+    @model_validator(mode="after")
+    def _golden_sample_fits(self) -> Self:
+        golden, side = self.golden_sample, self.img_resolution
+        if (golden.label is None) != (self.c_dim == 0) or (golden.label or 0) >= max(self.c_dim, 1):
+            raise ValueError(f"the golden sample has the label {golden.label}, of {self.c_dim} classes")
+        golden.check((side, side), self.img_channels, self.files)
+        return self
+
+
+class TranslatorConfig(BaseConfig):
+    """``config.json`` of a translator.
+
+    Attributes:
+        in_resolution: width and height of the inputs that it was trained on; ``img_resolution``, those of its outputs,
+            are ``scale`` times as large.
+        any_size: inputs may have any width and height, and a pixel of the output depends on those of the input that are
+            at most ``reach`` away.
+    """
+
+    task: Literal["translate"]
+    in_resolution: Annotated[int, Field(ge=1, le=4096)]
+    in_channels: Annotated[int, Field(ge=1, le=3)]
+    scale: Annotated[int, Field(ge=1, le=8)] = 1
+    any_size: bool = False
+    reach: Annotated[int, Field(ge=0, le=1024)] = 0
+    golden_sample: GoldenTranslation
+
+    @model_validator(mode="after")
+    def _golden_sample_fits(self) -> Self:
+        golden, side = self.golden_sample, self.in_resolution
+        if self.img_resolution != self.scale * side:
+            raise ValueError(f"img_resolution is {self.img_resolution}, and not {self.scale} times {side}")
+        if _png_size(golden.input) != (side, side):
+            raise ValueError(f"the input of the golden sample is not {side}x{side}")
+        try:
+            shape = golden.input_pixels().shape
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"the input of the golden sample cannot be decoded: {error}") from error
+        if shape[2] != self.in_channels:
+            raise ValueError(f"the input of the golden sample has {shape[2]} channels, not {self.in_channels}")
+        golden.check((self.img_resolution, self.img_resolution), self.img_channels, self.files)
+        return self
+
+
+AnyConfig = CheckpointConfig | TranslatorConfig
+TRANSLATE = "translate"  # the task of translators; a config without a task is that of a generator
+
+
+def describe(config: AnyConfig) -> str:
     """Return a description of a checkpoint's images, such as ``28x28 gray, 10 classes``."""
     colour = "gray" if config.img_channels == 1 else "RGB"
+    if isinstance(config, TranslatorConfig):
+        before = "gray" if config.in_channels == 1 else "RGB"
+        if config.any_size:
+            return f"translates {before} of any size to {colour} of {config.scale} times the width and height"
+        sizes = [f"{side}x{side}" for side in (config.in_resolution, config.img_resolution)]
+        return f"translates {sizes[0]} {before} to {sizes[1]} {colour}"
     classes = f", {config.c_dim} classes" if config.c_dim else ""
     return f"{config.img_resolution}x{config.img_resolution} {colour}{classes}"
 
 
-def precisions(config: CheckpointConfig) -> list[Precision]:
+def precisions(config: AnyConfig) -> list[Precision]:
     """Return the precisions that a checkpoint has a file for."""
     return [precision for precision, file in PRECISION_FILES.items() if file in config.files]

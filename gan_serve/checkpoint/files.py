@@ -16,10 +16,13 @@ from gan_serve.atomic_files import directory_atomically
 from gan_serve.checkpoint.config import (
     CONFIG_FILE,
     FORMAT_VERSION,
+    TRANSLATE,
     VERSION,
     WEIGHTS_FILE,
+    AnyConfig,
     CheckpointConfig,
     FileDigest,
+    TranslatorConfig,
 )
 from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import DigestMismatch, FormatTooNew, InvalidCheckpoint, shorten
@@ -32,12 +35,39 @@ MAX_FILE_BYTES = 2**32
 
 
 def read_config(directory: Path) -> CheckpointConfig:
-    """Return the config of a checkpoint; see ``read_config_file`` for the errors."""
+    """Return the config of a generator's checkpoint.
+
+    Raises:
+        InvalidCheckpoint: it is missing, does not fit the schema, or is that of a translator. FormatTooNew: a later
+            gan-serve wrote it.
+    """
+    config = read_any_config(directory)
+    if isinstance(config, TranslatorConfig):
+        raise InvalidCheckpoint(
+            f"{config.name} translates images and does not generate them.",
+            f"Use gan_serve.translate({config.name!r}, images), or gan-serve translate.",
+        )
+    return config
+
+
+def read_translator_config(directory: Path) -> TranslatorConfig:
+    """Return the config of a translator's checkpoint; see ``read_config`` for the errors."""
+    config = read_any_config(directory)
+    if isinstance(config, CheckpointConfig):
+        raise InvalidCheckpoint(
+            f"{config.name} generates images and does not translate them.",
+            f"Use gan_serve.generate({config.name!r}), or gan-serve generate.",
+        )
+    return config
+
+
+def read_any_config(directory: Path) -> AnyConfig:
+    """Return the config of a checkpoint of any task; see ``read_config_file`` for the errors."""
     return read_config_file(directory)[0]
 
 
-def read_config_file(directory: Path) -> tuple[CheckpointConfig, bytes]:
-    """Return the config of a checkpoint and the bytes of the file that it was read from.
+def read_config_file(directory: Path) -> tuple[AnyConfig, bytes]:
+    """Return the config of a checkpoint of any task and the bytes of the file that it was read from.
 
     Raises:
         InvalidCheckpoint: it is missing or does not fit the schema. FormatTooNew: a later gan-serve wrote it.
@@ -72,7 +102,8 @@ def read_config_file(directory: Path) -> tuple[CheckpointConfig, bytes]:
             f"Install gan-serve {writer} or later." if VERSION.fullmatch(writer) else "Install a later gan-serve.",
         )
     try:
-        return CheckpointConfig.model_validate_json(content), content
+        kind = TranslatorConfig if raw.get("task") == TRANSLATE else CheckpointConfig
+        return kind.model_validate_json(content), content
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(part if VERSION.fullmatch(part) else shorten(part) for part in map(str, first["loc"]))
@@ -82,12 +113,12 @@ def read_config_file(directory: Path) -> tuple[CheckpointConfig, bytes]:
         ) from error
 
 
-def write_config(directory: Path, config: CheckpointConfig) -> None:
+def write_config(directory: Path, config: AnyConfig) -> None:
     """Write ``config.json``. It contains the digests of the other files, so it is written last."""
     (directory / CONFIG_FILE).write_bytes(config_json(config))
 
 
-def config_json(config: CheckpointConfig) -> bytes:
+def config_json(config: AnyConfig) -> bytes:
     """Return the content of ``config.json``."""
     return f"{config.model_dump_json(indent=2)}\n".encode()
 
@@ -101,7 +132,7 @@ def digest_files(directory: Path) -> dict[str, FileDigest]:
     }
 
 
-def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes:
+def read_verified(directory: Path, config: AnyConfig, name: str) -> bytes:
     """Return the content of a file of a checkpoint, checked against its digest.
 
     Raises:
@@ -127,7 +158,7 @@ def read_verified(directory: Path, config: CheckpointConfig, name: str) -> bytes
     return content
 
 
-def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
+def read_json(directory: Path, config: AnyConfig, name: str) -> Any:
     """Return the content of a JSON file, such as ``metrics.json``, verified; see ``read_verified`` for the errors."""
     if name in config.files and config.files[name].size > MAX_REPORT_BYTES:
         raise InvalidCheckpoint(
@@ -142,7 +173,7 @@ def read_json(directory: Path, config: CheckpointConfig, name: str) -> Any:
         ) from error
 
 
-def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
+def required_files(directory: Path, config: AnyConfig) -> list[str]:
     """Return the files that the directory of a checkpoint must have: all that its config lists.
 
     ``generator.safetensors`` may be missing: sampling does not need it, and the wheel does not have it.
@@ -151,15 +182,15 @@ def required_files(directory: Path, config: CheckpointConfig) -> list[str]:
     return [name for name in config.files if name != WEIGHTS_FILE or os.path.lexists(directory / name)]
 
 
-def verified_files(directory: Path, config: CheckpointConfig) -> Iterator[tuple[str, bytes]]:
+def verified_files(directory: Path, config: AnyConfig) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of each of ``required_files``, verified; see ``read_verified`` for the errors."""
     for name in required_files(directory, config):
         yield name, read_verified(directory, config, name)
 
 
-def verify_checkpoint(directory: Path) -> CheckpointConfig:
+def verify_checkpoint(directory: Path) -> AnyConfig:
     """Check every file of ``required_files`` against its digest; see ``read_verified`` for the errors."""
-    config = read_config(directory)
+    config = read_any_config(directory)
     for _ in verified_files(directory, config):
         pass
     return config

@@ -17,6 +17,7 @@ import click
 from gan_serve._version import __version__
 from gan_serve.cli import check, checkpoints, sample
 from gan_serve.cli.serve import reload, serve
+from gan_serve.cli.translate import translate
 from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 
@@ -57,12 +58,14 @@ for command in (
     sample.condition,
     sample.interpolate,
     sample.mix,
+    translate,
     checkpoints.models,
     checkpoints.info,
     checkpoints.directions,
     checkpoints.pull,
     checkpoints.push,
     checkpoints.export_triton,
+    checkpoints.export_web,
     check.verify,
     check.doctor,
     serve,

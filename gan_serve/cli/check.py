@@ -18,9 +18,16 @@ from gan_serve.terminal import echo
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
 @click.option("--model", help="The checkpoint, if it is not in the package.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Of a translated image, the picture that it was made from; of a sheet, one for each, in their order.",
+)
 @click.option("--receipt", "with_receipt", is_flag=True, help="Also print the receipt of each image as JSON.")
-def verify(images: tuple[Path, ...], model: str | None, with_receipt: bool) -> None:
-    """Sample PNGs again from their receipts and compare.
+def verify(images: tuple[Path, ...], model: str | None, inputs: tuple[Path, ...], with_receipt: bool) -> None:
+    """Make PNGs again from their receipts and compare.
 
     The exit code is 0 if all are verified, else 1.
     """
@@ -29,7 +36,7 @@ def verify(images: tuple[Path, ...], model: str | None, with_receipt: bool) -> N
     failures = 0
     for image in images:
         try:
-            verification = verify_image(image, model)
+            verification = verify_image(image, model, inputs)
         except GanServeError as error:
             if len(images) == 1:
                 raise

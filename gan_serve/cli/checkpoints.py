@@ -1,4 +1,4 @@
-"""``gan-serve models``, ``info``, ``pull``, ``push`` and ``export-triton``."""
+"""``gan-serve models``, ``info``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 def models(as_json: bool) -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
-    from gan_serve.checkpoint.files import read_config
+    from gan_serve.checkpoint.files import read_any_config
     from gan_serve.cli.describe import facts_of, table_of_models
     from gan_serve.hub.resolve import resolve
 
     configs = []
     for name in list_models():
         try:
-            configs.append(read_config(resolve(name)))
+            configs.append(read_any_config(resolve(name)))
         except CheckpointError as error:  # the others are still listed
             echo(f"{name}  {error.message}", err=True)
     if as_json:
@@ -50,7 +50,7 @@ def info(model: str, everything: bool, as_json: bool) -> None:
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.checkpoint.config import METRICS_FILE, REPORT_FILES
-    from gan_serve.checkpoint.files import read_config, read_json
+    from gan_serve.checkpoint.files import read_any_config, read_json
     from gan_serve.cli.describe import summary
     from gan_serve.hub.resolve import resolve
 
@@ -58,7 +58,7 @@ def info(model: str, everything: bool, as_json: bool) -> None:
         directory = resolve(model, files=lambda config: set(REPORT_FILES) & set(config.files))
     except (CannotWrite, HubUnreachable, InvalidCheckpoint):
         directory = resolve(model)  # the config alone
-    config = read_config(directory)
+    config = read_any_config(directory)
     if not (everything or as_json):
         has_metrics = METRICS_FILE in config.files and os.path.lexists(directory / METRICS_FILE)
         metrics = read_json(directory, config, METRICS_FILE) if has_metrics else {}
@@ -184,6 +184,22 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
             model, out, name=name, precision=precision, max_batch_size=max_batch_size, instances=instances
         )
     )
+
+
+@click.command("export-web")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--out", type=OutputPath(), required=True, help="A new directory for the site.")
+@click.option("--single-file", is_flag=True, help="All of it in one index.html, which also opens from a disk.")
+@click.option("--runtime", type=click.Path(path_type=Path), help="A folder with onnxruntime-web, instead of npm pack.")
+def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
+    """Write the explorer page as a site that samples in the browser, for any static host.
+
+    MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
+    first. Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.
+    """
+    from gan_serve.service.static_site import export_web as export
+
+    echo(export(models, out, single_file=single_file, runtime=runtime) / "index.html")
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_serve.checkpoint.bundled import manifest
-from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, describe, precisions
+from gan_serve.checkpoint.config import PRECISION_FILES, AnyConfig, TranslatorConfig, describe, precisions
 
 SPEED_SECONDS = 0.3  # duration of a measurement, about
 SPEED_BATCH = 16
@@ -18,7 +18,7 @@ LABELS_SHOWN = 6
 WORDS = ((2.0, "close to real images"), (10.0, "good"), (50.0, "fair"), (float("inf"), "weak"))
 
 
-def facts_of(config: CheckpointConfig) -> dict[str, Any]:
+def facts_of(config: AnyConfig) -> dict[str, Any]:
     """Return the facts that ``gan-serve models`` shows of a checkpoint."""
     entry = manifest().get(config.name)
     text = entry.description.partition(". ")[0].rstrip(".") + "." if entry else ""
@@ -27,19 +27,20 @@ def facts_of(config: CheckpointConfig) -> dict[str, Any]:
         "description": text,
         "img_resolution": config.img_resolution,
         "img_channels": config.img_channels,
-        "class_names": list(config.class_names),
+        "class_names": [] if isinstance(config, TranslatorConfig) else list(config.class_names),
         "precisions": list(precisions(config)),
         "megabytes": round(config.files[PRECISION_FILES["fp32"]].size / 1e6, 1),
         "license": config.license,
     }
 
 
-def table_of_models(configs: Iterable[CheckpointConfig]) -> list[str]:
+def table_of_models(configs: Iterable[AnyConfig]) -> list[str]:
     """Return the lines of an aligned table, a line for each checkpoint."""
     rows = []
     for config in configs:
         facts = facts_of(config)
-        labels = f"{config.c_dim} labels" if config.c_dim else "no labels"
+        classes = len(facts["class_names"])
+        labels = f"{classes} labels" if classes else "no labels"
         kind = describe(config).partition(",")[0]
         size = f"{facts['megabytes']} MB"
         rows.append(
@@ -49,27 +50,31 @@ def table_of_models(configs: Iterable[CheckpointConfig]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def summary(config: CheckpointConfig, directory: Path, metrics: Mapping[str, Any], model: str) -> list[str]:
+def summary(config: AnyConfig, directory: Path, metrics: Mapping[str, Any], model: str) -> list[str]:
     """Return ten lines about a checkpoint: its images, size, speed on this machine, licence, quality, what to try."""
     facts = facts_of(config)
-    names = ", ".join(config.class_names[:LABELS_SHOWN]) + (", ..." if config.c_dim > LABELS_SHOWN else "")
+    class_names = facts["class_names"]
+    names = ", ".join(class_names[:LABELS_SHOWN]) + (", ..." if len(class_names) > LABELS_SHOWN else "")
     sizes = ", ".join(
         f"{precision} {config.files[PRECISION_FILES[precision]].size / 1e6:.1f} MB" for precision in precisions(config)
     )
     data = config.training_data
-    label = f' --label "{config.class_names[0]}"' if config.class_names else ""
+    label = f' --label "{class_names[0]}"' if class_names else ""
     rows = {
         config.name: facts["description"] or f"{describe(config)}, family {config.architecture.family}",
         "Images": describe(config),
         "Labels": names or "none",
         "Size": sizes,
-        "Speed here": speed(directory),
+        "Speed here": "" if isinstance(config, TranslatorConfig) else speed(directory),
         "Trained on": data.name if data else "not recorded",
         "Licence": config.license,
         "Quality": quality(metrics),
         "Try": f"gan-serve generate {model} --seeds 0-15{label} --out grid.png",
         "More": f"gan-serve info {model} --all",
     }
+    if isinstance(config, TranslatorConfig):
+        del rows["Labels"], rows["Speed here"], rows["Quality"]
+        rows["Try"] = f"gan-serve translate {model} IMAGE --out-dir translated"
     width = max(map(len, rows))
     return [f"{name:<{width}}  {value}" for name, value in rows.items()]
 

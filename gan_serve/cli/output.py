@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import InvalidOption
+from gan_serve.progress import PART, Meter
 from gan_serve.terminal import echo
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gan_serve.sampling.request import SamplingRequest
     from gan_serve.sampling.result import Samples
 
-PART = 64  # images sampled at once
 JPEG = ("jpg", "jpeg")
 STDOUT = Path("-")
 
@@ -50,11 +49,10 @@ def choose_format(out: Path | None, out_dir: Path | None) -> str:
 
 def sample_parts(generator: Generator, request: SamplingRequest) -> Iterator[Samples]:
     """Sample a request in parts; if there are several, with a progress bar on a terminal."""
-    quiet = len(request) <= PART or not sys.stderr.isatty()
-    with click.progressbar(length=len(request), label="Sampling", file=sys.stderr, hidden=quiet, show_pos=True) as bar:
+    with Meter(len(request) > PART and sys.stderr.isatty(), len(request)) as meter:
         for part in request.parts(PART):
             yield part.samples(generator.run(part))
-            bar.update(len(part))
+            meter.add(len(part))
 
 
 def write_file(

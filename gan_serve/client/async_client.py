@@ -17,6 +17,7 @@ from gan_serve.client.transport import MAX_REQUESTS, TIMEOUT, ClientSettings, is
 from gan_serve.errors import TooManyImages
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
+from gan_serve.progress import Progress
 from gan_serve.sampling.mixing import CROSSOVER, MixOptions
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
@@ -96,6 +97,7 @@ class AsyncClient(ClientSettings):
         label: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
         """Sample images. More images than the server accepts in one request are asked for in several.
 
@@ -112,6 +114,7 @@ class AsyncClient(ClientSettings):
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
                 variety, more typical images.
             output: ``pil`` or ``numpy``.
+            progress: True for a bar, or a function that is called with the images done and all images.
 
         Returns:
             For ``pil``, a list of Pillow images (mode L or RGB), each with its receipt in ``info["gan_serve"]``; for
@@ -131,6 +134,40 @@ class AsyncClient(ClientSettings):
         request = requests.sample_images(
             model, n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
         )
+        return await self._run(exchanges.fetch_images(self._limits, request, output, progress))
+
+    @overload
+    async def translate(
+        self, model: str, images: Any, *, fit: str = "crop", output: Literal["pil"] = "pil"
+    ) -> list[GeneratedImage]: ...
+
+    @overload
+    async def translate(
+        self, model: str, images: Any, *, fit: str = "crop", output: Literal["numpy"]
+    ) -> UInt8Array: ...
+
+    @suggest_keywords
+    async def translate(
+        self, model: str, images: Any, *, fit: str = "crop", output: Output = "pil"
+    ) -> list[GeneratedImage] | UInt8Array:
+        """Translate images. More images than the server accepts in one request are sent in several.
+
+        Args:
+            model: the name of a translator.
+            images: one or several of: a path, the bytes of a file, a Pillow image, an array uint8 [H, W] or [H, W, C].
+                Files are sent as they are, all others as PNG.
+            fit: ``crop`` or ``exact``, see ``Translator.translate``.
+            output: ``pil`` or ``numpy``.
+
+        Returns:
+            For ``pil``, a list of Pillow images, each with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8
+            [N, H, W, C].
+
+        Raises:
+            InvalidImage, InvalidOption, TooManyImages: the images or the options do not fit.
+            UnknownModel, ServerError: see the class.
+        """
+        request = requests.translate_pictures(model, images, fit=fit)
         return await self._run(exchanges.fetch_images(self._limits, request, output))
 
     @overload
@@ -156,6 +193,7 @@ class AsyncClient(ClientSettings):
         labels: Labels | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
         """Sample the same latents under each label of a conditional model.
 
@@ -164,6 +202,7 @@ class AsyncClient(ClientSettings):
             n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
             labels: class names or indices, each once; all classes if None.
             output: ``pil`` or ``numpy``.
+            progress: True for a bar, or a function that is called with the images done and all images.
 
         Returns:
             The images of each label by class name, in the order of the labels: for ``pil``, lists of N Pillow images,
@@ -180,7 +219,7 @@ class AsyncClient(ClientSettings):
         request = requests.condition_images(
             model, n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, labels=labels, truncation=truncation
         )
-        return await self._run(exchanges.fetch_by_label(self._limits, request, output))
+        return await self._run(exchanges.fetch_by_label(self._limits, request, output, progress))
 
     @overload
     async def interpolate(
@@ -206,6 +245,7 @@ class AsyncClient(ClientSettings):
         start: int = 0,
         stop: int | None = None,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
         """Sample the frames of a walk through the latents of key seeds.
 
@@ -220,6 +260,7 @@ class AsyncClient(ClientSettings):
             start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop
                 is None.
             output: ``pil`` or ``numpy``.
+            progress: True for a bar, or a function that is called with the images done and all images.
 
         Returns:
             (k-1)·steps + 1 frames, or k·steps if looped: for ``pil``, a list of Pillow images, each with its receipt in
@@ -234,7 +275,7 @@ class AsyncClient(ClientSettings):
         """
         walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
         request = requests.walk_frames(model, walk, label=label, truncation=truncation)
-        return await self._run(exchanges.fetch_images(self._limits, request, output))
+        return await self._run(exchanges.fetch_images(self._limits, request, output, progress))
 
     @suggest_keywords
     def iter_frames(
@@ -285,13 +326,14 @@ class AsyncClient(ClientSettings):
         label: Label | None = None,
         truncation: float = 1.0,
         output: Output = "pil",
+        progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
         """Mix the styles of each coarse seed with those of each fine seed; ``Generator.mix`` explains the arguments.
 
         >>> images = await client.mix("fashion-stylegan", "0-3", "4-7")  # doctest: +SKIP
         """
         request = requests.mix_images(model, coarse, fine, crossover=crossover, label=label, truncation=truncation)
-        return await self._run(exchanges.fetch_mix(self._limits, request, output))
+        return await self._run(exchanges.fetch_mix(self._limits, request, output, progress))
 
     async def download(self, kind: exchanges.Kind, model: str, path: str | Path | None = None, **options: Any) -> bytes:
         """Return a file as the server encodes it: a grid, an animation, an npz, ...

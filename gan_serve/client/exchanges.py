@@ -7,7 +7,7 @@ thrown in), and returns the result. The client that drives it sends the requests
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -42,6 +42,7 @@ from gan_serve.errors import (
 )
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import check_keywords
+from gan_serve.progress import Meter, Progress
 from gan_serve.sampling.mixing import MixOptions
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
@@ -54,11 +55,17 @@ Result = TypeVar("Result")
 
 Exchange = Generator[Call, Any, Result]
 
+
+def _keywords(options: type) -> list[str]:
+    """Return the keywords of a call that choose its images."""
+    return [name for name in get_type_hints(options) if name != "progress"]
+
+
 _KEYWORDS = {
-    "sample": ["n", *get_type_hints(SampleOptions)],
-    "condition": ["n", *get_type_hints(ConditionOptions)],
-    "interpolate": ["seeds", *get_type_hints(WalkOptions)],
-    "mix": ["coarse", "fine", *get_type_hints(MixOptions)],
+    "sample": ["n", *_keywords(SampleOptions)],
+    "condition": ["n", *_keywords(ConditionOptions)],
+    "interpolate": ["seeds", *_keywords(WalkOptions)],
+    "mix": ["coarse", "fine", *_keywords(MixOptions)],
 }
 _REQUESTS: dict[str, Callable[..., ImageRequest]] = {
     "sample": sample_images,
@@ -72,14 +79,17 @@ class Limits(dict[str, int]):
     """The number of images that the server accepts in one request, by model; known once it has refused more."""
 
 
-def fetch_images(limits: Limits, request: ImageRequest, output: Output) -> Exchange[list[GeneratedImage] | UInt8Array]:
+def fetch_images(
+    limits: Limits, request: ImageRequest, output: Output, progress: Progress = False
+) -> Exchange[list[GeneratedImage] | UInt8Array]:
     """Fetch the images of ``sample_images`` or ``walk_frames``."""
     check_output(output)
-    return (yield from _fetch_in_parts(limits, request, output)).images
+    with Meter(progress, request.count) as meter:
+        return (yield from _fetch_in_parts(limits, request, output, meter)).images
 
 
 def fetch_by_label(
-    limits: Limits, request: ImageRequest, output: Output
+    limits: Limits, request: ImageRequest, output: Output, progress: Progress = False
 ) -> Exchange[dict[str, list[GeneratedImage]] | dict[str, UInt8Array]]:
     """Fetch the images of ``condition_images``: in one request or, if it is too large, in several for each label."""
     check_output(output)
@@ -87,27 +97,28 @@ def fetch_by_label(
         images: ReceivedImages = yield request.call(output, request.whole)
     except (TooManyImages, BodyTooLarge):
         labels = request.shared["labels"] or (yield describe(request.shared["model"], "class_names"))["class_names"]
-        rows = []
-        for label in labels:
-            row = replace(request, shared=request.shared | {"labels": [label]}, rows=1)
-            rows.append((yield from _fetch_in_parts(limits, row, output)))
-        images = ReceivedImages.joined(rows)
+        rows = [replace(request, shared=request.shared | {"labels": [label]}, rows=1) for label in labels]
+        images = yield from _fetch_rows(limits, rows, output, progress)
+    else:
+        _report_all(progress, len(images.images))
     if images.labels is None:
         raise DamagedResponse("its images have no labels")
     return images.by_label()
 
 
-def fetch_mix(limits: Limits, request: ImageRequest, output: Output) -> Exchange[list[GeneratedImage] | UInt8Array]:
+def fetch_mix(
+    limits: Limits, request: ImageRequest, output: Output, progress: Progress = False
+) -> Exchange[list[GeneratedImage] | UInt8Array]:
     """Fetch the images of ``mix_images``: in one request or, if it is too large, in several for each coarse seed."""
     check_output(output)
     try:
         images: ReceivedImages = yield request.call(output, request.whole)
     except (TooManyImages, BodyTooLarge):
-        rows = []
-        for seed in parse_seeds(request.shared["coarse"]):
-            row = replace(request, shared=request.shared | {"coarse": seed}, rows=1)
-            rows.append((yield from _fetch_in_parts(limits, row, output)))
-        images = ReceivedImages.joined(rows)
+        seeds = parse_seeds(request.shared["coarse"])
+        rows = [replace(request, shared=request.shared | {"coarse": seed}, rows=1) for seed in seeds]
+        images = yield from _fetch_rows(limits, rows, output, progress)
+    else:
+        _report_all(progress, len(images.images))
     return images.images
 
 
@@ -194,7 +205,24 @@ class FrameStream:
         return asked > 1
 
 
-def _fetch_in_parts(limits: Limits, request: ImageRequest, output: Output) -> Exchange[ReceivedImages]:
+def _fetch_rows(
+    limits: Limits, rows: Sequence[ImageRequest], output: Output, progress: Progress
+) -> Exchange[ReceivedImages]:
+    """Fetch the images of several requests."""
+    with Meter(progress, sum(row.count for row in rows)) as meter:
+        parts = []
+        for row in rows:
+            parts.append((yield from _fetch_in_parts(limits, row, output, meter)))
+    return ReceivedImages.joined(parts)
+
+
+def _report_all(progress: Progress, images: int) -> None:
+    """Report images that came in one response."""
+    with Meter(progress, images) as meter:
+        meter.add(images)
+
+
+def _fetch_in_parts(limits: Limits, request: ImageRequest, output: Output, meter: Meter) -> Exchange[ReceivedImages]:
     """Fetch all images, in as many requests as the limits of the server require."""
     model, count = request.shared["model"], request.count
     size = min(count, limits.get(model, count))
@@ -206,6 +234,7 @@ def _fetch_in_parts(limits: Limits, request: ImageRequest, output: Output) -> Ex
         stop = min(start + size, count)
         try:
             parts.append((yield request.call(output, slice(start, stop))))
+            meter.add(stop - start)
             start = stop
         except TooManyImages:
             if size == 1:

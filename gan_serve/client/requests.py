@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from gan_serve.sampling.request import Label, as_list
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds, parse_seeds
 from gan_serve.sampling.walks import Walk
+from gan_serve.translation.inputs import check_fit, encoded_pictures
 
 if TYPE_CHECKING:
     import httpx
@@ -145,6 +147,15 @@ def condition_images(
         several = [_label(labels)]
     shared["labels"] = several
     return ImageRequest("/condition", shared, count, own, rows=None if several is None else len(several))
+
+
+def translate_pictures(model: str, images: Any, *, fit: str = "crop") -> ImageRequest:
+    """Return the request of ``Client.translate``. Files are sent as they are, Pillow images and arrays as PNG."""
+    check_fit(fit)
+    files = [base64.b64encode(content).decode() for content in encoded_pictures(images)]
+    return ImageRequest(
+        "/translate", {"model": _check_model(model), "fit": fit}, len(files), lambda part: {"images": files[part]}
+    )
 
 
 def walk_frames(model: str, walk: Walk, *, label: Any = None, truncation: float = 1.0) -> ImageRequest:

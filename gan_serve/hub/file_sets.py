@@ -9,19 +9,19 @@ from gan_serve.checkpoint.config import (
     PRECISION_FILES,
     REPORT_FILES,
     SAMPLES_FILE,
-    CheckpointConfig,
+    AnyConfig,
 )
 from gan_serve.sampling.device import choose_precision
 
-FileSet = Callable[[CheckpointConfig], Iterable[str]]  # the files of a checkpoint that are needed beside config.json
+FileSet = Callable[[AnyConfig], Iterable[str]]  # the files of a checkpoint that are needed beside config.json
 
 
-def config_only(_: CheckpointConfig) -> Iterable[str]:
+def config_only(_: AnyConfig) -> Iterable[str]:
     """Return no file beside ``config.json``."""
     return ()
 
 
-def every_file(config: CheckpointConfig) -> Iterable[str]:
+def every_file(config: AnyConfig) -> Iterable[str]:
     """Return all files that ``config.json`` lists."""
     return config.files
 
@@ -31,7 +31,7 @@ def network_files(precision: str, device: str) -> FileSet:
     network for the CPU."""
     devices = (device, "cpu") if device == "auto" else (device,)
 
-    def files(config: CheckpointConfig) -> Iterable[str]:
+    def files(config: AnyConfig) -> Iterable[str]:
         networks = {PRECISION_FILES[choose_precision(config, precision, name)]: None for name in devices}
         return [*networks, *({LATENT_SPACE_FILE} & set(config.files))]
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, CheckpointConfig, precisions
+from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, AnyConfig, TranslatorConfig, precisions
 from gan_serve.checkpoint.files import MAX_CONFIG_BYTES, config_json, read_config_file, verified_files
 from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import DeviceUnavailable, HubError, InvalidCheckpoint, InvalidOption
@@ -26,6 +26,7 @@ from gan_serve.hub.error_messages import translate_errors
 from gan_serve.hub.repository import MAIN, TIMEOUT, HubRepository, endpoint
 from gan_serve.regular_files import read_regular
 from gan_serve.sampling.session import Session
+from gan_serve.sampling.translator_session import TranslatorSession
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -98,7 +99,7 @@ def push(
     return str(commit.commit_url)
 
 
-def _config_for(content: dict[str, bytes], config: CheckpointConfig, as_stored: bytes) -> bytes:
+def _config_for(content: dict[str, bytes], config: AnyConfig, as_stored: bytes) -> bytes:
     """Return ``config.json`` (``as_stored``), without the files that it lists and ``content`` does not have."""
     missing = config.files.keys() - content
     if not missing:
@@ -134,11 +135,15 @@ def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes
     return _names(before), before.sha
 
 
-def _check_golden_samples(content: dict[str, bytes], config: CheckpointConfig) -> None:
+def _check_golden_samples(content: dict[str, bytes], config: AnyConfig) -> None:
     """Raise an error where a network does not compute the golden sample of its precision."""
     for precision in precisions(config):
         with contextlib.suppress(DeviceUnavailable):  # a precision for another device
-            Session(content[PRECISION_FILES[precision]], config, precision=precision)
+            model = content[PRECISION_FILES[precision]]
+            if isinstance(config, TranslatorConfig):
+                TranslatorSession(model, config, precision=precision)
+            else:
+                Session(model, config, precision=precision)
 
 
 def _validate_card(api: HfApi, card: bytes) -> None:

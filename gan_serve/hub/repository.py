@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from gan_serve.atomic_files import write_atomically
-from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, CheckpointConfig
-from gan_serve.checkpoint.files import MAX_CONFIG_BYTES, read_config, read_verified
+from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, AnyConfig
+from gan_serve.checkpoint.files import MAX_CONFIG_BYTES, read_any_config, read_verified
 from gan_serve.errors import (
     AccessDenied,
     CannotWrite,
@@ -243,13 +243,13 @@ class HubRepository:
                 ) from error
         return directory
 
-    def _config(self, directory: Path) -> CheckpointConfig:
+    def _config(self, directory: Path) -> AnyConfig:
         """Return the config. Errors name the repository instead of a path in the cache."""
         if matches_digest(directory / CONFIG_FILE) is False:
             remove(directory / CONFIG_FILE)
             raise DigestMismatch(f"{CONFIG_FILE} of {self} is not the file that the Hub announced.", REFUSED)
         try:
-            return read_config(directory)
+            return read_any_config(directory)
         except (InvalidCheckpoint, FormatTooNew) as error:
             message = error.message.replace(str(directory / CONFIG_FILE), f"{CONFIG_FILE} of {self}")
             hint = error.hint if isinstance(error, FormatTooNew) else "Choose another repository or revision."

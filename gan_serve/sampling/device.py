@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from gan_serve.checkpoint.config import CheckpointConfig, Precision, precisions
+from gan_serve.checkpoint.config import AnyConfig, Precision, precisions
 from gan_serve.errors import InvalidOption
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -12,7 +12,7 @@ AUTO = "auto"  # the fastest precision that a checkpoint has for the device
 FASTEST: dict[str, tuple[Precision, ...]] = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
 
 
-def choose_precision(config: CheckpointConfig, precision: str, device: str) -> Precision:
+def choose_precision(config: AnyConfig, precision: str, device: str) -> Precision:
     """Return the precision to use: ``precision`` itself, or for ``auto`` the fastest one that the checkpoint has.
 
     Raises:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self, TypedDict
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gan_serve.errors import InvalidOption, TooManyImages
+from gan_serve.progress import ProgressOption
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.seeds import MAX_SEEDS, Seed, Seeds, check_int, parse_seeds
 
@@ -16,7 +17,7 @@ CROSSOVER = 4  # by default; the layers before it are those at 4x4 and 8x8, the 
 NEVER = np.iinfo(np.int64).max  # a crossover behind every layer
 
 
-class MixOptions(TypedDict, total=False):
+class MixOptions(ProgressOption, total=False):
     """The keywords of ``Generator.mix`` beside ``coarse``, ``fine`` and ``output``."""
 
     crossover: int

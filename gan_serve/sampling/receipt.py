@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -23,52 +23,22 @@ from gan_serve.sampling.seeds import Seed
 from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
+Kind = TypeVar("Kind", bound="SealedReceipt")
 SHOWN_SIDE = 128  # pixels that a notebook enlarges an image to at most
 _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would construct an encoder for each receipt
 
 
-class Receipt(BaseModel):
-    """Everything that determines an image.
-
-    Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``columns`` if the image is
-    a grid, ``scale`` if each pixel was enlarged to a square, and ``mix`` if styles were mixed. ``version`` is that of
-    gan-serve and ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
-    """
+class SealedReceipt(BaseModel):
+    """The part of a receipt that all kinds have. Its ``sha256`` covers the pixels and all other fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     precision: str
-    seed: Seed | None = None
-    seeds: list[Seed] | None = None
-    latents: str | None = None
-    walk: Walk | None = None
-    label: str | None = None
-    labels: list[str] | None = None
-    mix: Mix | None = None
-    truncation: Annotated[float, Field(ge=0, le=1)]
-    columns: Annotated[int, Field(ge=1)] | None = None
-    scale: Annotated[int, Field(ge=2, le=64)] | None = None
     version: str
     runtime: str | None = None
     sha256: str = ""
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        sources = [self.seed, self.seeds, self.latents, self.walk]
-        if sum(source is not None for source in sources) != 1:
-            raise ValueError("exactly one of seed, seeds, latents and walk must be set")
-        if self.label is not None and self.labels is not None:
-            raise ValueError("label and labels are both set")
-        if self.mix is not None and len(self.mix.seeds) != (1 if self.seeds is None else len(self.seeds)):
-            raise ValueError("mix must have a seed for each image")
-        if self.mix is not None and self.seed is None and self.seeds is None:
-            raise ValueError("only images of seeds are mixed")
-        is_grid = self.seeds is not None or (self.walk is not None and self.walk.frame is None)
-        if self.latents is None and (self.columns is not None) != is_grid:
-            raise ValueError("columns must be set for a grid, and only for a grid")
-        return self
 
     def seal(self, pixels: UInt8Array) -> Self:
         """Return this receipt with the digest of its fields and of ``pixels``, uint8 [H, W, C]."""
@@ -94,17 +64,58 @@ class Receipt(BaseModel):
         return digest.hexdigest()
 
 
+class Receipt(SealedReceipt):
+    """Everything that determines an image.
+
+    Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``columns`` if the image is
+    a grid, ``scale`` if each pixel was enlarged to a square, and ``mix`` if styles were mixed. ``version`` is that of
+    gan-serve and ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
+    """
+
+    seed: Seed | None = None
+    seeds: list[Seed] | None = None
+    latents: str | None = None
+    walk: Walk | None = None
+    label: str | None = None
+    labels: list[str] | None = None
+    mix: Mix | None = None
+    truncation: Annotated[float, Field(ge=0, le=1)]
+    columns: Annotated[int, Field(ge=1)] | None = None
+    scale: Annotated[int, Field(ge=2, le=64)] | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        sources = [self.seed, self.seeds, self.latents, self.walk]
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("exactly one of seed, seeds, latents and walk must be set")
+        if self.label is not None and self.labels is not None:
+            raise ValueError("label and labels are both set")
+        if self.mix is not None and len(self.mix.seeds) != (1 if self.seeds is None else len(self.seeds)):
+            raise ValueError("mix must have a seed for each image")
+        if self.mix is not None and self.seed is None and self.seeds is None:
+            raise ValueError("only images of seeds are mixed")
+        is_grid = self.seeds is not None or (self.walk is not None and self.walk.frame is None)
+        if self.latents is None and (self.columns is not None) != is_grid:
+            raise ValueError("columns must be set for a grid, and only for a grid")
+        return self
+
+
 def read_receipt(image: Image.Image) -> Receipt:
     """Return the receipt of an image, from ``generate`` or opened from a PNG.
 
     Raises:
         ReceiptError: it has none, or an invalid one.
     """
+    return read_receipt_of(image, Receipt)
+
+
+def read_receipt_of(image: Image.Image, kind: type[Kind]) -> Kind:
+    """Return the receipt of an image, of a kind; see ``read_receipt`` for the errors."""
     content = image.info.get(RECEIPT_KEY)
     if content is None:
         raise ReceiptError("The image has no receipt.", "Only PNGs of gan-serve have one.")
     try:
-        return Receipt.model_validate(parse_json(content.encode()) if isinstance(content, str) else content)
+        return kind.model_validate(parse_json(content.encode()) if isinstance(content, str) else content)
     except (ValueError, TypeError, ValidationError) as error:
         raise ReceiptError("The receipt of the image is invalid; it was altered.", "Use the original file.") from error
 
@@ -113,7 +124,7 @@ class GeneratedImage(Image.Image):
     """A Pillow image that keeps its receipt when it is saved as PNG."""
 
     @classmethod
-    def of(cls, image: Image.Image, receipt: Receipt) -> GeneratedImage:
+    def of(cls, image: Image.Image, receipt: SealedReceipt) -> GeneratedImage:
         """Return ``image`` as a ``GeneratedImage`` with this receipt."""
         image.info[RECEIPT_KEY] = receipt.as_dict()
         image.__class__ = cls  # Pillow has no public way to make a subclass from pixels.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Precision
 from gan_serve.errors import InvalidOption, TooManyImages, UnknownLabel, nearest, shorten
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.progress import ProgressOption
 from gan_serve.sampling.latents import (
     FloatArray,
     check_latents,
@@ -38,7 +39,7 @@ Label = str | int
 Labels = Label | Sequence[Label]
 
 
-class LatentOptions(TypedDict, total=False):
+class LatentOptions(ProgressOption, total=False):
     """The keywords that choose latents, beside ``n``, and their truncation."""
 
     seed: int | None
@@ -60,7 +61,7 @@ class ConditionOptions(LatentOptions, total=False):
     labels: Labels | None
 
 
-class WalkOptions(TypedDict, total=False):
+class WalkOptions(ProgressOption, total=False):
     """The keywords of ``Generator.interpolate`` beside ``seeds`` and ``output``."""
 
     steps: int

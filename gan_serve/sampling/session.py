@@ -6,6 +6,7 @@ than several threads. The pixels of an image do not depend on its batch; on a GP
 
 from __future__ import annotations
 
+import abc
 import importlib.util
 import os
 import threading
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import CheckpointConfig, Precision, TruncationSpace
+from gan_serve.checkpoint.config import AnyConfig, CheckpointConfig, Precision, TruncationSpace
 from gan_serve.checkpoint.network_cost import largest_batch
 from gan_serve.checkpoint.onnx_graph import read_graph
 from gan_serve.checkpoint.self_contained import check_self_contained
@@ -39,13 +40,13 @@ GOLDEN_SECONDS = 60.0  # for the golden sample; the bundled networks take millis
 Int64Array = npt.NDArray[np.int64]
 
 
-class Session:
-    """A network that is loaded and has computed its golden sample."""
+class NetworkSession(abc.ABC):
+    """A network of any task that is loaded and has computed its golden sample."""
 
     def __init__(
         self,
         model: bytes,
-        config: CheckpointConfig,
+        config: AnyConfig,
         *,
         precision: Precision = "fp32",
         device: str = "auto",
@@ -63,14 +64,102 @@ class Session:
         self.precision = precision
         check_device(device)
         check_self_contained(model)
-        self.image_shape = (config.img_resolution, config.img_resolution, config.img_channels)
         fastest = BATCH_SIZE["cuda" if wants_cuda(device) else "cpu"]
-        batch = largest_batch(model, self._one_input(), self.image_shape, fastest)  # before ONNX Runtime sees it
+        largest = self._one_input()
+        batch = largest_batch(model, largest, self._image_shape(largest), fastest)  # before ONNX Runtime sees it
         self._session, self.device = open_session(model, device, threads)
         self._check_signature()
         self.style_layers = self._read_style_layers(model)
         self._batch = min(batch, BATCH_SIZE[self.device])
         self._check_golden_sample()
+
+    @abc.abstractmethod
+    def _one_input(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the inputs for one image; the largest ones where sizes differ."""
+
+    @abc.abstractmethod
+    def _image_shape(self, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int]:
+        """Return the shape [H, W, C] of an image that is made from inputs of these shapes."""
+
+    @abc.abstractmethod
+    def _check_signature(self) -> None:
+        """Raise ``InvalidCheckpoint`` unless inputs and outputs are those of the config."""
+
+    @abc.abstractmethod
+    def _golden_inputs(self) -> dict[str, Any]:
+        """Return the inputs of the golden sample."""
+
+    def _batch_for(self, inputs: Mapping[str, Any]) -> int:
+        """Return the number of images that go through the network at once."""
+        return self._batch
+
+    def _expected(self, inputs: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the shape [N, H, W, C] of the images of inputs."""
+        shapes = {name: tuple(values.shape) for name, values in inputs.items()}
+        return (len(next(iter(inputs.values()))), *self._image_shape(shapes))
+
+    def _run(self, inputs: Mapping[str, Any], options: onnxruntime.RunOptions | None = None) -> UInt8Array:
+        expected = self._expected(inputs)
+        try:
+            images = run_in_batches(self._session, inputs, batch=self._batch_for(inputs), options=options)
+        except Exception as error:  # the exceptions of ONNX Runtime have no public base class
+            if isinstance(error, MemoryError):
+                raise
+            raise InvalidCheckpoint(
+                f"The network of {self.config.name} cannot be run: {first_line(error)}", "Export the checkpoint again."
+            ) from error
+        if images.shape != expected or images.dtype != np.uint8:
+            raise InvalidCheckpoint(
+                f"The network of {self.config.name} gives {images.dtype} {list(images.shape)}; its config requires "
+                f"uint8 {list(expected)}.",
+                "Export the checkpoint again.",
+            )
+        return images
+
+    def _read_style_layers(self, model: bytes) -> int | None:
+        """Return the number of layers whose styles can be mixed; None where there are none."""
+        return None
+
+    def _check_golden_sample(self) -> None:
+        images = self._run_in_time(self._golden_inputs())
+        if error := describe_mismatch(images, self.config.golden_sample.pixels(self.precision)[None], self.precision):
+            raise GoldenSampleMismatch(
+                f"{self.config.name} does not compute its golden sample in {self.precision}: {error}.",
+                "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
+            )
+
+    def _run_in_time(self, inputs: Mapping[str, Any]) -> UInt8Array:
+        """Return the images of inputs; end the network between two of its nodes after ``GOLDEN_SECONDS``."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        ended = threading.Event()
+
+        def end() -> None:
+            options.terminate = True
+            ended.set()
+
+        timer = threading.Timer(GOLDEN_SECONDS, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._run(inputs, options)
+        except InvalidCheckpoint as error:
+            if ended.is_set():
+                raise InvalidCheckpoint(
+                    f"The network of {self.config.name} did not compute its golden sample in {GOLDEN_SECONDS:.0f} "
+                    "seconds.",
+                    "Use a smaller network or a faster device.",
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+
+class Session(NetworkSession):
+    """A generator that is loaded and has computed its golden sample."""
+
+    config: CheckpointConfig
 
     def run(self, latents: FloatArray, labels: Int64Array | None = None, truncation: float = 1.0) -> UInt8Array:
         """Return the images of latents.
@@ -89,26 +178,7 @@ class Session:
         """Return the images of inputs that ``network_inputs`` made: arrays [N, ...] -> uint8 [N, H, W, C]."""
         return self._run(inputs)
 
-    def _run(self, inputs: Mapping[str, Any], options: onnxruntime.RunOptions | None = None) -> UInt8Array:
-        expected = (len(inputs["z"]), *self.image_shape)
-        try:
-            images = run_in_batches(self._session, inputs, batch=self._batch, options=options)
-        except Exception as error:  # the exceptions of ONNX Runtime have no public base class
-            if isinstance(error, MemoryError):
-                raise
-            raise InvalidCheckpoint(
-                f"The network of {self.config.name} cannot be run: {first_line(error)}", "Export the checkpoint again."
-            ) from error
-        if images.shape != expected or images.dtype != np.uint8:
-            raise InvalidCheckpoint(
-                f"The network of {self.config.name} gives {images.dtype} {list(images.shape)}; its config requires "
-                f"uint8 {list(expected)}.",
-                "Export the checkpoint again.",
-            )
-        return images
-
     def _one_input(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the inputs for one image."""
         config = self.config
         shapes: dict[str, tuple[int, ...]] = {"z": (1, config.z_dim)}
         if config.c_dim:
@@ -152,43 +222,14 @@ class Session:
             )
         return int(layers.item())
 
-    def _check_golden_sample(self) -> None:
+    def _image_shape(self, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int]:
+        return (self.config.img_resolution, self.config.img_resolution, self.config.img_channels)
+
+    def _golden_inputs(self) -> dict[str, Any]:
         golden = self.config.golden_sample
         labels = None if golden.label is None else np.array([golden.label])
         latents = latents_from_seeds([golden.seed], self.config.z_dim)
-        images = self._run_in_time(network_inputs(latents, labels, 1.0, self.config.truncation_space))
-        if error := describe_mismatch(images, golden.pixels(self.precision)[None], self.precision):
-            raise GoldenSampleMismatch(
-                f"{self.config.name} does not compute its golden sample in {self.precision}: {error}.",
-                "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
-            )
-
-    def _run_in_time(self, inputs: Mapping[str, Any]) -> UInt8Array:
-        """Return the images of inputs; end the network between two of its nodes after ``GOLDEN_SECONDS``."""
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
-        ended = threading.Event()
-
-        def end() -> None:
-            options.terminate = True
-            ended.set()
-
-        timer = threading.Timer(GOLDEN_SECONDS, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            return self._run(inputs, options)
-        except InvalidCheckpoint as error:
-            if ended.is_set():
-                raise InvalidCheckpoint(
-                    f"The network of {self.config.name} did not compute its golden sample in {GOLDEN_SECONDS:.0f} "
-                    "seconds.",
-                    "Use a smaller network or a faster device.",
-                ) from error
-            raise
-        finally:
-            timer.cancel()
+        return network_inputs(latents, labels, 1.0, self.config.truncation_space)
 
 
 def first_line(error: Exception) -> str:
@@ -230,7 +271,7 @@ def run_in_batches(
     """Run a session in batches of at most ``batch`` images: arrays [N, ...] by input -> uint8 [N, H, W, C]."""
     pieces = [
         session.run(["img"], {name: values[start : start + batch] for name, values in inputs.items()}, options)[0]
-        for start in range(0, len(inputs["z"]), batch)
+        for start in range(0, len(next(iter(inputs.values()))), batch)
     ]
     return np.concatenate(pieces)
 

@@ -26,10 +26,11 @@ from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateReque
 from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown, end_when, end_with_the_parent
 from gan_serve.service.tracing import Tracing
+from gan_serve.service.translate import Translating, add_translation
 
 OVERDUE = 3  # a batch is overdue after this many times the timeout of a request
 ENDPOINTS = (
-    *("/", "/docs", "/sample", "/condition", "/interpolate", "/mix", "/models"),
+    *("/", "/docs", "/sample", "/condition", "/interpolate", "/mix", "/translate", "/models"),
     *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
 )
 
@@ -106,6 +107,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
     )
     app.state.batcher = batcher
     _add_sampling(app, models, Responses(batcher, settings))
+    add_translation(app, models, Translating(batcher, settings))
     _add_models(app, models, settings)
     _add_operation(app, models, batcher, shutdown or Shutdown(0))
     add_page(app, models, settings)

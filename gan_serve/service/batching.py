@@ -16,14 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from gan_serve.errors import TooManyRequests
-from gan_serve.generator import Generator
-from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
@@ -35,14 +33,46 @@ Result = TypeVar("Result")
 ENCODED_AT_ONCE = 16  # a sampling thread encodes up to this many images itself; more would delay other requests
 
 
+class Wanted(Protocol):
+    """A request for images from a network."""
+
+    def __len__(self) -> int: ...
+
+    def part(self, start: int, stop: int) -> Any:
+        """Return the request for some of the images."""
+        ...
+
+    def samples(self, pixels: Any) -> Any:
+        """Return the images with what they were made from, to be encoded."""
+        ...
+
+
+class Network(Protocol):
+    """A generator or a translator."""
+
+    @property
+    def name(self) -> str:
+        """The name of the checkpoint."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """The device that it runs on."""
+        ...
+
+    def run(self, *requests: Any) -> Any:
+        """Return the images of requests, an array of N."""
+        ...
+
+
 class Job:
     """The images of one request: waiting, being sampled, sampled."""
 
     def __init__(
         self,
-        generator: Generator,
-        wanted: SamplingRequest,
-        encode: Callable[[Samples], object],
+        generator: Network,
+        wanted: Wanted,
+        encode: Callable[[Any], object],
         format: str,
         stages: Stages | None = None,
     ) -> None:
@@ -56,7 +86,7 @@ class Job:
         self.submitted = time.perf_counter()
         self.started = 0  # images that sampling threads have taken
         self.to_sample = len(wanted)  # images that are not sampled yet
-        self.pixels: UInt8Array | None = None
+        self.pixels: npt.NDArray[Any] | None = None
         self.failed = False  # set before the event loop learns of the error, so that no thread samples the rest
 
     @property
@@ -64,11 +94,11 @@ class Job:
         """True if no client waits for the images any more."""
         return self.failed or self.future.done()
 
-    def samples(self) -> Samples:
+    def samples(self) -> Any:
         """Return the sampled images; encoding them stops between two images once no client waits any more."""
         assert self.pixels is not None
         samples = self.wanted.samples(self.pixels)
-        if len(samples) <= ENCODED_AT_ONCE:
+        if len(samples) <= ENCODED_AT_ONCE or not isinstance(samples, Samples):
             return samples
         fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
         return _StoppableSamples(**fields, over=lambda: self.over)
@@ -96,10 +126,11 @@ class Piece(NamedTuple):
     stop: int
 
     @property
-    def wanted(self) -> SamplingRequest:
+    def wanted(self) -> Wanted:
         """The request for these images alone."""
         whole = self.job.wanted
-        return whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
+        part: Wanted = whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
+        return part
 
 
 class Batcher:
@@ -168,9 +199,9 @@ class Batcher:
 
     def submit(
         self,
-        generator: Generator,
-        wanted: SamplingRequest,
-        encode: Callable[[Samples], Result],
+        generator: Network,
+        wanted: Wanted,
+        encode: Callable[[Any], Result],
         *,
         format: str,
         stages: Stages | None = None,
@@ -277,14 +308,14 @@ class Batcher:
             self._keep(piece, pixels[offset : offset + count])
             offset += count
 
-    def _keep(self, piece: Piece, pixels: UInt8Array) -> None:
+    def _keep(self, piece: Piece, pixels: npt.NDArray[Any]) -> None:
         job = piece.job
         with self._changed:  # two threads may have pieces of one job
             if len(pixels) == len(job.wanted):
                 job.pixels = pixels
             else:
                 if job.pixels is None:
-                    job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), np.uint8)
+                    job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), pixels.dtype)
                 job.pixels[piece.start : piece.stop] = pixels
             job.to_sample -= len(pixels)
             if job.to_sample:

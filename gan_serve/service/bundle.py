@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) ([\w$]+))", re.MULTILINE)
+REEXPORT = re.compile(r"^export \{ ([\w, ]+) \};\n", re.MULTILINE)
 ICON = "icon.svg"
 STYLE = re.compile(r'^ *<link rel="stylesheet" href="web/([\w-]+\.css)" />\n', re.MULTILINE)
 SCRIPT = re.compile(r'^ *<script src="web/([\w-]+\.js)"></script>\n', re.MULTILINE)
@@ -27,10 +28,11 @@ class Document(NamedTuple):
     styles: tuple[str, ...]
 
 
-def bundle(folder: Path, entry: str) -> str:
+def bundle(folder: Path, entry: str, *, exported: bool = False) -> str:
     """Return a module and all that it imports as one script that may be a module or, on ``file://``, a plain script.
 
-    Each module becomes a function that returns its exports, after the modules that it imports.
+    Each module becomes a function that returns its exports, after the modules that it imports. With ``exported``, the
+    script is a module with the exports of ``entry``.
 
     Raises:
         ValueError: an import is circular, or has a form that cannot be joined.
@@ -50,6 +52,9 @@ def bundle(folder: Path, entry: str) -> str:
         order.append(name)
 
     visit(entry, ())
+    if exported:
+        names = ", ".join(_exports((folder / entry).read_text("utf-8")))
+        return "".join([*(codes[name] for name in order), f"export const {{ {names} }} = {_variable(entry)};\n"])
     return "".join(["(() => {\n", *(codes[name] for name in order), "})();\n"])
 
 
@@ -58,8 +63,8 @@ def _as_function(name: str, code: str) -> str:
         names = " ".join(match[1].split()).replace(" as ", ": ").rstrip(", ")
         return f"const {{ {names} }} = {_variable(match[2])};\n"
 
-    exported = EXPORT.findall(code)
-    body = EXPORT.sub("", IMPORT.sub(bind, code)).replace("\nexport {};\n", "\n")
+    exported = _exports(code)
+    body = EXPORT.sub("", REEXPORT.sub("", IMPORT.sub(bind, code))).replace("\nexport {};\n", "\n")
     if left := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
         raise ValueError(f"{name} has a form that cannot be joined: {left[0]}")
     body = re.sub(
@@ -67,6 +72,11 @@ def _as_function(name: str, code: str) -> str:
     )  # comments on their own lines
     body = re.sub(r"^ +", "", body, flags=re.MULTILINE) if "`\n" not in body else body
     return f"const {_variable(name)} = (() => {{\n{body}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
+
+
+def _exports(code: str) -> list[str]:
+    listed = [name for names in REEXPORT.findall(code) for name in names.split(", ")]
+    return [*EXPORT.findall(code), *listed]
 
 
 def _variable(name: str) -> str:
@@ -84,8 +94,9 @@ def inlined(folder: Path, page: str) -> Document:
     html = STYLE.sub("", SCRIPT.sub("", html))
     html = re.sub(r"<!--.*?-->\n?|^ +", "", html, flags=re.DOTALL | re.MULTILINE)
     html = html.replace("</head>", f"<style>{styles}</style>\n<script>{scripts}</script>\n</head>", 1)
-    return Document(html, (_hash(scripts),), (_hash(styles),))
+    return Document(html, (content_hash(scripts),), (content_hash(styles),))
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """Return the hash of a script or style sheet, as a Content-Security-Policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

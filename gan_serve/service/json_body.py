@@ -43,7 +43,7 @@ class BodyRoute(APIRoute):
         request = Request(scope, receive, send)
         settings: Settings = scope["app"].state.settings
         try:
-            content = await _read(request, settings.max_body)
+            content = await read_body(request, settings.max_body)
         except ClientDisconnect:
             await Response(status_code=CLIENT_GONE)(scope, receive, send)
             return
@@ -58,7 +58,7 @@ class BodyRoute(APIRoute):
         return self._body_model
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def read_body(request: Request, most: int) -> bytes:
     """Return the body.
 
     Raises:
@@ -82,9 +82,7 @@ async def _read(request: Request, most: int) -> bytes:
                 while more and size <= most + DISCARD_BYTES:
                     part, more = await _part(request)
                     size += len(part)
-    raise BodyTooLarge(
-        f"The body is larger than {most:,} bytes, the limit of this server.", "Send fewer latents at a time."
-    )
+    raise BodyTooLarge(f"The body is larger than {most:,} bytes, the limit of this server.", "Send less at a time.")
 
 
 async def _part(request: Request) -> tuple[bytes, bool]:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -20,13 +20,15 @@ from gan_serve.checkpoint.config import (
     PARITY_FILE,
     PRECISION_FILES,
     SAMPLES_FILE,
+    AnyConfig,
     CheckpointConfig,
     FileDigest,
     Precision,
+    TranslatorConfig,
     TruncationSpace,
     precisions,
 )
-from gan_serve.checkpoint.files import read_config, read_json, read_verified
+from gan_serve.checkpoint.files import read_any_config, read_json, read_verified
 from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
 from gan_serve.errors import (
     CheckpointError,
@@ -45,6 +47,7 @@ from gan_serve.sampling.device import choose_precision
 from gan_serve.service import metrics
 from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.settings import Settings
+from gan_serve.translation.translator import Translator
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,11 @@ class ModelInfo(BaseModel):
     digest: str | None = None
     precision: Precision | None = None
     device: str | None = None
+    task: Literal["generate", "translate"] | None = None
+    in_resolution: int | None = Field(default=None, description="Of a translator: width and height of its inputs.")
+    in_channels: int | None = Field(default=None, description="Of a translator: 1 for gray inputs, 3 for RGB.")
+    scale: int | None = Field(default=None, description="Of a translator: outputs are so many times as wide and high.")
+    any_size: bool | None = Field(default=None, description="Of a translator: inputs may have any size.")
     error: ErrorDetail | None = None
 
 
@@ -97,8 +105,8 @@ class ServedModel:
     name: str
     directory: Path
     settings: Settings
-    config: CheckpointConfig | None = None
-    generator: Generator | None = None
+    config: AnyConfig | None = None
+    generator: Generator | Translator | None = None
     error: GanServeError | None = None
     alias: str = ""  # the name that the operator gave it
     failed: float = 0.0  # time of the last failure, on the monotonic clock
@@ -140,7 +148,9 @@ class ServedModel:
     def latent_space(self) -> LatentSpace | None:
         """Return the directions and the truncation floor; None if the checkpoint lacks them or they are invalid."""
         try:
-            return read_latent_space(self.directory, self.config) if self.config else None
+            if isinstance(self.config, CheckpointConfig):
+                return read_latent_space(self.directory, self.config)
+            return None
         except CheckpointError:
             return None
 
@@ -156,13 +166,11 @@ class ServedModel:
         if config is None or error is not None:
             return shown
         return shown.model_copy(
-            update={
-                "z_dim": config.z_dim,
-                "c_dim": config.c_dim,
-                "class_names": config.class_names,
+            update=_of_task(config)
+            | {
                 "img_resolution": config.img_resolution,
                 "img_channels": config.img_channels,
-                "style_layers": generator.style_layers if generator else None,
+                "style_layers": getattr(generator, "style_layers", None),
                 "license": config.license,
                 "digest": f"sha256:{config.files[PRECISION_FILES[self.precision]].sha256}",
                 "precision": generator.precision if generator else self.precision,
@@ -178,7 +186,7 @@ class ServedModel:
         return details.model_copy(
             update={
                 "architecture": self.config.architecture.family,
-                "truncation_space": self.config.truncation_space,
+                "truncation_space": getattr(self.config, "truncation_space", None),
                 "precisions": tuple(precisions(self.config)),
                 "files": self.config.files,
                 "metrics": self.measured(),
@@ -186,6 +194,16 @@ class ServedModel:
                 "latent_space": self.latent_space(),
             }
         )
+
+
+def _of_task(config: AnyConfig) -> dict[str, Any]:
+    """Return the fields of ``ModelInfo`` that depend on the task."""
+    if isinstance(config, TranslatorConfig):
+        names = ("task", "in_resolution", "in_channels", "scale", "any_size")
+        return {name: getattr(config, name) for name in names}
+    return {
+        "task": "generate", "z_dim": config.z_dim, "c_dim": config.c_dim, "class_names": config.class_names
+    }  # fmt: skip
 
 
 class Models:
@@ -220,11 +238,27 @@ class Models:
         return bool(self._served) and not any(served.error for served in self._served.values())
 
     async def get(self, name: str) -> Generator:
-        """Return the model of that name; if necessary, load it first, in a thread.
+        """Return the generator of that name; if necessary, load it first, in a thread.
 
         Raises:
-            UnknownModel: this server has no such model. CheckpointError, DeviceUnavailable: it cannot be loaded.
+            UnknownModel: this server has no such model. InvalidOption: it is a translator. CheckpointError,
+                DeviceUnavailable: it cannot be loaded.
         """
+        if isinstance(self.find(name).config, TranslatorConfig):
+            raise InvalidOption(f"{name} translates images and does not generate them.", "POST /translate uses it.")
+        model = await self._get(name)
+        assert isinstance(model, Generator)
+        return model
+
+    async def get_translator(self, name: str) -> Translator:
+        """Return the translator of that name; see ``get``."""
+        if isinstance(self.find(name).config, CheckpointConfig):
+            raise InvalidOption(f"{name} generates images and does not translate them.", "POST /sample uses it.")
+        model = await self._get(name)
+        assert isinstance(model, Translator)
+        return model
+
+    async def _get(self, name: str) -> Generator | Translator:
         served = self.find(name)
         served.used = time.monotonic()
         generator = served.generator  # another thread may unload it at any time
@@ -276,8 +310,10 @@ class Models:
         return list(self._served)
 
     def first_loaded(self) -> Generator | None:
-        """Return the first model without an error, in the operator's order; None if it is not loaded."""
-        return next((served.generator for served in self._served.values() if served.error is None), None)
+        """Return the first generator without an error, in the operator's order; None if it is not loaded."""
+        ready = (served for served in self._served.values() if served.error is None)
+        first = next((served for served in ready if not isinstance(served.config, TranslatorConfig)), None)
+        return first.generator if first and isinstance(first.generator, Generator) else None
 
     def describe(self) -> list[ModelInfo]:
         """Return the models as ``GET /models`` shows them."""
@@ -300,7 +336,7 @@ class Models:
         settings = served.settings
         try:
             served.directory = resolve(model, files=service_files(settings.precision, settings.device))
-            served.config = read_config(served.directory)
+            served.config = read_any_config(served.directory)
             served.name = served.alias or served.config.name
             if self._bound and served.size > self._bound:
                 takes = f"{served.name} takes {served.size / MEGABYTE:.0f} MB"
@@ -309,7 +345,7 @@ class Models:
         except GanServeError as error:
             self._fail(served, error)
 
-    def _load_for_request(self, served: ServedModel) -> Generator:
+    def _load_for_request(self, served: ServedModel) -> Generator | Translator:
         with self._loading:
             if served.error is not None and time.monotonic() - served.failed >= served.settings.retry_models:
                 self._retry(served)
@@ -345,7 +381,8 @@ class Models:
     def _load(self, served: ServedModel) -> None:
         settings = served.settings
         try:
-            served.generator = Generator(served.directory, device=settings.device, precision=settings.precision)
+            kind = Translator if isinstance(served.config, TranslatorConfig) else Generator
+            served.generator = kind(served.directory, device=settings.device, precision=settings.precision)
         except GanServeError as error:
             self._fail(served, error)
         except Exception as error:
@@ -387,7 +424,7 @@ def _name(model: str) -> str:
     """Return the name by which requests find a model, even one that cannot be loaded."""
     directory = _directory(model)
     try:
-        return read_config(directory).name
+        return read_any_config(directory).name
     except GanServeError:
         return directory.name
 

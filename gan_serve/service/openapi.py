@@ -91,6 +91,19 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 UNCHANGED: dict[str, Any] = {"description": "The response that If-None-Match names is still valid; there is no body."}
+TRANSLATED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The translated images in the format asked for.",
+        "content": {"application/octet-stream": {"schema": BINARY}}
+        | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
+        "headers": {
+            "X-Gan-Serve-Digest": header("The sha256 of the network."),
+            "X-Gan-Serve-Receipt": header("The receipt of one image: JSON."),
+            "X-Request-Id": header("The id of the request, as given or new."),
+        },
+    },
+    **_ERRORS,
+}
 IMAGES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The images in the requested format.",

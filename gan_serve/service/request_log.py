@@ -51,7 +51,7 @@ def configure(settings: Settings) -> None:
             "handlers": {"stderr": {"()": _Handler, "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
-                "gan_serve": {"level": "INFO"},
+                "gan_serve": {"level": "WARNING" if _is_watched(settings) else "INFO"},
                 # It warns of single requests, which http_limits logs with their client and id.
                 "uvicorn": {"level": "ERROR", "handlers": [], "propagate": True},
             },
@@ -66,6 +66,11 @@ def configure(settings: Settings) -> None:
 def uses_json(settings: Settings) -> bool:
     """Return True if each line is a JSON object."""
     return settings.log == "json" or (settings.log in ("auto", "off") and not sys.stderr.isatty())
+
+
+def _is_watched(settings: Settings) -> bool:
+    """Return True where a person reads along: ``gan-serve serve`` itself says when all models are ready."""
+    return settings.log == "auto" and sys.stderr.isatty()
 
 
 class _Handler(logging.StreamHandler[Any]):

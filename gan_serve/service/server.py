@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import shlex
 import socket
 import sys
 import tempfile
+import threading
 import time
 import webbrowser
 from collections.abc import Iterable, Iterator
@@ -18,8 +17,8 @@ from pathlib import Path
 import uvicorn
 
 from gan_serve.checkpoint.bundled import list_models
-from gan_serve.checkpoint.config import CheckpointConfig, Precision, describe
-from gan_serve.checkpoint.files import read_config
+from gan_serve.checkpoint.config import AnyConfig, Precision
+from gan_serve.checkpoint.files import read_any_config
 from gan_serve.errors import ServiceError
 from gan_serve.hub.file_sets import service_files
 from gan_serve.hub.resolve import resolve
@@ -68,7 +67,7 @@ def serve(
     directories = [resolve(model, files=files).resolve() for model in wanted]
     aliases = {name: resolve(model, files=files).resolve() for name, model in map(_pair, settings.aliases)}
     shown = [*directories, *aliases.values()] or list(map(resolve, list_models()))
-    configs = [read_config(directory) for directory in shown]
+    configs = [read_any_config(directory) for directory in shown]
     if not configs:
         raise ServiceError(
             "There is no model to serve: the package contains none.", "Give the directory of a checkpoint."
@@ -83,14 +82,18 @@ def serve(
     settings = settings.model_copy(update=update)
     listening = _listen_on_path(settings.uds) if settings.uds else _listen(host, port)
     url = _url(host, port, settings)
-    _announce(url, settings, configs, precisions)
+    _log_start(url, settings, configs, precisions)
     start = time.monotonic()
 
     def tell_ready() -> None:
-        if not request_log.uses_json(settings):
-            echo(f"Ready in {time.monotonic() - start:.1f} s.")
+        seconds = time.monotonic() - start
+        if request_log.uses_json(settings):
+            request_log.service.info("Ready.", extra={"fields": {"seconds": round(seconds, 1)}})
+        else:
+            echo(_ready_line(url, settings, configs, seconds))
         if open_page:
-            webbrowser.open(f"{url}/")
+            # In a thread: a browser in a terminal returns only when it is closed.
+            threading.Thread(target=webbrowser.open, args=(f"{url}/",), daemon=True).start()
 
     _raise_file_limit()
     os.environ |= {name: str(size) for name, size in MALLOC.items() if name not in os.environ}
@@ -192,19 +195,19 @@ def _url(host: str, port: int, settings: Settings) -> str:
     return f"unix:{settings.uds}" if settings.uds else f"http{'s' * bool(settings.tls_cert)}://{host}:{port}"
 
 
-def _announce(url: str, settings: Settings, configs: list[CheckpointConfig], precisions: list[Precision]) -> None:
+def _ready_line(url: str, settings: Settings, configs: list[AnyConfig], seconds: float) -> str:
+    """Return what is printed when all workers are ready."""
+    names = [config.name for config in configs]
+    models = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    workers = "1 worker" if settings.processes == 1 else f"{settings.processes} workers"
     device = "cuda" if wants_cuda(settings.device) else "cpu"
+    return f"Ready in {seconds:.1f} s: {models} at {url}/ ({workers} on {device}; Ctrl+C ends it)"
+
+
+def _log_start(url: str, settings: Settings, configs: list[AnyConfig], precisions: list[Precision]) -> None:
+    """Log the address and the models, where logs are JSON; a terminal gets ``_ready_line``."""
     if request_log.uses_json(settings):
         served = {config.name: precision for config, precision in zip(configs, precisions, strict=True)}
+        device = "cuda" if wants_cuda(settings.device) else "cpu"
         fields = {"url": url, "workers": settings.processes, "device": device, "models": served}
         request_log.service.info("Serving on %s.", url, extra={"fields": fields})
-        return
-    echo(f"Serving on {url} with {settings.processes} worker(s); Ctrl+C ends it.")
-    width = max(len(config.name) for config in configs)
-    for config, precision in zip(configs, precisions, strict=True):
-        echo(f"  {config.name:<{width}}  {describe(config)}, {precision} on {device}")
-    key = ["-H", "Authorization: Bearer KEY"] if settings.api_key.get_secret_value() else []
-    body = json.dumps({"model": configs[0].name, "seeds": "0-15"})
-    echo(f"Explore them at {url}/ or try:")
-    line = ["curl", f"{url}/sample", "-H", "Content-Type: application/json", *key, "-d", body, "-o", "grid.png"]
-    echo(f"  {shlex.join(line)}")

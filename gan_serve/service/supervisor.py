@@ -14,7 +14,7 @@ from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from gan_serve.checkpoint.config import PRECISION_FILES
-from gan_serve.checkpoint.files import read_config, read_verified
+from gan_serve.checkpoint.files import read_any_config, read_verified
 from gan_serve.errors import GanServeError
 from gan_serve.service import request_log
 
@@ -85,7 +85,7 @@ class Supervisor(Multiprocess):
         """
         for directory in self._models:
             try:
-                config = read_config(directory)
+                config = read_any_config(directory)
                 for name in PRECISION_FILES.values():
                     if (directory / name).exists():
                         read_verified(directory, config, name)

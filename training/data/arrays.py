@@ -139,7 +139,8 @@ def read_npz(path: Path, wanted: Wanted = TRAIN, key: str = "") -> ImageSet:
         raise DataError(f"{path} is not a readable npz: {error}.", "Write it with numpy.savez_compressed.") from error
     filenames = small.get("filenames", np.array([]))
     names = tuple(texts(filenames)) if filenames.shape == (len(images),) else ()
-    data = ImageSet(path.stem, images, names=names, split=wanted.split, notes=notes)
+    has_test = not key and any("{split}" in name and name.format(split="test") in arrays for name in LABELS_OF)
+    data = ImageSet(path.stem, images, names=names, split=wanted.split, has_test=has_test, notes=notes)
     labels = small.get(label_key)
     if labels is None or not wanted.labels or (key and len(np.atleast_1d(labels)) != len(images)):
         return data

@@ -27,11 +27,13 @@ def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> 
     """
     with needs_extra("train"):
         from gan_serve.training.data.image_set import Wanted
-        from gan_serve.training.data.load import load_wanted
+        from gan_serve.training.data.load import default_holdout, load_wanted
         from gan_serve.training.data.summary import contact_sheet, summary, summary_lines
     from gan_serve.images.png import encode_png
 
     found = load_wanted(source, Wanted(largest=TILE), labels)
+    if share := default_holdout(found):
+        found = found.noting(f"training holds out {share:g} of the images for gan-serve evaluate (--set holdout=...).")
     if as_json:
         echo(json.dumps(summary(found), indent=2))
     else:

@@ -40,7 +40,7 @@ def read_idx_source(path: Path, wanted: Wanted) -> ImageSet:
     Raises:
         DataError: no file of the split, files of several data sets, a damaged file, labels that do not fit.
     """
-    name, folder = path.name, path if path.is_dir() else path.parent
+    name, folder, has_test = path.name, path if path.is_dir() else path.parent, False
     if path.is_dir():
         images = _parts_of(folder, "images")
         prefixes = sorted({prefix for prefix, _ in images})
@@ -51,12 +51,12 @@ def read_idx_source(path: Path, wanted: Wanted) -> ImageSet:
             raise DataError(
                 f"{path} has no {IDX_FILES[wanted.split][0]}[.gz].", f"Put the {wanted.split} images there."
             )
-        path = images[part]
+        path, has_test = images[part], (prefixes[0], "test") in images
     else:
         match = NAME.fullmatch(path.name)
         part = (match[1], _split(match[2])) if match else ("", "")
     labels = _parts_of(folder, "labels").get(part) if wanted.labels else None
-    data = read_idx_pair(path, labels, name)
+    data = read_idx_pair(path, labels, name).with_(has_test=has_test)
     if "emnist" in part[0].casefold():
         turned = np.ascontiguousarray(data.images.transpose(0, 2, 1, 3))
         return data.with_(images=turned).noting("EMNIST stores images by columns: they are turned upright.")

@@ -46,7 +46,9 @@ def read_image_files(containers: Sequence[Path], name: str, wanted: Wanted) -> I
         pixels.images,
         names=tuple(found[rows[position]] for position in pixels.readable),
         split=wanted.split,
+        has_test=layout.has_test,
         size=pixels.size,
+        extremes=pixels.extremes,
         left_out=(*pixels.broken, *_left_out(listing, sidecars)),
         notes=pixels.notes,
     )

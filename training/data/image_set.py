@@ -21,6 +21,7 @@ MAX_CLASSES = 65536  # as a checkpoint's config allows
 MAX_LEFT_OUT = 0.10  # share of the images that may be broken, or without a label, before the set is refused
 MAX_SIDE = 1024  # pixels; the largest resolution that a network is built for
 MAX_RATIO, ALWAYS_ALLOWED = 200, 2**26  # packed data may claim 200 times their bytes, or 64 MB
+OWN_IMAGES = "the trainer's own images"  # the credit of images of which nothing is known
 MODES: Final[dict[int, Literal["L", "RGB"]]] = {1: "L", 3: "RGB"}
 
 
@@ -59,8 +60,10 @@ class ImageSet:
     labels: int64 [N] from 0 to len(class_names)-1, or None.
     license, credit: of the data, where they are known; a checkpoint's card states them.
     names: of the N images, where the source names them (paths with ``/``, as seen from the source).
-    split: which split of the source was read.
+    split: which split of the source was read. has_test: the source has a test split as well.
+    holdout: the share of the source's images that was held out from these.
     size: width and height in the source, of most of the images; None: as in ``images``.
+    extremes: the smallest and the largest size in the source, where they are known.
     left_out: the files of the source that are in none of the arrays, with reasons.
     notes: sentences about choices that the intake made.
     """
@@ -70,10 +73,13 @@ class ImageSet:
     labels: Int64Array | None = None
     class_names: tuple[str, ...] = ()
     license: str = "other"
-    credit: str = "the trainer's own images"
+    credit: str = OWN_IMAGES
     names: tuple[str, ...] = ()
     split: str = "train"
+    has_test: bool = False
+    holdout: float = 0.0
     size: tuple[int, int] | None = None
+    extremes: tuple[tuple[int, int], tuple[int, int]] | None = None
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -106,6 +112,12 @@ class ImageSet:
     def skipped(self) -> tuple[str, ...]:
         """The images that could not be read, each as ``name: why``."""
         return tuple(f"{file}: {reason}" for file, reason, broken in self.left_out if broken)
+
+    @property
+    def sizes(self) -> str:
+        """The sizes of the images in the source: ``64x64``, or ``65x68 to 199x199``."""
+        of_one = self.size or (self.img_resolution, self.img_resolution)
+        return " to ".join(dict.fromkeys(f"{width}x{height}" for width, height in self.extremes or (of_one,)))
 
     @property
     def img_resolution(self) -> int:

@@ -25,11 +25,13 @@ from gan_serve.training.data.labels import NONE, read_table, relabel
 from gan_serve.training.data.list_files import find_files
 from gan_serve.training.data.named import NAMED_SOURCES, NamedSource, load_named
 from gan_serve.training.data.parquet import read_parquet
-from gan_serve.training.data.splits import HOLDOUT, check_split, files_of_split, held_out
+from gan_serve.training.data.splits import HOLDOUT, check_split, files_of_split, held_out, name_a_test
 
 __all__ = ["NAMED_SOURCES", "ImageSet", "Int64Array", "NamedSource", "load_images", "load_wanted"]
 
 HUB_PREFIX = "hf://"
+HELD_OUT = 0.1  # of the images, where neither the source nor the user sets a test split apart
+FEWEST_TO_HOLD_OUT = 100
 KINDS = f"Give a folder of images, an archive ({', '.join(ARCHIVE_SUFFIXES)}), an .npz, .npy, .parquet or IDX files."
 
 
@@ -40,7 +42,7 @@ def load_images(
     resolution: int | None = None,
     channels: int | None = None,
     labels: str | None = None,
-    holdout: float = 0.0,
+    holdout: float | None = 0.0,
     largest: int = MAX_SIDE,
 ) -> ImageSet:
     """Read a data set.
@@ -57,7 +59,8 @@ def load_images(
         labels: where labels come from, if not from the source: ``file.csv:column``, ``file.npz:attribute`` (looked for
             here, then in the source's folder); ``none`` drops the source's own.
         holdout: the share of the training images, from 0 to 1, that are left out of ``train``: for sources without a
-            test split. Which ones follows from their number alone.
+            test split. Which ones follows from their number alone. None: 0.1 where the source has at least 100 images
+            and no test split, as training does.
 
     Raises:
         DataError: nothing there, no images in it, a damaged file, more than a tenth of the images broken (fewer are
@@ -67,13 +70,25 @@ def load_images(
     >>> load_images("fashion-mnist").images.shape  # doctest: +SKIP
     (60000, 28, 28, 1)
     """
-    check_split(split, holdout)
+    check_split(split, HELD_OUT if holdout is None else holdout)
     wanted = Wanted("train" if split == HOLDOUT else split, resolution, channels, largest)
     data = load_wanted(source, wanted, labels)
+    if holdout is None:
+        holdout = default_holdout(data)
     if holdout and split != "test":
         mask = held_out(len(data), holdout)
-        data = data.only(mask if split == HOLDOUT else ~mask)
+        if split == "train":
+            data = data.noting(
+                f"{mask.sum():,} of the {len(data):,} images are held out from training, for gan-serve evaluate "
+                f"(holdout {holdout:g}; --set holdout=0 trains on all)."
+            )
+        data = data.only(mask if split == HOLDOUT else ~mask).with_(holdout=holdout)
     return data
+
+
+def default_holdout(data: ImageSet) -> float:
+    """Return the share of the images that training holds out where nobody sets it."""
+    return 0.0 if data.has_test or len(data) < FEWEST_TO_HOLD_OUT else HELD_OUT
 
 
 def load_wanted(source: str | Path, wanted: Wanted, labels: str | None = None) -> ImageSet:
@@ -88,7 +103,7 @@ def load_wanted(source: str | Path, wanted: Wanted, labels: str | None = None) -
     table = read_table(labels, fetched.root if fetched else path) if labels not in (None, NONE) else None
     wanted = wanted._replace(labels=labels is None)
     if name in NAMED_SOURCES:
-        data = load_named(name, wanted.split)
+        data = load_named(name, wanted.split).with_(has_test=True)
         if os.path.isdir(name):
             data = data.noting(f"{name} is the published data set; the folder here is read as --data ./{name}.")
     else:
@@ -143,20 +158,25 @@ def _read_folder(folder: Path, wanted: Wanted) -> ImageSet:
     files, name = find_files(folder), name_of(folder)
     images = sum(is_image_name(file.name) for file in files)
 
-    def of_split(chosen: Callable[[Path], bool]) -> list[Path]:
-        names = sorted(path.relative_to(folder).as_posix() for path in files if chosen(path))
+    def names_of(chosen: Callable[[Path], bool]) -> list[str]:
+        return sorted(path.relative_to(folder).as_posix() for path in files if chosen(path))
+
+    def of_split(names: list[str]) -> list[Path]:
         return [folder / name for name in files_of_split(names, wanted.split, str(folder))]
 
-    if tables := of_split(lambda path: suffix_of(path.name) == ".parquet" and path.stem != "metadata"):
-        data = read_parquet(tables, name, wanted)
+    if tables := names_of(lambda path: suffix_of(path.name) == ".parquet" and path.stem != "metadata"):
+        data = read_parquet(of_split(tables), name, wanted).with_(has_test=name_a_test(tables))
         return data.noting(f"{images} image files beside the parquet files are not read.") if images else data
     if not images:
-        if archives := of_split(is_archive):
-            return read_image_files(archives, name, wanted)
-        if packed := of_split(lambda path: suffix_of(path.name) == ".npz"):
-            if len(packed) > 1:
-                raise DataError(f"{folder} holds {len(packed)} npz files.", f"Give one of them, such as {packed[0]}.")
-            return read_npz(packed[0], wanted)
+        if archives := names_of(is_archive):
+            data = read_image_files(of_split(archives), name, wanted)
+            return data.with_(has_test=data.has_test or name_a_test(archives))
+        if packed := names_of(lambda path: suffix_of(path.name) == ".npz"):
+            chosen = of_split(packed)
+            if len(chosen) > 1:
+                raise DataError(f"{folder} holds {len(chosen)} npz files.", f"Give one of them, such as {chosen[0]}.")
+            data = read_npz(chosen[0], wanted)
+            return data.with_(has_test=data.has_test or name_a_test(packed))
     return read_image_files([folder], name, wanted)
 
 

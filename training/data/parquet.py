@@ -46,7 +46,8 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
         names = [name for file in files for name in _names(file, column)]
         pixels = read_pixels(lambda: _entries(files, column), range(len(names)), wanted, where)
         data = ImageSet(name, pixels.images, names=tuple(names[row] for row in pixels.readable), split=wanted.split,
-                        size=pixels.size, left_out=pixels.broken, notes=pixels.notes)  # fmt: skip
+                        size=pixels.size, extremes=pixels.extremes, left_out=pixels.broken,
+                        notes=pixels.notes)  # fmt: skip
         features = _features(schema)
         label, unread = _label_column(schema, features)
         if unread:

@@ -34,13 +34,15 @@ class Pixels(NamedTuple):
     """The images that could be read.
 
     images: uint8 [n, side, side, C]. readable: their positions in ``rows``. broken: the others.
-    size: width and height in the files, of most of them. notes: about sizes and 16-bit values.
+    size: width and height in the files, of most of them. extremes: the smallest and the largest.
+    notes: about sizes and 16-bit values.
     """
 
     images: UInt8Array
     readable: list[int]
     broken: tuple[LeftOut, ...]
     size: tuple[int, int]
+    extremes: tuple[tuple[int, int], tuple[int, int]]
     notes: tuple[str, ...]
 
 
@@ -75,10 +77,10 @@ def read_pixels(entries: Callable[[], Iterable[Entry]], rows: Sequence[int], wan
             images[target] = images[row]
     [(size, count)] = reader.sizes.most_common(1)
     if len(reader.sizes) > 1:
-        by_area = sorted(reader.sizes, key=lambda size: size[0] * size[1])
-        small, large = (f"{width}x{height}" for width, height in (by_area[0], by_area[-1]))
-        reader.notes.append(f"sizes go from {small} to {large}; {count} images have {size[0]}x{size[1]}.")
-    return Pixels(images[: len(readable)], readable, broken, size, tuple(reader.notes))
+        reader.notes.append(f"sizes differ; {count} of {len(readable)} images have {size[0]}x{size[1]}.")
+    by_area = sorted(reader.sizes, key=lambda each: each[0] * each[1])
+    extremes = (by_area[0], by_area[-1])
+    return Pixels(images[: len(readable)], readable, broken, size, extremes, tuple(reader.notes))
 
 
 class _Reader:

@@ -23,6 +23,7 @@ _WORDS = {
     "test": ("test", "testing", "tst", "t10k"),
     "unlabeled": ("unlabeled", "unlabelled"),
 }
+SHARDS = "numbered folders split the images into parts: they are no classes."
 _ROLE_OF = {word: role for role, words in _WORDS.items() for word in words}
 _SPLIT = re.compile(rf"({'|'.join(sorted(_ROLE_OF, key=len, reverse=True))})[-_ ]?(\d*)(a|b)?", re.IGNORECASE)
 
@@ -35,11 +36,12 @@ class Role(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The images to read, the class of each (empty where folders name none), and notes about the choice."""
+    """The images to read, the class of each (empty where folders name none), notes, and if there is a test split."""
 
     kept: list[int]
     classes: list[str]
     notes: tuple[str, ...] = ()
+    has_test: bool = False
 
 
 def role_of(name: str) -> Role | None:
@@ -93,7 +95,7 @@ def lay_out(names: Sequence[str], split: str, where: str) -> Layout:
     >>> lay_out(["set/train/cat/1.png", "set/train/dog/1.png", "set/test/cat/2.png"], "train", "here").classes
     ['cat', 'dog']
     """
-    kept, depth, split_found = list(range(len(names))), 0, False
+    kept, depth, split_found, has_test = list(range(len(names))), 0, False, False
     notes: list[str] = []
     folders = [name.split("/")[:-1] for name in names]
     while all(len(folders[index]) > depth for index in kept):
@@ -106,21 +108,22 @@ def lay_out(names: Sequence[str], split: str, where: str) -> Layout:
             if others := [f"{count} of {top}" for top, count in sorted(counts.items()) if roles[top].split != split]:
                 notes.append(f"folders are splits: images of {split} are read, and not {', '.join(others)}.")
             kept = [index for index, top in zip(kept, tops, strict=True) if roles[top].split == split]
+            has_test = "test" in {role.split for role in roles.values()}
             domains = [roles[folders[index][depth]].domain for index in kept]
             if len(set(domains)) > 1:
-                return Layout(kept, domains, (*notes, "folders name domains: A and B are the classes."))
+                return Layout(kept, domains, (*notes, "folders name domains: A and B are the classes."), has_test)
             split_found = True
         elif len(counts) > 1:
             if _are_shards(list(counts), [names[index] for index in kept]):
-                return Layout(kept, [], (*notes, "numbered folders split the images into parts: they are no classes."))
-            return Layout(kept, tops, tuple(notes))
+                return Layout(kept, [], (*notes, SHARDS), has_test)
+            return Layout(kept, tops, tuple(notes), has_test)
         depth += 1
     beside = {folders[index][depth] for index in kept if len(folders[index]) > depth}
     if beside:
         count = sum(len(folders[index]) <= depth for index in kept)
         folder_list = examples(sorted(beside, key=natural_key))
         notes.append(f"{count} images lie beside the folders {folder_list}: folders are not read as classes.")
-    return Layout(kept, [], tuple(notes))
+    return Layout(kept, [], tuple(notes), has_test)
 
 
 def files_of_split(names: Sequence[str], split: str, where: str) -> list[str]:
@@ -139,6 +142,11 @@ def files_of_split(names: Sequence[str], split: str, where: str) -> list[str]:
     if not found:
         raise DataError(f"{where} has no {split} files; it has: {', '.join(names[:10])}.")
     return found
+
+
+def name_a_test(names: Sequence[str]) -> bool:
+    """Return True if one of these paths names a test split, as ``files_of_split`` reads them."""
+    return any(role.split == "test" for name in names if (role := role_in(name)))
 
 
 def _roles(folders: Sequence[str], where: str) -> dict[str, Role] | None:

@@ -52,11 +52,10 @@ def summary_lines(data: ImageSet, *, conditional: bool | None = None, is_final: 
         conditional: whether the run uses labels; None where that is not decided.
         is_final: the images have the size that a network is trained at; False: the size of a preview.
     """
-    width, height = data.size or (data.img_resolution, data.img_resolution)
     side = data.img_resolution
-    same = (width, height) == (side, side) or not is_final
+    same = data.sizes == f"{side}x{side}" or not is_final
     resized = "" if same else f", cut square and resized to {side}x{side}"
-    lines = [f"Data: {data.name}, {len(data)} images of {width}x{height} {MODES[data.img_channels]}{resized}."]
+    lines = [f"Data: {data.name}, {len(data)} images of {data.sizes} {MODES[data.img_channels]}{resized}."]
     counts = class_counts(data)
     if counts is None:
         lines.append("Classes: none.")

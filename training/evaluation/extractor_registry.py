@@ -97,13 +97,18 @@ def find_extractor(name: str | Path) -> Extractor:
         from gan_serve.training.evaluation.inception import Inception  # it imports torch, which takes seconds
 
         return Inception()
-    directory = EXTRACTORS / str(name) if str(name) in extractors() else Path(name)
+    directory = folder_of(name)
     if not directory.is_dir():
         raise InvalidOption.unknown("extractor of features", str(name), [*extractors(), INCEPTION])
     extractor = SmallExtractor(directory)
     if directory.resolve().parent != EXTRACTORS.resolve():
         check_own_name(extractor.name)
     return extractor
+
+
+def folder_of(name: str | Path) -> Path:
+    """Return the folder of a small extractor: that of this package with the name, else the path itself."""
+    return EXTRACTORS / str(name) if str(name) in extractors() else Path(name)
 
 
 def check_own_name(name: str) -> None:

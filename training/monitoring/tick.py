@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from torch import nn
 
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
@@ -21,6 +24,7 @@ from gan_serve.training.monitoring.run_options import RunOptions
 from gan_serve.training.run_info import RunInfo
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
+from gan_serve.training.tick_means import TickMeans
 from gan_serve.training.ticks import FIRST_STEPS
 
 DIVERSITY_IMAGES = 1024  # real images whose diversity is compared with that of generated ones
@@ -130,15 +134,26 @@ class Recorder:
         self._monitor.close()
 
 
-def check_finite(training: Training) -> None:
+class Watched(Protocol):
+    """The state of a run that ``check_finite`` looks at."""
+
+    shown: int
+    tick_means: TickMeans
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """All networks by a name for messages."""
+        ...
+
+
+def check_finite(training: Watched) -> None:
     """Raise RunError before the snapshot of a diverged run replaces a good one.
 
     Raises:
         RunError: a scalar of the tick or a weight is not a finite number; the message says which, and since when.
     """
     began = training.tick_means.first_not_finite()
-    networks = {"generator": training.generator, "discriminator": training.discriminator}
-    wrong = find_non_finite(networks, training.tick_means.latest())
+    wrong = find_non_finite(training.networks, training.tick_means.latest())
     if not began and not wrong:
         return
     where = f" It began with {began[1]} in the step after {began[0] / 1000:g} kimg." if began else ""

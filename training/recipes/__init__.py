@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 RECOMMENDED = "recommended-64"  # the default recipe
+GENERATE, TRANSLATE = "generate", "translate"  # tasks
 
 
 class Recipe(NamedTuple):
@@ -18,13 +19,16 @@ class Recipe(NamedTuple):
     source: str
     needs: str
     config: Mapping[str, Any]
+    task: str = GENERATE
 
 
-def recipes() -> dict[str, Recipe]:
-    """Read all recipes; return them by name."""
+def recipes(task: str = GENERATE) -> dict[str, Recipe]:
+    """Read the recipes of a task, ``generate`` or ``translate``; return them by name."""
     found = {}
     for file in sorted(resources.files("gan_serve.training.recipes").iterdir(), key=lambda entry: entry.name):
         if file.name.endswith(".toml"):
             name = file.name.removesuffix(".toml")
-            found[name] = Recipe(name=name, **tomllib.loads(file.read_text()))
+            recipe = Recipe(name=name, **tomllib.loads(file.read_text()))
+            if recipe.task == task:
+                found[name] = recipe
     return found

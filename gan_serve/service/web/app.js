@@ -30,7 +30,7 @@ export class Explorer {
 
   /** @param {(onWait: (text: string) => void) => import("./backend.js").Backend} makeBackend */
   constructor(makeBackend) {
-    this.backend = makeBackend((text) => this.status.busy(text));
+    this.backend = makeBackend((text) => (text ? this.status.busy(text) : this.status.say("")));
     this.stage = new Stage(this);
     this.strip = new Strip(this);
     this.pad = new Pad(this);
@@ -200,7 +200,7 @@ export class Explorer {
   }
 }
 
-/** Start the page with a backend. */
+/** Start the page with a backend. `onWait(text)` says what it waits for; an empty text, that it no longer does. */
 export function start(makeBackend) {
   const explorer = new Explorer(makeBackend);
   explorer.start();

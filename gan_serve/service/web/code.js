@@ -35,17 +35,35 @@ function asCurl(body, origin, hasKey) {
   ].join(" \\\n  ");
 }
 
-function asCommand({ model, seeds, offsets, label, truncation }) {
+/** A request as a command line. */
+export function asCommand({ model, seeds, offsets, label, truncation }) {
   return [
     "gan-serve generate",
     quote(model),
     `--seeds ${quote(String(seeds))}`,
     // With "=": a value that begins with a minus sign would be taken for an option.
-    ...(offsets ? [`--offsets=${quote(offsets.join(","))}`] : []),
+    ...(offsets?.some(Boolean) ? [`--offsets=${quote(offsets.join(","))}`] : []),
     ...(label ? [`--label ${quote(label)}`] : []),
-    ...(truncation === undefined ? [] : [`--truncation ${truncation}`]),
+    ...(truncation === undefined || truncation === 1 ? [] : [`--truncation ${truncation}`]),
     "--out image.png",
   ].join(" ");
+}
+
+/** A request as a module that loads the checkpoint at an address. */
+export function asModule({ seeds, offsets, label, truncation }, address) {
+  const options = {
+    seeds,
+    ...(offsets?.some(Boolean) && { offsets }),
+    ...(label && { label }),
+    ...(truncation !== 1 && truncation !== undefined && { truncation }),
+  };
+  return [
+    `import { Generator } from ${literal(new URL("../../engine/gan-serve.js", address).href)};`,
+    "",
+    `const generator = await Generator.load(${literal(address)});`,
+    `const images = await generator.generate(${JSON.stringify(options)});`,
+    "const png = await images.png(0);  // with its receipt",
+  ].join("\n");
 }
 
 function literal(value) {

@@ -89,7 +89,8 @@ export class Drawer {
     } catch {
       // The sheet itself says that these are no seeds.
     }
-    return rows.map(([title, request, formats, file, options]) =>
+    const offered = rows.filter(([, , formats]) => formats.some((format) => backend.formats.includes(format)));
+    return offered.map(([title, request, formats, file, options]) =>
       h(
         "div",
         { class: "row files" },

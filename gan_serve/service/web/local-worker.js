@@ -1,0 +1,74 @@
+/** The worker of a page without a server: loads checkpoints and samples them. `LocalBackend` speaks to it. */
+
+import { Generator } from "./gan-serve.js";
+import { setWasm } from "./network.js";
+
+const generators = new Map(); // promises, by model and precision
+const sources = new Map();
+let runtime = null; // the promise of onnxruntime-web: networks are fetched meanwhile
+
+const methods = {
+  /**
+   * Load onnxruntime-web: the address of its module, null where it stands before this script; the address, or the bytes,
+   * of its WebAssembly.
+   */
+  async begin(options) {
+    runtime = findRuntime(options);
+    await runtime;
+  },
+
+  async load({ model, source }) {
+    sources.set(model, source);
+    const { precision, digest, goldenDifference, milliseconds } = await generatorOf(model);
+    return { precision, digest, goldenDifference, milliseconds };
+  },
+
+  async sample({ request }) {
+    const started = performance.now();
+    const { data, n, size, channels } = await imagesOf(request);
+    return { data, n, size, channels, milliseconds: performance.now() - started };
+  },
+
+  async file({ request, format, scale = 1, columns }) {
+    const images = await imagesOf(request);
+    if (format === "npz") return images.npz();
+    if (format === "zip") return images.zip({ scale });
+    return images.n === 1 ? images.png(0, { scale }) : images.gridPng({ columns, scale });
+  },
+
+  async receipt({ request }) {
+    return (await imagesOf(request)).receipt(0);
+  },
+};
+
+async function findRuntime({ module, wasm }) {
+  const ort = module ? await import(module) : globalThis.ort;
+  const bytes = typeof wasm === "string" ? await fetch(wasm).then((response) => response.arrayBuffer()) : wasm;
+  await setWasm(ort, new Uint8Array(bytes));
+  return ort;
+}
+
+function generatorOf(model, precision = "auto") {
+  const key = `${precision} ${model}`;
+  if (!generators.has(key)) {
+    const loading = Generator.load(sources.get(model), { precision, ort: runtime });
+    generators.set(key, loading);
+    loading.catch(() => generators.delete(key)); // it can be tried again
+  }
+  return generators.get(key);
+}
+
+async function imagesOf({ model, precision, offsets, ...request }) {
+  const isMoved = offsets?.flat().some(Boolean); // one that is not moved has a seed in its receipt
+  return (await generatorOf(model, precision ?? "auto")).generate({ ...request, offsets: isMoved ? offsets : undefined });
+}
+
+addEventListener("message", async ({ data: { id, method, options } }) => {
+  try {
+    const value = await methods[method](options);
+    const bytes = value?.data ?? value;
+    postMessage({ id, value }, bytes instanceof Uint8Array ? [bytes.buffer] : []);
+  } catch ({ code = "engine_failed", message, hint = "" }) {
+    postMessage({ id, error: { code, message, hint } });
+  }
+});

@@ -1,0 +1,1 @@
+"""Translate images: read and fit inputs, run translators in batches and tiles, results with receipts."""

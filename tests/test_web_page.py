@@ -1,0 +1,175 @@
+"""``gan-serve export-web`` as a new user has it: typed from docs/web.md, opened in Chromium, without a network."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Visit, chromium, expect, saved
+from web_engine import runtime_folder
+
+from gan_serve import Generator, list_models
+from gan_serve.checkpoint.config import precisions
+from gan_serve.images.compare import describe_mismatch
+from gan_serve.service.static_site import export_web
+from gan_serve.verify import verify_image
+
+DOCS = (Path(__file__).parents[1] / "docs" / "web.md").read_text("utf-8")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A static host that writes no log."""
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+class Site:
+    """A folder behind a static host, which can go away."""
+
+    def __init__(self, folder: Path) -> None:
+        handler = functools.partial(Quiet, directory=str(folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Go away for good."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the first commands of the documentation were typed, with a runtime that is there already."""
+    folder = tmp_path_factory.mktemp("web")
+    command = re.findall(r"^gan-serve (export-web .*)$", DOCS, re.MULTILINE)[0].split()
+    words = [sys.executable, "-m", "gan_serve", *command, "--runtime", str(runtime_folder())]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=300)
+    return folder / "site"
+
+
+def begin(visit: Visit) -> Any:
+    """Wait until the page moves and its sheet is there, then stop the walk."""
+    page = visit.page
+    expect(page.locator("#picture.painted")).to_be_visible()
+    expect(page.locator("#sheet[data-seeds='32']")).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    return page
+
+
+def use_as_a_person(visit: Visit, folder: Path) -> None:
+    """Drag on the plane, save the picture and the sheet, and verify both."""
+    page = visit.page
+    pad = page.locator("#pad")
+    box = pad.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.3, steps=8)
+    page.mouse.up()
+    expect(page.locator("#caption")).to_contain_text("moved")
+    expect(page.locator("#numbers")).to_contain_text("golden sample")
+    page.get_by_role("button", name="Files and code").click()
+    picture = saved(visit, page.locator("#drawer [data-format=png]").first, folder)
+    sheet = saved(visit, page.locator("#drawer [data-format=png]").last, folder)
+    assert verify_image(picture).receipt.latents is not None
+    assert len(verify_image(sheet).receipt.seeds or []) == 32
+
+
+def test_after_the_first_visit_it_works_without_a_network(browser: Any, exported: Path, tmp_path: Path) -> None:
+    site = Site(exported)
+    visit = Visit(browser, site.address)
+    try:
+        visit.open()
+        begin(visit)
+        visit.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        visit.check()
+    finally:
+        site.stop()
+    visit.page.reload()
+    begin(visit)
+    use_as_a_person(visit, tmp_path)
+    visit.page.locator("#model").select_option("mnist-cgan")
+    expect(visit.page.locator("#labels [role=radio]")).to_have_count(11)
+    visit.check()
+
+
+def test_a_single_file_opens_from_a_disk(browser: Any, tmp_path: Path) -> None:
+    page = export_web(["mnist-cgan"], tmp_path / "page", single_file=True, runtime=runtime_folder()) / "index.html"
+    alone = shutil.move(page, tmp_path / "alone.html")
+    visit = Visit(browser, Path(alone).as_uri())
+    visit.page.goto(visit.address)
+    begin(visit)
+    use_as_a_person(visit, tmp_path)
+    expect(visit.page.locator(".about")).to_contain_text("cc-by-sa-3.0")
+    visit.check()
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_chromium_computes_the_pixels_of_python_in_every_precision(browser: Any, model: str, tmp_path: Path) -> None:
+    site = Site(export_web([model], tmp_path / "site", runtime=runtime_folder()))
+    page = browser.new_page()
+    try:
+        page.goto(f"{site.address}/README.md")  # a page without a policy of its own
+        for precision in precisions(Generator.from_pretrained(model).config):
+            pixels = page.evaluate(
+                """async ([model, precision]) => {
+                    const { Generator } = await import("/engine/gan-serve.js");
+                    const generator = await Generator.load(`${location.origin}/models/${model}`, { precision });
+                    return [...(await generator.generate({ seeds: "0-7", truncation: 0.9 })).data];
+                }""",
+                [model, precision],
+            )
+            expected = Generator.from_pretrained(model, precision=precision).generate(
+                seeds="0-7", truncation=0.9, output="numpy"
+            )
+            found = np.array(pixels, np.uint8).reshape(expected.shape)
+            assert not describe_mismatch(found, expected, precision), precision
+    finally:
+        page.close()
+        site.stop()
+
+
+def test_a_network_that_fails_its_golden_sample_is_not_used(browser: Any, exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "site")
+    path = folder / "models" / "fashion-dcgan" / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["golden_sample"]["seed"] += 1
+    path.write_text(json.dumps(config), "utf-8")
+    site = Site(folder)
+    visit = Visit(browser, site.address)
+    try:
+        visit.open()
+        expect(visit.page.locator("#problem")).to_contain_text("golden_sample_mismatch")
+        assert visit.page.locator("#picture.painted").count() == 0
+    finally:
+        site.stop()
+
+
+def test_the_modules_of_the_documentation_run_in_node(exported: Path, tmp_path: Path) -> None:
+    [example] = re.findall(r"^```js\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE)
+    shutil.copytree(exported, tmp_path / "site")
+    (tmp_path / "example.mjs").write_text(example, "utf-8")
+    done = subprocess.run(
+        ["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["48", "28", "1", str(48 * 28 * 28)]
+    assert verify_image(tmp_path / "sevens.png").receipt.labels == ["7"] * 16

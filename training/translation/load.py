@@ -1,0 +1,60 @@
+"""Load the averaged translators of a run from one of its snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gan_serve.errors import RunError
+from gan_serve.training.load_run import find_snapshot
+from gan_serve.training.run_info import RunInfo, read_run_info
+from gan_serve.training.snapshots import all_finite, load_snapshot
+from gan_serve.training.translation.networks import Translator
+from gan_serve.training.translation.settings import TranslationConfig, read_translation_config, translator_arguments
+from gan_serve.training.translation.step import build_translator
+
+
+class TrainedTranslator(NamedTuple):
+    """The averaged translator of a run in eval mode, with that of the way back if there is one, and the record.
+
+    arguments: those of the translator's class. shown: inputs shown. seconds: duration of the training.
+    """
+
+    network: Translator
+    back: Translator | None
+    config: TranslationConfig
+    info: RunInfo
+    arguments: dict[str, Any]
+    shown: int
+    seconds: float
+
+    @property
+    def diverged(self) -> bool:
+        """Return True if a weight is not finite."""
+        return not all_finite(self.network.state_dict())
+
+
+def load_trained_translator(run_dir: Path, snapshot: str | Path | None = None) -> TrainedTranslator:
+    """Build the averaged translators of a run; see ``gan_serve.training.load_run.load_trained``.
+
+    Raises:
+        RunError: there is no run, or no snapshot that fits its config.
+    """
+    info, config = read_run_info(run_dir), read_translation_config(run_dir)
+    state = load_snapshot(find_snapshot(run_dir, snapshot))
+    channels = config.in_channels or 1, config.channels or 1  # a run records those of its data
+    networks = {"there": build_translator(config, *channels)}
+    if config.cyclic:
+        networks["back"] = build_translator(config, *channels[::-1])
+    try:
+        for name, network in networks.items():
+            network.load_state_dict(state["averages"][name])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"The snapshot does not fit the run's config: {error}", "Give the run that it belongs to."
+        ) from error
+    for network in networks.values():
+        network.eval()
+    arguments = translator_arguments(config, in_channels=channels[0], img_channels=channels[1])
+    there, back = networks["there"], networks.get("back")
+    return TrainedTranslator(there, back, config, info, arguments, state["shown"], state["seconds"])
