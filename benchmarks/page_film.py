@@ -1,6 +1,6 @@
 """Record the explorer page as the moving picture of the README and of the site.
 
-    python benchmarks/page_film.py [--model faces-cgan]
+    python benchmarks/page_film.py [--model avatars-cgan]
 
 Writes docs/page.webp: the first seconds of the page, then a drag over the pad and a pull of a slider.
 """
@@ -27,7 +27,7 @@ LIMIT = 1_500_000  # bytes
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="faces-cgan", help="the model that the page opens on")
+    parser.add_argument("--model", default="avatars-cgan", help="the model that the page opens on")
     model = parser.parse_args().model
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
