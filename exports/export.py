@@ -73,7 +73,9 @@ def export_run(
         architecture=Architecture(family=config.family, arguments=trained.arguments),
         card=partial(model_card, name, trained, publication),
         class_names=trained.class_names,
-        training_data=TrainingData(name=data.name, digest=data.digest, holdout=config.holdout, labels=config.labels),
+        training_data=TrainingData(
+            name=data.name, digest=data.digest, holdout=config.holdout or 0.0, labels=config.labels
+        ),
         real_metrics=data.metrics,
         weights=trained.generator.state_dict(),
         latent_space=partial(measure_latent_space, trained.generator),

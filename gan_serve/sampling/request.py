@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ Label = str | int
 Labels = Label | Sequence[Label]
 
 
-class LatentOptions(ProgressOption, total=False):
+class LatentOptions(TypedDict, total=False):
     """The keywords that choose latents, beside ``n``, and their truncation."""
 
     seed: int | None
@@ -49,13 +49,13 @@ class LatentOptions(ProgressOption, total=False):
     truncation: float
 
 
-class SampleOptions(LatentOptions, total=False):
+class SampleOptions(LatentOptions, ProgressOption, total=False):
     """The keywords of ``Generator.generate`` beside ``n`` and ``output``."""
 
     label: Labels | None
 
 
-class ConditionOptions(LatentOptions, total=False):
+class ConditionOptions(LatentOptions, ProgressOption, total=False):
     """The keywords of ``Generator.condition`` beside ``n`` and ``output``."""
 
     labels: Labels | None
