@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
 
 PACKAGE_DATA = PROJECT["tool"]["setuptools"]["package-data"]
-EXTRACTORS = {"cnn-fashion", "cnn-mnist"}  # those of bricks and faces stay in the repository
+EXTRACTORS = {"cnn-fashion", "cnn-mnist", "cnn-general"}  # those of bricks, faces and avatars stay in the repository
 
 
 def build(kind: str, out: Path) -> Path:
