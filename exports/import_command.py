@@ -52,7 +52,7 @@ from gan_serve.terminal import echo
 def import_command(
     source: str, out: Path, license: str, name: str | None, credit: str, note: str, **told: str | None
 ) -> None:
-    """Turn a generator that was trained elsewhere into a checkpoint.
+    """Turn a generator of others into a checkpoint.
 
     SOURCE is an ONNX file, a state dict of PyTorch (.pth, .bin, .safetensors) or a Keras model (.keras, .h5): a path,
     or org/name on the Hugging Face Hub. Nothing of it is unpickled or run as code. docs/import.md has an example of

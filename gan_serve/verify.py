@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from gan_serve.checkpoint.bundled import list_models
 from gan_serve.checkpoint.config import CheckpointConfig
 from gan_serve.checkpoint.files import read_config
+from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import InvalidOption, ReceiptError, UnknownModel
 from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
@@ -173,7 +173,7 @@ def _read_translation(path: str | Path) -> tuple[TranslationReceipt, UInt8Array]
             content = image.info.get(RECEIPT_KEY)
             if image.width * image.height > MAX_SHEET or not isinstance(content, str):
                 return None
-            if not {"input", "inputs"} & set(json.loads(content)):
+            if not {"input", "inputs"} & set(parse_json(content.encode())):
                 return None
             receipt = read_receipt_of(image, TranslationReceipt)
             _check_unaltered(path, image)

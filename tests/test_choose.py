@@ -56,7 +56,7 @@ def test_the_printed_command_repeats_the_choice(tmp_path, speed):
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     assert make_config(words[words.index("--recipe") + 1], {
         "data": config.data, "kimg": float(words[words.index("--kimg") + 1]),
-        "width": float(settings.pop("width")), "batch_size": int(settings.pop("batch_size")),
+        "width": float(settings.pop("width")),
         "kimg_per_tick": float(settings.pop("kimg_per_tick")),
         "ticks_per_evaluation": int(settings.pop("ticks_per_evaluation")), **settings,
     }) == config  # fmt: skip

@@ -265,7 +265,9 @@ def test_an_error_shows_its_hint():
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(gan_serve.__path__, "gan_serve.")
-    if not name.startswith(("gan_serve.service", "gan_serve.training", "gan_serve.exports", "gan_serve.cli.__main__"))
+    if not name.startswith(
+        ("gan_serve.service", "gan_serve.training", "gan_serve.exports", "gan_serve.cli.__main__", "gan_serve.__main__")
+    )
 ]
 
 

@@ -130,7 +130,7 @@ def test_the_page_is_ours_and_may_load_nothing_from_elsewhere(server: httpx.Clie
     assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
     assert "googletagmanager" not in page.text
     parts = re.findall(r'(?:src|href)="/?(web/[^"]+)"', page.text)
-    assert len(parts) >= 2
+    assert parts
     for part in parts:
         response = server.get(f"/{part}")
         assert response.status_code == 200
@@ -145,6 +145,7 @@ def test_docs_json_describes_the_endpoints_their_fields_and_answers(server: http
         "/condition",
         "/interpolate",
         "/mix",
+        "/translate",
         "/models",
         "/models/{name}",
         "/models/{name}/samples.png",
@@ -158,9 +159,9 @@ def test_docs_json_describes_the_endpoints_their_fields_and_answers(server: http
         name: set(document["components"]["schemas"][name]["properties"])
         for name in ("SampleRequest", "ConditionRequest", "InterpolateRequest", "MixRequest")
     }
-    shared = {"model", "truncation", "format", "columns"}
-    assert fields["SampleRequest"] == shared | {"n", "seed", "seeds", "latents", "label"}
-    assert fields["ConditionRequest"] == shared | {"n", "seed", "seeds", "latents", "labels"}
+    shared = {"model", "truncation", "format", "columns", "scale"}
+    assert fields["SampleRequest"] == shared | {"n", "seed", "seeds", "latents", "offsets", "label", "precision"}
+    assert fields["ConditionRequest"] == shared | {"n", "seed", "seeds", "latents", "offsets", "labels"}
     assert fields["MixRequest"] == shared | {"coarse", "fine", "crossover", "label"}
     assert fields["InterpolateRequest"] == shared | {
         "seeds",
@@ -186,7 +187,7 @@ def test_every_example_of_docs_json_works(server: httpx.Client) -> None:
         if "post" not in methods:
             continue
         content = methods["post"]["requestBody"]["content"]["application/json"]
-        if path == "/mix":  # no model of this server has styles to mix; tests/test_mix.py has one
+        if path in ("/mix", "/translate"):  # no model of this server can; test_mix.py and test_service_translate.py
             assert "examples" not in content
             continue
         examples = content["examples"]

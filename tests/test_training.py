@@ -29,7 +29,7 @@ from gan_serve.training.snapshots import DataOrder, load_snapshot, snapshots
 
 
 def small_config(digits: Path, **settings: object):
-    return make_config("dcgan-28", SMALL | {"data": str(digits)} | settings)
+    return make_config("dcgan-28", SMALL | {"data": str(digits), "holdout": 0} | settings)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def models(as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Print the whole config, all metrics and all files.")
 @click.option("--json", "as_json", is_flag=True, help="Print these as JSON.")
 def info(model: str, everything: bool, as_json: bool) -> None:
-    """Show the size, speed on this machine, licence and quality of a model.
+    """Show size, speed here, licence and quality of a model.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
@@ -88,7 +88,7 @@ def info(model: str, everything: bool, as_json: bool) -> None:
 @click.option("--label", help="A class name or index for the picture.")
 @click.option("--out", type=OutputPath(), help="A PNG: a row for each direction, with the offsets from -4 to 4.")
 def directions(model: str, as_json: bool, seed: int, label: str | None, out: Path | None) -> None:
-    """List the directions in the latent space of MODEL, and how much each changes the images.
+    """List the directions in the latent space of MODEL.
 
     The option offsets of generate(), of the clients and of /sample moves latents along these directions. An offset of
     1 is one standard deviation of the latents. The change is the difference between the offsets -2 and 2, in grey
@@ -192,7 +192,7 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
 @click.option("--single-file", is_flag=True, help="All of it in one index.html, which also opens from a disk.")
 @click.option("--runtime", type=click.Path(path_type=Path), help="A folder with onnxruntime-web, instead of npm pack.")
 def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
-    """Write the explorer page as a site that samples in the browser, for any static host.
+    """Write the page as a site that samples in the browser.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
     first. Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.

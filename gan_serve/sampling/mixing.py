@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gan_serve.errors import InvalidOption, TooManyImages
+from gan_serve.errors import InvalidOption, TooManyImages, shorten
 from gan_serve.progress import ProgressOption
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.seeds import MAX_SEEDS, Seed, Seeds, check_int, parse_seeds
@@ -57,7 +57,9 @@ def make_mix(coarse: Seeds, fine: Seeds, crossover: int) -> tuple[list[int], Mix
         )
     layer = check_int(crossover, "crossover", InvalidOption)
     if not 0 <= layer <= 1000:
-        raise InvalidOption(f"crossover must be a layer from 0 on, not {layer}.", f"The default is {CROSSOVER}.")
+        raise InvalidOption(
+            f"crossover must be a layer from 0 on, not {shorten(layer)}.", f"The default is {CROSSOVER}."
+        )
     seeds = [seed for seed in rows for _ in columns]
     return seeds, Mix(seeds=columns * len(rows), crossover=layer), len(columns)
 

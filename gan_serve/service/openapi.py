@@ -175,14 +175,14 @@ def bentoml_schema(document: dict[str, Any]) -> dict[str, Any]:
     routes = []
     for path, methods in document["paths"].items():
         if operation := methods.get("post"):
-            reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
             routes.append(
                 {
                     "name": operation["operationId"],
                     "route": path,
                     "doc": operation["description"],
                     "batchable": False,
-                    "input": schemas[reference.rpartition("/")[2]],
+                    "input": schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema,
                     "output": BINARY,
                 }
             )

@@ -88,7 +88,7 @@ def test_models_are_listed_and_served_whatever_a_report_holds(tmp_path, report):
     assert [model["name"] for model in client.get("/models").json()["models"]] == ["bad", "good"]
     details = client.get("/models/bad")
     assert (details.status_code, details.json()["parity"]) == (200, None)
-    result = CliRunner().invoke(cli, ["info", str(bad)])
+    result = CliRunner().invoke(cli, ["info", "--all", str(bad)])
     assert isinstance(result.exception, InvalidCheckpoint)
 
 

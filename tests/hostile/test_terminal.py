@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import pytest
 from click.testing import CliRunner
@@ -13,8 +12,6 @@ from gan_serve import InvalidCheckpoint
 from gan_serve.checkpoint.files import read_config
 from gan_serve.cli import cli, main
 from gan_serve.sampling.formats import folder_names
-from gan_serve.service.server import _announce
-from gan_serve.service.settings import Settings
 from gan_serve.terminal import escape
 
 EVIL = "\x1b]0;owned\x07\x1b[31m\r\x08\x9b\u202e"
@@ -51,15 +48,6 @@ def test_a_key_of_a_config_does_not_control_the_terminal(tiny, monkeypatch, capf
 def test_a_name_of_a_model_is_plain(tmp_path, name):
     with pytest.raises(InvalidCheckpoint, match="name"):
         read_config(write_checkpoint(tmp_path / "named", name=name))
-
-
-def test_the_line_for_a_shell_is_quoted(tiny, capsys):
-    config = read_config(tiny).model_copy(update={"name": "a'; touch owned; '"})
-    _announce("localhost", 3000, Settings(log="text"), [config], ["fp32"])
-    line = capsys.readouterr().out.splitlines()[-1]
-    words = shlex.split(line)
-    assert words[0] == "curl"
-    assert json.loads(words[words.index("-d") + 1])["model"] == config.name
 
 
 @pytest.mark.parametrize("option", ["--out", "--out-dir"])
