@@ -88,7 +88,10 @@ def _rms(difference: FloatArray) -> float:
 
 @torch.no_grad()
 def _directions(generator: nn.Module, z_dim: int, c_dim: int) -> FloatArray:
-    """Return the directions in z of the principal components, float32 [K, z_dim], each of norm 1."""
+    """Return the directions in z of the principal components, float32 [K, z_dim], each of norm 1.
+
+    Components that no latent moves are left out; K is 0 if the activations do not depend on the latents.
+    """
     z = latents_from_seeds(range(SAMPLES), z_dim)
     classes = np.arange(SAMPLES) % c_dim if c_dim else None
     activations = _first_activations(generator, torch.from_numpy(z), classes)
@@ -103,7 +106,9 @@ def _directions(generator: nn.Module, z_dim: int, c_dim: int) -> FloatArray:
         values, left = torch.linalg.eigh(activations @ activations.T)
         coordinates = (left[:, -count:] * values[-count:].clamp_min(0).sqrt()).numpy()
     vectors: npt.NDArray[np.float64] = np.linalg.lstsq(coordinates, z - z.mean(0), rcond=None)[0]
-    units: FloatArray = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    moved = lengths[:, 0] > np.finfo(np.float32).eps
+    units: FloatArray = (vectors[moved] / lengths[moved]).astype(np.float32)
     return units
 
 
