@@ -50,7 +50,9 @@ SHOWN = 32
 ENLARGED = 3
 
 SHORT = {"width": 0.25, "batch_size": 64, "ticks_per_evaluation": 0, "threads": 1, "device": "cpu"}
-CRITIC = {"loss": "wasserstein", "gp_weight": 10.0, "n_critic": 3, "critic_reuses_batch": True}
+CRITIC = {
+    "loss": "wasserstein", "gp_weight": 10.0, "n_critic": 3, "critic_reuses_batch": True, "simultaneous": False
+}  # fmt: skip
 RUNS: dict[str, Mapping[str, Any]] = {
     "plain targets": {},
     "outward by 0.1": {"real_target": [1.0, 1.1], "fake_target": [-0.1, 0.0]},
