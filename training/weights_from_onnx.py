@@ -76,7 +76,7 @@ def load_weights_from_onnx(model: bytes, generator: nn.Module) -> None:
     for name, module in generator.named_modules():
         if isinstance(module, SynthesisNetwork):
             state |= {f"{name}.{part}": value for part, value in file.styles(module).items()}
-    state |= {name: file.constant(name) for name in expected.keys() - state.keys()}
+    state |= {name: file.constant(name) for name in expected if name not in state}
     try:
         generator.load_state_dict(state)
     except RuntimeError as error:
