@@ -76,7 +76,8 @@ def load_weights_from_onnx(model: bytes, generator: nn.Module) -> None:
     for name, module in generator.named_modules():
         if isinstance(module, SynthesisNetwork):
             state |= {f"{name}.{part}": value for part, value in file.styles(module).items()}
-    state |= {name: file.constant(name) for name in expected if name not in state}
+    missing = sorted(expected.keys() - state.keys(), key=lambda name: (name.endswith("_extra_state"), name))
+    state |= {name: file.constant(name) for name in missing}
     try:
         generator.load_state_dict(state)
     except RuntimeError as error:
