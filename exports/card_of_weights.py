@@ -62,7 +62,7 @@ checkpoint computes what the source does, not that the images are good or that t
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the weights of a generator come from.
+    """The source of a generator's weights.
 
     Attributes:
         source: the file, the class, or the repository with its commit.

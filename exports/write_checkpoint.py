@@ -47,7 +47,7 @@ TRUNCATION = 0.7  # the card states the sharpness at this truncation
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint states about its generator.
+    """The statements of a checkpoint about its generator.
 
     Attributes:
         name, license, class_names, architecture, training_data: fields of ``config.json``.

@@ -1,4 +1,4 @@
-"""What a notebook and a terminal show of results."""
+"""The display of results in a notebook and a terminal."""
 
 from __future__ import annotations
 

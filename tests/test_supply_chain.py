@@ -1,4 +1,4 @@
-"""What an installation gets: lock files with hashes, and the audit of licences and advisories."""
+"""The supply chain: lock files with hashes, and the audit of licences and advisories."""
 
 from __future__ import annotations
 

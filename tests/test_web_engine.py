@@ -25,7 +25,7 @@ NETWORKS = [(name, precision) for name in list_models() for precision in precisi
 
 
 def mismatch(path: Path, expected: np.ndarray, precision: str) -> str:
-    """How raw pixels in a file differ from those of Python by more than promise 1 allows; empty if they do not."""
+    """Return how raw pixels in a file differ from Python's beyond promise 1; empty if they do not."""
     return describe_mismatch(np.frombuffer(path.read_bytes(), np.uint8).reshape(expected.shape), expected, precision)
 
 

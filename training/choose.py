@@ -59,7 +59,7 @@ class Plan(NamedTuple):
 
 
 class _Budget(NamedTuple):
-    """How the minutes of a run are divided.
+    """The division of a run's minutes.
 
     seconds: of training. evaluations: how often quality is measured. evaluate: the measure of quality.
     """

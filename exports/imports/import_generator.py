@@ -34,7 +34,7 @@ class Imported(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a checkpoint is written, under which name, and in which precisions."""
+    """The directory, name and precisions of the checkpoint to write."""
 
     out: Path
     name: str

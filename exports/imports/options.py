@@ -1,4 +1,4 @@
-"""What a user states about a generator that its file does not."""
+"""Facts about a generator that the user states because its file does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What is stated about a generator; None: it is recognised, or the file has no such thing.
+    """Facts stated about a generator; None: it is recognised, or the file has no such thing.
 
     Attributes:
         file: the file of a folder or repository that has several.

@@ -1,4 +1,4 @@
-"""What a run tells programs at each tick: callbacks, and loggers of others."""
+"""Call the functions and loggers that follow a run, at each tick."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Callback = Callable[[Tick], object]  # one that returns True stops the run
 
 @dataclass(frozen=True)
 class Observers:
-    """What is called at each tick.
+    """The functions and loggers that are called at each tick.
 
     callbacks: functions of a ``Tick``; if one returns True, the run stops as on Ctrl-C.
     wandb: the project of Weights & Biases to log to, with its own client; None: no.

@@ -1,4 +1,4 @@
-"""What a run writes, prints and tells, beside its config."""
+"""Options of a run that are not in its config: output, callbacks and measurements."""
 
 from __future__ import annotations
 
