@@ -25,18 +25,7 @@ SHARP_ENOUGH = 0.9  # share of the training images' sharpness; below it the card
 
 _DATASET = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)  # a name that the Hub accepts
 
-TEMPLATE = """\
----
-{metadata}
----
-# {name}
-
-{title}. {size}x{size} {colour} images, trained on {data} ({n:,} images).
-
-![Samples](samples.png)
-
-{shown_samples}
-
+USE = """\
 ## Use
 ```python
 import gan_serve
@@ -49,6 +38,24 @@ gan-serve generate {name} --seeds 0-15{label_option} --out grid.png
 
 `generator.onnx` runs in any ONNX Runtime. Inputs: {inputs}. Output: `img` uint8 [N, {size}, {size}, {channels}].
 The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_dim})`.
+"""
+
+TEMPLATE = (
+    """\
+---
+{metadata}
+---
+# {name}
+
+{title}. {size}x{size} {colour} images, trained on {data} ({n:,} images).
+
+![Samples](samples.png)
+
+{shown_samples}
+
+"""
+    + USE
+    + """\
 `generator.safetensors` has the same weights, for fine-tuning (`gan-serve train --init-from`).
 
 | `precision` | file | size | compared with fp32 |
@@ -75,6 +82,7 @@ sizes: no pixel differs by more than {difference} grey level(s) of 255, and an i
 Its images resemble those of {data} and nothing else. Some seeds give a mixture of two things. It is not meant to
 recognise images or to replace real ones.
 {short_run}{note}"""
+)
 
 
 @dataclass(frozen=True)

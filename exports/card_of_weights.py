@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from huggingface_hub import ModelCardData
 
-from gan_serve.exports.card import Measurements, missing_precisions, precision_row, truncation, usage
+from gan_serve.exports.card import USE, Measurements, missing_precisions, precision_row, truncation, usage
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.report import metrics_block
 
-TEMPLATE = """\
+TEMPLATE = (
+    """\
 ---
 {metadata}
 ---
@@ -28,18 +29,9 @@ TEMPLATE = """\
 - Author: {author}
 - Licence of the weights: `{license}`
 {taken}
-## Use
-```python
-import gan_serve
-images = gan_serve.generate("{name}", n=4, seed=7{label_argument})
-```
-```
-gan-serve generate {name} --seeds 0-15{label_option} --out grid.png
-```
-{labels}{truncation}
-
-`generator.onnx` runs in any ONNX Runtime. Inputs: {inputs}. Output: `img` uint8 [N, {size}, {size}, {channels}].
-The image of seed s comes from `numpy.random.RandomState(s).standard_normal({z_dim})`.
+"""
+    + USE
+    + """\
 {weights}
 | `precision` | file | size | compared with fp32 |
 |---|---|---|---|
@@ -58,6 +50,7 @@ batch sizes: no pixel differs by more than {difference} grey level(s) of 255, an
 How the generator was trained, and on which images, is known to its author only. The certificate states that the
 checkpoint computes what the source does, not that the images are good or that the licence is right.
 {note}"""
+)
 
 
 @dataclass(frozen=True)
