@@ -71,7 +71,7 @@ class SRResNet(Translator):
             raise InvalidOption(f"scale must be 1, 2, 4 or 8, not {scale}.", "Add --set scale=4.")
         self.skip = skip and in_channels == img_channels
         self.head = nn.Sequential(nn.Conv2d(in_channels, ngf, 9, padding=4), nn.PReLU())
-        self.body = nn.Sequential(*(_Residual(ngf) for _ in range(blocks)))
+        self.body = nn.Sequential(*(_srgan_block(ngf) for _ in range(blocks)))
         self.join = nn.Sequential(nn.Conv2d(ngf, ngf, 3, padding=1, bias=False), nn.BatchNorm2d(ngf))
         self.up = nn.Sequential(
             *(
@@ -98,17 +98,11 @@ class SRResNet(Translator):
 
 
 class _Residual(nn.Module):
-    """Convolution, BatchNorm, PReLU, convolution, BatchNorm, added to the input."""
+    """The sum of the input and what some layers make of it."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.PReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         added: Tensor = x + self.layers(x)
@@ -208,7 +202,7 @@ class ResNetTranslator(Translator):
         layers += [norm_layer(norm, ngf), nn.ReLU()]
         for width in (ngf, 2 * ngf):
             layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), norm_layer(norm, 2 * width), nn.ReLU()]
-        layers += [_ReflectedBlock(4 * ngf, norm) for _ in range(blocks)]
+        layers += [_reflected_block(4 * ngf, norm) for _ in range(blocks)]
         for width in (4 * ngf, 2 * ngf):
             layers += [_doubled(width, width // 2, upsample, kernel=3), norm_layer(norm, width // 2), nn.ReLU()]
         layers += [nn.Conv2d(ngf, img_channels, 7, padding=3, padding_mode="reflect"), nn.Tanh()]
@@ -220,20 +214,24 @@ class ResNetTranslator(Translator):
         return images
 
 
-class _ReflectedBlock(nn.Module):
-    def __init__(self, channels: int, norm: str) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
-            norm_layer(norm, channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
-            norm_layer(norm, channels),
-        )
+def _srgan_block(channels: int) -> _Residual:
+    return _Residual(
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.PReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+    )
 
-    def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = x + self.layers(x)
-        return added
+
+def _reflected_block(channels: int, norm: str) -> _Residual:
+    return _Residual(
+        nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+        norm_layer(norm, channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+        norm_layer(norm, channels),
+    )
 
 
 def _doubled(inside: int, outside: int, upsample: Upsample, kernel: int = 4) -> nn.Module:
