@@ -1,4 +1,4 @@
-"""Copy a checkpoint or publish it on the Hub: methods of ``Generator``."""
+"""Copy a checkpoint or publish it on the Hub: methods of ``Generator`` and ``Translator``."""
 
 from __future__ import annotations
 

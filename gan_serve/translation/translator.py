@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
-from gan_serve.checkpoint.files import copy_checkpoint, read_translator_config, read_verified
+from gan_serve.checkpoint.files import read_translator_config, read_verified
 from gan_serve.errors import TooManyImages
-from gan_serve.hub.file_sets import every_file, network_files
-from gan_serve.hub.push import push
-from gan_serve.hub.repository import HubRepository
+from gan_serve.hub.file_sets import network_files
+from gan_serve.hub.publishing import Publishing
 from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.device import AUTO, choose_precision
@@ -28,14 +27,13 @@ MAX_IMAGES = 10_000  # in one call
 MAX_OUTPUT = 2**28  # bytes of all images of one call
 
 
-class Translator:
+class Translator(Publishing):
     """A checkpoint of the task ``translate`` that is loaded, verified and ready to translate images."""
 
     def __init__(
         self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
     ) -> None:
         self.directory = directory = Path(directory)
-        self._repository: HubRepository | None = None  # of a checkpoint from the Hub: its other files can be fetched
         self.config = read_translator_config(directory)
         self._session = self._open(precision, device, threads)
         if precision == AUTO and self._session.precision != choose_precision(self.config, AUTO, self.device):
@@ -186,23 +184,3 @@ class Translator:
     def work(self, request: TranslationRequest) -> float:
         """Return the operations that a request takes, as ``gan_serve.checkpoint.network_cost`` counts them."""
         return sum(self._session.work(*image.shape[:2]) for image in request.inputs)
-
-    def save_pretrained(self, directory: str | Path) -> Path:
-        """Copy the checkpoint to a new directory; of a repository on the Hub, all files are fetched first."""
-        return copy_checkpoint(self._complete_directory(), directory)
-
-    def push_to_hub(
-        self,
-        repo: str,
-        *,
-        private: bool = False,
-        token: str | None = None,
-        revision: str | None = None,
-        message: str | None = None,
-    ) -> str:
-        """Publish the checkpoint on the Hugging Face Hub, see ``Generator.push_to_hub``; return its address."""
-        directory = self._complete_directory()
-        return push(directory, repo, private=private, token=token, revision=revision, message=message)
-
-    def _complete_directory(self) -> Path:
-        return self._repository.fetch(every_file) if self._repository else self.directory
