@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self, Unpack, overload
+from typing import Literal, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import PRECISION_FILES
-from gan_serve.checkpoint.files import read_config, read_verified
+from gan_serve.checkpoint.config import CheckpointConfig, Precision
+from gan_serve.checkpoint.files import read_config
 from gan_serve.checkpoint.latent_space import Directed
-from gan_serve.hub.file_sets import network_files
-from gan_serve.hub.publishing import Publishing
-from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
+from gan_serve.pretrained import Pretrained
 from gan_serve.progress import PART, Meter, Progress
-from gan_serve.sampling.device import AUTO, choose_precision
 from gan_serve.sampling.mixing import CROSSOVER, MixOptions
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import (
@@ -36,7 +33,7 @@ from gan_serve.sampling.session import Session
 from gan_serve.sampling.walks import make_walk
 
 
-class Generator(Directed, RequestBuilder, Publishing):
+class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session]):
     """A checkpoint that is loaded, verified and ready to sample.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
@@ -47,67 +44,12 @@ class Generator(Directed, RequestBuilder, Publishing):
     def __init__(
         self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
     ) -> None:
-        self.directory = directory = Path(directory)
-        self.config = read_config(directory)
-        self._session = self._open(precision, device, threads)
-        if precision == AUTO and self._session.precision != choose_precision(self.config, AUTO, self.device):
-            self._session = self._open(AUTO, self.device, threads)  # a driver was found, but CUDA did not work
+        config = read_config(Path(directory))
+        self._open(Path(directory), config, device=device, precision=precision, threads=threads)
         super().__init__(self.config, self._session.precision, self._session.style_layers)
 
-    @classmethod
-    @suggest_keywords
-    def from_pretrained(
-        cls,
-        model: str | Path,
-        *,
-        revision: str | None = None,
-        token: str | None = None,
-        device: str = "auto",
-        precision: str = "fp32",
-        threads: int = 1,
-    ) -> Self:
-        """Load a checkpoint: check the digest of its network, then compute its golden sample and compare.
-
-        Args:
-            model: a name of ``list_models()``, a directory that contains a checkpoint, or a repository on the Hugging
-                Face Hub, ``org/name`` or ``org/name@revision``. Of a repository, only the config and the
-                network are downloaded, to the Hub's cache.
-            revision: a branch, tag or commit of a repository; its main branch if None.
-            token: for a private or gated repository; if None, HF_TOKEN or the token of ``hf auth login``.
-            device: ``cpu``, ``cuda`` (an error if CUDA does not work), or ``auto`` (CUDA if it works, else the CPU).
-            precision: ``fp32``, ``int8`` (fast on CPUs) or ``fp16`` (for GPUs) if the checkpoint has a file for it, or
-                ``auto``: the fastest one that it has for the device. Pixels differ slightly between precisions.
-            threads: CPU threads of the session, 1 to 256.
-
-        Raises:
-            UnknownModel: no checkpoint in the package, no directory and no repository has this name.
-            InvalidOption: an argument is out of range, or the checkpoint does not have the precision.
-            InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch, FormatTooNew: the checkpoint cannot be used.
-            DeviceUnavailable: ``device="cuda"``, and ONNX Runtime cannot use CUDA.
-            HubError: the download failed; ``gan_serve.errors`` lists its kinds.
-
-        >>> Generator.from_pretrained("fashion-cgan", device="cpu", precision="int8").class_names[:2]
-        ('T-shirt/top', 'Trouser')
-        """
-        directory, repository = locate(model, revision=revision, token=token, files=network_files(precision, device))
-        generator = cls(directory, device=device, precision=precision, threads=threads)
-        generator._repository = repository
-        return generator
-
-    def _open(self, precision: str, device: str, threads: int) -> Session:
-        chosen = choose_precision(self.config, precision, device)
-        model = read_verified(self.directory, self.config, PRECISION_FILES[chosen])
-        return Session(model, self.config, precision=chosen, device=device, threads=threads)
-
-    @property
-    def device(self) -> str:
-        """The device that it runs on: ``cpu`` or ``cuda``."""
-        return self._session.device
-
-    def __repr__(self) -> str:
-        return (
-            f"Generator.from_pretrained({str(self.directory)!r}, device={self.device!r}, precision={self.precision!r})"
-        )
+    def _new_session(self, model: bytes, precision: Precision, device: str, threads: int) -> Session:
+        return Session(model, self.config, precision=precision, device=device, threads=threads)
 
     @overload
     def generate(

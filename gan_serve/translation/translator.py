@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import PRECISION_FILES, Precision
-from gan_serve.checkpoint.files import read_translator_config, read_verified
+from gan_serve.checkpoint.config import PRECISION_FILES, Precision, TranslatorConfig
+from gan_serve.checkpoint.files import read_translator_config
 from gan_serve.errors import TooManyImages
-from gan_serve.hub.file_sets import network_files
-from gan_serve.hub.publishing import Publishing
-from gan_serve.hub.resolve import locate
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.device import AUTO, choose_precision
+from gan_serve.pretrained import Pretrained
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.translator_session import TranslatorSession
@@ -27,43 +24,17 @@ MAX_IMAGES = 10_000  # in one call
 MAX_OUTPUT = 2**28  # bytes of all images of one call
 
 
-class Translator(Publishing):
+class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
     """A checkpoint of the task ``translate`` that is loaded, verified and ready to translate images."""
 
     def __init__(
         self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
     ) -> None:
-        self.directory = directory = Path(directory)
-        self.config = read_translator_config(directory)
-        self._session = self._open(precision, device, threads)
-        if precision == AUTO and self._session.precision != choose_precision(self.config, AUTO, self.device):
-            self._session = self._open(AUTO, self.device, threads)  # a driver was found, but CUDA did not work
+        config = read_translator_config(Path(directory))
+        self._open(Path(directory), config, device=device, precision=precision, threads=threads)
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        model: str | Path,
-        *,
-        revision: str | None = None,
-        token: str | None = None,
-        device: str = "auto",
-        precision: str = "fp32",
-        threads: int = 1,
-    ) -> Self:
-        """Load a checkpoint: check the digest of its network, then compute its golden sample and compare.
-
-        Arguments and errors are those of ``Generator.from_pretrained``; a generator's checkpoint raises
-        ``InvalidCheckpoint``.
-        """
-        directory, repository = locate(model, revision=revision, token=token, files=network_files(precision, device))
-        translator = cls(directory, device=device, precision=precision, threads=threads)
-        translator._repository = repository
-        return translator
-
-    def _open(self, precision: str, device: str, threads: int) -> TranslatorSession:
-        chosen = choose_precision(self.config, precision, device)
-        model = read_verified(self.directory, self.config, PRECISION_FILES[chosen])
-        return TranslatorSession(model, self.config, precision=chosen, device=device, threads=threads)
+    def _new_session(self, model: bytes, precision: Precision, device: str, threads: int) -> TranslatorSession:
+        return TranslatorSession(model, self.config, precision=precision, device=device, threads=threads)
 
     @property
     def name(self) -> str:
@@ -79,11 +50,6 @@ class Translator(Publishing):
     def precision(self) -> Precision:
         """The precision that it runs in."""
         return self._session.precision
-
-    @property
-    def device(self) -> str:
-        """The device that it runs on: ``cpu`` or ``cuda``."""
-        return self._session.device
 
     @property
     def scale(self) -> int:
@@ -114,11 +80,6 @@ class Translator(Publishing):
     def img_channels(self) -> int:
         """Channels of the outputs: 1 for gray, 3 for RGB."""
         return self.config.img_channels
-
-    def __repr__(self) -> str:
-        return (
-            f"Translator.from_pretrained({str(self.directory)!r}, device={self.device!r}, precision={self.precision!r})"
-        )
 
     @overload
     def translate(self, images: Any, *, fit: str = "crop", output: Literal["pil"] = "pil") -> list[GeneratedImage]: ...
