@@ -1,7 +1,7 @@
-"""Generate gan_serve/client/sync_client.py from async_client.py: `python tests/generate_sync_client.py` writes it.
+"""Generate the synchronous client from the one for asyncio: `python tests/generate_sync_client.py` writes it.
 
 The replacements are those of httpcore and elasticsearch-py (unasync): words that asyncio has and synchronous code has
-not. tests/test_client.py fails while the file is not what this program writes.
+not. tests/test_client_interface.py fails while a file is not what this program writes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "gan_serve" / "client"
-HEAD = '"""The synchronous client. Do not edit: tests/generate_sync_client.py writes it from ``async_client.py``."""\n'
+SOURCES = {"sync_client.py": "async_client.py", "sync_sender.py": "async_sender.py"}
+HEAD = '"""``{}`` without asyncio. Do not edit: tests/generate_sync_client.py writes this file."""\n'
 REPLACEMENTS = [
-    (r'\A""".*"""\n', HEAD),
     (r"    Calls may run at the same time;", "    Threads may share a client;"),
     (r"^import asyncio\n", "import threading\n"),
     (r"asyncio\.to_thread\((\w+), ", r"\1("),
@@ -22,8 +22,9 @@ REPLACEMENTS = [
     (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
     (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"import AsyncGenerator, Awaitable, Callable", "import Callable, Generator"),
-    (r"\bAsyncClient\b", "Client"),
-    (r"\bAsyncRetrying\b", "Retrying"),
+    (r"import AsyncGenerator$", "import Generator"),
+    (r"\bAsync(Client|Sender|Retrying)\b", r"\1"),
+    (r"\basync_sender\b", "sync_sender"),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
@@ -33,17 +34,27 @@ REPLACEMENTS = [
 ]
 
 
-def generate() -> str:
-    """Return the text of sync_client.py."""
-    source = (CLIENT / "async_client.py").read_text()
-    for pattern, replacement in REPLACEMENTS:
-        source, count = re.subn(pattern, replacement, source, flags=re.MULTILINE)
-        assert count, f"async_client.py has no {pattern}"
-    for command in (["check", "--fix", "--select", "I"], ["format"]):
-        words = [sys.executable, "-m", "ruff", *command, "--quiet", "--stdin-filename", str(CLIENT / "sync_client.py")]
-        source = subprocess.run([*words, "-"], input=source, capture_output=True, text=True, check=True).stdout
+def generate() -> dict[str, str]:
+    """Return the texts of the synchronous files by name."""
+    unused = {pattern for pattern, _ in REPLACEMENTS}
+    texts = {}
+    for name, asynchronous in SOURCES.items():
+        _, _, body = (CLIENT / asynchronous).read_text().partition("\n")
+        for pattern, replacement in REPLACEMENTS:
+            body, count = re.subn(pattern, replacement, body, flags=re.MULTILINE)
+            unused -= {pattern} if count else set()
+        texts[name] = _formatted(HEAD.format(asynchronous) + body, CLIENT / name)
+    assert not unused, f"the files for asyncio have no {unused}"
+    return texts
+
+
+def _formatted(source: str, path: Path) -> str:
+    for command in (["check", "--fix", "--select", "I,F401"], ["format"]):
+        words = [sys.executable, "-m", "ruff", *command, "--quiet", "--stdin-filename", str(path), "-"]
+        source = subprocess.run(words, input=source, capture_output=True, text=True, check=True).stdout
     return source
 
 
 if __name__ == "__main__":
-    (CLIENT / "sync_client.py").write_text(generate())
+    for name, text in generate().items():
+        (CLIENT / name).write_text(text)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy.typing as npt
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.client import exchanges, requests
-from gan_serve.client.responses import Frame, LineSplitter, raise_for_error
-from gan_serve.client.transport import MAX_REQUESTS, TIMEOUT, ClientSettings, is_transient, translate_errors
-from gan_serve.errors import TooManyImages
+from gan_serve.client.async_sender import AsyncSender
+from gan_serve.client.responses import Frame
+from gan_serve.client.transport import TIMEOUT
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
@@ -25,13 +24,8 @@ from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds
 from gan_serve.sampling.walks import make_walk
 
-if TYPE_CHECKING:
-    import httpx
 
-Result = TypeVar("Result")
-
-
-class AsyncClient(ClientSettings):
+class AsyncClient(AsyncSender):
     """A client of a gan-serve server, with the calls of a local ``Generator``.
 
     Calls may run at the same time; at most 32 requests of a client are sent at once, and the others wait.
@@ -61,18 +55,6 @@ class AsyncClient(ClientSettings):
         self, address: str, *, api_key: str | None = None, timeout: float | None = TIMEOUT, retries: int = 3
     ) -> None:
         super().__init__(address, api_key=api_key, timeout=timeout, retries=retries)
-        self._http = self._open_async_http()
-        self._slots = asyncio.Semaphore(MAX_REQUESTS)  # more requests wait here and not in the server's queue
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
 
     @overload
     async def generate(
@@ -364,81 +346,3 @@ class AsyncClient(ClientSettings):
     async def model(self, name: str) -> dict[str, Any]:
         """Return all that the server knows about a model, also its ``metrics`` and the digests of its ``files``."""
         return await self._run(exchanges.fetch_model(name))
-
-    async def _run(self, exchange: exchanges.Exchange[Result]) -> Result:
-        """Send the requests of an exchange and return its result."""
-        with translate_errors(self.address):
-            try:
-                call = next(exchange)
-                while True:
-                    try:
-                        content = await self._retry(self._send, call)
-                    except Exception as error:
-                        call = exchange.throw(error)
-                    else:
-                        call = exchange.send(content)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-
-    async def _send(self, call: requests.Call) -> Any:
-        async with self._slots:
-            response = await self._http.request(**call.options())
-        raise_for_error(response)
-        return await self._async_read(call, response)
-
-    async def _iter(self, stream: exchanges.FrameStream) -> AsyncGenerator[Frame, None]:
-        while not stream.done:
-            try:
-                with translate_errors(self.address):
-                    response, lines, frame = await self._retry(self._open_stream, stream)
-            except TooManyImages:
-                if not stream.halve():
-                    raise
-                continue
-            async with contextlib.aclosing(response), contextlib.aclosing(lines):
-                while frame is not None:
-                    yield frame
-                    with translate_errors(self.address):
-                        frame = await self._next_frame(stream, lines)
-
-    async def _open_stream(
-        self, stream: exchanges.FrameStream
-    ) -> tuple[httpx.Response, AsyncGenerator[bytes, None], Frame | None]:
-        """Return a streamed response, its lines that are not read yet, and its first frame."""
-        call = stream.call()
-        response = await self._http.send(self._http.build_request(**call.options()), stream=True)
-        try:
-            if response.status_code != 200:
-                await response.aread()
-            raise_for_error(response)
-            call.read(response)
-            lines = _iter_lines(response)
-            return response, lines, stream.read(await anext(lines, b""))
-        except BaseException:
-            await response.aclose()
-            raise
-
-    async def _next_frame(self, stream: exchanges.FrameStream, lines: AsyncGenerator[bytes, None]) -> Frame | None:
-        """Return the next frame of a response, or None at its end, also where that comes too early."""
-        try:
-            if not stream.done:
-                return stream.read(await anext(lines, b""))
-            async for _ in lines:  # a connection can be used again once its response is read to the end
-                pass
-        except Exception as error:
-            if not is_transient(error):
-                raise
-        return None
-
-    async def _retry(self, send: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
-        import tenacity
-
-        return await tenacity.AsyncRetrying(**self._retries)(send, *arguments)
-
-
-async def _iter_lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    splitter = LineSplitter()
-    async for content in response.aiter_bytes():
-        for line in splitter.feed(content):
-            yield line

@@ -1,20 +1,18 @@
-"""The synchronous client. Do not edit: tests/generate_sync_client.py writes it from ``async_client.py``."""
+"""``async_client.py`` without asyncio. Do not edit: tests/generate_sync_client.py writes this file."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy.typing as npt
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.client import exchanges, requests
-from gan_serve.client.responses import Frame, LineSplitter, raise_for_error
-from gan_serve.client.transport import MAX_REQUESTS, TIMEOUT, ClientSettings, is_transient, translate_errors
-from gan_serve.errors import TooManyImages
+from gan_serve.client.responses import Frame
+from gan_serve.client.sync_sender import Sender
+from gan_serve.client.transport import TIMEOUT
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
@@ -25,13 +23,8 @@ from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds
 from gan_serve.sampling.walks import make_walk
 
-if TYPE_CHECKING:
-    import httpx
 
-Result = TypeVar("Result")
-
-
-class Client(ClientSettings):
+class Client(Sender):
     """A client of a gan-serve server, with the calls of a local ``Generator``.
 
     Threads may share a client; at most 32 requests of a client are sent at once, and the others wait.
@@ -61,18 +54,6 @@ class Client(ClientSettings):
         self, address: str, *, api_key: str | None = None, timeout: float | None = TIMEOUT, retries: int = 3
     ) -> None:
         super().__init__(address, api_key=api_key, timeout=timeout, retries=retries)
-        self._http = self._open_http()
-        self._slots = threading.Semaphore(MAX_REQUESTS)  # more requests wait here and not in the server's queue
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     @overload
     def generate(
@@ -362,81 +343,3 @@ class Client(ClientSettings):
     def model(self, name: str) -> dict[str, Any]:
         """Return all that the server knows about a model, also its ``metrics`` and the digests of its ``files``."""
         return self._run(exchanges.fetch_model(name))
-
-    def _run(self, exchange: exchanges.Exchange[Result]) -> Result:
-        """Send the requests of an exchange and return its result."""
-        with translate_errors(self.address):
-            try:
-                call = next(exchange)
-                while True:
-                    try:
-                        content = self._retry(self._send, call)
-                    except Exception as error:
-                        call = exchange.throw(error)
-                    else:
-                        call = exchange.send(content)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-
-    def _send(self, call: requests.Call) -> Any:
-        with self._slots:
-            response = self._http.request(**call.options())
-        raise_for_error(response)
-        return self._read(call, response)
-
-    def _iter(self, stream: exchanges.FrameStream) -> Generator[Frame, None, None]:
-        while not stream.done:
-            try:
-                with translate_errors(self.address):
-                    response, lines, frame = self._retry(self._open_stream, stream)
-            except TooManyImages:
-                if not stream.halve():
-                    raise
-                continue
-            with contextlib.closing(response), contextlib.closing(lines):
-                while frame is not None:
-                    yield frame
-                    with translate_errors(self.address):
-                        frame = self._next_frame(stream, lines)
-
-    def _open_stream(
-        self, stream: exchanges.FrameStream
-    ) -> tuple[httpx.Response, Generator[bytes, None, None], Frame | None]:
-        """Return a streamed response, its lines that are not read yet, and its first frame."""
-        call = stream.call()
-        response = self._http.send(self._http.build_request(**call.options()), stream=True)
-        try:
-            if response.status_code != 200:
-                response.read()
-            raise_for_error(response)
-            call.read(response)
-            lines = _iter_lines(response)
-            return response, lines, stream.read(next(lines, b""))
-        except BaseException:
-            response.close()
-            raise
-
-    def _next_frame(self, stream: exchanges.FrameStream, lines: Generator[bytes, None, None]) -> Frame | None:
-        """Return the next frame of a response, or None at its end, also where that comes too early."""
-        try:
-            if not stream.done:
-                return stream.read(next(lines, b""))
-            for _ in lines:  # a connection can be used again once its response is read to the end
-                pass
-        except Exception as error:
-            if not is_transient(error):
-                raise
-        return None
-
-    def _retry(self, send: Callable[..., Result], *arguments: Any) -> Result:
-        import tenacity
-
-        return tenacity.Retrying(**self._retries)(send, *arguments)
-
-
-def _iter_lines(response: httpx.Response) -> Generator[bytes, None, None]:
-    splitter = LineSplitter()
-    for content in response.iter_bytes():
-        for line in splitter.feed(content):
-            yield line
