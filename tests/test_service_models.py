@@ -18,7 +18,8 @@ from tiny_checkpoint import write_checkpoint
 
 from gan_serve import CheckpointError, DigestMismatch, Generator, GoldenSampleMismatch
 from gan_serve.checkpoint.config import GoldenSample
-from gan_serve.service.models import MEGABYTE, SESSION_SIZE, Models
+from gan_serve.service.models import MEGABYTE, Models
+from gan_serve.service.served_model import SESSION_SIZE
 from gan_serve.service.settings import Settings
 
 LARGE = 2_000_000  # bytes: a tiny checkpoint whose file is padded to that size

@@ -19,10 +19,11 @@ from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import add_error_handlers, status_envelope
 from gan_serve.service.json_body import BodyRoute
 from gan_serve.service.middleware import Middleware
-from gan_serve.service.models import ModelDetails, ModelInfo, Models
+from gan_serve.service.models import Models
 from gan_serve.service.page import add_page
 from gan_serve.service.responses import Responses, not_modified
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, MixRequest, SampleRequest
+from gan_serve.service.served_model import ModelDetails, ModelInfo
 from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown, end_when, end_with_the_parent
 from gan_serve.service.tracing import Tracing

@@ -12,8 +12,9 @@ from pydantic.json_schema import models_json_schema
 from gan_serve.sampling.formats import FORMATS
 from gan_serve.sampling.receipt import Receipt
 from gan_serve.service.error_responses import ErrorBody
-from gan_serve.service.models import ModelInfo, Models
+from gan_serve.service.models import Models
 from gan_serve.service.schemas import STREAM
+from gan_serve.service.served_model import ModelInfo
 
 STREAM_TYPE = "application/x-ndjson"
 BINARY = {"type": "string", "format": "binary"}

@@ -27,8 +27,8 @@ from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
 from gan_serve.images.animation import encode_animation
 from gan_serve.service.bundle import Document, bundle, content_hash, inlined
-from gan_serve.service.models import ServedModel
 from gan_serve.service.page import FOLDER, PAGE, SCRIPT
+from gan_serve.service.served_model import ServedModel
 from gan_serve.service.settings import Settings
 from gan_serve.service.web_runtime import LICENCE, MODULE, WASM, web_runtime
 from gan_serve.service.web_runtime import PACKAGE as RUNTIME_NAME
