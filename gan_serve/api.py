@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Literal, overload
 
 import numpy.typing as npt
 
@@ -18,38 +18,27 @@ from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
 from gan_serve.sampling.device import AUTO, check_device
 from gan_serve.sampling.receipt import GeneratedImage
-from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
+from gan_serve.sampling.request import Label, Labels
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.seeds import Seeds
 
 
-class _LoadOptions(TypedDict, total=False):
-    device: str
-    precision: str
-
-
-class _GenerateOptions(SampleOptions, _LoadOptions, total=False):
-    pass
-
-
-class _ConditionOptions(ConditionOptions, _LoadOptions, total=False):
-    pass
-
-
-class _InterpolateOptions(WalkOptions, _LoadOptions, total=False):
-    pass
+@overload
+def generate(
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
+    truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ..., device: str = ...,
+    precision: str = ...,
+) -> list[GeneratedImage]: ...  # fmt: skip
 
 
 @overload
 def generate(
-    model: str | Path, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[_GenerateOptions]
-) -> list[GeneratedImage]: ...
-
-
-@overload
-def generate(
-    model: str | Path, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[_GenerateOptions]
-) -> UInt8Array: ...
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
+    truncation: float = ..., output: Literal["numpy"], progress: Progress = ..., device: str = ...,
+    precision: str = ...,
+) -> UInt8Array: ...  # fmt: skip
 
 
 @suggest_keywords
@@ -124,14 +113,20 @@ def generate(
 
 @overload
 def condition(
-    model: str | Path, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[_ConditionOptions]
-) -> dict[str, list[GeneratedImage]]: ...
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
+    truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ..., device: str = ...,
+    precision: str = ...,
+) -> dict[str, list[GeneratedImage]]: ...  # fmt: skip
 
 
 @overload
 def condition(
-    model: str | Path, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[_ConditionOptions]
-) -> dict[str, UInt8Array]: ...
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
+    truncation: float = ..., output: Literal["numpy"], progress: Progress = ..., device: str = ...,
+    precision: str = ...,
+) -> dict[str, UInt8Array]: ...  # fmt: skip
 
 
 @suggest_keywords
@@ -188,14 +183,18 @@ def condition(
 
 @overload
 def interpolate(
-    model: str | Path, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[_InterpolateOptions]
-) -> list[GeneratedImage]: ...
+    model: str | Path, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
+    label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+    output: Literal["pil"] = ..., progress: Progress = ..., device: str = ..., precision: str = ...,
+) -> list[GeneratedImage]: ...  # fmt: skip
 
 
 @overload
 def interpolate(
-    model: str | Path, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[_InterpolateOptions]
-) -> UInt8Array: ...
+    model: str | Path, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
+    label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+    output: Literal["numpy"], progress: Progress = ..., device: str = ..., precision: str = ...,
+) -> UInt8Array: ...  # fmt: skip
 
 
 @suggest_keywords

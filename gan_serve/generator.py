@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Unpack, overload
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,13 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.pretrained import Pretrained
 from gan_serve.progress import PART, Meter, Progress
-from gan_serve.sampling.mixing import CROSSOVER, MixOptions
+from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import (
-    ConditionOptions,
     Label,
     Labels,
     RequestBuilder,
-    SampleOptions,
     SamplingRequest,
-    WalkOptions,
     join_inputs,
 )
 from gan_serve.sampling.result import Output, Samples, check_output
@@ -53,13 +50,17 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
 
     @overload
     def generate(
-        self, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[SampleOptions]
-    ) -> list[GeneratedImage]: ...
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
+        truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
+    ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     def generate(
-        self, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[SampleOptions]
-    ) -> UInt8Array: ...
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
+        truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
+    ) -> UInt8Array: ...  # fmt: skip
 
     @suggest_keywords
     def generate(
@@ -142,13 +143,17 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
 
     @overload
     def condition(
-        self, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[ConditionOptions]
-    ) -> dict[str, list[GeneratedImage]]: ...
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
+        truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
+    ) -> dict[str, list[GeneratedImage]]: ...  # fmt: skip
 
     @overload
     def condition(
-        self, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[ConditionOptions]
-    ) -> dict[str, UInt8Array]: ...
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
+        truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
+    ) -> dict[str, UInt8Array]: ...  # fmt: skip
 
     @suggest_keywords
     def condition(
@@ -221,11 +226,17 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
 
     @overload
     def interpolate(
-        self, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[WalkOptions]
-    ) -> list[GeneratedImage]: ...
+        self, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ..., label: Label | None = ...,
+        truncation: float = ..., start: int = ..., stop: int | None = ..., output: Literal["pil"] = ...,
+        progress: Progress = ...,
+    ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
-    def interpolate(self, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[WalkOptions]) -> UInt8Array: ...
+    def interpolate(
+        self, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ..., label: Label | None = ...,
+        truncation: float = ..., start: int = ..., stop: int | None = ..., output: Literal["numpy"],
+        progress: Progress = ...,
+    ) -> UInt8Array: ...  # fmt: skip
 
     @suggest_keywords
     def interpolate(
@@ -302,13 +313,15 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
 
     @overload
     def mix(
-        self, coarse: Seeds, fine: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[MixOptions]
-    ) -> list[GeneratedImage]: ...
+        self, coarse: Seeds, fine: Seeds, *, crossover: int = ..., label: Label | None = ...,
+        truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
+    ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     def mix(
-        self, coarse: Seeds, fine: Seeds, *, output: Literal["numpy"], **options: Unpack[MixOptions]
-    ) -> UInt8Array: ...
+        self, coarse: Seeds, fine: Seeds, *, crossover: int = ..., label: Label | None = ...,
+        truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
+    ) -> UInt8Array: ...  # fmt: skip
 
     @suggest_keywords
     def mix(

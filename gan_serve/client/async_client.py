@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, overload
 
 import numpy.typing as npt
 
@@ -17,9 +17,9 @@ from gan_serve.client.transport import TIMEOUT
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
-from gan_serve.sampling.mixing import CROSSOVER, MixOptions
+from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.receipt import GeneratedImage
-from gan_serve.sampling.request import ConditionOptions, Label, Labels, SampleOptions, WalkOptions
+from gan_serve.sampling.request import Label, Labels
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds
 from gan_serve.sampling.walks import make_walk
@@ -58,13 +58,17 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def generate(
-        self, model: str, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[SampleOptions]
-    ) -> list[GeneratedImage]: ...
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
+        truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
+    ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     async def generate(
-        self, model: str, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[SampleOptions]
-    ) -> UInt8Array: ...
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
+        truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
+    ) -> UInt8Array: ...  # fmt: skip
 
     @suggest_keywords
     async def generate(
@@ -154,13 +158,17 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def condition(
-        self, model: str, n: int | None = None, *, output: Literal["pil"] = "pil", **options: Unpack[ConditionOptions]
-    ) -> dict[str, list[GeneratedImage]]: ...
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
+        truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
+    ) -> dict[str, list[GeneratedImage]]: ...  # fmt: skip
 
     @overload
     async def condition(
-        self, model: str, n: int | None = None, *, output: Literal["numpy"], **options: Unpack[ConditionOptions]
-    ) -> dict[str, UInt8Array]: ...
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
+        truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
+    ) -> dict[str, UInt8Array]: ...  # fmt: skip
 
     @suggest_keywords
     async def condition(
@@ -205,13 +213,17 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def interpolate(
-        self, model: str, seeds: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[WalkOptions]
-    ) -> list[GeneratedImage]: ...
+        self, model: str, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
+        label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+        output: Literal["pil"] = ..., progress: Progress = ...,
+    ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     async def interpolate(
-        self, model: str, seeds: Seeds, *, output: Literal["numpy"], **options: Unpack[WalkOptions]
-    ) -> UInt8Array: ...
+        self, model: str, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
+        label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+        output: Literal["numpy"], progress: Progress = ...,
+    ) -> UInt8Array: ...  # fmt: skip
 
     @suggest_keywords
     async def interpolate(
@@ -289,13 +301,15 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def mix(
-        self, model: str, coarse: Seeds, fine: Seeds, *, output: Literal["pil"] = "pil", **options: Unpack[MixOptions]
-    ) -> list[GeneratedImage]: ...
+        self, model: str, coarse: Seeds, fine: Seeds, *, crossover: int = ..., label: Label | None = ...,
+        truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
+    ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     async def mix(
-        self, model: str, coarse: Seeds, fine: Seeds, *, output: Literal["numpy"], **options: Unpack[MixOptions]
-    ) -> UInt8Array: ...
+        self, model: str, coarse: Seeds, fine: Seeds, *, crossover: int = ..., label: Label | None = ...,
+        truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
+    ) -> UInt8Array: ...  # fmt: skip
 
     @suggest_keywords
     async def mix(
