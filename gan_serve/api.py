@@ -17,8 +17,8 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
 from gan_serve.sampling.device import AUTO, check_device
+from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.receipt import GeneratedImage
-from gan_serve.sampling.request import Label, Labels
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.seeds import Seeds
 

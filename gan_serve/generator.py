@@ -16,14 +16,9 @@ from gan_serve.keywords import suggest_keywords
 from gan_serve.pretrained import Pretrained
 from gan_serve.progress import PART, Meter, Progress
 from gan_serve.sampling.mixing import CROSSOVER
+from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.receipt import GeneratedImage
-from gan_serve.sampling.request import (
-    Label,
-    Labels,
-    RequestBuilder,
-    SamplingRequest,
-    join_inputs,
-)
+from gan_serve.sampling.request import RequestBuilder, SamplingRequest, join_inputs
 from gan_serve.sampling.result import Output, Samples, check_output
 from gan_serve.sampling.seeds import Seeds
 from gan_serve.sampling.session import Session
@@ -43,7 +38,7 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
     ) -> None:
         config = read_config(Path(directory))
         self._open(Path(directory), config, device=device, precision=precision, threads=threads)
-        super().__init__(self.config, self._session.precision, self._session.style_layers)
+        super().__init__(self.config, self._session.precision, self._session.style_layers, self._session.w_dim)
 
     def _new_session(self, model: bytes, precision: Precision, device: str, threads: int) -> Session:
         return Session(model, self.config, precision=precision, device=device, threads=threads)

@@ -19,7 +19,7 @@ class ProgressOption(TypedDict, total=False):
 
 
 class Meter:
-    """Counts the images of a call for ``progress``; a context manager.
+    """Counts the images, or the steps, of a call for ``progress``; a context manager.
 
     >>> with Meter(lambda done, total: print(done, "of", total), 3) as meter:
     ...     meter.add(2)
@@ -28,14 +28,14 @@ class Meter:
     3 of 3
     """
 
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress, total: int, label: str = "Sampling") -> None:
         self._report = progress if callable(progress) else None
         self._bar: Any = None
         self._done, self._total = 0, total
         if progress is True:
             import click  # here: most calls show no bar
 
-            self._bar = click.progressbar(length=total, label="Sampling", file=sys.stderr, show_pos=True)
+            self._bar = click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True)
 
     def __enter__(self) -> Self:
         if self._bar is not None:

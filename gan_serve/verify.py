@@ -14,7 +14,7 @@ from gan_serve.checkpoint.bundled import list_models
 from gan_serve.checkpoint.config import CheckpointConfig
 from gan_serve.checkpoint.files import read_config
 from gan_serve.checkpoint.json_files import parse_json
-from gan_serve.errors import InvalidOption, ReceiptError, UnknownModel
+from gan_serve.errors import InvalidLatents, InvalidOption, ReceiptError, UnknownModel
 from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
 from gan_serve.images.compare import describe_mismatch
@@ -151,7 +151,7 @@ def _check_size(path: str | Path, receipt: Receipt, config: CheckpointConfig, si
     if receipt.walk is not None:
         n = len(receipt.walk.frames)
     elif receipt.latents is not None:
-        n = len(receipt.latents) * 3 // 4 // (4 * config.z_dim)
+        n = len(receipt.latents) * 3 // 4 // (4 * (receipt.latent_dim or config.z_dim))
     else:
         n = 1 if receipt.seeds is None else len(receipt.seeds)
     if n < 1 or (receipt.columns is None and n != 1):
@@ -216,7 +216,7 @@ def _sample_again(generator: Generator, receipt: Receipt) -> UInt8Array:
         latents = _walk_latents(generator, receipt.walk)
         samples = generator.sample(latents=latents, label=label, truncation=receipt.truncation)
     elif receipt.latents is not None:
-        latents = _given_latents(generator, receipt.latents)
+        latents = _given_latents(receipt.latents, receipt.latent_dim or generator.z_dim)
         samples = generator.sample(latents=latents, label=label, truncation=receipt.truncation)
     else:
         seeds = receipt.seed if receipt.seeds is None else receipt.seeds
@@ -229,12 +229,12 @@ def _walk_latents(generator: Generator, path: Walk) -> FloatArray:
     """Return the latents of the frames in a receipt."""
     try:
         return walk_latents(path, generator.z_dim)
-    except InvalidOption as error:
+    except (InvalidOption, InvalidLatents) as error:
         raise ReceiptError(f"The walk of the receipt is invalid: {error.message}") from error
 
 
-def _given_latents(generator: Generator, encoded: str) -> FloatArray:
+def _given_latents(encoded: str, latent_dim: int) -> FloatArray:
     try:
-        return np.frombuffer(base64.b64decode(encoded, validate=True), "<f4").reshape(-1, generator.z_dim)
+        return np.frombuffer(base64.b64decode(encoded, validate=True), "<f4").reshape(-1, latent_dim)
     except ValueError as error:
         raise ReceiptError("The latents of the receipt cannot be read.", "Use the original file.") from error

@@ -1,4 +1,4 @@
-"""Train GANs from images: ``gan-serve train --data photos/``, or ``train`` from Python.
+"""Train GANs from images: ``gan-serve train --data photos/``, or ``train`` from Python; find latents: ``project``.
 
 Needs the extra ``gan-serve[train]``. Nothing here is imported by the runtime; this package imports no torch by itself,
 so that its commands can be listed where torch is not installed.
@@ -14,8 +14,9 @@ if __name__ != "gan_serve.training":
 if TYPE_CHECKING:
     from gan_serve.training.api import FinishedRun, train
     from gan_serve.training.monitoring.callbacks import Tick
+    from gan_serve.training.projection.project import Projection, project
 
-__all__ = ["FinishedRun", "Tick", "train"]
+__all__ = ["FinishedRun", "Projection", "Tick", "project", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from gan_serve.training.monitoring import callbacks
 
         return callbacks.Tick
+    if name in ("Projection", "project"):
+        from gan_serve.training.projection import project as module
+
+        return getattr(module, name)
     if name in __all__:
         from gan_serve.training import api
 

@@ -18,6 +18,7 @@ from gan_serve.cli import needs_extra
 from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 from gan_serve.training.data.commands import data as data_command
+from gan_serve.training.projection.command import project
 
 
 def register(group: click.Group) -> None:
@@ -26,6 +27,7 @@ def register(group: click.Group) -> None:
     group.add_command(train)
     group.add_command(recipes)
     group.add_command(learn)
+    group.add_command(project)
 
 
 CTRL_C = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended

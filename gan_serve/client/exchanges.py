@@ -44,8 +44,8 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import check_keywords
 from gan_serve.progress import Meter, Progress
 from gan_serve.sampling.mixing import MixOptions
+from gan_serve.sampling.options import ConditionOptions, SampleOptions, WalkOptions
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
-from gan_serve.sampling.request import ConditionOptions, SampleOptions, WalkOptions
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.seeds import parse_seeds
 from gan_serve.sampling.walks import make_walk

@@ -29,7 +29,8 @@ from gan_serve.errors import (
 )
 from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets, check_truncation
 from gan_serve.sampling.mixing import CROSSOVER, make_mix
-from gan_serve.sampling.request import Label, as_list
+from gan_serve.sampling.options import Label
+from gan_serve.sampling.request import as_list
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds, parse_seeds
 from gan_serve.sampling.walks import Walk

@@ -41,23 +41,29 @@ def latents_from_seeds(seeds: Iterable[int], z_dim: int) -> FloatArray:
     return np.array(rows, np.float32).reshape(len(rows), z_dim)
 
 
-def check_latents(latents: Any, z_dim: int) -> FloatArray:
-    """Return the latents that a caller gave as float32 [N, z_dim].
+def check_latents(latents: Any, z_dim: int, w_dim: int = 0) -> FloatArray:
+    """Return the latents that a caller gave as float32 [N, z_dim], or [N, z_dim + w_dim] with offsets in w.
+
+    Args:
+        latents: what the caller gave.
+        z_dim: the length of a latent.
+        w_dim: the length of an offset in w, which may follow z in each row; 0 where the network takes none.
 
     Raises:
         InvalidLatents: another shape, no rows, too many, or numbers that are not finite.
     """
+    shape = f"float32 [N, {z_dim}]" + (f", or [N, {z_dim + w_dim}] with offsets in w" if w_dim else "")
     try:
         array = np.asarray(latents)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths, or tensors on a GPU
-        raise InvalidLatents("latents are not an array of numbers.", f"Give float32 [N, {z_dim}].") from error
+        raise InvalidLatents("latents are not an array of numbers.", f"Give {shape}.") from error
     if array.dtype.kind not in "fiu":
-        raise InvalidLatents("latents are not an array of numbers.", f"Give float32 [N, {z_dim}].")
+        raise InvalidLatents("latents are not an array of numbers.", f"Give {shape}.")
     with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused below
         array = array.astype(np.float32)
-    if array.ndim != 2 or array.shape[1] != z_dim or not 1 <= len(array) <= MAX_SEEDS:
+    if array.ndim != 2 or array.shape[1] not in (z_dim, z_dim + w_dim) or not 1 <= len(array) <= MAX_SEEDS:
         raise InvalidLatents(
-            f"latents have the shape {list(array.shape)}.", f"Give float32 [N, {z_dim}], N from 1 to {MAX_SEEDS:,}."
+            f"latents have the shape {list(array.shape)}.", f"Give {shape}, N from 1 to {MAX_SEEDS:,}."
         )
     if not np.isfinite(array).all():
         raise InvalidLatents("latents contain NaN or infinity.", "Give finite numbers.")

@@ -13,6 +13,7 @@ from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.seeds import MAX_SEEDS, Seed, Seeds, check_int, parse_seeds
 
 MIX_INPUTS = ("z_mix", "crossover")  # of the network, both optional
+W_OFFSET = "w_offset"  # another optional input: what is added to w
 CROSSOVER = 4  # by default; the layers before it are those at 4x4 and 8x8, the coarse styles of the paper's figure 3
 NEVER = np.iinfo(np.int64).max  # a crossover behind every layer
 
@@ -64,8 +65,11 @@ def make_mix(coarse: Seeds, fine: Seeds, crossover: int) -> tuple[list[int], Mix
     return seeds, Mix(seeds=columns * len(rows), crossover=layer), len(columns)
 
 
-def fill_mix_inputs(inputs: list[dict[str, Any]]) -> None:
-    """Give inputs without a mix one that changes nothing, where others of the same batch have one."""
+def fill_optional_inputs(inputs: list[dict[str, Any]]) -> None:
+    """Give inputs without a mix or an offset in w one that changes nothing, where others of the same batch have one."""
+    widths = [each[W_OFFSET].shape[1] for each in inputs if W_OFFSET in each]
+    for each in inputs if widths else ():
+        each.setdefault(W_OFFSET, np.zeros((len(each["z"]), widths[0]), np.float32))
     if any(MIX_INPUTS[0] in each for each in inputs):
         for each in inputs:
             each.setdefault(MIX_INPUTS[0], each["z"])

@@ -67,14 +67,16 @@ class SealedReceipt(BaseModel):
 class Receipt(SealedReceipt):
     """Everything that determines an image.
 
-    Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``columns`` if the image is
-    a grid, ``scale`` if each pixel was enlarged to a square, and ``mix`` if styles were mixed. ``version`` is that of
-    gan-serve and ``runtime`` that of ONNX Runtime; old receipts have no ``runtime``.
+    Exactly one of ``seed``, ``seeds``, ``latents`` (base64 of float32) and ``walk`` is set; ``latent_dim``, the numbers
+    of one latent, if it is not z_dim; ``columns`` if the image is a grid, ``scale`` if each pixel was enlarged to a
+    square, and ``mix`` if styles were mixed. ``version`` is that of gan-serve and ``runtime`` that of ONNX Runtime; old
+    receipts have no ``runtime``.
     """
 
     seed: Seed | None = None
     seeds: list[Seed] | None = None
     latents: str | None = None
+    latent_dim: Annotated[int, Field(ge=1, le=2**20)] | None = None
     walk: Walk | None = None
     label: str | None = None
     labels: list[str] | None = None
@@ -88,6 +90,8 @@ class Receipt(SealedReceipt):
         sources = [self.seed, self.seeds, self.latents, self.walk]
         if sum(source is not None for source in sources) != 1:
             raise ValueError("exactly one of seed, seeds, latents and walk must be set")
+        if self.latent_dim is not None and self.latents is None:
+            raise ValueError("latent_dim is set without latents")
         if self.label is not None and self.labels is not None:
             raise ValueError("label and labels are both set")
         if self.mix is not None and len(self.mix.seeds) != (1 if self.seeds is None else len(self.seeds)):

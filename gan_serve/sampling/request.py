@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Precision
 from gan_serve.errors import InvalidOption, TooManyImages, UnknownLabel, nearest, shorten
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.progress import ProgressOption
+from gan_serve.sampling.keys import Keys, check_key_latents, choose_keys, key_latents
 from gan_serve.sampling.latents import (
     FloatArray,
     check_latents,
@@ -29,58 +29,22 @@ from gan_serve.sampling.latents import (
     check_truncation,
     latents_from_seeds,
 )
-from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, Mix, fill_mix_inputs, make_mix
+from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, W_OFFSET, Mix, fill_optional_inputs, make_mix
+from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.result import Samples
-from gan_serve.sampling.seeds import MAX_SEEDS, Seeds, choose_seeds
+from gan_serve.sampling.seeds import MAX_SEEDS, Seeds
 from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
 from gan_serve.sampling.walks import Walk, walk_latents
-
-Label = str | int
-Labels = Label | Sequence[Label]
-
-
-class LatentOptions(TypedDict, total=False):
-    """The keywords that choose latents, beside ``n``, and their truncation."""
-
-    seed: int | None
-    seeds: Seeds | None
-    latents: npt.ArrayLike | None
-    offsets: npt.ArrayLike | None
-    truncation: float
-
-
-class SampleOptions(LatentOptions, ProgressOption, total=False):
-    """The keywords of ``Generator.generate`` beside ``n`` and ``output``."""
-
-    label: Labels | None
-
-
-class ConditionOptions(LatentOptions, ProgressOption, total=False):
-    """The keywords of ``Generator.condition`` beside ``n`` and ``output``."""
-
-    labels: Labels | None
-
-
-class WalkOptions(ProgressOption, total=False):
-    """The keywords of ``Generator.interpolate`` beside ``seeds`` and ``output``."""
-
-    steps: int
-    method: str
-    loop: bool
-    label: Label | None
-    truncation: float
-    start: int
-    stop: int | None
 
 
 @dataclass(frozen=True, eq=False)
 class SamplingRequest:
     """A checked request for N images.
 
-    Exactly one of ``seeds``, ``latents`` (float32 [N, z_dim]) and ``walk`` is set. ``offsets`` (float32 [N, K]) move
-    the latents along ``directions`` (float32 [K, z_dim]). ``classes`` is int64 [N], or None for a model without
-    classes. ``mix`` has the second latent of each seed where styles are mixed. ``columns`` and ``by_label`` are those
-    of ``Samples``.
+    Exactly one of ``seeds``, ``latents`` (float32 [N, z_dim], or [N, z_dim + w_dim] with offsets in w) and ``walk`` is
+    set. ``offsets`` (float32 [N, K]) move the latents along ``directions`` (float32 [K, z_dim]). ``classes`` is int64
+    [N], or None for a model without classes. ``mix`` has the second latent of each seed where styles are mixed.
+    ``columns`` and ``by_label`` are those of ``Samples``.
     """
 
     config: CheckpointConfig
@@ -122,7 +86,10 @@ class SamplingRequest:
             yield self.part(start, min(start + size, len(self)))
 
     def z(self) -> FloatArray:
-        """Return the latents before truncation, float32 [N, z_dim]: computed now, or those that were given."""
+        """Return the latents before truncation: computed now, or those that were given.
+
+        float32 [N, z_dim], or [N, z_dim + w_dim] with offsets in w.
+        """
         if self.walk is not None:
             return walk_latents(self.walk, self.config.z_dim)
         z = latents_from_seeds(self.seeds or [], self.config.z_dim) if self.latents is None else self.latents
@@ -130,17 +97,22 @@ class SamplingRequest:
             return z
         # In float64, summed in one order: the latents do not depend on the batch, as those of a matrix product may.
         moves = (self.offsets[:, :, None].astype(np.float64) * self.directions[None]).sum(1)
-        moved: FloatArray = (z + moves).astype(np.float32)
+        moved = z.copy()
+        moved[:, : self.config.z_dim] = z[:, : self.config.z_dim] + moves
         return moved
 
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the network by name, arrays [N, ...]; see ``network_inputs``."""
-        inputs = network_inputs(self.z(), self.classes, self.truncation, self.config.truncation_space)
+        latents, z_dim = self.z(), self.config.z_dim
+        inputs = network_inputs(latents[:, :z_dim], self.classes, self.truncation, self.config.truncation_space)
+        if latents.shape[1] > z_dim:
+            inputs[W_OFFSET] = latents[:, z_dim:]
         return inputs if self.mix is None else inputs | self.mix.inputs(self.config.z_dim)
 
     def samples(self, pixels: UInt8Array) -> Samples:
         """Return the result, given the pixels, uint8 [N, H, W, C], that the network computed from ``inputs``."""
         names = self.config.class_names
+        latents = self.latents if self.offsets is None else self.z()
         return Samples(
             pixels=pixels,
             model=self.config.name,
@@ -149,7 +121,8 @@ class SamplingRequest:
             truncation=self.truncation,
             runtime=runtime_version(),
             seeds=self.seeds if self.offsets is None else None,
-            latents=self.latents if self.offsets is None else self.z(),
+            latents=latents,
+            latent_dim=None if latents is None or latents.shape[1] == self.config.z_dim else latents.shape[1],
             walk=self.walk,
             labels=None if self.classes is None else [names[number] for number in self.classes],
             mix=self.mix,
@@ -161,7 +134,7 @@ class SamplingRequest:
 def join_inputs(requests: Iterable[SamplingRequest]) -> dict[str, Any]:
     """Return the inputs of several requests for one checkpoint and precision, concatenated to one batch."""
     inputs = [request.inputs() for request in requests]
-    fill_mix_inputs(inputs)
+    fill_optional_inputs(inputs)
     return {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
 
 
@@ -169,10 +142,15 @@ class RequestBuilder:
     """The properties of a checkpoint, and checked requests for its samples. It needs no network."""
 
     def __init__(
-        self, config: CheckpointConfig, precision: Precision = "fp32", style_layers: int | None = None
+        self,
+        config: CheckpointConfig,
+        precision: Precision = "fp32",
+        style_layers: int | None = None,
+        w_dim: int = 0,
     ) -> None:
         self.config = config
         self.style_layers = style_layers  # of a network that can mix styles; None for others
+        self.w_dim = w_dim  # the length of an offset in w; 0 for networks that take none
         self.precision: Precision = precision  # of the network that runs the requests
         self.digest = f"sha256:{config.files[PRECISION_FILES[precision]].sha256}"
 
@@ -221,15 +199,14 @@ class RequestBuilder:
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
         truncation: float = 1.0,
     ) -> SamplingRequest:
         """Return a request for the images of seeds or latents; ``Generator.generate`` explains arguments and errors."""
-        request = self._without_labels(n, seed, seeds, latents, offsets, truncation)
-        keys = range(len(request)) if request.seeds is None else request.seeds
+        request, keys = self._without_labels(n, seed, seeds, latents, offsets, truncation)
         return dataclasses.replace(request, classes=self._classes(label, keys))
 
     def condition_request(
@@ -237,7 +214,7 @@ class RequestBuilder:
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
@@ -247,7 +224,7 @@ class RequestBuilder:
 
         ``Generator.condition`` explains arguments and errors.
         """
-        request = self._without_labels(n, seed, seeds, latents, offsets, truncation)
+        request, _ = self._without_labels(n, seed, seeds, latents, offsets, truncation)
         classes = self._each_class(labels)
         columns, rows = len(request), len(classes)
         if columns * rows > MAX_SEEDS:
@@ -265,15 +242,19 @@ class RequestBuilder:
             by_label=True,
         )
 
-    def walk_request(self, walk: Walk, *, label: Label | None = None, truncation: float = 1.0) -> SamplingRequest:
+    def walk_request(self, walk: Walk, *, label: Labels | None = None, truncation: float = 1.0) -> SamplingRequest:
         """Return a request for the frames of a walk that ``make_walk`` made.
 
         ``Generator.interpolate`` explains arguments and errors.
         """
         truncation = check_truncation(truncation)
-        if label is not None and not isinstance(label, str | int | np.integer):
-            raise UnknownLabel("A walk has one label.", "Give one class name or index.")
-        classes, length = self._classes(label, walk.seeds[:1]), len(walk.frames)
+        check_key_latents(walk.seeds, self.z_dim, self.w_dim)
+        length = len(walk.frames)
+        if as_list(label) is None:
+            classes = self._classes(label, [key if isinstance(key, int) else 0 for key in walk.seeds[:1]])
+        else:
+            of_key = self._classes(label, range(len(walk.seeds)))
+            classes = None if of_key is None else of_key[walk.nearest_keys]
         return SamplingRequest(
             config=self.config,
             digest=self.digest,
@@ -325,27 +306,36 @@ class RequestBuilder:
         self,
         n: int | None,
         seed: int | None,
-        seeds: Seeds | None,
+        seeds: Keys | None,
         latents: npt.ArrayLike | None,
         offsets: npt.ArrayLike | None,
         truncation: float,
-    ) -> SamplingRequest:
+    ) -> tuple[SamplingRequest, Sequence[int]]:
+        """Return a request, and the number of each image that chooses its class where no label is given."""
         truncation = check_truncation(truncation)
         if latents is not None and not (n is None and seed is None and seeds is None):
             raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
+        keys = choose_keys(n, seed, seeds) if latents is None else []
+        numbers = [key if isinstance(key, int) else place for place, key in enumerate(keys)]
+        if latents is not None:
+            given: FloatArray | None = check_latents(latents, self.z_dim, self.w_dim)
+            numbers = list(range(len(given)))
+        else:
+            check_key_latents(keys, self.z_dim, self.w_dim)
+            given = key_latents(keys, self.z_dim) if any(isinstance(key, str) for key in keys) else None
         request = SamplingRequest(
             config=self.config,
             digest=self.digest,
             precision=self.precision,
             truncation=truncation,
-            seeds=choose_seeds(n, seed, seeds) if latents is None else None,
-            latents=None if latents is None else check_latents(latents, self.z_dim),
+            seeds=numbers if given is None else None,
+            latents=given,
         )
         if offsets is None:
-            return request
+            return request, numbers
         directions = self.directions
         rows = check_offsets(offsets, len(request), len(directions))
-        return dataclasses.replace(request, offsets=rows, directions=directions[: rows.shape[1]])
+        return dataclasses.replace(request, offsets=rows, directions=directions[: rows.shape[1]]), numbers
 
     def _classes(self, label: Label | Iterable[Label] | None, keys: Sequence[int]) -> Int64Array | None:
         """Return the class of each image, int64 [N], or None for a model without classes."""

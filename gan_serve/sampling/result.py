@@ -31,7 +31,9 @@ class Samples:
         pixels: uint8 [N, H, W, C].
         model, digest, precision: the name of the checkpoint, the digest of its network, and the precision of that.
         runtime: the version of ONNX Runtime.
-        seeds, latents, walk: exactly one is set; ``latents`` (float32 [N, z_dim]) if the caller gave latents.
+        seeds, latents, walk: exactly one is set; ``latents`` (float32 [N, z_dim], or longer with offsets in w) if the
+            caller gave latents.
+        latent_dim: the numbers of one latent, if they are more than z_dim.
         labels: the class name of each image, or None for a model without classes.
         mix: the second seed of each image, where styles were mixed.
         columns: the default number of images in a row of a grid; as square as possible if None.
@@ -46,6 +48,7 @@ class Samples:
     runtime: str
     seeds: list[int] | None = None
     latents: FloatArray | None = None
+    latent_dim: int | None = None
     walk: Walk | None = None
     labels: list[str] | None = None
     mix: Mix | None = None
@@ -62,6 +65,7 @@ class Samples:
             self._receipts[index] = self._receipt(
                 seed=self.seeds[index] if self.seeds is not None else None,
                 latents=self._latents(slice(index, index + 1)),
+                latent_dim=self.latent_dim,
                 walk=self.walk.frame_at(index) if self.walk else None,
                 label=self.labels[index] if self.labels else None,
                 mix=self.mix.part(index, index + 1) if self.mix else None,
@@ -115,6 +119,7 @@ class Samples:
         receipt = self._receipt(
             seeds=self.seeds,
             latents=self._latents(slice(None)),
+            latent_dim=self.latent_dim,
             walk=self.walk.trimmed() if self.walk else None,
             labels=self.labels,
             mix=self.mix,

@@ -23,7 +23,7 @@ from gan_serve.checkpoint.self_contained import check_self_contained
 from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray, latents_from_seeds, truncate
-from gan_serve.sampling.mixing import MIX_INPUTS
+from gan_serve.sampling.mixing import MIX_INPUTS, W_OFFSET
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -70,6 +70,7 @@ class NetworkSession(abc.ABC):
         self._session, self.device = open_session(model, device, threads)
         self._check_signature()
         self.style_layers = self._read_style_layers(model)
+        self.w_dim = self._read_w_dim()
         self._batch = min(batch, BATCH_SIZE[self.device])
         self._check_golden_sample()
 
@@ -119,6 +120,10 @@ class NetworkSession(abc.ABC):
     def _read_style_layers(self, model: bytes) -> int | None:
         """Return the number of layers whose styles can be mixed; None where there are none."""
         return None
+
+    def _read_w_dim(self) -> int:
+        """Return the length of an offset in w; 0 where the network has no input for it."""
+        return 0
 
     def _check_golden_sample(self) -> None:
         images = self._run_in_time(self._golden_inputs())
@@ -221,6 +226,13 @@ class Session(NetworkSession):
                 "Export the checkpoint again.",
             )
         return int(layers.item())
+
+    def _read_w_dim(self) -> int:
+        """Return the length of an offset in w; 0 where the network has no such input, or one of another type."""
+        for value in self._session.get_overridable_initializers():
+            if value.name == W_OFFSET and value.type == "tensor(float)" and len(value.shape) == 2:
+                return value.shape[1] if isinstance(value.shape[1], int) else 0
+        return 0
 
     def _image_shape(self, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int]:
         return (self.config.img_resolution, self.config.img_resolution, self.config.img_channels)

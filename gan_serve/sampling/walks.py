@@ -10,22 +10,24 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from gan_serve.errors import InvalidOption, shorten
-from gan_serve.sampling.latents import FloatArray, latents_from_seeds
-from gan_serve.sampling.seeds import MAX_SEEDS, Seed, Seeds, check_int, parse_seeds
+from gan_serve.sampling.keys import Key, Keys, key_latents, parse_keys
+from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.seeds import MAX_SEEDS, check_int
 
 MAX_FRAMES = 10_000_000  # of a whole walk; at most MAX_SEEDS of them are computed at once
 WALK_METHODS = ("slerp", "lerp")
 
 
 class Walk(BaseModel):
-    """The frames of a walk through key seeds: one (``frame``), a part (``start`` .. ``stop`` - 1), or all of them.
+    """The frames of a walk: one (``frame``), a part (``start`` .. ``stop`` - 1), or all of them.
 
-    Receipts contain it in this form. ``make_walk`` makes a checked one.
+    ``seeds`` are its keys: seeds, or latents as ``pack_latent`` packs them. Receipts contain it in this form.
+    ``make_walk`` makes a checked one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seeds: list[Seed]
+    seeds: list[Key]
     steps: int
     method: Literal["slerp", "lerp"]
     loop: bool
@@ -50,6 +52,12 @@ class Walk(BaseModel):
         if self.frame is not None:
             return range(self.total)[self.frame : self.frame + 1]
         return range(self.total)[self.start : self.stop]
+
+    @property
+    def nearest_keys(self) -> list[int]:
+        """The index of the key that each of ``frames`` is nearest to; of two, the one before it."""
+        keys = len(self.seeds)
+        return [((2 * frame + self.steps - 1) // (2 * self.steps)) % keys for frame in self.frames]
 
     def frame_at(self, index: int) -> Self:
         """Return the frame with this index among ``frames`` as a place between the two keys that it lies between.
@@ -81,18 +89,18 @@ class Walk(BaseModel):
 
 
 def make_walk(
-    seeds: Seeds, *, steps: int = 16, method: str = "slerp", loop: bool = False, start: int = 0, stop: int | None = None
+    seeds: Keys, *, steps: int = 16, method: str = "slerp", loop: bool = False, start: int = 0, stop: int | None = None
 ) -> Walk:
-    """Return the walk through key seeds that a caller asked for, checked.
+    """Return the walk through keys that a caller asked for, checked.
 
     Args:
-        seeds: two or more key seeds, in any form that ``parse_seeds`` reads.
+        seeds: two or more keys: seeds in any form that ``parse_seeds`` reads, or a list of seeds and latents.
         steps, method, loop, start, stop: as for ``walk``.
 
     Raises:
-        InvalidSeeds: see ``parse_seeds``. InvalidOption: see ``walk``.
+        InvalidSeeds, InvalidLatents: see ``parse_keys``. InvalidOption: see ``walk``.
     """
-    keys = parse_seeds(seeds)
+    keys = parse_keys(seeds)
     check_walk(len(keys), steps, method, loop)
     whole = Walk(seeds=keys, steps=int(steps), method="slerp" if method == "slerp" else "lerp", loop=bool(loop))
     start, stop = check_frame_range(start, stop, whole.total)
@@ -154,11 +162,11 @@ def walk(
     """
     check_walk(len(keys), steps, method, loop)
     start, stop = check_frame_range(start, stop, walk_length(len(keys), steps, loop))
-    return _interpolate(keys, steps, method, range(start, stop))
+    return _interpolate(keys, steps, method, range(start, stop), keys.shape[1])
 
 
 def walk_between_seeds(
-    seeds: Sequence[int],
+    seeds: Sequence[int | str],
     z_dim: int,
     steps: int,
     method: str = "slerp",
@@ -167,8 +175,11 @@ def walk_between_seeds(
     start: int = 0,
     stop: int | None = None,
 ) -> FloatArray:
-    """Return ``walk`` through the latents of key seeds. Only the keys next to the frames start .. stop-1 are computed.
+    """Return ``walk`` through the latents of keys. Only those next to the frames start .. stop-1 are computed.
 
+    Offsets in w, which may follow z, are interpolated by ``lerp``.
+
+    >>> from gan_serve.sampling.latents import latents_from_seeds
     >>> whole = walk(latents_from_seeds([0, 5, 9], 4), 3, loop=True)
     >>> np.array_equal(walk_between_seeds([0, 5, 9], 4, 3, loop=True, start=4, stop=9), whole[4:])
     True
@@ -176,12 +187,12 @@ def walk_between_seeds(
     check_walk(len(seeds), steps, method, loop)
     start, stop = check_frame_range(start, stop, walk_length(len(seeds), steps, loop))
     first, end = start // steps, (stop - 1) // steps + 1
-    keys = latents_from_seeds((seeds[key % len(seeds)] for key in range(first, end + 1)), z_dim)
-    return _interpolate(keys, steps, method, range(start - first * steps, stop - first * steps))
+    keys = key_latents((seeds[key % len(seeds)] for key in range(first, end + 1)), z_dim)
+    return _interpolate(keys, steps, method, range(start - first * steps, stop - first * steps), z_dim)
 
 
 def walk_latents(walk: Walk, z_dim: int) -> FloatArray:
-    """Return the latents of ``walk.frames``, float32 [N, z_dim]; see ``walk`` for the errors."""
+    """Return the latents of ``walk.frames``, float32 [N, z_dim or more]; see ``walk`` for the errors."""
     start, stop = (walk.start or 0, walk.stop) if walk.frame is None else (walk.frame, walk.frame + 1)
     return walk_between_seeds(walk.seeds, z_dim, walk.steps, walk.method, walk.loop, start=start, stop=stop)
 
@@ -191,7 +202,7 @@ def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
     if method not in WALK_METHODS:
         raise InvalidOption.unknown("method", method, WALK_METHODS)
     if keys < 2:
-        raise InvalidOption("A walk needs at least two seeds.", 'For example "0,5,9".')
+        raise InvalidOption("A walk needs at least two seeds or latents.", 'For example "0,5,9".')
     if not isinstance(loop, bool | np.bool_):
         raise InvalidOption(f"loop must be True or False, not {shorten(loop)}.", "True returns to the first seed.")
     if not check_int(steps, "steps", InvalidOption) >= 1 or walk_length(keys, steps, loop) > MAX_FRAMES:
@@ -218,8 +229,11 @@ def check_frame_range(start: Any, stop: Any, length: int) -> tuple[int, int]:
     return first, end
 
 
-def _interpolate(keys: FloatArray, steps: int, method: str, frames: range) -> FloatArray:
-    """Return frames, by number, of the walk through ``keys`` that returns to its first key: float32 [N, z_dim]."""
+def _interpolate(keys: FloatArray, steps: int, method: str, frames: range, z_dim: int) -> FloatArray:
+    """Return frames, by number, of the walk through ``keys`` that returns to its first key: float32 [N, D].
+
+    What follows the ``z_dim`` numbers of z in a key is an offset, whose norm means nothing: ``lerp`` interpolates it.
+    """
     if len(frames) > MAX_SEEDS:
         raise InvalidOption(
             f"{len(frames):,} frames are too many for one call.",
@@ -230,5 +244,10 @@ def _interpolate(keys: FloatArray, steps: int, method: str, frames: range) -> Fl
     for number in frames:
         key, step = divmod(number, steps)
         start = keys[key]
-        latents.append(start if step == 0 else between(start, keys[(key + 1) % len(keys)], step / steps))
+        if step == 0:
+            latents.append(start)
+            continue
+        end, t = keys[(key + 1) % len(keys)], step / steps
+        z = between(start[:z_dim], end[:z_dim], t)
+        latents.append(np.concatenate([z, lerp(start[z_dim:], end[z_dim:], t)]))
     return np.stack(latents)

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import Request
@@ -195,8 +195,12 @@ def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = N
     """
     n, config = len(wanted), wanted.config
     longest = max(map(len, config.class_names), default=0)
-    latent = config.z_dim * 6 if wanted.latents is not None or wanted.offsets is not None else 0  # base64 of four bytes
-    receipt = RECEIPT_SIZE + len(config.name) + 6 * longest + latent  # a label may be escaped in JSON
+    latent = 0
+    if wanted.latents is not None or wanted.offsets is not None:
+        latent = (config.z_dim if wanted.latents is None else wanted.latents.shape[1]) * 6  # base64 of four bytes
+    keys = _size_of_keys(wanted)
+    label = 6 * longest  # its characters may be escaped in JSON
+    receipt = RECEIPT_SIZE + len(config.name) + label + latent + keys.two_largest
     image = (config.img_resolution * scale) ** 2 * config.img_channels + config.img_resolution * scale + 100
     if format == "raw":
         return n * image
@@ -205,14 +209,27 @@ def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = N
     if format == "zip":
         return n * (image + receipt + 300)
     if format == "npz":
-        return n * (image + config.z_dim * 4 + 4 * longest + 8)
+        return n * (image + max(config.z_dim * 4, latent) + 4 * longest + 8)
     if format in ANIMATIONS:
         return n * (image + 1000)
     per_row = grid_columns(n, wanted.columns if columns is None else columns)
     cells = per_row * math.ceil(n / per_row) if n > 1 else 1
-    keys = len(wanted.walk.seeds) if wanted.walk else len(wanted.mix.seeds) if wanted.mix else 0
     sheet = cells * ((config.img_resolution + GRID_GAP) * scale) ** 2 * config.img_channels
-    return sheet + RECEIPT_SIZE + keys * SEED_SIZE + n * (SEED_SIZE + 6 * longest + latent)
+    return sheet + RECEIPT_SIZE + keys.all + n * (SEED_SIZE + 6 * longest + latent)
+
+
+class _KeySizes(NamedTuple):
+    """Bytes of the keys of a walk or a mix in a receipt: all of them, and the two that a frame lies between."""
+
+    all: int = 0
+    two_largest: int = 0
+
+
+def _size_of_keys(wanted: SamplingRequest) -> _KeySizes:
+    if wanted.walk is not None:
+        sizes = [SEED_SIZE if isinstance(key, int) else len(key) + 4 for key in wanted.walk.seeds]
+        return _KeySizes(sum(sizes), 2 * (max(sizes) - SEED_SIZE))
+    return _KeySizes(0 if wanted.mix is None else len(wanted.mix.seeds) * SEED_SIZE)
 
 
 def _log(request: Request, body: ImageRequest, images: int) -> None:
@@ -246,8 +263,9 @@ def _encoded(samples: Samples, *, format: str, layout: Layout, compressed: bool)
 def _headers(samples: Samples, format: str) -> dict[str, str]:
     """Return the headers with which a client can make a picture again; values too long for a header are left out."""
     headers = {"X-Gan-Serve-Digest": samples.digest}
-    seeds = samples.walk.seeds if samples.walk else samples.seeds
-    if seeds is not None:
+    keys: Sequence[int | str] | None = samples.walk.seeds if samples.walk else samples.seeds
+    seeds = [key for key in keys or () if isinstance(key, int)]
+    if keys is not None and len(seeds) == len(keys):  # not those with latents among them
         headers["X-Gan-Serve-Seeds"] = format_seeds(seeds)
     if len(samples) == 1 or samples.walk or format in ANIMATIONS:  # an animation has the receipt of its strip
         receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]

@@ -12,7 +12,7 @@ from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
 from gan_serve.sampling.formats import FORMATS, MAX_SCALE
 from gan_serve.sampling.mixing import CROSSOVER
-from gan_serve.sampling.request import LatentOptions
+from gan_serve.sampling.options import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
 from gan_serve.sampling.walks import WALK_METHODS
 

@@ -126,20 +126,33 @@ def fit_picture(picture: Picture, config: TranslatorConfig, fit: str = "crop") -
     Raises:
         InvalidOption: ``fit`` is none of ``FITS``. InvalidImage: another size with ``exact``.
     """
+    side = None if config.any_size else config.in_resolution
+    return fit_to(picture, side, config.in_channels, config.name, fit)
+
+
+def fit_to(picture: Picture, side: int | None, into: int, model: str, fit: str = "crop") -> UInt8Array:
+    """Return the pixels of a picture as a model takes them, uint8 [H, W, C]; see ``fit_picture``.
+
+    Args:
+        picture: the picture.
+        side: the width and height that the model takes; None for any.
+        into: the channels that it takes, 1 or 3.
+        model: its name, for the error.
+        fit: ``crop`` or ``exact``.
+    """
     check_fit(fit)
     height, width, channels = picture.pixels.shape
-    side = config.in_resolution
-    resized = not config.any_size and (height, width) != (side, side)
+    resized = side is not None and (height, width) != (side, side)
     if resized and fit == "exact":
         raise InvalidImage(
-            f"The image has {width}x{height} pixels; {config.name} takes {side}x{side}.",
+            f"The image has {width}x{height} pixels; {model} takes {side}x{side}.",
             'fit="crop" cuts the largest square from the middle and resizes it.',
         )
-    if not resized and channels == config.in_channels:
+    if not resized and channels == into:
         return picture.pixels
     image = Image.fromarray(picture.pixels[..., 0] if channels == 1 else picture.pixels)
-    image = image.convert("L" if config.in_channels == 1 else "RGB")
-    if resized:
+    image = image.convert("L" if into == 1 else "RGB")
+    if resized and side is not None:
         square = min(width, height)
         left, top = (width - square) // 2, (height - square) // 2
         image = image.crop((left, top, left + square, top + square)).resize((side, side), Image.Resampling.LANCZOS)

@@ -1,0 +1,108 @@
+"""Lists in which seeds and latents are mixed: the keys of a walk, and of images whose latents were found.
+
+A latent is float32 [z_dim]. For a network with a w space it may be longer, [z_dim + w_dim]: the numbers after z are
+added to w.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from gan_serve.errors import InvalidLatents, InvalidSeeds
+from gan_serve.sampling.latents import FloatArray, check_latents, latents_from_seeds
+from gan_serve.sampling.seeds import MAX_SEEDS, Seed, Seeds, choose_seeds, parse_seeds
+
+Keys = Seeds | Iterable[int | npt.ArrayLike]
+"""Seeds as ``parse_seeds`` reads them, or a list of seeds and latents."""
+
+PackedLatent = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+Key = Seed | PackedLatent
+"""A seed, or the base64 of a latent as float32, which is the form of receipts."""
+
+
+def parse_keys(keys: Keys) -> list[int] | list[int | str]:
+    """Return a list of seeds and latents that a caller gave, each latent as ``pack_latent`` packs it.
+
+    Raises:
+        InvalidSeeds: an item is neither a seed nor a list of numbers, there are none, or too many.
+        InvalidLatents: a latent is empty, or has a number that is not finite.
+
+    >>> parse_keys("0-2"), parse_keys([7, [0.0, 1.0]])
+    ([0, 1, 2], [7, 'AAAAAAAAgD8='])
+    """
+    if isinstance(keys, str | bytes | int) or not isinstance(keys, Iterable):
+        return parse_seeds(keys)
+    if isinstance(keys, np.ndarray) and keys.ndim != 2:
+        return parse_seeds(keys)
+    if not isinstance(keys, Sequence | np.ndarray | Iterable) or isinstance(keys, dict | set | frozenset):
+        return parse_seeds(keys)
+    items: list[Any] = list(itertools.islice(keys, MAX_SEEDS + 1))
+    if not any(_is_vector(item) for item in items):
+        return parse_seeds(items)
+    if len(items) > MAX_SEEDS:
+        raise InvalidSeeds(f"That is more than {MAX_SEEDS:,} seeds and latents.", "Give fewer at a time.")
+    return [pack_latent(item) if _is_vector(item) else parse_seeds([item])[0] for item in items]
+
+
+def choose_keys(n: int | None, seed: int | None, keys: Keys | None) -> list[int] | list[int | str]:
+    """Return the keys of a call: those given, or ``n`` seeds from ``seed`` on; see ``choose_seeds``."""
+    if keys is None or not (n is None and seed is None):
+        return choose_seeds(n, seed, keys)  # type: ignore[arg-type]  # together with n or seed it is an error
+    return parse_keys(keys)
+
+
+def pack_latent(latent: npt.ArrayLike) -> str:
+    """Return one latent as base64 of little-endian float32."""
+    row = np.asarray(latent)
+    checked = check_latents(row[None], row.shape[0] if row.ndim == 1 else 0)
+    return base64.b64encode(checked.astype("<f4").tobytes()).decode()
+
+
+def unpack_latent(packed: str) -> FloatArray:
+    """Return a packed latent, float32 [D].
+
+    Raises:
+        InvalidLatents: it is not base64 of whole numbers of four bytes, or not finite.
+    """
+    try:
+        latent = np.frombuffer(base64.b64decode(packed, validate=True), "<f4").astype(np.float32)
+    except ValueError as error:
+        raise InvalidLatents("A latent is not base64 of float32.", "Use the original file.") from error
+    return check_latents(latent[None], len(latent))[0]
+
+
+def key_latents(keys: Iterable[int | str], z_dim: int) -> FloatArray:
+    """Return the latent of each key, float32 [N, D]; D is that of the longest, and z of the others gets zeros."""
+    listed = list(keys)
+    latents = [unpack_latent(key) if isinstance(key, str) else None for key in listed]
+    width = max([z_dim, *(len(latent) for latent in latents if latent is not None)])
+    rows = np.zeros((len(listed), width), np.float32)
+    seeds = [place for place, latent in enumerate(latents) if latent is None]
+    rows[seeds, :z_dim] = latents_from_seeds((int(listed[place]) for place in seeds), z_dim)
+    for place, latent in enumerate(latents):
+        if latent is not None:
+            rows[place, : len(latent)] = latent
+    return rows
+
+
+def check_key_latents(keys: Iterable[int | str], z_dim: int, w_dim: int) -> None:
+    """Raise ``InvalidLatents`` where a latent among keys does not have the length that a model takes."""
+    for key in keys:
+        if isinstance(key, str):
+            check_latents(unpack_latent(key)[None], z_dim, w_dim)
+
+
+def _is_vector(item: object) -> bool:
+    """Return True for what may be a latent: a list, a tuple, an array with dimensions."""
+    return (
+        isinstance(item, list | tuple)
+        or (isinstance(item, np.ndarray) and item.ndim > 0)
+        or (not isinstance(item, np.generic | np.ndarray | str | bytes) and hasattr(item, "__array__"))
+    )

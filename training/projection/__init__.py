@@ -1,0 +1,1 @@
+"""Find the latents whose images are nearest to given pictures (GAN inversion, also called projection)."""

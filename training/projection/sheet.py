@@ -1,0 +1,35 @@
+"""The picture of a projection: a row for each picture, from the start of the search to its end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gan_serve.images.captions import enlarge_small, with_row_names
+from gan_serve.images.grid import grid
+from gan_serve.images.pixels import UInt8Array
+from gan_serve.training.projection.project import Projection
+
+STEPS = 6  # images of the way in a row
+MOST_ROWS = 64
+
+
+def sheet(projection: Projection, names: bool = True) -> UInt8Array:
+    """Return a sheet uint8 [H, W, C]: the picture itself, ``STEPS`` images on the way, the last of which was found.
+
+    Args:
+        projection: at most its first 64 pictures are shown.
+        names: write the PSNR, and the label if there is one, beside each row.
+    """
+    rows = []
+    for target, way in zip(projection.targets[:MOST_ROWS], projection.ways[:MOST_ROWS], strict=True):
+        # The first steps change the image most.
+        places = np.round((len(way) - 1) * np.linspace(0, 1, STEPS) ** 2).astype(int)
+        rows += [target, *way[places]]
+    picture = enlarge_small(grid(np.stack(rows), STEPS + 1), projection.targets.shape[2])
+    return with_row_names(picture, row_names(projection)[:MOST_ROWS]) if names else picture
+
+
+def row_names(projection: Projection) -> list[str]:
+    """Return the PSNR of each picture, with its label if there is one."""
+    labels = projection.labels or [""] * len(projection)
+    return [f"{value:.1f} dB {label}".strip() for value, label in zip(projection.psnr, labels, strict=True)]
