@@ -113,7 +113,7 @@ def project(
             uint8 [H, W] or [H, W, C].
         label: a class name or index for all pictures, or a list of one for each. If None, the starts come from all
             classes, and the picture gets the class that is nearest to it.
-        fit: ``crop`` cuts the largest square from the middle and resizes it with Lanczos; ``exact`` refuses other sizes.
+        fit: ``crop`` cuts the largest square from the middle and resizes it with Lanczos; ``exact`` refuses others.
         features: a name of ``extractors()``, the folder of an extractor, or ``none`` for pixels alone; by default the
             extractor that was trained on the model's images, else ``cnn-general``.
         starts: the number of starts, 1 to 64. More of them find better latents and take longer.
@@ -205,9 +205,7 @@ def _fitted(pictures: Sequence[Picture], config: CheckpointConfig) -> list[str]:
     sizes = {picture.pixels.shape[:2] for picture in pictures} - {(side, side)}
     notes = []
     if sizes:
-        shown = ", ".join(f"{width}x{height}" for height, width in sorted(sizes)[:3]) + (
-            ", ..." if len(sizes) > 3 else ""
-        )
+        shown = ", ".join([f"{width}x{height}" for height, width in sorted(sizes)[:3]] + ["..."] * (len(sizes) > 3))
         notes.append(f"pictures of {shown} are cut to their middle square and resized to {side}x{side}")
     if config.img_channels == 1 and any(picture.pixels.shape[2] == 3 for picture in pictures):
         notes.append("colour becomes gray")

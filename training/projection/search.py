@@ -13,17 +13,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 
 Network = Callable[[Tensor, Tensor | None], Tensor]
 """Images float32 [N, C, H, W] in [-1, 1] of latents float32 [N, D] and labels int64 [N], or None."""
 
 BETAS = (0.9, 0.99)  # of Adam
-TANGENTS = 32  # columns of a Jacobian that are computed at once
+BATCH = 32  # latents that go through the network at once
+DIFFERENCE = 1e-2  # between latents, relative to their root mean square, for the columns of a Jacobian
 DAMPING = 1e-2  # at the beginning, relative to the mean curvature
 TRIES = 4  # of larger and larger damping, in one iteration
 FOUND = 40.0  # decibels at which no other start is tried
-STALLED = 1e-3  # relative gain of an iteration with which a descent ends
+STALLED = 5e-3  # relative gain of an iteration with which a descent ends
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Search:
     refined: int = 2
     iterations: int = 10
     feature_weight: float = 0.02
-    prior_weight: float = 1e-3
+    prior_weight: float = 2e-3
 
     @property
     def total(self) -> int:
@@ -100,25 +100,24 @@ def search_latent(
     search = objective.search
     ways: list[Tensor] = [starts]
     losses = torch.zeros(len(starts))
-    for latents, losses in _adam(objective, starts, labels):
+    for each in _adam(objective, starts, labels):
+        latents, losses = each
         ways.append(latents)
         report(1)
     finished: list[tuple[float, Found]] = []
     for start in losses.argsort()[: search.refined].tolist():
         label = None if labels is None else labels[start : start + 1]
         way = [latents[start] for latents in ways]
-        loss = float(losses[start])
-        left = search.iterations
+        refined = [float(losses[start])]
         for latent, loss in _least_squares(objective, way[-1], label):
             way.append(latent)
-            left -= 1
+            refined.append(loss)
             report(1)
-        report(left)
-        finished.append((loss, Found(way[-1], start, torch.stack(way))))
+        report(search.iterations + 1 - len(refined))
+        finished.append((refined[-1], Found(way[-1], start, torch.stack(way))))
         if objective.psnr(way[-1], label) >= FOUND:
             break
-    report(search.iterations * (min(search.refined, len(starts)) - len(finished)))
-    report(search.iterations * (search.refined - min(search.refined, len(starts))))
+    report(search.iterations * (search.refined - len(finished)))
     return min(finished, key=lambda each: each[0])[1]
 
 
@@ -140,24 +139,21 @@ def _adam(objective: Objective, starts: Tensor, labels: Tensor | None) -> Iterat
 def _least_squares(objective: Objective, latent: Tensor, label: Tensor | None) -> Iterator[tuple[Tensor, float]]:
     """Yield a latent [D] and its loss after each iteration of Levenberg and Marquardt (Marquardt 1963).
 
-    A step solves (J^T J + damping I) x = -J^T r for the Jacobian J of the residuals r. Its columns are directional
-    derivatives, which take a latent's D forward passes.
+    A step solves (J^T J + damping I) x = -J^T r for the Jacobian J of the residuals r. Its columns are differences
+    between D + 1 forward passes, which take a third of the time of derivatives and reach the same PSNR.
     """
-
-    def residuals(point: Tensor) -> Tensor:
-        return objective.residuals(point[None], label)[0]
-
     unit = torch.eye(len(latent))
     damping = DAMPING
-    current = residuals(latent)
+    current = _residuals(objective, latent[None], label)[0]
     for _ in range(objective.search.iterations):
-        jacobian = vmap(lambda tangent: jvp(residuals, (latent,), (tangent,))[1], chunk_size=TANGENTS)(unit)  # [D, R]
+        step = DIFFERENCE * float(latent.square().mean().sqrt().clamp(min=0.1))
+        jacobian = (_residuals(objective, latent + step * unit, label) - current) / step  # [D, R], transposed
         curvature, slope = jacobian @ jacobian.T, jacobian @ current
         loss = current.square().sum()
         scale = curvature.diagonal().mean()
         for _ in range(TRIES):
             moved = latent - torch.linalg.solve(curvature + damping * scale * unit, slope)
-            residual = residuals(moved)
+            residual = _residuals(objective, moved[None], label)[0]
             if residual.square().sum() < loss:
                 break
             damping *= 10
@@ -168,3 +164,9 @@ def _least_squares(objective: Objective, latent: Tensor, label: Tensor | None) -
         yield latent, float(current.square().sum())
         if current.square().sum() > (1 - STALLED) * loss:
             return
+
+
+def _residuals(objective: Objective, latents: Tensor, label: Tensor | None) -> Tensor:
+    """Return the residuals [N, R] of many latents [N, D] of one class."""
+    parts = latents.split(BATCH)
+    return torch.cat([objective.residuals(each, None if label is None else label.expand(len(each))) for each in parts])

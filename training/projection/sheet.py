@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from gan_serve.images.captions import enlarge_small, with_row_names
 from gan_serve.images.grid import grid
@@ -22,11 +23,18 @@ def sheet(projection: Projection, names: bool = True) -> UInt8Array:
     """
     rows = []
     for target, way in zip(projection.targets[:MOST_ROWS], projection.ways[:MOST_ROWS], strict=True):
-        # The first steps change the image most.
-        places = np.round((len(way) - 1) * np.linspace(0, 1, STEPS) ** 2).astype(int)
-        rows += [target, *way[places]]
+        rows += [target, *way[shown_steps(len(way))]]
     picture = enlarge_small(grid(np.stack(rows), STEPS + 1), projection.targets.shape[2])
     return with_row_names(picture, row_names(projection)[:MOST_ROWS]) if names else picture
+
+
+def shown_steps(length: int) -> npt.NDArray[np.int64]:
+    """Return which of the images on a way are shown, int64 [STEPS]: the first steps change the image most.
+
+    >>> shown_steps(51).tolist()
+    [0, 2, 8, 18, 32, 50]
+    """
+    return np.round((length - 1) * np.linspace(0, 1, STEPS) ** 2).astype(np.int64)
 
 
 def row_names(projection: Projection) -> list[str]:

@@ -1,0 +1,179 @@
+"""Measure how near projection comes: ``python benchmarks/projection.py``.
+
+For each bundled model, ten images of its own (their labels are not told), and five real images that its training did
+not see. Each picture is one call on one thread; seconds are those of the processor, which other programs on the machine
+do not change. Results are kept in build/projection, and a later call continues there. At the end the figures go to
+benchmarks/projection.md, the pictures to docs/project/, and the medians to training/projection/known_psnr.json, which
+``gan-serve project`` shows.
+
+    python benchmarks/projection.py --data mnist=DIR        # a folder with the IDX files
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import gan_serve
+from gan_serve.checkpoint.config import PRECISION_FILES
+from gan_serve.errors import DataError
+from gan_serve.images.captions import enlarge_small, with_row_names
+from gan_serve.images.grid import grid
+from gan_serve.images.png import encode_png
+from gan_serve.training.data.image_set import ImageSet
+from gan_serve.training.data.load import load_images
+from gan_serve.training.projection.known import KNOWN_FILE, KnownPsnr
+from gan_serve.training.projection.project import project
+from gan_serve.training.projection.sheet import STEPS, shown_steps
+
+ROOT = Path(__file__).parents[1]
+STATE = ROOT / "build" / "projection"
+GENERATED, REAL = 10, 5
+FIRST_SEED = 50_000  # far from those of the starts
+GOAL = 30.0  # decibels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=gan_serve.list_models())
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="NAME=SOURCE", help="where the images of a name are"
+    )
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no picture after this many seconds")
+    parser.add_argument("--report", action="store_true", help="only write the files, from the results so far")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    STATE.mkdir(parents=True, exist_ok=True)
+    sources = dict(each.split("=", 1) for each in options.data)
+    end = time.monotonic() + options.seconds
+    for model in () if options.report else options.models:
+        measure(model, sources, end)
+    report()
+
+
+def measure(model: str, sources: dict[str, str], end: float) -> None:
+    generator = gan_serve.Generator.from_pretrained(model)
+    own = generator.sample(seeds=range(FIRST_SEED, FIRST_SEED + GENERATED))
+    jobs = [("generated", place, own.pixels[place], own.labels and own.labels[place]) for place in range(GENERATED)]
+    data = held_out(generator, sources)
+    if data is not None:
+        rows = np.linspace(0, len(data) - 1, REAL).astype(int)
+        names = [data.class_names[data.labels[row]] if data.labels is not None else None for row in rows]
+        jobs += [("real", place, data.images[row], names[place]) for place, row in enumerate(rows)]
+    for kind, place, picture, label in jobs:
+        path = STATE / f"{model}-{kind}-{place}.npz"
+        if path.exists():
+            continue
+        if time.monotonic() > end:
+            return
+        start = time.process_time()
+        found = project(model, picture)
+        seconds = time.process_time() - start
+        facts = {
+            "model": model, "kind": kind, "psnr": float(found.psnr[0]), "seconds": seconds, "label": label,
+            "found": found.labels and found.labels[0], "digest": found.digest, "data": data.name if data else "",
+            "norm": float(np.linalg.norm(found.latents[0, : generator.z_dim])), "notes": found.notes,
+        }  # fmt: skip
+        way = np.stack([found.targets[0], *found.ways[0][shown_steps(len(found.ways[0]))]])
+        np.savez_compressed(path, facts=json.dumps(facts), way=way)
+        print(f"{model} {kind} {place}: {found.psnr[0]:.1f} dB, {seconds:.1f} s", flush=True)
+
+
+def held_out(generator: gan_serve.Generator, sources: dict[str, str]) -> ImageSet | None:
+    """Return real images that the training of a model did not see; None where they are not on this machine."""
+    trained_on = generator.config.training_data
+    name = trained_on.name if trained_on else ""
+    try:
+        return load_images(
+            sources.get(name, name),
+            split="test",
+            resolution=generator.img_resolution,
+            channels=generator.img_channels,
+        )
+    except DataError as error:
+        print(f"{generator.name}: no real images. {error.message}")
+        return None
+
+
+def report() -> None:
+    results: dict[str, dict[str, list[tuple[dict[str, Any], np.ndarray]]]] = {}
+    for model in gan_serve.list_models():
+        for path in sorted(STATE.glob(f"{model}-*-*.npz"), key=lambda each: int(each.stem.rpartition("-")[2])):
+            with np.load(path) as arrays:
+                facts = json.loads(str(arrays["facts"]))
+                results.setdefault(model, {}).setdefault(facts["kind"], []).append((facts, arrays["way"]))
+    lines = [
+        "# Projection", "",
+        f"`python benchmarks/projection.py`: {GENERATED} images of each model and {REAL} held-out real ones, labels not told.",
+        f"One thread of {processor()}, torch {torch.__version__}, ONNX Runtime {runtime()}.",
+        "Seconds are those of the processor, the median for a picture.", "",
+        "| model | own images, dB: median, least | at 30 dB or more | label found | s | held-out real images, dB: median, "
+        "range | label found | s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    known = {}
+    pictures = ROOT / "docs" / "project"
+    pictures.mkdir(exist_ok=True)
+    for model, kinds in results.items():
+        own, real = ([facts for facts, _ in kinds.get(kind, [])] for kind in ("generated", "real"))
+        values = [each["psnr"] for each in own]
+        row = [model, f"{np.median(values):.1f}, {min(values):.1f}", f"{sum(v >= GOAL for v in values)} of {len(values)}",
+               labels_found(own), seconds(own)]  # fmt: skip
+        decibels = [each["psnr"] for each in real]
+        row += [f"{np.median(decibels):.1f}, {min(decibels):.1f} to {max(decibels):.1f}"] if real else ["not here"]
+        row += [labels_found(real), seconds(real)]
+        lines.append(f"| {' | '.join(row)} |")
+        checkpoint = gan_serve.Generator.from_pretrained(model).config
+        known[model] = KnownPsnr(
+            digest=f"sha256:{checkpoint.files[PRECISION_FILES['fp32']].sha256}",
+            generated=round(float(np.median(values)), 1),
+            real=round(float(np.median(decibels)), 1) if real else None,
+            data=checkpoint.training_data.name if real and checkpoint.training_data else "",
+            images=len(real) if real else len(own),
+        )
+        for kind, found in kinds.items():
+            shown = found[:3] if kind == "generated" else found
+            sheet = grid(np.concatenate([way for _, way in shown]), STEPS + 1)
+            names = [f"{facts['psnr']:.1f} dB" for facts, _ in shown]
+            side = shown[0][1].shape[2]
+            (pictures / f"{model}-{kind}.png").write_bytes(
+                encode_png(with_row_names(enlarge_small(sheet, side), names))
+            )
+    (ROOT / "benchmarks" / "projection.md").write_text("\n".join(lines) + "\n")
+    as_json = {name: each.model_dump(exclude_none=True) for name, each in known.items()}
+    KNOWN_FILE.write_text(json.dumps(as_json, indent=2) + "\n")
+    print("\n".join(lines))
+
+
+def labels_found(facts: list[dict[str, Any]]) -> str:
+    told = [each for each in facts if each["label"] is not None and each["found"] is not None]
+    return f"{sum(each['label'] == each['found'] for each in told)} of {len(told)}" if told else ""
+
+
+def seconds(facts: list[dict[str, Any]]) -> str:
+    return f"{np.median([each['seconds'] for each in facts]):.0f}" if facts else ""
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def runtime() -> str:
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+if __name__ == "__main__":
+    main()
