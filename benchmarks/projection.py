@@ -1,6 +1,6 @@
 """Measure how near projection comes: ``python benchmarks/projection.py``.
 
-For each bundled model, ten images of its own (their labels are not told), and five real images that its training did
+For each bundled model, ten images of its own (their labels are not told), and four real images that its training did
 not see. Each picture is one call on one thread; seconds are those of the processor, which other programs on the machine
 do not change. Results are kept in build/projection, and a later call continues there. At the end the figures go to
 benchmarks/projection.md, the pictures to docs/project/, and the medians to training/projection/known_psnr.json, which
@@ -35,7 +35,7 @@ from gan_serve.training.projection.sheet import STEPS, shown_steps
 
 ROOT = Path(__file__).parents[1]
 STATE = ROOT / "build" / "projection"
-GENERATED, REAL = 10, 5
+GENERATED, REAL = 10, 4
 FIRST_SEED = 50_000  # far from those of the starts
 GOAL = 30.0  # decibels
 

@@ -17,15 +17,15 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
 from gan_serve.sampling.device import AUTO, check_device
-from gan_serve.sampling.options import Label, Labels
+from gan_serve.sampling.keys import Keys
+from gan_serve.sampling.options import Labels
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output, check_output
-from gan_serve.sampling.seeds import Seeds
 
 
 @overload
 def generate(
-    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
     latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
     truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ..., device: str = ...,
     precision: str = ...,
@@ -34,7 +34,7 @@ def generate(
 
 @overload
 def generate(
-    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
     latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
     truncation: float = ..., output: Literal["numpy"], progress: Progress = ..., device: str = ...,
     precision: str = ...,
@@ -47,7 +47,7 @@ def generate(
     n: int | None = None,
     *,
     seed: int | None = None,
-    seeds: Seeds | None = None,
+    seeds: Keys | None = None,
     latents: npt.ArrayLike | None = None,
     offsets: npt.ArrayLike | None = None,
     label: Labels | None = None,
@@ -65,8 +65,9 @@ def generate(
         n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
         seed: the first of n consecutive seeds; random if None.
         seeds: the seeds themselves, instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed
-            is a whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
-        latents: float32 [N, z_dim] instead of seeds, finite.
+            is a whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``. A list may
+            also have latents, each a list or an array of z_dim numbers.
+        latents: float32 [N, z_dim] instead of seeds, finite; or [N, z_dim + w_dim], see ``Generator.generate``.
         offsets: how far to move the latents along each of ``Generator.directions``, from -20 to 20: a list of numbers
             for all images, or such a list for each image.
         label: a class name or index for all images, or a list of one for each image. If None, the class of a seed is
@@ -113,7 +114,7 @@ def generate(
 
 @overload
 def condition(
-    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
     latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
     truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ..., device: str = ...,
     precision: str = ...,
@@ -122,7 +123,7 @@ def condition(
 
 @overload
 def condition(
-    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+    model: str | Path, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
     latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
     truncation: float = ..., output: Literal["numpy"], progress: Progress = ..., device: str = ...,
     precision: str = ...,
@@ -135,7 +136,7 @@ def condition(
     n: int | None = None,
     *,
     seed: int | None = None,
-    seeds: Seeds | None = None,
+    seeds: Keys | None = None,
     latents: npt.ArrayLike | None = None,
     offsets: npt.ArrayLike | None = None,
     labels: Labels | None = None,
@@ -183,16 +184,16 @@ def condition(
 
 @overload
 def interpolate(
-    model: str | Path, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
-    label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+    model: str | Path, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ...,
+    label: Labels | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
     output: Literal["pil"] = ..., progress: Progress = ..., device: str = ..., precision: str = ...,
 ) -> list[GeneratedImage]: ...  # fmt: skip
 
 
 @overload
 def interpolate(
-    model: str | Path, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
-    label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+    model: str | Path, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ...,
+    label: Labels | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
     output: Literal["numpy"], progress: Progress = ..., device: str = ..., precision: str = ...,
 ) -> UInt8Array: ...  # fmt: skip
 
@@ -200,12 +201,12 @@ def interpolate(
 @suggest_keywords
 def interpolate(
     model: str | Path,
-    seeds: Seeds,
+    seeds: Keys,
     *,
     steps: int = 16,
     method: str = "slerp",
     loop: bool = False,
-    label: Label | None = None,
+    label: Labels | None = None,
     truncation: float = 1.0,
     start: int = 0,
     stop: int | None = None,
@@ -214,16 +215,17 @@ def interpolate(
     device: str = "auto",
     precision: str = "fp32",
 ) -> list[GeneratedImage] | UInt8Array:
-    """Sample the frames of a walk through the latents of key seeds.
+    """Sample the frames of a walk through latents: those of seeds, or given ones.
 
     Args:
         model, device, precision: as for ``generate``.
-        seeds: k key seeds, 2 or more: a list of ints, or text such as ``"0,5,9"``. Their images are frames of the walk,
-            bit-equal to those of ``generate``.
+        seeds: k keys, 2 or more: a list of seeds and latents, or text such as ``"0,5,9"``. Their images are frames of
+            the walk, bit-equal to those of ``generate``.
         steps: frames from one key seed to the next, 1 or more.
         method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
         loop: return to the first key seed.
-        label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
+        label: a class name or index for all frames, or a list of one for each key: a frame has that of the nearer
+            key. If None, the class of the first seed, as in ``generate``; of a latent, the first class.
         truncation: ψ from 0 to 1, as for ``generate``.
         start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None, up
             to its end.

@@ -15,17 +15,19 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.pretrained import Pretrained
 from gan_serve.progress import PART, Meter, Progress
+from gan_serve.sampling.directions import DirectionSampler
+from gan_serve.sampling.keys import Keys
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.receipt import GeneratedImage
-from gan_serve.sampling.request import RequestBuilder, SamplingRequest, join_inputs
+from gan_serve.sampling.request import SamplingRequest, join_inputs
 from gan_serve.sampling.result import Output, Samples, check_output
 from gan_serve.sampling.seeds import Seeds
 from gan_serve.sampling.session import Session
 from gan_serve.sampling.walks import make_walk
 
 
-class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session]):
+class Generator(Directed, DirectionSampler, Pretrained[CheckpointConfig, Session]):
     """A checkpoint that is loaded, verified and ready to sample.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
@@ -45,14 +47,14 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
 
     @overload
     def generate(
-        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
         truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     def generate(
-        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
         truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
     ) -> UInt8Array: ...  # fmt: skip
@@ -63,7 +65,7 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
@@ -77,8 +79,10 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
             n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
             seed: the first of n consecutive seeds; random if None.
             seeds: the seeds themselves, instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A
-                seed is a whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``.
-            latents: float32 [N, z_dim] instead of seeds, finite.
+                seed is a whole number from 0 to 2**32-1; its latent is ``RandomState(seed).standard_normal(z_dim)``. A
+                list may also have latents, each a list or an array of z_dim numbers.
+            latents: float32 [N, z_dim] instead of seeds, finite; [N, z_dim + w_dim] for a network with a w space, where
+                the numbers behind z are added to w, as ``gan_serve.training.project`` finds them.
             offsets: distances along each of ``directions``, from -20 to 20: a list for all images or for each image.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
@@ -123,7 +127,7 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
@@ -138,14 +142,14 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
 
     @overload
     def condition(
-        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
         truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> dict[str, list[GeneratedImage]]: ...  # fmt: skip
 
     @overload
     def condition(
-        self, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
         truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
     ) -> dict[str, UInt8Array]: ...  # fmt: skip
@@ -156,7 +160,7 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
@@ -203,7 +207,7 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
@@ -221,14 +225,14 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
 
     @overload
     def interpolate(
-        self, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ..., label: Label | None = ...,
+        self, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ..., label: Labels | None = ...,
         truncation: float = ..., start: int = ..., stop: int | None = ..., output: Literal["pil"] = ...,
         progress: Progress = ...,
     ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     def interpolate(
-        self, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ..., label: Label | None = ...,
+        self, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ..., label: Labels | None = ...,
         truncation: float = ..., start: int = ..., stop: int | None = ..., output: Literal["numpy"],
         progress: Progress = ...,
     ) -> UInt8Array: ...  # fmt: skip
@@ -236,27 +240,28 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
     @suggest_keywords
     def interpolate(
         self,
-        seeds: Seeds,
+        seeds: Keys,
         *,
         steps: int = 16,
         method: str = "slerp",
         loop: bool = False,
-        label: Label | None = None,
+        label: Labels | None = None,
         truncation: float = 1.0,
         start: int = 0,
         stop: int | None = None,
         output: Output = "pil",
         progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
-        """Sample the frames of a walk through the latents of key seeds.
+        """Sample the frames of a walk through latents: those of seeds, or given ones.
 
         Args:
-            seeds: k key seeds, 2 or more: a list of ints, or text such as ``"0,5,9"``. Their images are frames of the
-                walk, bit-equal to those of ``generate``.
+            seeds: k keys, 2 or more: a list of seeds and latents, or text such as ``"0,5,9"``. Their images are frames
+                of the walk, bit-equal to those of ``generate``.
             steps: frames from one key seed to the next, 1 or more.
             method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
             loop: return to the first key seed.
-            label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
+            label: a class name or index for all frames, or a list of one for each key: a frame has that of the nearer
+            key. If None, the class of the first seed, as in ``generate``; of a latent, the first class.
             truncation: ψ from 0 to 1, as for ``generate``.
             start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None,
                 up to its end.
@@ -291,12 +296,12 @@ class Generator(Directed, RequestBuilder, Pretrained[CheckpointConfig, Session])
     @suggest_keywords
     def sample_walk(
         self,
-        seeds: Seeds,
+        seeds: Keys,
         *,
         steps: int = 16,
         method: str = "slerp",
         loop: bool = False,
-        label: Label | None = None,
+        label: Labels | None = None,
         truncation: float = 1.0,
         start: int = 0,
         stop: int | None = None,

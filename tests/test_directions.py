@@ -213,3 +213,43 @@ def test_the_command_lists_directions_and_shows_them(tmp_path: Path) -> None:
     command = ["generate", NAME, "--seeds", "3", "--offsets=-2,1", "--scale", "4", "--out", str(moved)]
     assert run(cli, command).exit_code == 0
     assert verify_image(moved).receipt.scale == 4
+
+
+def test_the_sheet_of_a_direction_has_a_row_for_each_seed(generator: Generator, tmp_path: Path) -> None:
+    samples = generator.sample_direction(1, "3-4", steps=5, reach=2)
+    assert samples.columns == 5
+    middle = generator.generate(seeds=[3, 4], output="numpy")
+    assert np.abs(samples.pixels[[2, 7]].astype(int) - middle).max() <= 1
+    end = generator.generate(seeds=[4], offsets=[0, 2], output="numpy")
+    assert np.array_equal(samples.pixels[9], end[0])
+    (tmp_path / "sheet.png").write_bytes(samples.grid_png())
+    assert verify_image(tmp_path / "sheet.png").max_difference == 0
+
+
+def test_a_walk_along_a_direction_is_a_walk_between_two_latents(generator: Generator) -> None:
+    keys = generator.direction_keys(0, 7, reach=3)
+    frames = generator.interpolate(keys, steps=2, method="lerp", output="numpy")
+    assert np.abs(frames[1].astype(int) - generator.generate(seed=7, output="numpy")[0]).max() <= 1
+    moved = generator.generate(seeds=[7, 7], offsets=[[-3], [3]], output="numpy")
+    assert np.abs(frames[[0, 2]].astype(int) - moved).max() <= 1
+    assert np.array_equal(generator.direction_keys(0, keys[0], 1).mean(0), keys[0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"direction": 6}, {"direction": -1}, {"direction": 0, "steps": 1}, {"direction": 0, "reach": 0}],
+)
+def test_wrong_directions_are_refused(generator: Generator, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption):
+        generator.sample_direction(**wrong)
+
+
+def test_the_command_writes_a_sheet_for_each_direction(cli: Any, tmp_path: Path) -> None:
+    words = ["directions", "mnist-cgan", "--seeds", "0-1", "--label", 7, "--sheet", tmp_path / "sheets"]
+    assert cli(*words).code == 0
+    assert [path.name for path in sorted((tmp_path / "sheets").iterdir())] == [f"direction-{n}.png" for n in range(6)]
+    out = tmp_path / "walk.png"
+    assert cli("interpolate", NAME, "--seeds", 7, "--direction", 2, "--steps", 4, "--out", out).code == 0
+    assert cli("verify", out).code == 0
+    outcome = cli("interpolate", NAME, "--seeds", "7,8", "--direction", 2, "--out", out)
+    assert (outcome.code, "one key, not 2" in outcome.err) == (1, True)

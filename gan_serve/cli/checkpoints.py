@@ -87,12 +87,17 @@ def info(model: str, everything: bool, as_json: bool) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of the picture.")
 @click.option("--label", help="A class name or index for the picture.")
 @click.option("--out", type=OutputPath(), help="A PNG: a row for each direction, with the offsets from -4 to 4.")
-def directions(model: str, as_json: bool, seed: int, label: str | None, out: Path | None) -> None:
+@click.option("--sheet", type=OutputPath(), help="A folder for a PNG of each direction: a row for each of --seeds.")
+@click.option("--seeds", default="0-3", show_default=True, help="With --sheet: the seeds of its rows.")
+def directions(
+    model: str, as_json: bool, seed: int, label: str | None, out: Path | None, sheet: Path | None, seeds: str
+) -> None:
     """List the directions in the latent space of MODEL.
 
     The option offsets of generate(), of the clients and of /sample moves latents along these directions. An offset of
     1 is one standard deviation of the latents. The change is the difference between the offsets -2 and 2, in grey
-    levels. With --out, a picture shows the directions instead.
+    levels. With --out or --sheet, pictures show the directions instead. For a film of one: `gan-serve interpolate MODEL
+    --seeds 7 --direction 0 --out walk.mp4`.
     """
     from gan_serve.generator import Generator
 
@@ -104,17 +109,21 @@ def directions(model: str, as_json: bool, seed: int, label: str | None, out: Pat
         )
     if as_json:
         echo(space.model_dump_json(indent=2))
-    elif not out:
-        for number, direction in enumerate(space.directions, 1):
+    elif not out and not sheet:
+        for number, direction in enumerate(space.directions):
             echo(f"{number}  {direction.change:.1f} grey levels")
         echo(f"{space.method}; truncation from {space.truncation_floor:g}")
+    chosen = None if label is None else as_label(label, generator.labels)
+    if sheet:
+        for number in range(len(space.directions)):
+            content = generator.sample_direction(number, seeds, label=chosen).grid_png()
+            echo(write_atomically(sheet / f"direction-{number}.png", content))
     if out:
         offsets = [
             [0.0] * row + [step] + [0.0] * (len(space.directions) - row - 1)
             for row in range(len(space.directions))
             for step in DIRECTION_STEPS
         ]
-        chosen = None if label is None else as_label(label, generator.labels)
         samples = generator.sample(seeds=[seed] * len(offsets), offsets=offsets, label=chosen)
         echo(write_atomically(out, samples.grid_png(len(DIRECTION_STEPS))))
 

@@ -55,6 +55,12 @@ def seed_options(command: Command) -> Command:
     return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)
 
 
+def latents_option(command: Command) -> Command:
+    """Add ``--latents`` to a command with ``--seeds``."""
+    text = "A file of `gan-serve project`, or .npz or .npy with latents; in --seeds, @0 is the first of them."
+    return click.option("--latents", "file", type=click.Path(path_type=Path), help=text)(command)
+
+
 def as_label(text: str, labels: tuple[str, ...]) -> str | int:
     """Return a label: a class name, which may be a number, or else an index."""
     return int(text) if text.isdecimal() and text not in labels else text

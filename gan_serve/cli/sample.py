@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gan_serve.cli.options import OutputPath, as_label, sampling_options, scale_option, seed_options
+from gan_serve.cli.options import OutputPath, as_label, latents_option, sampling_options, scale_option, seed_options
 from gan_serve.cli.output import choose_format, now, repeat_words, report, write_file, write_folder
 from gan_serve.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from gan_serve.generator import Generator
+    from gan_serve.sampling.options import Labels
 
 
 @click.command()
 @click.argument("model")
 @seed_options
+@latents_option
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
@@ -22,7 +28,7 @@ from gan_serve.errors import InvalidOption
 @click.option(
     "--out",
     type=OutputPath(),
-    help="A file: .png or .jpg (a grid), .npz, .zip, .json, .gif, .webp; - for standard output.",
+    help="A file: .png or .jpg (a grid), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output.",
 )
 @click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
 @scale_option
@@ -32,6 +38,7 @@ def generate(
     seeds: str | None,
     seed: int | None,
     n: int | None,
+    file: Path | None,
     labels: tuple[str, ...],
     offsets: str | None,
     columns: int | None,
@@ -54,16 +61,19 @@ def generate(
     chosen = [as_label(label, generator.labels) for label in labels]
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     moves = None if offsets is None else _numbers(offsets)
-    request = generator.sample_request(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
+    keys: Any = seeds
+    if file is not None:
+        keys, label = _keys_of_file(generator, file, seeds, label)
+    request = generator.sample_request(n, seed=seed, seeds=keys, offsets=moves, label=label, truncation=truncation)
     # Samples with offsets record their latents, not their seeds.
-    moved = format_seeds(request.seeds) if offsets and request.seeds else None
+    moved = format_seeds(request.seeds) if offsets and request.seeds else seeds if file else None
     start = now()
     if out:
         samples = write_file(generator, request, out, format, scale=scale, columns=columns)
     else:
         samples = write_folder(generator, request, out_dir or Path(), scale=scale)
     words = repeat_words(
-        "generate", model, samples, seeds=moved, label=labels, offsets=offsets, columns=columns,
+        "generate", model, samples, seeds=moved, latents=file, label=labels, offsets=offsets, columns=columns,
         truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
         scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
     )  # fmt: skip
@@ -84,7 +94,7 @@ def generate(
 @click.option(
     "--out",
     type=OutputPath(),
-    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp; - for standard output.",
+    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output.",
 )
 @click.option(
     "--out-dir",
@@ -139,25 +149,39 @@ def condition(
 
 @click.command()
 @click.argument("model")
-@click.option("--seeds", required=True, help='Two or more key seeds, such as "0,5,9".')
+@click.option("--seeds", help='Two or more key seeds, such as "0,5,9"; with --latents also @0.')
+@latents_option
+@click.option("--direction", type=int, help="Walk along this direction of `gan-serve directions`, through one key.")
+@click.option("--reach", type=float, default=4.0, show_default=True, help="With --direction: how far, up to 20.")
 @click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key seed to the next.")
 @click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
 @click.option("--loop", is_flag=True, help="Return to the first key seed.")
-@click.option("--label", help="A class name or index for the whole walk.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="A class name or index; given once for the whole walk, or once for each key: a frame has that of the nearer.",
+)
 @click.option("--fps", type=float, default=12.0, show_default=True, help="Frames per second.")
 @click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
 @click.option(
-    "--out", type=OutputPath(), required=True, help="A file: .gif, .webp, .png or .jpg (a strip), .npz, .zip, .json."
+    "--out",
+    type=OutputPath(),
+    required=True,
+    help="A file: .gif, .webp, .mp4, .webm, .png or .jpg (a strip), .npz, .zip, .json.",
 )
 @scale_option
 @sampling_options
 def interpolate(
     model: str,
-    seeds: str,
+    seeds: str | None,
+    file: Path | None,
+    direction: int | None,
+    reach: float,
     steps: int,
     method: str,
     loop: bool,
-    label: str | None,
+    labels: tuple[str, ...],
     fps: float,
     columns: int | None,
     out: Path,
@@ -166,25 +190,39 @@ def interpolate(
     precision: str,
     device: str,
 ) -> None:
-    """Sample a walk between seeds.
+    """Sample a walk between seeds, or latents.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.generator import Generator
+    from gan_serve.sampling.seeds import parse_seeds
     from gan_serve.sampling.walks import make_walk
 
     format = choose_format(out, None)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    walk = make_walk(seeds, steps=steps, method=method, loop=loop)
-    chosen = None if label is None else as_label(label, generator.labels)
+    several = [as_label(label, generator.labels) for label in labels]
+    chosen = None if not several else several[0] if len(several) == 1 else several
+    if file is not None:
+        keys, chosen = _keys_of_file(generator, file, seeds, chosen, walk=True)
+    elif seeds is None:
+        raise InvalidOption("A walk needs --seeds or --latents.", 'For example --seeds "0,5,9".')
+    else:
+        keys = parse_seeds(seeds)
+    if direction is not None:
+        [key] = _only_key(keys)
+        if chosen is None and generator.c_dim and isinstance(key, int):
+            chosen = key % generator.c_dim  # that of the seed, as in other walks
+        keys, method = list(generator.direction_keys(direction, key, reach)), "lerp"  # between them it is straight
+    walk = make_walk(keys, steps=steps, method=method, loop=loop)
     request = generator.walk_request(walk, label=chosen, truncation=truncation)
     start = now()
     samples = write_file(generator, request, out, format, scale=scale, columns=columns, fps=fps)
     words = repeat_words(
-        "interpolate", model, samples, seeds=seeds, steps=steps, method=None if method == "slerp" else method,
-        loop=loop, label=label, fps=None if fps == 12 else fps, columns=columns,
-        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
-        scale=None if scale == 1 else scale, out=out,
+        "interpolate", model, samples, seeds=seeds, latents=file, direction=direction,
+        reach=None if direction is None else reach, steps=steps,
+        method=None if method == "slerp" or direction is not None else method, loop=loop, label=labels,
+        fps=None if fps == 12 else fps, columns=columns, truncation=None if truncation == 1 else truncation,
+        precision=None if precision == "fp32" else precision, scale=None if scale == 1 else scale, out=out,
     )  # fmt: skip
     report(samples, words, out, now() - start)
 
@@ -199,7 +237,7 @@ def interpolate(
 @click.option(
     "--out",
     type=OutputPath(),
-    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp; - for standard output.",
+    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output.",
 )
 @click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
 @scale_option
@@ -242,6 +280,30 @@ def mix(
         scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
     )  # fmt: skip
     report(samples, words, out or out_dir or Path(), now() - start)
+
+
+def _keys_of_file(
+    generator: Generator, file: Path, seeds: str | None, label: Labels | None, walk: bool = False
+) -> tuple[list[Any], Labels | None]:
+    """Return seeds and latents of a file, and their labels: those given, else those of the file.
+
+    A walk gets a label only if all latents have the same.
+    """
+    from gan_serve.cli.latents_file import mixed_keys, only_label, read_latents
+
+    keys, found = mixed_keys(seeds, read_latents(file, generator.config))
+    if label is not None or not generator.c_dim:
+        return keys, label
+    if walk:
+        return keys, only_label(found)
+    numbers = [key if isinstance(key, int) else place for place, key in enumerate(keys)]
+    return keys, [name or number % generator.c_dim for name, number in zip(found, numbers, strict=True)]
+
+
+def _only_key(keys: list[Any]) -> list[Any]:
+    if len(keys) != 1:
+        raise InvalidOption(f"A walk along a direction has one key, not {len(keys)}.", "For example --seeds 7.")
+    return keys
 
 
 def _numbers(text: str) -> list[float]:

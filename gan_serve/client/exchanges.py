@@ -229,7 +229,7 @@ def _fetch_in_parts(limits: Limits, request: ImageRequest, output: Output, meter
     parts: list[ReceivedImages] = []
     start = 0
     while start < count:
-        if request.class_by_index and size < count:
+        if request.numbers is not None and size < count:
             request = yield from _with_labels(request)
         stop = min(start + size, count)
         try:
@@ -256,13 +256,13 @@ def _smaller_size(images: int) -> Exchange[int]:
 
 
 def _with_labels(request: ImageRequest) -> Exchange[ImageRequest]:
-    """Return a request for latents with the labels that they have by their index in the whole request."""
+    """Return a request for latents with the labels that they have by their place in the whole request."""
     c_dim = (yield describe(request.shared["model"], "c_dim"))["c_dim"]
     if not c_dim:
-        return replace(request, class_by_index=False)
-    own = request.own
+        return replace(request, numbers=None)
+    own, numbers = request.own, request.numbers or ()
 
     def with_labels(part: slice) -> Fields:
-        return own(part) | {"label": [index % c_dim for index in range(part.start, part.stop)]}
+        return own(part) | {"label": [number % c_dim for number in numbers[part]]}
 
-    return replace(request, own=with_labels, class_by_index=False)
+    return replace(request, own=with_labels, numbers=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -27,12 +27,13 @@ from gan_serve.errors import (
     UnknownModel,
     shorten,
 )
+from gan_serve.sampling.keys import Keys, choose_keys, parse_keys, unpack_latent
 from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets, check_truncation
 from gan_serve.sampling.mixing import CROSSOVER, make_mix
 from gan_serve.sampling.options import Label
 from gan_serve.sampling.request import as_list
 from gan_serve.sampling.result import Output
-from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds, parse_seeds
+from gan_serve.sampling.seeds import Seeds, format_seeds, parse_seeds
 from gan_serve.sampling.walks import Walk
 from gan_serve.translation.inputs import check_fit, encoded_pictures
 
@@ -77,7 +78,7 @@ class ImageRequest:
         own: the fields of the latents or frames of a part.
         rows: the number of images in the response for each of ``count``; None if only the server knows it.
         first: the number of the first frame of a walk.
-        class_by_index: latents without labels, whose class depends on their index in the whole request.
+        numbers: of latents without labels, the number of each whose remainder by c_dim is its class.
     """
 
     path: str
@@ -86,7 +87,7 @@ class ImageRequest:
     own: Callable[[slice], Fields]
     rows: int | None = 1
     first: int = 0
-    class_by_index: bool = False
+    numbers: Sequence[int] | None = None
 
     @property
     def whole(self) -> slice:
@@ -109,7 +110,7 @@ def sample_images(
     n: int | None = None,
     *,
     seed: int | None = None,
-    seeds: Seeds | None = None,
+    seeds: Keys | None = None,
     latents: npt.ArrayLike | None = None,
     offsets: npt.ArrayLike | None = None,
     label: Any = None,
@@ -117,11 +118,13 @@ def sample_images(
 ) -> ImageRequest:
     """Return the request of ``Client.generate``, with its arguments checked as far as the client can."""
     shared: Fields = {"model": _check_model(model), "truncation": check_truncation(truncation)}
+    seeds = list(seeds) if isinstance(seeds, Iterator) else seeds  # it is read twice
     count, own = _with_offsets(_latent_fields(n, seed, seeds, latents), offsets)
     one_each = _label_list(label)
     if one_each is None:
         shared["label"] = None if label is None else _label(label)
-        return ImageRequest("/sample", shared, count, own, class_by_index=latents is not None and label is None)
+        numbers = None if label is not None else _class_numbers(count, seeds, latents)
+        return ImageRequest("/sample", shared, count, own, numbers=numbers)
     if len(one_each) != count:
         raise UnknownLabel(
             f"There are {len(one_each)} labels for {count} images.", "Give one label, or one for each image."
@@ -134,7 +137,7 @@ def condition_images(
     n: int | None = None,
     *,
     seed: int | None = None,
-    seeds: Seeds | None = None,
+    seeds: Keys | None = None,
     latents: npt.ArrayLike | None = None,
     offsets: npt.ArrayLike | None = None,
     labels: Any = None,
@@ -162,10 +165,13 @@ def translate_pictures(model: str, images: Any, *, fit: str = "crop") -> ImageRe
 def walk_frames(model: str, walk: Walk, *, label: Any = None, truncation: float = 1.0) -> ImageRequest:
     """Return the request of ``Client.interpolate``, with its arguments checked as far as the client can."""
     shared: Fields = {"model": _check_model(model), "truncation": check_truncation(truncation)}
-    if _label_list(label) is not None:
-        raise UnknownLabel("A walk has one label.", "Give one class name or index.")
-    shared |= {"seeds": format_seeds(walk.seeds), "steps": walk.steps, "method": walk.method, "loop": walk.loop}
-    shared["label"] = None if label is None else _label(label)
+    several = _label_list(label)
+    if several is not None and len(several) != len(walk.seeds):
+        raise UnknownLabel(
+            f"There are {len(several)} labels for {len(walk.seeds)} keys.", "Give one label, or one for each key."
+        )
+    shared |= {"seeds": _as_fields(walk.seeds), "steps": walk.steps, "method": walk.method, "loop": walk.loop}
+    shared["label"] = several or (None if label is None else _label(label))
     frames = walk.frames
 
     def own(part: slice) -> Fields:
@@ -211,19 +217,37 @@ def describe(name: str, *fields: str) -> Call:
 
 
 def _latent_fields(
-    n: int | None, seed: int | None, seeds: Seeds | None, latents: npt.ArrayLike | None
+    n: int | None, seed: int | None, seeds: Keys | None, latents: npt.ArrayLike | None
 ) -> tuple[int, Callable[[slice], Fields]]:
     """Return the number of latents, and the function that gives the fields for a part of them.
 
     The client chooses random seeds itself, so that every request is safe to repeat.
     """
     if latents is None:
-        chosen = choose_seeds(n, seed, seeds)
-        return len(chosen), lambda part: {"seeds": format_seeds(chosen[part])}
+        chosen = choose_keys(n, seed, seeds)
+        return len(chosen), lambda part: {"seeds": _as_fields(chosen[part])}
     if not (n is None and seed is None and seeds is None):
         raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
     given = _latents(latents)
     return len(given), lambda part: {"latents": given[part].tolist()}
+
+
+def _class_numbers(count: int, seeds: Keys | None, latents: npt.ArrayLike | None) -> Sequence[int] | None:
+    """Return the number of each image whose class depends on its place in the whole request; None for seeds alone."""
+    if latents is not None:
+        return range(count)
+    keys: Sequence[int | str] = [] if seeds is None or isinstance(seeds, str) else parse_keys(seeds)
+    if not any(isinstance(key, str) for key in keys):
+        return None
+    return [key if isinstance(key, int) else place for place, key in enumerate(keys)]
+
+
+def _as_fields(keys: Sequence[int | str]) -> str | list[Any]:
+    """Return keys as the field ``seeds``: as text, or as a list if there are latents among them."""
+    seeds = [key for key in keys if isinstance(key, int)]
+    if len(seeds) == len(keys):
+        return format_seeds(seeds)
+    return [unpack_latent(key).tolist() if isinstance(key, str) else key for key in keys]
 
 
 def _with_offsets(

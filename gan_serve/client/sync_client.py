@@ -16,6 +16,7 @@ from gan_serve.client.transport import TIMEOUT
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
+from gan_serve.sampling.keys import Keys
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.receipt import GeneratedImage
@@ -57,14 +58,14 @@ class Client(Sender):
 
     @overload
     def generate(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
         truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     def generate(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
         truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
     ) -> UInt8Array: ...  # fmt: skip
@@ -76,7 +77,7 @@ class Client(Sender):
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         label: Labels | None = None,
@@ -91,8 +92,8 @@ class Client(Sender):
             n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
             seed: the first of n consecutive seeds; random if None.
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
-                whole number from 0 to 2**32-1.
-            latents: float32 [N, z_dim] instead of seeds, finite.
+                whole number from 0 to 2**32-1. A list may also have latents, each a list or an array of numbers.
+            latents: float32 [N, z_dim] instead of seeds, finite; or [N, z_dim + w_dim], see ``Generator.generate``.
             offsets: -20 to 20 standard deviations along each direction, for all images or a list for each.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
@@ -155,14 +156,14 @@ class Client(Sender):
 
     @overload
     def condition(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
         truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> dict[str, list[GeneratedImage]]: ...  # fmt: skip
 
     @overload
     def condition(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Seeds | None = ...,
+        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
         truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
     ) -> dict[str, UInt8Array]: ...  # fmt: skip
@@ -174,7 +175,7 @@ class Client(Sender):
         n: int | None = None,
         *,
         seed: int | None = None,
-        seeds: Seeds | None = None,
+        seeds: Keys | None = None,
         latents: npt.ArrayLike | None = None,
         offsets: npt.ArrayLike | None = None,
         labels: Labels | None = None,
@@ -210,15 +211,15 @@ class Client(Sender):
 
     @overload
     def interpolate(
-        self, model: str, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
-        label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+        self, model: str, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ...,
+        label: Labels | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
         output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     def interpolate(
-        self, model: str, seeds: Seeds, *, steps: int = ..., method: str = ..., loop: bool = ...,
-        label: Label | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
+        self, model: str, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ...,
+        label: Labels | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
         output: Literal["numpy"], progress: Progress = ...,
     ) -> UInt8Array: ...  # fmt: skip
 
@@ -226,27 +227,28 @@ class Client(Sender):
     def interpolate(
         self,
         model: str,
-        seeds: Seeds,
+        seeds: Keys,
         *,
         steps: int = 16,
         method: str = "slerp",
         loop: bool = False,
-        label: Label | None = None,
+        label: Labels | None = None,
         truncation: float = 1.0,
         start: int = 0,
         stop: int | None = None,
         output: Output = "pil",
         progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
-        """Sample the frames of a walk through the latents of key seeds.
+        """Sample the frames of a walk through latents: those of seeds, or given ones.
 
         Args:
             model: a name of ``models()``.
-            seeds: k key seeds, 2 or more: a list of ints, or text such as ``"0,5,9"``.
+            seeds: k keys, 2 or more: a list of seeds and latents, or text such as ``"0,5,9"``.
             steps: frames from one key seed to the next, 1 or more.
             method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
             loop: return to the first key seed.
-            label: a class name or index for all frames; the class of the first seed, as in ``generate``, if None.
+            label: a class name or index for all frames, or a list of one for each key: a frame has that of the nearer
+            key. If None, the class of the first seed, as in ``generate``; of a latent, the first class.
             truncation: ψ from 0 to 1, as for ``generate``.
             start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop
                 is None.
@@ -272,12 +274,12 @@ class Client(Sender):
     def iter_frames(
         self,
         model: str,
-        seeds: Seeds,
+        seeds: Keys,
         *,
         steps: int = 16,
         method: str = "slerp",
         loop: bool = False,
-        label: Label | None = None,
+        label: Labels | None = None,
         truncation: float = 1.0,
         start: int = 0,
         stop: int | None = None,
@@ -336,7 +338,7 @@ class Client(Sender):
             model: a name of ``models()``.
             path: also write the file there; its suffix is the default of ``format``.
             options: the arguments of ``generate`` (``sample``) or of the call of that name, and ``format`` (png, webp,
-                gif, npz, zip, json), ``columns`` (images in a row of a grid) and ``fps`` (of an animation).
+                gif, mp4, webm, npz, zip, json), ``columns`` (images in a row of a grid) and ``fps`` (of an animation).
 
         Raises:
             InvalidOption: an unknown kind or format. CannotWrite: the file cannot be written. Others: as for that call.

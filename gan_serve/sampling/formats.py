@@ -1,4 +1,4 @@
-"""Encode samples as files: PNG, GIF, WebP, npz, zip, JSON, and the bytes of their pixels."""
+"""Encode samples as files: PNG, GIF, WebP, MP4, WebM, npz, zip, JSON, and the bytes of their pixels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gan_serve.checkpoint.config import DEVICE_NAMES
 from gan_serve.errors import InvalidOption
 from gan_serve.images.animation import encode_animation
 from gan_serve.images.grid import grid_columns
+from gan_serve.images.video import check_codec, encode_video
 from gan_serve.sampling.result import Samples
 
 MAX_SCALE = 64
@@ -31,11 +32,17 @@ class Layout(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A file format. ``is_picture``: it can be enlarged."""
+    """A file format.
+
+    is_picture: it can be enlarged. moves: it shows one image after the other. check: raises ``InvalidOption`` where
+    this machine cannot write it.
+    """
 
     media_type: str
     encode: Callable[[Samples, Layout], bytes]
     is_picture: bool = False
+    moves: bool = False
+    check: Callable[[], None] = lambda: None
 
 
 def encode(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0, scale: int = 1) -> bytes:
@@ -48,6 +55,7 @@ def check_encoding(n: int, format: str, *, columns: int | None = None, fps: floa
     """Raise ``InvalidOption`` for an unknown format, or columns, fps or scale out of range."""
     if format not in FORMATS:
         raise InvalidOption.unknown("format", format, FORMATS)
+    FORMATS[format].check()
     if not 1 <= scale <= MAX_SCALE:
         raise InvalidOption(f"scale must be a whole number from 1 to {MAX_SCALE}, not {scale}.", "The default is 1.")
     if scale > 1 and not FORMATS[format].is_picture:
@@ -68,6 +76,14 @@ def _gif(samples: Samples, layout: Layout) -> bytes:
 
 def _webp(samples: Samples, layout: Layout) -> bytes:
     return encode_animation(samples.pixels, "webp", fps=layout.fps, scale=layout.scale)
+
+
+def _mp4(samples: Samples, layout: Layout) -> bytes:
+    return encode_video(samples.pixels, "mp4", fps=layout.fps, scale=layout.scale)
+
+
+def _webm(samples: Samples, layout: Layout) -> bytes:
+    return encode_video(samples.pixels, "webm", fps=layout.fps, scale=layout.scale)
 
 
 def _raw(samples: Samples, _layout: Layout) -> bytes:
@@ -108,8 +124,10 @@ def _json(samples: Samples, _layout: Layout) -> bytes:
 
 FORMATS = {
     "png": Format("image/png", _png, is_picture=True),
-    "gif": Format("image/gif", _gif, is_picture=True),
-    "webp": Format("image/webp", _webp, is_picture=True),
+    "gif": Format("image/gif", _gif, is_picture=True, moves=True),
+    "webp": Format("image/webp", _webp, is_picture=True, moves=True),
+    "mp4": Format("video/mp4", _mp4, is_picture=True, moves=True, check=lambda: check_codec("mp4")),
+    "webm": Format("video/webm", _webm, is_picture=True, moves=True, check=lambda: check_codec("webm")),
     "npz": Format("application/x-npz", _npz),
     "zip": Format("application/zip", _zip, is_picture=True),
     "json": Format("application/json", _json),

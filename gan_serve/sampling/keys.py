@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Set
 from typing import Annotated, Any
 
 import numpy as np
@@ -37,12 +37,9 @@ def parse_keys(keys: Keys) -> list[int] | list[int | str]:
     >>> parse_keys("0-2"), parse_keys([7, [0.0, 1.0]])
     ([0, 1, 2], [7, 'AAAAAAAAgD8='])
     """
-    if isinstance(keys, str | bytes | int) or not isinstance(keys, Iterable):
-        return parse_seeds(keys)
-    if isinstance(keys, np.ndarray) and keys.ndim != 2:
-        return parse_seeds(keys)
-    if not isinstance(keys, Sequence | np.ndarray | Iterable) or isinstance(keys, dict | set | frozenset):
-        return parse_seeds(keys)
+    one_array = isinstance(keys, np.ndarray) and keys.ndim != 2
+    if one_array or isinstance(keys, str | bytes | bytearray | Mapping | Set) or not isinstance(keys, Iterable):
+        return parse_seeds(keys)  # type: ignore[arg-type]  # seeds, or an error
     items: list[Any] = list(itertools.islice(keys, MAX_SEEDS + 1))
     if not any(_is_vector(item) for item in items):
         return parse_seeds(items)
@@ -60,8 +57,13 @@ def choose_keys(n: int | None, seed: int | None, keys: Keys | None) -> list[int]
 
 def pack_latent(latent: npt.ArrayLike) -> str:
     """Return one latent as base64 of little-endian float32."""
-    row = np.asarray(latent)
-    checked = check_latents(row[None], row.shape[0] if row.ndim == 1 else 0)
+    try:
+        row = np.asarray(latent)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths, or a tensor on a GPU
+        raise InvalidLatents("A latent is not a list of numbers.", "Give float32 [z_dim].") from error
+    if row.ndim != 1 or not row.size:
+        raise InvalidLatents(f"A latent has the shape {list(row.shape)}.", "Give float32 [z_dim].")
+    checked = check_latents(row[None], len(row))
     return base64.b64encode(checked.astype("<f4").tobytes()).decode()
 
 

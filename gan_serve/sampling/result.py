@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Literal
@@ -57,6 +58,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def with_columns(self, columns: int) -> Samples:
+        """Return the same images with another number of them in a row of a grid."""
+        return dataclasses.replace(self, columns=columns)
 
     def receipt(self, index: int) -> Receipt:
         """Return the sealed receipt of one image."""

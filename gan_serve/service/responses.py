@@ -35,7 +35,6 @@ from gan_serve.service.schemas import STREAM, ImageRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
 from gan_serve.service.tracing import STAGES
 
-ANIMATIONS = ("gif", "webp")
 MAX_HEADER = 4000  # characters; servers and proxies refuse long headers
 SENT_AT_ONCE = 2**18  # bytes of a body; the next are sent when the client has read enough
 RECEIPT_SIZE = 700  # bytes of a receipt without its parts of any length: names, seeds, latents
@@ -210,7 +209,7 @@ def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = N
         return n * (image + receipt + 300)
     if format == "npz":
         return n * (image + max(config.z_dim * 4, latent) + 4 * longest + 8)
-    if format in ANIMATIONS:
+    if FORMATS[format].moves:
         return n * (image + 1000)
     per_row = grid_columns(n, wanted.columns if columns is None else columns)
     cells = per_row * math.ceil(n / per_row) if n > 1 else 1
@@ -267,7 +266,7 @@ def _headers(samples: Samples, format: str) -> dict[str, str]:
     seeds = [key for key in keys or () if isinstance(key, int)]
     if keys is not None and len(seeds) == len(keys):  # not those with latents among them
         headers["X-Gan-Serve-Seeds"] = format_seeds(seeds)
-    if len(samples) == 1 or samples.walk or format in ANIMATIONS:  # an animation has the receipt of its strip
+    if len(samples) == 1 or samples.walk or FORMATS[format].moves:  # an animation has the receipt of its strip
         receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]
         as_json = receipt.as_json()
         # ASCII, as headers must be: a label may be in any script.

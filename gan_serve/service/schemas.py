@@ -43,6 +43,8 @@ Label = Name | Whole
 Seeds = Annotated[list[Seed], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Labels = Annotated[list[Label], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Latent = Annotated[list[float], Field(fail_fast=True)]
+# A walk, and a list for images, may have latents among the seeds.
+Keys = Annotated[list[Seed | Latent], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Latents = Annotated[list[Latent], Field(fail_fast=True, max_length=MAX_SEEDS, json_schema_extra={"minItems": 1})]
 
 
@@ -103,12 +105,13 @@ class _LatentsRequest(ImageRequest):
 
     n: Count | None = Field(default=None, description="a whole number, 1 or more")
     seed: Seed | None = Field(default=None, description=_SEED)
-    seeds: Seed | str | Seeds | None = Field(
+    seeds: Seed | str | Keys | None = Field(
         default=None,
-        description='a list of whole numbers from 0 to 4294967295, or text such as "0-3,10"',
+        description='a list of whole numbers from 0 to 4294967295, or text such as "0-3,10"; a list may also have '
+        "latents, lists of z_dim numbers",
         examples=["0-15"],
     )
-    latents: Latents | None = Field(default=None, description="a list of lists of z_dim numbers")
+    latents: Latents | None = Field(default=None, description="a list of lists of z_dim numbers, or z_dim + w_dim")
 
     offsets: Offsets | Rows | None = Field(
         default=None,
@@ -158,8 +161,9 @@ class ConditionRequest(_LatentsRequest):
 class InterpolateRequest(ImageRequest):
     """A walk through the images of ``seeds``."""
 
-    seeds: str | Seeds = Field(
-        description='a list of two or more whole numbers from 0 to 4294967295, or text such as "0,5,9"',
+    seeds: str | Keys = Field(
+        description='a list of two or more whole numbers from 0 to 4294967295, or text such as "0,5,9"; a list may '
+        "also have latents, lists of z_dim numbers",
         examples=["0,5,9"],
     )
     steps: Count = Field(
@@ -168,7 +172,9 @@ class InterpolateRequest(ImageRequest):
     )
     method: Name = Field(default="slerp", description="slerp or lerp", json_schema_extra={"enum": list(WALK_METHODS)})
     loop: bool = Field(default=False, description="true or false")
-    label: Label | None = Field(default=None, description="one class name or index")
+    label: Label | Labels | None = Field(
+        default=None, description="a class name or index, or a list of one for each of seeds"
+    )
     format: Name = Field(
         default="gif",
         description=f"{_FORMAT}, or {STREAM}: a line of JSON for each frame, as it is sampled",
