@@ -3,7 +3,7 @@
 For each bundled model, ten images of its own (their labels are not told), and four real images that its training did
 not see. Each picture is one call on one thread; seconds are those of the processor, which other programs on the machine
 do not change. Results are kept in build/projection, and a later call continues there. At the end the figures go to
-benchmarks/projection.md, the pictures to docs/project/, and the medians to training/projection/known_psnr.json, which
+benchmarks/projection.md, the pictures to docs/projection/, and the medians to training/projection/known_psnr.json, which
 ``gan-serve project`` shows.
 
     python benchmarks/projection.py --data mnist=DIR        # a folder with the IDX files
@@ -119,7 +119,7 @@ def report() -> None:
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     known = {}
-    pictures = ROOT / "docs" / "project"
+    pictures = ROOT / "docs" / "projection"
     pictures.mkdir(exist_ok=True)
     for model, kinds in results.items():
         own, real = ([facts for facts, _ in kinds.get(kind, [])] for kind in ("generated", "real"))

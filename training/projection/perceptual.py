@@ -11,9 +11,10 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_serve.errors import InvalidCheckpoint
-from gan_serve.training.evaluation.extractor_registry import MODEL_FILE, SmallExtractor, folder_of
+from gan_serve.errors import InvalidCheckpoint, InvalidOption
+from gan_serve.training.evaluation.extractor_registry import MODEL_FILE, SmallExtractor, extractors, folder_of
 
+NO_FEATURES = "none"  # in place of a name: pixels alone
 TINY = 1e-8  # keeps the norm of a pixel without features from being zero
 
 
@@ -41,10 +42,12 @@ class PerceptualFeatures:
 
     def __init__(self, name: str) -> None:
         directory = folder_of(name)
+        if not directory.is_dir():
+            raise InvalidOption.unknown("extractor of features", name, [*extractors(), NO_FEATURES])
         self.info = SmallExtractor(directory).info  # its digest is checked there
         graph = onnx.load(directory / MODEL_FILE).graph
         values = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
-        self._layers = []
+        self.layers = []
         for node, following in pairwise(graph.node):
             if node.op_type != "Conv":
                 continue
@@ -52,7 +55,7 @@ class PerceptualFeatures:
             if following.op_type != "Relu" or len(node.input) != 3:
                 raise InvalidCheckpoint(f"The layers of {name} are not convolutions with ReLU.", "Use another one.")
             steps = helper.get_attribute_value(stride)[0] if stride else 1
-            self._layers.append(Convolution(values[node.input[1]], values[node.input[2]], steps))
+            self.layers.append(Convolution(values[node.input[1]], values[node.input[2]], steps))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the scaled features of images float32 [N, C, H, W] in [-1, 1], all layers together: [N, D].
@@ -65,7 +68,7 @@ class PerceptualFeatures:
         if images.shape[2:] != (side, side):
             images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=False)
         x, parts = images, []
-        for layer in self._layers:
+        for layer in self.layers:
             x = F.relu(F.conv2d(x, layer.weight, layer.bias, stride=layer.stride, padding=1))
             if layer.stride > 1:  # one layer of each size
                 scaled = x * torch.rsqrt(x.square().sum(1, keepdim=True) + TINY)

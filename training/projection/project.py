@@ -28,12 +28,11 @@ from gan_serve.sampling.session import Int64Array
 from gan_serve.training.evaluation.extractor_registry import EXTRACTORS, INFO_FILE, ExtractorInfo, extractors
 from gan_serve.training.evaluation.features import GENERAL
 from gan_serve.training.load_checkpoint import load_generator, weight_files
-from gan_serve.training.projection.perceptual import PerceptualFeatures
+from gan_serve.training.projection.perceptual import NO_FEATURES, PerceptualFeatures
 from gan_serve.training.projection.search import Network, Objective, Search, search_latent
 from gan_serve.translation.inputs import Picture, fit_to, read_pictures
 
 CANDIDATES = 512  # random latents, of which the nearest are the starts
-NO_FEATURES = "none"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The search for one picture: gradient descent from several starts, then least squares from the best of them.
 
 The squared residuals of a latent sum to its loss: the mean squared difference of pixels in [-1, 1], the distance of
-features, and a small multiple of the latent's own mean square, which keeps it where the network was trained.
+features, and a small multiple of the latent's own mean square, which keeps it from growing beyond the latents of seeds.
 """
 
 from __future__ import annotations
