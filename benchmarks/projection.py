@@ -1,10 +1,10 @@
 """Measure how near projection comes: ``python benchmarks/projection.py``.
 
 For each bundled model, ten images of its own (their labels are not told), and four real images that its training did
-not see. Each picture is one call on one thread; seconds are those of the processor, which other programs on the machine
-do not change. Results are kept in build/projection, and a later call continues there. At the end the figures go to
-benchmarks/projection.md, the pictures to docs/projection/, and the medians to training/projection/known_psnr.json, which
-``gan-serve project`` shows.
+not see. Each picture is one call on one thread; seconds are those of the processor, so that other programs on the
+machine do not count. Results are kept in build/projection, and a later call continues there. At the end the figures go
+to benchmarks/projection.md, the pictures to docs/projection/, and the medians to training/projection/known_psnr.json,
+which ``gan-serve project`` shows.
 
     python benchmarks/projection.py --data mnist=DIR        # a folder with the IDX files
 """
@@ -110,46 +110,62 @@ def report() -> None:
                 facts = json.loads(str(arrays["facts"]))
                 results.setdefault(model, {}).setdefault(facts["kind"], []).append((facts, arrays["way"]))
     lines = [
-        "# Projection", "",
-        f"`python benchmarks/projection.py`: {GENERATED} images of each model and {REAL} held-out real ones, labels not told.",
+        "# Projection",
+        "",
+        f"`python benchmarks/projection.py`: {GENERATED} images of each model and {REAL} held-out real ones.",
+        "Labels are not told.",
         f"One thread of {processor()}, torch {torch.__version__}, ONNX Runtime {runtime()}.",
-        "Seconds are those of the processor, the median for a picture.", "",
-        "| model | own images, dB: median, least | at 30 dB or more | label found | s | held-out real images, dB: median, "
-        "range | label found | s |",
+        "Seconds are those of the processor for a picture, the median.",
+        "",
+        "| model | own images: median, least | at 30 dB or more | label found | seconds | real images: median, range "
+        "| label found | seconds |",
         "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     known = {}
     pictures = ROOT / "docs" / "projection"
     pictures.mkdir(exist_ok=True)
     for model, kinds in results.items():
         own, real = ([facts for facts, _ in kinds.get(kind, [])] for kind in ("generated", "real"))
-        values = [each["psnr"] for each in own]
-        row = [model, f"{np.median(values):.1f}, {min(values):.1f}", f"{sum(v >= GOAL for v in values)} of {len(values)}",
-               labels_found(own), seconds(own)]  # fmt: skip
-        decibels = [each["psnr"] for each in real]
-        row += [f"{np.median(decibels):.1f}, {min(decibels):.1f} to {max(decibels):.1f}"] if real else ["not here"]
-        row += [labels_found(real), seconds(real)]
-        lines.append(f"| {' | '.join(row)} |")
-        checkpoint = gan_serve.Generator.from_pretrained(model).config
-        known[model] = KnownPsnr(
-            digest=f"sha256:{checkpoint.files[PRECISION_FILES['fp32']].sha256}",
-            generated=round(float(np.median(values)), 1),
-            real=round(float(np.median(decibels)), 1) if real else None,
-            data=checkpoint.training_data.name if real and checkpoint.training_data else "",
-            images=len(real) if real else len(own),
-        )
+        lines.append(f"| {' | '.join([model, *cells_of_own(own), *cells_of_real(real)])} |")
+        if len(own) == GENERATED:
+            known[model] = known_psnr(model, own, real if len(real) == REAL else [])
         for kind, found in kinds.items():
             shown = found[:3] if kind == "generated" else found
             sheet = grid(np.concatenate([way for _, way in shown]), STEPS + 1)
             names = [f"{facts['psnr']:.1f} dB" for facts, _ in shown]
-            side = shown[0][1].shape[2]
-            (pictures / f"{model}-{kind}.png").write_bytes(
-                encode_png(with_row_names(enlarge_small(sheet, side), names))
-            )
+            picture = with_row_names(enlarge_small(sheet, shown[0][1].shape[2]), names)
+            (pictures / f"{model}-{kind}.png").write_bytes(encode_png(picture))
     (ROOT / "benchmarks" / "projection.md").write_text("\n".join(lines) + "\n")
     as_json = {name: each.model_dump(exclude_none=True) for name, each in known.items()}
     KNOWN_FILE.write_text(json.dumps(as_json, indent=2) + "\n")
     print("\n".join(lines))
+
+
+def cells_of_own(facts: list[dict[str, Any]]) -> list[str]:
+    values = [each["psnr"] for each in facts]
+    if not values:
+        return ["not measured", "", "", ""]
+    reached = f"{sum(value >= GOAL for value in values)} of {len(values)}"
+    return [f"{np.median(values):.1f}, {min(values):.1f} dB", reached, labels_found(facts), seconds(facts)]
+
+
+def cells_of_real(facts: list[dict[str, Any]]) -> list[str]:
+    values = [each["psnr"] for each in facts]
+    if not values:
+        return ["not measured", "", ""]
+    decibels = f"{np.median(values):.1f}, {min(values):.1f} to {max(values):.1f} dB ({len(values)} images)"
+    return [decibels, labels_found(facts), seconds(facts)]
+
+
+def known_psnr(model: str, own: list[dict[str, Any]], real: list[dict[str, Any]]) -> KnownPsnr:
+    config = gan_serve.Generator.from_pretrained(model).config
+    return KnownPsnr(
+        digest=f"sha256:{config.files[PRECISION_FILES['fp32']].sha256}",
+        generated=round(float(np.median([each["psnr"] for each in own])), 1),
+        real=round(float(np.median([each["psnr"] for each in real])), 1) if real else None,
+        data=config.training_data.name if real and config.training_data else "",
+        images=len(real) or len(own),
+    )
 
 
 def labels_found(facts: list[dict[str, Any]]) -> str:
