@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gan_serve.sampling.formats import FORMATS
+from gan_serve.sampling.formats import served_formats
 from gan_serve.sampling.receipt import Receipt
 from gan_serve.service.error_responses import ErrorBody
 from gan_serve.service.models import Models
@@ -96,7 +96,7 @@ TRANSLATED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The translated images in the format asked for.",
         "content": {"application/octet-stream": {"schema": BINARY}}
-        | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
+        | {format.media_type: {"schema": BINARY} for format in served_formats().values()},
         "headers": {
             "X-Gan-Serve-Digest": header("The sha256 of the network."),
             "X-Gan-Serve-Receipt": header("The receipt of one image: JSON."),
@@ -110,7 +110,7 @@ IMAGES: dict[int | str, dict[str, Any]] = {
         "description": "The images in the requested format.",
         # Client generators use the first type that they know: bytes, which fits every format.
         "content": {"application/octet-stream": {"schema": BINARY}}
-        | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
+        | {format.media_type: {"schema": BINARY} for format in served_formats().values()},
         "headers": {
             "ETag": header("Present if the request has seeds or latents: the same request then has the same response."),
             "X-Gan-Serve-Digest": header("The sha256 of the network."),

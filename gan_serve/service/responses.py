@@ -97,7 +97,7 @@ class Responses:
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
         _log(request, body, len(wanted))
-        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale)
+        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale, served=True)
         self._check_images(wanted, self.settings.max_images)
         size = self._check_size(estimated_size(wanted, body.format, body.columns, body.scale))
         headers = {}
