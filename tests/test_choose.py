@@ -119,6 +119,28 @@ def test_a_length_that_does_not_fit_is_refused_before_images_are_read(asked, len
         plan_run("dcgan-28", {"data": "nowhere"} | asked, length)
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"resolution": "large"}, "resolution"),
+        ({"holdout": "some"}, "holdout"),
+        ({"channels": 2}, "channels"),
+        ({"device": "gpu"}, "device"),
+        ({"widht": 1}, "'widht'"),
+    ],
+)
+def test_a_mistake_is_named_before_the_images_are_read_without_a_recipe_too(asked, says):
+    with pytest.raises(InvalidOption, match=says):
+        plan_run(None, {"data": "nowhere"} | asked)
+
+
+def test_the_channels_of_a_recipe_hold_where_the_images_are_read_to_measure(tmp_path, speed):
+    speed(50.0)
+    plan = plan_run("lesson-dcgan-rgb", {"data": photos(tmp_path, channels=1)}, Length(epochs=1))
+    assert plan.data is not None
+    assert plan.data.img_channels == plan.config.channels == 3
+
+
 @pytest.mark.parametrize("recipe", ["wgan-gp", RECOMMENDED, "progressive"])
 def test_the_speed_is_measured(recipe, digits):
     config = make_config(recipe, {"data": str(digits), "resolution": 8, "width": 0.1, "batch_size": 8, "channels": 1})

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gan_serve.errors import DataError, InvalidOption
-from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.config import TrainConfig, check_names, make_config, setting_names
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.measure_speed import images_per_second
@@ -28,6 +28,7 @@ MOST_PASSES = 250
 LONGEST = 12 * 3600.0  # seconds of a run whose length is not given
 PASSES_TO_AUGMENT = 20  # with fewer passes augmentation slows a run down ("Few images" in docs/training.md)
 MANY_IMAGES = 20_000  # a discriminator does not memorise so many
+OF_IMAGES = ("data", "labels", "holdout", "resolution", "channels", "device")  # settings to read the images with
 OF_TICKS = {"kimg_per_tick", "ticks_per_evaluation"}
 SHORT_KIMG = 200  # below it, a smaller batch gives a run more steps
 TRAINING_SHARE = 0.93  # of the given minutes; the rest is for grids and snapshots
@@ -101,10 +102,14 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
         recipe = RECOMMENDED  # the user's networks and those of a checkpoint have their own size
         if length == NO_LENGTH:
             return Plan(make_config(recipe, asked))
+    # Mistakes must fail before the images are read.
     if recipe is not None:
-        make_config(recipe, asked)  # a misspelt setting must fail before the images are read
-    device = pick_device(str(asked.get("device", "auto")))
-    data, reasons = _read(recipe, asked, device)
+        checked = make_config(recipe, asked)
+    else:  # the recipe is chosen by the images, and what else is asked for is checked with it
+        check_names(asked, setting_names())
+        checked = make_config(RECOMMENDED, {key: asked[key] for key in OF_IMAGES if key in asked})
+    device = pick_device(checked.device)
+    data, reasons = _read(checked, device, find_resolution=recipe is None and "resolution" not in asked)
     chosen: dict[str, Any] = {}
     if recipe is None:
         recipe = SMALL if data.img_resolution <= SMALL_SIDE else RECOMMENDED
@@ -130,14 +135,12 @@ def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
         raise InvalidOption("With several processes the length must be given in kimg.", "Give --kimg.")
 
 
-def _read(recipe: str | None, asked: Mapping[str, Any], device: torch.device) -> tuple[ImageSet, list[str]]:
-    """Read the images at the resolution of the run; return them with the reason for it."""
-    common = {"holdout": None} | {key: asked[key] for key in ("channels", "labels", "holdout") if key in asked}
-    source = str(asked["data"])
-    if recipe is not None:
-        return load_images(source, resolution=make_config(recipe, asked).resolution, **common), []
-    if "resolution" in asked:
-        return load_images(source, resolution=int(asked["resolution"]), **common), []
+def _read(config: TrainConfig, device: torch.device, *, find_resolution: bool) -> tuple[ImageSet, list[str]]:
+    """Read the images of a config, at its resolution or at the one that fits them; return the reasons for it."""
+    common = {"channels": config.channels, "labels": config.labels, "holdout": config.holdout}
+    source = config.data
+    if not find_resolution:
+        return load_images(source, resolution=config.resolution, **common), []
     largest = LARGEST[device.type]
     data = load_images(source, largest=largest, **common)
     side = data.img_resolution // 4 * 4
