@@ -44,7 +44,7 @@ def test_photos_alone_get_the_recommended_recipe_and_say_that_they_are_made_smal
     assert (config.recipe, config.resolution, config.width, config.kimg) == (RECOMMENDED, 64, 0.5, 100)
     assert config.augment == ("color", "translation", "cutout")
     assert "72x72 and are made smaller" in said
-    assert "1.67e+03 passes" in said
+    assert "1,667 passes" in said
     assert plan.data is not None
     assert plan.data.digest == load_images(config.data, resolution=64).digest  # so the printed command trains the same
 
