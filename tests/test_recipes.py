@@ -198,6 +198,17 @@ def test_options_combine_with_each_other_and_every_family(names, digits):
     assert training.shown == 2 * training.images_a_step
 
 
+@pytest.mark.parametrize("eps", [1e-7, 0])
+def test_clipped_probabilities_bound_the_losses_of_both_networks(eps, digits):
+    training, loader = start("lesson-bricks-dcgan", digits, real_target=[1.6, 1.6], bce_eps=eps)
+    with torch.no_grad():
+        training.discriminator.logit.weight *= 1e6
+    step(training, loader)
+    found = training.tick_means.pop()
+    largest = max(abs(found["d_loss"]), abs(found["g_loss"]))
+    assert largest <= 16.2 if eps else largest > 1000
+
+
 @pytest.mark.parametrize("simultaneous", [True, False])
 def test_at_once_the_generator_follows_the_discriminator_before_its_step(simultaneous, digits):
     """Then it does not matter to the generator how far the discriminator moves."""
