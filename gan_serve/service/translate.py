@@ -9,7 +9,7 @@ import functools
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
@@ -18,10 +18,11 @@ from gan_serve.errors import InvalidImage, InvalidRequest, TooManyImages, neares
 from gan_serve.service import openapi
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import RequestError
-from gan_serve.service.json_body import read_body
+from gan_serve.service.json_body import check_not_compressed, is_json, media_type, parse_json, read_body
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.models import Models
-from gan_serve.service.responses import RECEIPT_SIZE, BodyResponse, Encoded
+from gan_serve.service.responses import RECEIPT_SIZE, Encoded, respond
+from gan_serve.service.schemas import Name, RequestBody
 from gan_serve.service.settings import Settings
 from gan_serve.service.tracing import STAGES
 from gan_serve.translation.inputs import FITS, Picture, check_fit, read_picture
@@ -29,18 +30,17 @@ from gan_serve.translation.result import FORMATS, TranslationRequest, Translatio
 from gan_serve.translation.translator import Translator
 
 MAX_UPLOADS = 64  # pictures in one request
+MAX_ITEMS = 1000  # brackets, braces or commas in a JSON body
 MAX_FIELD = 1000  # bytes of a field of a form that is no file
 MAX_WORK = 1e12  # operations of one request: some ten seconds of a thread
 FORM = "multipart/form-data"
 DECODERS = 2  # pictures that are decoded at a time: each takes up to 64 MB
 
 
-class TranslateRequest(BaseModel):
+class TranslateRequest(RequestBody):
     """Pictures to translate."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    model: Annotated[str, Field(max_length=1000)] = Field(description="the name of a translator")
+    model: Name = Field(description="the name of a translator")
     images: Annotated[list[str], Field(min_length=1)] = Field(
         description="a list of files in base64, 1 to 64: PNG, JPEG, WebP, GIF or BMP"
     )
@@ -92,19 +92,10 @@ class Translating:
             wanted = await asyncio.to_thread(_decode, uploaded, translator)
         size = self._check_output(wanted, translator)
         release = self.batcher.reserve(len(wanted), size)
-        try:
-            encode = functools.partial(_encoded, format=uploaded.format)
-            encoded = await self.batcher.submit(
-                translator, wanted, encode, format=uploaded.format, stages=request.scope.get(STAGES)
-            )
-            response = BodyResponse(
-                encoded.body, media_type=FORMATS[uploaded.format].media_type, headers=encoded.headers
-            )
-        except BaseException:
-            release()
-            raise
-        response.release = release
-        return response
+        encoding = functools.partial(_encoded, format=uploaded.format)
+        stages = request.scope.get(STAGES)
+        sampling = self.batcher.submit(translator, wanted, encoding, format=uploaded.format, stages=stages)
+        return await respond(request, sampling, release, watched=True)  # one image may take seconds
 
     def _check_output(self, wanted: TranslationRequest, translator: Translator) -> int:
         """Return the bytes that a response may have at most; raise ``TooManyImages`` beyond the server's limits."""
@@ -122,7 +113,7 @@ class Translating:
                 f"The images take {work / 1e9:,.0f} billion operations; this server does up to {MAX_WORK / 1e9:,.0f}."
             )
             raise TooManyImages(told, hint)
-        return int(size)
+        return size
 
 
 def add_translation(app: FastAPI, models: Models, translating: Translating) -> None:
@@ -151,20 +142,17 @@ def add_translation(app: FastAPI, models: Models, translating: Translating) -> N
 
 
 async def _read_upload(request: Request, most: int) -> Uploaded:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     content = await read_body(request, most)
-    if kind == FORM:
+    check_not_compressed(request)
+    if media_type(request) == FORM:
         return await _read_form(request, content)
-    if kind != "application/json" and not kind.endswith("+json"):
+    if not is_json(request):
         raise RequestError(
             415, "unsupported_media_type", "The body is neither JSON nor a form.", f"Send application/json or {FORM}."
         )
-    if content.count(b"[") + content.count(b"{") > 1000 or content.count(b",") > 1000:
+    if content.count(b"[") + content.count(b"{") > MAX_ITEMS or content.count(b",") > MAX_ITEMS:
         raise InvalidRequest("The body has more fields or items than any request.", f"Send up to {MAX_UPLOADS} images.")
-    try:
-        body = TranslateRequest.model_validate_json(content)
-    except ValidationError as error:
-        raise _explained(error) from None
+    body = parse_json(content, TranslateRequest)
     files = []
     for place, text in enumerate(body.images):
         try:
@@ -207,25 +195,6 @@ async def _read_form(request: Request, content: bytes) -> Uploaded:
     return Uploaded(values["model"], values["images"], values.get("fit", "crop"), values.get("format", "png"))
 
 
-def _explained(error: ValidationError) -> InvalidRequest | RequestError:
-    """Return the first error of the fields in one sentence."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return RequestError(400, "invalid_json", "The body is not JSON.", "Check its quotes, commas and brackets.")
-    if not first["loc"]:
-        return InvalidRequest("The body is not a JSON object.", 'For example {"model": "...", "images": ["..."]}.')
-    field = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        names = TranslateRequest.model_fields
-        return InvalidRequest(
-            f"There is no field {shorten(field)}.", nearest(field[:200], names) or f"There are: {', '.join(names)}."
-        )
-    valid = f"{field} must be {TranslateRequest.model_fields[field].description}"
-    if first["type"] == "missing":
-        return InvalidRequest(f"The field {field} is missing.", f"{valid}.")
-    return InvalidRequest(f"{valid}, not {shorten(first['input'])}.", "GET /docs.json describes every field.")
-
-
 def _decode(uploaded: Uploaded, translator: Translator) -> TranslationRequest:
     pictures: list[Picture] = []
     for place, content in enumerate(uploaded.files):
@@ -242,4 +211,4 @@ def _encoded(translations: Translations, *, format: str) -> Encoded:
     headers = {"X-Gan-Serve-Digest": translations.digest}
     if len(translations) == 1:
         headers["X-Gan-Serve-Receipt"] = translations.receipt(0).as_json()
-    return Encoded(encode_translations(translations, format), headers)
+    return Encoded(encode_translations(translations, format), FORMATS[format].media_type, headers)
