@@ -98,6 +98,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
     app.models = models
     app.router.route_class = BodyRoute
     app.state.settings = settings
+    app.state.body_bytes = 0  # of the requests that are being read, see json_body
     add_error_handlers(app)
     batcher = Batcher(
         threads=settings.sampling_threads,

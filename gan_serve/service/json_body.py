@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gan_serve.errors import BodyTooLarge, InvalidRequest
+from gan_serve.errors import BodyTooLarge, InvalidRequest, TooManyRequests
 from gan_serve.service.error_responses import RequestError
 from gan_serve.service.headers import header
 from gan_serve.service.settings import Settings
@@ -41,7 +41,7 @@ class BodyRoute(APIRoute):
             return
         request = Request(scope, receive, send)
         settings: Settings = scope["app"].state.settings
-        content = await read_body(request, settings.max_body)
+        content = await read_body(request)
         if not is_json(request):
             raise HTTPException(415)
         check_not_compressed(request)
@@ -55,20 +55,30 @@ class BodyRoute(APIRoute):
         return self._body_model
 
 
-async def read_body(request: Request, most: int) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Return the body.
 
     Raises:
-        BodyTooLarge: it has more than ``most`` bytes. Some of the rest is read first: a server that closes a connection
-            with unread data resets it, and the client would not see the response.
+        BodyTooLarge: it is larger than the settings allow. Some of the rest is read first: a server that closes a
+            connection with unread data resets it, and the client would not see the response.
+        TooManyRequests: all bodies that this worker is reading are together larger than allowed.
         ClientDisconnect: the client is gone.
     """
+    state = request.scope["app"].state
+    settings: Settings = state.settings
+    most = settings.max_body
     declared = int(header(request.scope, b"content-length") or 0)
     parts, size, more = [], 0, True
-    while more and max(size, declared) <= most:
-        part, more = await _part(request)
-        parts.append(part)
-        size += len(part)
+    try:
+        while more and max(size, declared) <= most:
+            part, more = await _part(request)
+            parts.append(part)
+            size += len(part)
+            state.body_bytes += len(part)
+            if state.body_bytes > settings.max_queued_bytes and state.body_bytes > size:
+                raise TooManyRequests("The server is reading too many large bodies.", "Try again soon.")
+    finally:
+        state.body_bytes -= size
     if max(size, declared) <= most:
         return b"".join(parts)
     # A client that waits for "100 Continue" sends nothing before it is asked to.
