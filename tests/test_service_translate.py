@@ -165,7 +165,7 @@ def test_the_bodies_that_a_worker_reads_are_bounded_together(models: Path, tmp_p
     head = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
     with running([str(models / "negative")], tmp_path, **settings) as client:
         address = ("localhost", client.base_url.port or 0)
-        with socket.create_connection(address) as first, socket.create_connection(address) as second:
+        with socket.create_connection(address, 20) as first, socket.create_connection(address, 20) as second:
             first.sendall(head + bytes(800_000))
             time.sleep(0.5)
             second.sendall(head + bytes(800_000))

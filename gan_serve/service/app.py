@@ -105,6 +105,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
         max_queue=settings.max_queue,
         max_queued_images=settings.max_queued_images,
         max_queued_bytes=settings.max_queued_bytes,
+        max_wait=settings.max_wait,
         max_seconds=OVERDUE * settings.timeout,
     )
     app.state.batcher = batcher

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gan_serve.errors import GanServeError, ServerNotReady, TooManyRequests
+from gan_serve.errors import GanServeError, ServerError, ServerNotReady, TooManyRequests
 
 CLIENT_GONE = 499  # nginx's status for a client that has disconnected; only the log shows it
-RETRY_AFTER = 1  # seconds, in which a full queue is usually sampled
+RETRY_AFTER = 1  # seconds, for errors that do not know it
 PASSING = (TooManyRequests.code, ServerNotReady.code)  # the same request may succeed later
 ERROR_HEADER = "x-gan-serve-error"  # the code of the error; every response with the envelope has this header
 
@@ -83,6 +83,8 @@ def status_envelope(status: int, headers: Mapping[str, str] | None = None) -> Re
 
 def error_envelope(error: GanServeError, headers: Mapping[str, str] | None = None) -> Response:
     """Return the envelope of an error of gan-serve, with its status."""
+    if isinstance(error, ServerError) and error.retry_after:
+        headers = {"Retry-After": f"{error.retry_after:.0f}", **(headers or {})}
     return envelope(error.status, ErrorDetail.of(error), headers)
 
 
