@@ -17,7 +17,7 @@ from tiny_checkpoint import network
 from gan_serve import Generator, InvalidCheckpoint, list_models
 from gan_serve.checkpoint.config import PRECISION_FILES, precisions
 from gan_serve.checkpoint.files import read_config
-from gan_serve.checkpoint.network_cost import largest_batch, network_cost
+from gan_serve.checkpoint.network_cost import NetworkBounds, network_cost
 from gan_serve.checkpoint.operators import OPERATORS
 from gan_serve.hub.resolve import resolve
 from gan_serve.sampling import session
@@ -48,7 +48,7 @@ def test_a_small_part_of_the_networks_of_the_package_is_all_that_is_needed():
             content = (resolve(name) / PRECISION_FILES[precision]).read_bytes()
             example = {"z": (1, config.z_dim), "c": (1,), "psi": (1,)}
             side = config.img_resolution
-            assert largest_batch(content, example, (side, side, config.img_channels), 16) == 16
+            assert NetworkBounds(content, example).largest_batch((side, side, config.img_channels), 16) == 16
             assert network_cost(content, example).peak < 2**20
 
 
