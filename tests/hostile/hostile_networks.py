@@ -329,7 +329,7 @@ NETWORKS = {  # the error of each
 }  # fmt: skip
 
 
-def write(directory: Path, model: onnx.ModelProto) -> Path:
+def write(directory: Path, model: onnx.ModelProto | bytes) -> Path:
     """Replace the network of a tiny checkpoint, and write the digests that fit."""
-    (directory / "generator.onnx").write_bytes(model.SerializeToString())
+    (directory / "generator.onnx").write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
     return seal(directory)
