@@ -33,7 +33,7 @@ export class Stage {
       this.#wanted += 1;
       this.#seek.ask(Number(target.value));
     });
-    $("pin").append(icon(ICONS.pin), "Pin");
+    $("pin").replaceChildren(icon(ICONS.pin), "Pin");
     $("pin").addEventListener("click", () => this.pin());
     new ResizeObserver(() => this.#fitScreen()).observe($("screen"));
     this.#showPlaying();

@@ -44,6 +44,7 @@ export class Strip {
     this.#drawn = name;
     keepFocus($("keys"), () => $("keys").replaceChildren(...keys.map((key, at) => this.#item(key, at, isChosen))));
     const { pins } = store.get();
+    $("keys-hint").classList.remove("pending");
     $("keys-hint").textContent = isChosen
       ? "Drag to reorder, or Alt with an arrow key. Delete takes one out."
       : pins.length === 1

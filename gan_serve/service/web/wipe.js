@@ -25,6 +25,7 @@ export class Wipe {
   begin() {
     this.toggle(false);
     $("compare").hidden = !this.other;
+    $("compare").classList.remove("pending");
     $("compare").textContent = `Compare ${this.other}`;
   }
 
