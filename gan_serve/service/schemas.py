@@ -83,7 +83,7 @@ class ImageRequest(RequestBody):
 
     model: Name = Field(description="the name of a model of this server")
     truncation: Annotated[float, _range("number", 0, 1)] = Field(default=1.0, description="a number from 0 to 1")
-    format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": _FORMATS})
+    format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": [*_FORMATS]})
     columns: Count | None = Field(
         default=None,
         description="a whole number, 1 or more: the images in a row of a PNG",
