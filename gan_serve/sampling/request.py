@@ -26,7 +26,6 @@ from gan_serve.sampling.latents import (
     FloatArray,
     check_latents,
     check_offsets,
-    check_truncation,
     latents_from_seeds,
 )
 from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, W_OFFSET, Mix, fill_optional_inputs, make_mix
@@ -34,6 +33,7 @@ from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds
 from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
+from gan_serve.sampling.truncation import check_truncation
 from gan_serve.sampling.walks import Walk, walk_latents
 
 
