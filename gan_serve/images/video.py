@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def encode_video(frames: UInt8Array, format: str, *, fps: float, scale: int = 1)
     codec, rate = CODECS[format], Fraction(fps).limit_denominator(1000)
     file = io.BytesIO()
     with av.open(file, "w", format=format, options={"fflags": STEADY}) as container:
-        stream = container.add_stream(codec.name, rate=rate, options=codec.options)
+        stream: Any = container.add_stream(codec.name, rate=rate, options=codec.options)
         stream.pix_fmt = "yuv420p"
         for place, frame in enumerate(frames):
             picture = _even(enlarge(frame, scale))

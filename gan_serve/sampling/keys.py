@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Annotated, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ Key = Seed | PackedLatent
 """A seed, or the base64 of a latent as float32, which is the form of receipts."""
 
 
-def parse_keys(keys: Keys) -> list[int] | list[int | str]:
+def parse_keys(keys: Keys) -> Sequence[int | str]:
     """Return a list of seeds and latents that a caller gave, each latent as ``pack_latent`` packs it.
 
     Raises:
@@ -48,7 +48,7 @@ def parse_keys(keys: Keys) -> list[int] | list[int | str]:
     return [pack_latent(item) if _is_vector(item) else parse_seeds([item])[0] for item in items]
 
 
-def choose_keys(n: int | None, seed: int | None, keys: Keys | None) -> list[int] | list[int | str]:
+def choose_keys(n: int | None, seed: int | None, keys: Keys | None) -> Sequence[int | str]:
     """Return the keys of a call: those given, or ``n`` seeds from ``seed`` on; see ``choose_seeds``."""
     if keys is None or not (n is None and seed is None):
         return choose_seeds(n, seed, keys)  # type: ignore[arg-type]  # together with n or seed it is an error
@@ -77,7 +77,8 @@ def unpack_latent(packed: str) -> FloatArray:
         latent = np.frombuffer(base64.b64decode(packed, validate=True), "<f4").astype(np.float32)
     except ValueError as error:
         raise InvalidLatents("A latent is not base64 of float32.", "Use the original file.") from error
-    return check_latents(latent[None], len(latent))[0]
+    checked: FloatArray = check_latents(latent[None], len(latent))[0]
+    return checked
 
 
 def key_latents(keys: Iterable[int | str], z_dim: int) -> FloatArray:

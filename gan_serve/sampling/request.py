@@ -318,8 +318,9 @@ class RequestBuilder:
         keys = choose_keys(n, seed, seeds) if latents is None else []
         numbers = [key if isinstance(key, int) else place for place, key in enumerate(keys)]
         if latents is not None:
-            given: FloatArray | None = check_latents(latents, self.z_dim, self.w_dim)
-            numbers = list(range(len(given)))
+            checked = check_latents(latents, self.z_dim, self.w_dim)
+            given: FloatArray | None = checked
+            numbers = list(range(len(checked)))
         else:
             check_key_latents(keys, self.z_dim, self.w_dim)
             given = key_latents(keys, self.z_dim) if any(isinstance(key, str) for key in keys) else None

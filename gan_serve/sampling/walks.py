@@ -102,7 +102,7 @@ def make_walk(
     """
     keys = parse_keys(seeds)
     check_walk(len(keys), steps, method, loop)
-    whole = Walk(seeds=keys, steps=int(steps), method="slerp" if method == "slerp" else "lerp", loop=bool(loop))
+    whole = Walk(seeds=list(keys), steps=int(steps), method="slerp" if method == "slerp" else "lerp", loop=bool(loop))
     start, stop = check_frame_range(start, stop, whole.total)
     return whole if (start, stop) == (0, whole.total) else whole.model_copy(update={"start": start, "stop": stop})
 

@@ -168,5 +168,5 @@ def _least_squares(objective: Objective, latent: Tensor, label: Tensor | None) -
 
 def _residuals(objective: Objective, latents: Tensor, label: Tensor | None) -> Tensor:
     """Return the residuals [N, R] of many latents [N, D] of one class."""
-    parts = latents.split(BATCH)
+    parts = torch.split(latents, BATCH)
     return torch.cat([objective.residuals(each, None if label is None else label.expand(len(each))) for each in parts])
