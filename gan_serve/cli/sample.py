@@ -58,7 +58,7 @@ def generate(
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [as_label(label, generator.labels) for label in labels]
-    label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
+    label: Labels | None = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     moves = None if offsets is None else _numbers(offsets)
     keys: Any = seeds
     if file is not None:
@@ -178,7 +178,7 @@ def interpolate(
     format = choose_format(out, None)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     several = [as_label(label, generator.labels) for label in labels]
-    chosen = None if not several else several[0] if len(several) == 1 else several
+    chosen: Labels | None = None if not several else several[0] if len(several) == 1 else several
     if file is not None:
         keys, chosen = _keys_of_file(generator, file, seeds, chosen, walk=True)
     elif seeds is None:

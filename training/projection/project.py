@@ -162,7 +162,8 @@ def project(
             numbers.append(number)
             ways.append(generator.sample(latents=path, label=number).pixels)
     latents = np.stack(rows)
-    samples = generator.sample(latents=latents, label=None if classes is None and not config.c_dim else numbers)
+    told = [number for number in numbers if number is not None]  # all of them, or none
+    samples = generator.sample(latents=latents, label=told or None)
     return Projection(
         latents=latents,
         targets=targets,
