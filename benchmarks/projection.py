@@ -26,7 +26,7 @@ from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.errors import DataError
 from gan_serve.images.captions import enlarge_small, with_row_names
 from gan_serve.images.grid import grid
-from gan_serve.images.png import encode_png
+from gan_serve.images.pixels import to_pil
 from gan_serve.training.data.image_set import ImageSet
 from gan_serve.training.data.load import load_images
 from gan_serve.training.projection.known import KNOWN_FILE, KnownPsnr
@@ -134,7 +134,8 @@ def report() -> None:
             sheet = grid(np.concatenate([way for _, way in shown]), STEPS + 1)
             names = [f"{facts['psnr']:.1f} dB" for facts, _ in shown]
             picture = with_row_names(enlarge_small(sheet, shown[0][1].shape[2]), names)
-            (pictures / f"{model}-{kind}.png").write_bytes(encode_png(picture))
+            if kind == "real" or "real" not in kinds:
+                to_pil(picture).save(pictures / f"{model}-{kind}.webp", quality=90)
     (ROOT / "benchmarks" / "projection.md").write_text("\n".join(lines) + "\n")
     as_json = {name: each.model_dump(exclude_none=True) for name, each in known.items()}
     KNOWN_FILE.write_text(json.dumps(as_json, indent=2) + "\n")
