@@ -12,6 +12,8 @@ from gan_serve.errors import InvalidOption
 from gan_serve.images.pixels import UInt8Array, enlarge
 
 LUMA = np.array([0.299, 0.587, 0.114])
+# With more threads, or macroblock trees, x264 does not always give the same bytes.
+REPEATABLE = "threads=1:lookahead-threads=1:sync-lookahead=0:mbtree=0"
 STEADY = "+bitexact"  # neither the date nor the version in the file: the same frames give the same bytes
 
 
@@ -23,7 +25,7 @@ class Codec(NamedTuple):
 
 
 CODECS = {
-    "mp4": Codec("libx264", {"crf": "12", "preset": "medium", "threads": "1"}),
+    "mp4": Codec("libx264", {"crf": "12", "threads": "1", "x264-params": REPEATABLE}),
     "webm": Codec("libvpx-vp9", {"crf": "12", "b": "0", "row-mt": "0", "threads": "1"}),
 }
 
