@@ -122,7 +122,9 @@ def test_a_single_file_opens_from_a_disk(browser: Any, tmp_path: Path) -> None:
     visit.check()
 
 
-@pytest.mark.parametrize("model", list_models())
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=() if name == "mnist-cgan" else pytest.mark.slow) for name in list_models()]
+)
 def test_chromium_computes_the_pixels_of_python_in_every_precision(browser: Any, model: str, tmp_path: Path) -> None:
     site = Site(export_web([model], tmp_path / "site", runtime=runtime_folder()))
     page = browser.new_page()
