@@ -70,7 +70,7 @@ EVERY_DAY = ("wgan-gp", "dcgan-28 with labels in every layer", "stylegan")  # co
 def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     recipe, settings = VARIANTS.get(name, (name, {}))
-    config = small(recipe, digits, kimg=0.96, kimg_per_tick=0.48, **settings)
+    config = small(recipe, digits, kimg=0.48, kimg_per_tick=0.24, **settings)
     train(config, whole, quiet=True)
     shutil.copytree(whole, resumed)
     snapshots(resumed)[-1].unlink()
