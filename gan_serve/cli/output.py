@@ -58,13 +58,13 @@ def sample_parts(generator: Generator, request: SamplingRequest) -> Iterator[Sam
 def write_and_report(generator: Generator, request: SamplingRequest, format: str) -> None:
     """Sample a request, write what the options of the current command ask for, and report it on standard error."""
     options = click.get_current_context().params
-    out, out_dir = options["out"], options.get("out_dir")
+    out: Path = options["out"] or options["out_dir"]
     start = time.perf_counter()
-    if out:
+    if options["out"]:
         samples = write_file(generator, request, format, options)
     else:
-        samples = write_folder(generator, request, out_dir, scale=options["scale"])
-    report(samples, repeat_words(request), out or out_dir, time.perf_counter() - start)
+        samples = write_folder(generator, request, out, scale=options["scale"])
+    report(samples, repeat_words(request), out, time.perf_counter() - start)
 
 
 def write_file(generator: Generator, request: SamplingRequest, format: str, options: Mapping[str, Any]) -> Samples:

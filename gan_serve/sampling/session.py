@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import AnyConfig, CheckpointConfig, Precision, TruncationSpace
-from gan_serve.checkpoint.network_cost import largest_batch
+from gan_serve.checkpoint.network_cost import NetworkBounds
 from gan_serve.checkpoint.onnx_graph import read_graph
 from gan_serve.checkpoint.self_contained import check_self_contained
 from gan_serve.errors import DeviceUnavailable, InvalidCheckpoint, InvalidOption
@@ -64,7 +64,8 @@ class NetworkSession(abc.ABC):
         check_self_contained(model)
         fastest = BATCH_SIZE["cuda" if wants_cuda(device) else "cpu"]
         largest = self._one_input()
-        batch = largest_batch(model, largest, self._image_shape(largest), fastest)  # before ONNX Runtime sees it
+        self._bounds = NetworkBounds(model, largest)  # before ONNX Runtime sees it
+        batch = self._bounds.largest_batch(self._image_shape(largest), fastest)
         self._session, self.device = open_session(model, device, threads)
         self._check_signature()
         self.style_layers = self._read_style_layers(model)
@@ -97,9 +98,12 @@ class NetworkSession(abc.ABC):
         return (len(next(iter(inputs.values()))), *self._image_shape(shapes))
 
     def _run(self, inputs: Mapping[str, Any], options: onnxruntime.RunOptions | None = None) -> UInt8Array:
-        expected = self._expected(inputs)
+        expected, batch = self._expected(inputs), self._batch_for(inputs)
+        for count in {min(expected[0], batch), expected[0] % batch} - {0}:
+            shapes = {name: (count, *values.shape[1:]) for name, values in inputs.items()}
+            self._bounds.check(shapes, (count, *expected[1:]))
         try:
-            images = run_in_batches(self._session, inputs, batch=self._batch_for(inputs), options=options)
+            images = run_in_batches(self._session, inputs, batch=batch, options=options)
         except Exception as error:  # the exceptions of ONNX Runtime have no public base class
             if isinstance(error, MemoryError):
                 raise
