@@ -95,7 +95,10 @@ def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     assert generator.c_dim == (0 if config.conditional is False else 10)  # None: where there are labels
 
 
-@pytest.mark.parametrize("recipe", recipes())
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(name, marks=pytest.mark.slow if name.startswith("lesson-") else ()) for name in recipes()],
+)
 def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
     training, loader = start(recipe, digits)
     grown = {"stage_kimg": None, "fade_kimg": None} if recipe.endswith("progressive") else {}
