@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from gan_serve.cli import main
 from gan_serve.training.data.load import NAMED_SOURCES
 
 NAME = "fashion-dcgan"
+PLOTTERS = ("gan_serve.training.monitoring.monitor", "gan_serve.training.translation.recorder")
 OWN_SERVERS = ("test_service_fuzz", "test_service_schema")  # their fixtures of that name have other settings
 
 
@@ -62,6 +64,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("digits") / "digits.npz"
     np.savez(path, images=(data.images * 255 / 16).round().astype(np.uint8), labels=data.target)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_curves(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave ``curves.png`` out of the runs of tests that do not look at it: plotting takes longer than the training."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in () if getattr(request.module, "WITH_CURVES", False) else PLOTTERS:
+            if name in sys.modules:
+                patch.setattr(f"{name}.write_curves", lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture(scope="module")

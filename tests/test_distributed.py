@@ -14,8 +14,10 @@ import pytest
 import torch
 from training_runs import end, kill, start_two, torchrun, whole_lines
 
+from gan_serve.errors import InvalidOption
 from gan_serve.training.config import make_config
-from gan_serve.training.loop import train
+from gan_serve.training.distributed import Processes
+from gan_serve.training.loop import _check_processes, train
 from gan_serve.training.snapshots import load_snapshot, snapshots
 
 SMALL = {"resolution": 8, "z_dim": 16, "width": 0.25, "batch_size": 16, "threads": 1, "device": "cpu", "bf16": False}
@@ -113,6 +115,13 @@ def test_sigterm_to_torchrun_ends_all_with_a_snapshot(digits, tmp_path):
     assert shown / 1000 == whole_lines(tmp_path / "run")[-1]["kimg"]
 
 
+def test_a_batch_that_cannot_be_shared_is_refused():
+    config = make_config("dcgan-28", {"data": "x", "batch_size": 15})
+    with pytest.raises(InvalidOption, match="A batch of 15 cannot be split between 2 processes"):
+        _check_processes(config, Processes(rank=0, world=2))
+
+
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused_once(digits, tmp_path):
     code, _, err = end(start_two(digits, tmp_path / "run", DCGAN | {"batch_size": 15}))
     assert code != 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from browser import CLASSES, PAGE, Visit, expect, saved
 from PIL import Image
 
@@ -353,10 +354,10 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, explorer:
     visit.context.close()
 
 
-def test_no_width_scrolls_sideways(browser: Any, explorer: str) -> None:
-    for width in (320, 768, 1280, 1920):
-        visit = Visit(browser, explorer)  # anew: what moves long after a window was resized counts as a layout shift
-        visit.page.set_viewport_size({"width": width, "height": 900})
-        paused(visit, "model=conditional&seeds=0-15&pin=0:&pin=1:")
-        visit.check()
-        visit.context.close()
+@pytest.mark.parametrize("width", [320, *(pytest.param(size, marks=pytest.mark.slow) for size in (768, 1280, 1920))])
+def test_no_width_scrolls_sideways(browser: Any, explorer: str, width: int) -> None:
+    visit = Visit(browser, explorer)
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    paused(visit, "model=conditional&seeds=0-15&pin=0:&pin=1:")
+    visit.check()
+    visit.context.close()

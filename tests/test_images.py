@@ -13,7 +13,7 @@ from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import from_pil
 from gan_serve.images.png import encode_png
-from gan_serve.sampling.formats import FORMATS, encode
+from gan_serve.sampling.formats import FORMATS, check_encoding, encode
 from gan_serve.sampling.receipt import RECEIPT_KEY, read_receipt
 from gan_serve.sampling.walks import Walk
 from gan_serve.verify import verify_image
@@ -59,6 +59,17 @@ def test_every_format_holds_the_same_pixels(generator):
 @pytest.mark.parametrize("format", sorted(FORMATS))
 def test_the_same_samples_give_the_same_bytes(generator, format):
     assert encode(generator.sample(3, seed=1), format) == encode(generator.sample(3, seed=1), format)
+
+
+def test_a_jpeg_is_written_but_not_served(generator):
+    samples = generator.sample(3, seed=1)
+    with Image.open(io.BytesIO(encode(samples, "jpg", columns=2, scale=2))) as image:
+        assert (image.format, image.size) == ("JPEG", (2 * (2 * 30 + 2), 2 * (2 * 30 + 2)))
+    check_encoding(3, "png", served=True)
+    with pytest.raises(
+        InvalidOption, match="There is no format 'jpg'; choose from: png, gif, webp, npz, zip, json, raw"
+    ):
+        check_encoding(3, "jpg", served=True)
 
 
 def test_an_unknown_format_names_the_nearest(generator):

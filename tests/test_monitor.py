@@ -33,6 +33,7 @@ from gan_serve.training.monitoring.run_log import read_log, rewind_log
 from gan_serve.training.sample_images import sample_images
 from gan_serve.training.tick_means import TickMeans
 
+WITH_CURVES = True
 RECORD = {"kimg": 1.0, "d_loss": 0.6, "g_loss": 0.9, "d_real_acc": 0.6, "d_fake_acc": 0.7, "g_acc": 0.3}
 CRITIC = {"kimg": 1.0, "c_loss": -2.0, "c_wass_loss": -2.5, "c_gp": 0.05, "g_loss": 4.0}
 

@@ -70,7 +70,7 @@ EVERY_DAY = ("wgan-gp", "dcgan-28 with labels in every layer", "stylegan")  # co
 def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     recipe, settings = VARIANTS.get(name, (name, {}))
-    config = small(recipe, digits, kimg=0.96, kimg_per_tick=0.48, **settings)
+    config = small(recipe, digits, kimg=0.48, kimg_per_tick=0.24, **settings)
     train(config, whole, quiet=True)
     shutil.copytree(whole, resumed)
     snapshots(resumed)[-1].unlink()
@@ -95,7 +95,10 @@ def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     assert generator.c_dim == (0 if config.conditional is False else 10)  # None: where there are labels
 
 
-@pytest.mark.parametrize("recipe", recipes())
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(name, marks=pytest.mark.slow if name.startswith("lesson-") else ()) for name in recipes()],
+)
 def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
     training, loader = start(recipe, digits)
     grown = {"stage_kimg": None, "fade_kimg": None} if recipe.endswith("progressive") else {}

@@ -21,7 +21,7 @@ from servers import running
 
 UNCONDITIONAL, CONDITIONAL = "fashion-dcgan", "conditional"
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "80")  # for each endpoint, beside those for each field
-FEW = "15"
+FEW = "5"
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 KEY = "the-key"
 

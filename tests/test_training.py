@@ -35,7 +35,9 @@ def small_config(digits: Path, **settings: object):
 @pytest.fixture(scope="module")
 def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("runs") / "digits"
-    train(small_config(digits), run_dir, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gan_serve.training.monitoring.monitor.write_curves", write_curves)
+        train(small_config(digits), run_dir, quiet=True)
     return run_dir
 
 

@@ -15,6 +15,7 @@ from gan_serve import Translator
 from gan_serve.errors import InvalidOption, RunError
 from gan_serve.exports.export_translator import evaluate_trained, export_translator
 from gan_serve.training.losses import LOSSES
+from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
@@ -60,7 +61,9 @@ def config(recipe: str, data: Path, **changes: Any) -> Any:
 def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was not interrupted."""
     run_dir = tmp_path_factory.mktemp(request.param) / "run"
-    train_translator(config(request.param, shapes), run_dir, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gan_serve.training.translation.recorder.write_curves", write_curves)
+        train_translator(config(request.param, shapes), run_dir, quiet=True)
     return run_dir
 
 

@@ -111,6 +111,7 @@ def test_after_the_first_visit_it_works_without_a_network(browser: Any, exported
     visit.check()
 
 
+@pytest.mark.slow
 def test_a_single_file_opens_from_a_disk(browser: Any, tmp_path: Path) -> None:
     page = export_web(["mnist-cgan"], tmp_path / "page", single_file=True, runtime=runtime_folder()) / "index.html"
     alone = shutil.move(page, tmp_path / "alone.html")
@@ -122,6 +123,7 @@ def test_a_single_file_opens_from_a_disk(browser: Any, tmp_path: Path) -> None:
     visit.check()
 
 
+@pytest.mark.slow  # in Node: test_web_engine.py
 @pytest.mark.parametrize("model", list_models())
 def test_chromium_computes_the_pixels_of_python_in_every_precision(browser: Any, model: str, tmp_path: Path) -> None:
     site = Site(export_web([model], tmp_path / "site", runtime=runtime_folder()))
@@ -147,6 +149,7 @@ def test_chromium_computes_the_pixels_of_python_in_every_precision(browser: Any,
         site.stop()
 
 
+@pytest.mark.slow  # in Node: test_web_engine.py
 def test_a_network_that_fails_its_golden_sample_is_not_used(browser: Any, exported: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(exported, tmp_path / "site")
     path = folder / "models" / "fashion-dcgan" / "config.json"

@@ -40,6 +40,17 @@ def sampling_options(command: Command) -> Command:
     return model_options(command)
 
 
+def output_options(picture: str, folder: str = "A folder for one PNG per image.") -> Callable[[Command], Command]:
+    """Return a decorator that adds ``--out``, ``--out-dir`` and ``--scale``; ``picture``: what a PNG of several is."""
+    text = f"A file: .png or .jpg ({picture}), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output."
+
+    def add(command: Command) -> Command:
+        command = click.option("--out-dir", type=OutputPath(), help=folder)(scale_option(command))
+        return click.option("--out", type=OutputPath(), help=text)(command)
+
+    return add
+
+
 def scale_option(command: Command) -> Command:
     """Add ``--scale`` to a command."""
     text = "Enlarge a picture: repeat each pixel this many times in both directions."

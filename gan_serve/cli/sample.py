@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gan_serve.cli.options import OutputPath, as_label, latents_option, sampling_options, scale_option, seed_options
+from gan_serve.cli.options import (
+    OutputPath,
+    as_label,
+    latents_option,
+    output_options,
+    sampling_options,
+    scale_option,
+    seed_options,
+)
 from gan_serve.cli.output import choose_format, write_and_report
 from gan_serve.errors import InvalidOption
 
@@ -25,13 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--offsets", help="How far to move along each of `gan-serve directions`, such as 1.5,-2.")
 @click.option("--columns", type=int, help="Images in a row of the grid.")
-@click.option(
-    "--out",
-    type=OutputPath(),
-    help="A file: .png or .jpg (a grid), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output.",
-)
-@click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
-@scale_option
+@output_options("a grid")
 @sampling_options
 def generate(
     model: str,
@@ -78,17 +80,7 @@ def generate(
 )
 @click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
 @click.option("--names", is_flag=True, help="Enlarge small images, and write the class beside each row; no receipt.")
-@click.option(
-    "--out",
-    type=OutputPath(),
-    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output.",
-)
-@click.option(
-    "--out-dir",
-    type=OutputPath(),
-    help="A folder for one PNG per image, in one folder per label.",
-)
-@scale_option
+@output_options("a sheet", "A folder for one PNG per image, in one folder per label.")
 @sampling_options
 def condition(
     model: str,
@@ -202,13 +194,7 @@ def interpolate(
 @click.option("--crossover", type=int, default=4, show_default=True, help="The first layer that follows a fine seed.")
 @click.option("--label", help="A class name or index for all images.")
 @click.option("--columns", type=int, help="Images in a row of the sheet; one for each fine seed if not given.")
-@click.option(
-    "--out",
-    type=OutputPath(),
-    help="A file: .png or .jpg (a sheet), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output.",
-)
-@click.option("--out-dir", type=OutputPath(), help="A folder for one PNG per image.")
-@scale_option
+@output_options("a sheet")
 @sampling_options
 def mix(
     model: str,

@@ -36,6 +36,7 @@ BATCH_SIZE = {"cpu": 16, "cuda": 256}  # larger batches do not fit a CPU's cache
 MAX_THREADS = 256
 
 Int64Array = npt.NDArray[np.int64]
+Signature = dict[str, tuple[str, list[Any]]]  # type and shape without N of inputs or outputs, by name
 
 
 class NetworkSession(abc.ABC):
@@ -82,8 +83,20 @@ class NetworkSession(abc.ABC):
         """Return the shape [H, W, C] of an image that is made from inputs of these shapes."""
 
     @abc.abstractmethod
+    def _has_signature(self, inputs: Signature, outputs: Signature) -> bool:
+        """Return True if inputs and outputs are those of the config."""
+
     def _check_signature(self) -> None:
-        """Raise ``InvalidCheckpoint`` unless inputs and outputs are those of the config."""
+        inputs, outputs = (
+            {value.name: (value.type, value.shape[1:]) for value in values}
+            for values in (self._session.get_inputs(), self._session.get_outputs())
+        )
+        if not self._has_signature(inputs, outputs):
+            raise InvalidCheckpoint(
+                f"The network of {self.config.name} has inputs {inputs} and outputs {outputs}; its config requires "
+                "others.",
+                "Export the checkpoint again.",
+            )
 
     @abc.abstractmethod
     def _golden_inputs(self) -> dict[str, Any]:
@@ -163,21 +176,14 @@ class Session(NetworkSession):
             shapes["psi"] = (1,)
         return shapes
 
-    def _check_signature(self) -> None:
-        inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
-        outputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
+    def _has_signature(self, inputs: Signature, outputs: Signature) -> bool:
         config, side = self.config, self.config.img_resolution
-        expected_inputs: dict[str, tuple[str, list[int]]] = {"z": ("tensor(float)", [config.z_dim])}
+        expected_inputs: Signature = {"z": ("tensor(float)", [config.z_dim])}
         if config.c_dim:
             expected_inputs["c"] = ("tensor(int64)", [])
         if config.truncation_space == "w":
             expected_inputs["psi"] = ("tensor(float)", [])
-        expected_outputs = {"img": ("tensor(uint8)", [side, side, config.img_channels])}
-        if inputs != expected_inputs or outputs != expected_outputs:
-            raise InvalidCheckpoint(
-                f"The network of {config.name} has inputs {inputs} and outputs {outputs}; its config requires others.",
-                "Export the checkpoint again.",
-            )
+        return inputs == expected_inputs and outputs == {"img": ("tensor(uint8)", [side, side, config.img_channels])}
 
     def _read_style_layers(self, model: bytes) -> int | None:
         """Return the number of layers whose styles can be mixed: the default of the input crossover; None without it.

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_serve.checkpoint.config import Precision, TranslatorConfig
-from gan_serve.errors import InvalidCheckpoint
+from gan_serve.checkpoint.config import TranslatorConfig
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.session import BATCH_SIZE, NetworkSession
+from gan_serve.sampling.session import BATCH_SIZE, NetworkSession, Signature
 
 TILE = 128  # pixels of the input, to each side, that a tile gives; it reads ``reach`` more
 
@@ -27,27 +26,14 @@ class TranslatorSession(NetworkSession):
 
     config: TranslatorConfig
 
-    def __init__(
-        self,
-        model: bytes,
-        config: TranslatorConfig,
-        *,
-        precision: Precision = "fp32",
-        device: str = "auto",
-        threads: int = 1,
-    ) -> None:
-        """Load ``model``; see ``NetworkSession`` for the errors."""
-        super().__init__(model, config, precision=precision, device=device, threads=threads)
-        _, height, width, _ = self._one_input()["x"]
-        self._work = self._bounds.work / (height * width)  # for a pixel of the input
-
     def work(self, height: int, width: int) -> float:
         """Return the operations for an input of this size, as ``network_cost`` counts them; tiles overlap."""
-        if not self.config.any_size or max(height, width) <= largest_side(self.config):
-            return self._work * height * width
-        reads = ([rows.stop - rows.start for rows in tile.read] for tile in tiles(height, width, self.config.reach))
-        pixels: int = sum(rows * columns for rows, columns in reads)
-        return self._work * pixels
+        pixels = height * width
+        if self.config.any_size and max(height, width) > largest_side(self.config):
+            reads = ([rows.stop - rows.start for rows in tile.read] for tile in tiles(height, width, self.config.reach))
+            pixels = sum(rows * columns for rows, columns in reads)
+        _, rows, columns, _ = self._one_input()["x"]
+        return self._bounds.work * pixels / (rows * columns)
 
     def run(self, images: UInt8Array) -> UInt8Array:
         """Translate images of one size: uint8 [N, H, W, in_channels] -> uint8 [N, H', W', img_channels].
@@ -84,10 +70,8 @@ class TranslatorSession(NetworkSession):
         largest, pixels = self._one_input()["x"], inputs["x"].shape[1] * inputs["x"].shape[2]
         return int(min(BATCH_SIZE[self.device], max(1, self._batch * largest[1] * largest[2] // pixels)))
 
-    def _check_signature(self) -> None:
+    def _has_signature(self, inputs: Signature, outputs: Signature) -> bool:
         config = self.config
-        inputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
-        outputs = {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
         kinds = [(name, kind, len(size)) for name, (kind, size) in {**inputs, **outputs}.items()]
         fits = kinds == [("x", "tensor(uint8)", 3), ("img", "tensor(uint8)", 3)]
         if fits and config.any_size:  # their sizes have names in place of numbers
@@ -97,11 +81,7 @@ class TranslatorSession(NetworkSession):
             side, out = config.in_resolution, config.img_resolution
             fits = inputs["x"][1] == [side, side, config.in_channels]
             fits = fits and outputs["img"][1] == [out, out, config.img_channels]
-        if not fits:
-            raise InvalidCheckpoint(
-                f"The network of {config.name} has inputs {inputs} and outputs {outputs}; its config requires others.",
-                "Export the checkpoint again.",
-            )
+        return fits
 
 
 def largest_side(config: TranslatorConfig) -> int:
