@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan_serve.checkpoint.config import TranslatorConfig
 from gan_serve.errors import InvalidImage, InvalidOption
-from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.pixels import BROKEN, UInt8Array, from_pil
 from gan_serve.images.png import encode_png
 from gan_serve.regular_files import read_regular
 
@@ -24,10 +23,6 @@ MAX_FILE_BYTES = 2**26
 MAX_PIXELS = 2**24  # of a picture that is decoded: 64 MB as RGBA
 MAX_SCANS = 64  # of a progressive JPEG, each of which goes through all pixels
 FITS = ("crop", "exact")
-# Raised by Pillow for damaged files: its decoders trust lengths and indices that they find in them.
-BROKEN = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
-)  # fmt: skip
 
 
 class Picture(NamedTuple):

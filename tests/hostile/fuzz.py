@@ -24,8 +24,9 @@ import atheris
 
 with atheris.instrument_imports(include=["gan_serve", "tarfile", "zipfile"]):
     from gan_serve.checkpoint.files import read_config
+    from gan_serve.images.pixels import BROKEN
     from gan_serve.training.data import load, parquet
-    from gan_serve.training.data.image_files import BROKEN, read_image
+    from gan_serve.training.data.image_files import read_image
     from gan_serve.verify import verify_image
 
 import numpy as np

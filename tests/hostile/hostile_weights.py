@@ -236,8 +236,8 @@ def pipe(folder: Path) -> Path:
 
 # Each with a part of the error that it must get.
 FILES: dict[Write, str] = {
-    bare_pickle: "which is not loaded: only tensors are",
-    pickle_in_a_torch_file: "which is not loaded: only tensors are",
+    bare_pickle: "and only tensors are loaded",
+    pickle_in_a_torch_file: "and only tensors are loaded",
     whole_module: "Python object foreign_generators.NetG",
     torchscript: "is TorchScript, which is code",
     zip_bomb: "unpacks to more than its own size",
