@@ -33,7 +33,7 @@ def read_log(run_dir: Path) -> list[dict[str, Any]]:
             f"The log of {run_dir} cannot be read: {error.strerror}.", "Use another copy of the run."
         ) from error
     if sum(map(content.count, (b",", b"[", b"{"))) > MAX_LOG_PARTS:  # an empty list takes twenty times its text
-        raise RunError(f"The log of {run_dir} has more than {MAX_LOG_PARTS:,} values.", "Use another copy of the run.")
+        raise RunError(f"The log of {run_dir} has more than {MAX_LOG_PARTS:,} values.", "Use another copy.")
     return list(_whole_records(content.decode(errors="replace").splitlines()))
 
 
