@@ -185,19 +185,19 @@ class _Walk:
         self.folded = 0
         self.work = 0.0
 
-    def run(self, *outputs: str) -> Cost:
-        """Go through all nodes; the outputs stay in memory to the end."""
+    def run(self, *wanted: str) -> Cost:
+        """Go through all nodes; the outputs that are wanted stay in memory to the end."""
         for i, node in enumerate(self.graph.nodes):
             inputs = [self._tensor(name) for name in node.inputs]
             outputs, work, workspace = self._outputs(node, inputs)
             self.work += work
             self._keep(node, outputs, workspace)
             for name in {*node.inputs, *node.outputs}:
-                if self.last_use[name] == i and name and not self.tensors[name].constant and name not in outputs:
+                if self.last_use[name] == i and name and not self.tensors[name].constant and name not in wanted:
                     self.live -= self.tensors.pop(name).bytes if name in self.tensors else 0
-        if missing := [name for name in outputs if name not in self.tensors]:
+        if missing := [name for name in wanted if name not in self.tensors]:
             raise InvalidCheckpoint(f"The network has no output {shorten(missing[0])}.", "Export the checkpoint again.")
-        return Cost({name: self.tensors[name].shape for name in outputs}, self.peak, self.work)
+        return Cost({name: self.tensors[name].shape for name in wanted}, self.peak, self.work)
 
     def _tensor(self, name: str) -> Tensor:
         if not name:

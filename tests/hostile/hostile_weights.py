@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import torch
 from foreign_generators import NetD, dense_nhwc, net_g, write_onnx
+from hostile_runs import BYTEARRAY, packed
 from torch import nn
 
 RAN = "something-ran"
@@ -142,13 +143,17 @@ def truncated_onnx(folder: Path) -> Path:
 
 
 def keras_file(
-    folder: Path, layers: list[dict[str, Any]], weights: Callable[[Any], None], compression: int = 0
+    folder: Path,
+    layers: list[dict[str, Any]],
+    weights: Callable[[Any], None],
+    compression: int = 0,
+    kind: str = "Sequential",
 ) -> Path:
     """A .keras file, written without Keras."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         weights(file)
-    config = {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": layers}}
+    config = {"module": "keras", "class_name": kind, "config": {"name": "s", "layers": layers}}
     with zipfile.ZipFile(folder / "g.keras", "w", compression) as archive:
         archive.writestr("config.json", json.dumps(config))
         archive.writestr("model.weights.h5", content.getvalue())
@@ -234,6 +239,126 @@ def pipe(folder: Path) -> Path:
     return folder / "g.onnx"
 
 
+def bytearray_of_3_gb(folder: Path) -> Path:
+    """A kilobyte whose only object is one that torch allows, and that takes 3 GB."""
+    (folder / "netG.pth").write_bytes(packed(BYTEARRAY))
+    return folder / "netG.pth"
+
+
+def bytearray_in_an_old_file(folder: Path) -> Path:
+    """The same, in the format from before torch 1.6."""
+    (folder / "netG.pth").write_bytes(BYTEARRAY)
+    return folder / "netG.pth"
+
+
+def dictionaries_of_dictionaries(folder: Path) -> Path:
+    """300 entries that are one dictionary of 300 entries, and so on: eight billion on the fourth level."""
+    weights: dict[str, Any] = {"x": torch.zeros(1)}
+    for _ in range(4):
+        weights = {f"entry{number}": weights for number in range(300)}
+    torch.save(weights, folder / "netG.pth")
+    return folder / "netG.pth"
+
+
+def no_numbers(folder: Path) -> Path:
+    weights = net_g().state_dict()
+    weights["main.0.weight"] = torch.zeros(0, 64, 4, 4)
+    torch.save(weights, folder / "netG.pth")
+    return folder / "netG.pth"
+
+
+def long_safetensors_header(folder: Path) -> Path:
+    """A million tensors without numbers."""
+    tensors = (f'"w{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for number in range(1_000_000))
+    header = ("{" + ",".join(tensors) + "}").encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder / "model.safetensors"
+
+
+def million_images(folder: Path) -> Path:
+    """A file that computes a million images at once."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[1000000, 64] z) => (float[1000000, 1, 32, 32] images) {
+        pixels = MatMul(z, weight)
+        map = Reshape(pixels, shape)
+        images = Tanh(map)
+    }"""
+    constants = {"weight": np.ones((64, 1024), np.float32), "shape": np.array([1_000_000, 1, 32, 32])}
+    return write_onnx(folder / "g.onnx", text, constants)
+
+
+def many_outputs(folder: Path) -> Path:
+    """3,000 outputs of 4 MB beside the images."""
+    lines = "".join(f"o{number} = Expand(number{number}, size)\n" for number in range(3000))
+    numbers = "".join(f"number{number} = Add(z, one)\n" for number in range(3000))
+    outputs = ", ".join(f'float["n", 2000, 500, 1] o{number}' for number in range(3000))
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    net (float["n", 1] z) => (float["n", 1, 8, 8] images, {outputs}) {{
+        map = Reshape(z, shape)
+        large = Expand(map, image)
+        images = Tanh(large)
+        {numbers}{lines}
+    }}"""
+    constants = {
+        "shape": np.array([-1, 1, 1, 1]), "image": np.array([1, 1, 8, 8]), "one": np.ones(1, np.float32),
+        "size": np.array([1, 2000, 500, 1]),
+    }  # fmt: skip
+    return write_onnx(folder / "g.onnx", text, constants)
+
+
+def damaged_zip(folder: Path) -> Path:
+    """A Keras file whose packed config is damaged."""
+    path = keras_file(folder, DENSE, dense_weights, compression=zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"config.json") + len("config.json")
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    return path
+
+
+def escape_in_a_layer(folder: Path) -> Path:
+    """A layer whose class and name would recolour a terminal."""
+    return keras_file(folder, [*DENSE, layer("\x1b[31mEvil\x07\u202e")], dense_weights)
+
+
+def escape_in_an_input(folder: Path) -> Path:
+    model = onnx.load(dense_nhwc(folder / "g.onnx"))
+    model.graph.input[0].name = "\x1b]0;owned\x07"
+    (folder / "g.onnx").write_bytes(model.SerializeToString())
+    return folder / "g.onnx"
+
+
+def many_layers(folder: Path) -> Path:
+    """30,000 layers, each before the one that it takes its input from."""
+    layers = [layer("InputLayer", batch_shape=[None, 4], name="l0")]
+    layers += [layer("ReLU", name=f"l{number}") for number in range(1, 30_000)]
+    for number in range(1, 30_000):
+        layers[number]["inbound_nodes"] = [[[f"l{number - 1}"]]]
+    return keras_file(folder, layers[::-1], lambda file: None, kind="Functional")
+
+
+def large_layers(folder: Path) -> Path:
+    """Images of 4096 x 4096 from 16 numbers."""
+    large = [layer("UpSampling2D", size=[1024, 1024]), layer("Activation", activation="tanh")]
+    return keras_file(folder, [*DENSE, *large], dense_weights)
+
+
+def storage_beyond_the_file(folder: Path) -> Path:
+    """Weights that are said to be 4 GB, at the end of the file."""
+    path = keras_file(folder, DENSE, dense_weights)
+    content = path.read_bytes()
+    sizes = (4 * 16).to_bytes(8, "little"), (4).to_bytes(8, "little") + (16).to_bytes(8, "little")
+    assert content.count(sizes[1]) >= 1
+    content = content.replace(sizes[1], (4).to_bytes(8, "little") + (2**28).to_bytes(8, "little"))
+    content = content.replace((256).to_bytes(8, "little"), (2**32).to_bytes(8, "little"))
+    with zipfile.ZipFile(folder / "g.keras") as archive:
+        config, weights = archive.read("config.json"), content[content.index(b"\x89HDF") :]
+    with zipfile.ZipFile(folder / "g.keras", "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", weights[: weights.rindex(b"PK\1\2")] if b"PK\1\2" in weights else weights)
+    return path
+
+
 # Each with a part of the error that it must get.
 FILES: dict[Write, str] = {
     bare_pickle: "and only tensors are loaded",
@@ -264,4 +389,17 @@ FILES: dict[Write, str] = {
     text: "is no ONNX file",
     empty: "is no file of a generator",
     pipe: "not a regular file",
+    bytearray_of_3_gb: "the Python object bytearray",
+    bytearray_in_an_old_file: "the Python object bytearray",
+    dictionaries_of_dictionaries: "are no transposed convolution",
+    no_numbers: "a tensor without numbers",
+    long_safetensors_header: "a tensor without numbers",
+    million_images: "GB for 1000000 images",
+    many_outputs: "GB for",
+    damaged_zip: "is a damaged Keras model",
+    escape_in_a_layer: "which is not read",
+    escape_in_an_input: "",
+    many_layers: "more than 1,000 layers",
+    large_layers: "numbers an image",
+    storage_beyond_the_file: "Keras model",
 }
