@@ -23,17 +23,24 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["gan_serve", "tarfile", "zipfile"]):
-    from gan_serve.checkpoint.files import read_config
+    from gan_serve.checkpoint.files import read_any_config, read_config
+    from gan_serve.exports.imports.keras_file import is_keras, read_keras
+    from gan_serve.exports.imports.state_dicts import read_safetensors, read_torch_file
     from gan_serve.images.pixels import BROKEN
     from gan_serve.training.data import load, parquet
     from gan_serve.training.data.image_files import read_image
+    from gan_serve.training.snapshots import load_snapshot
+    from gan_serve.translation.inputs import read_picture
     from gan_serve.verify import verify_image
 
 import numpy as np
+from disguised_networks import DISGUISED
 from hostile_networks import NETWORKS
+from hostile_weights import damaged_zip, lambda_layer, packed_weights
 from PIL import Image
 from test_receipts import CLAIMS, forged
 from tiny_checkpoint import network, write_checkpoint
+from tiny_translator import write_translator
 
 from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.errors import GanServeError
@@ -70,7 +77,7 @@ def place() -> Place:
 
 def read_a_config(data: bytes) -> None:
     (place().checkpoint / "config.json").write_bytes(data)
-    read_config(place().checkpoint)
+    read_any_config(place().checkpoint)
 
 
 def load_a_network(data: bytes) -> None:
@@ -93,6 +100,19 @@ def read_a_picture(data: bytes) -> None:
         read_image(io.BytesIO(data), 32)
 
 
+def read_an_input(data: bytes) -> None:
+    read_picture(data)
+
+
+def read_weights(data: bytes) -> None:
+    """As a file of torch.save, of safetensors, of Keras, and as a snapshot."""
+    for read in (read_torch_file, read_safetensors, read_keras):
+        if read is not read_keras or is_keras(data):
+            with contextlib.suppress(GanServeError):
+                read(data, "file")
+    load_snapshot(place().write("snapshot.pt", data))
+
+
 def load_images(kind: str, data: bytes) -> None:
     load.load_images(place().write(f"train-images{SUFFIXES[kind]}", data))
 
@@ -103,6 +123,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "receipt": verify_a_receipt,
     "png": verify_a_png,
     "image": read_a_picture,
+    "picture": read_an_input,
+    "weights": read_weights,
     **{kind: functools.partial(load_images, kind) for kind in SUFFIXES},
 }
 
@@ -114,9 +136,12 @@ def seeds(target: str) -> Iterator[bytes]:
         case "config":
             yield (place().checkpoint / "config.json").read_bytes()
             yield from (path.read_bytes() for path in BUNDLED.glob("*/config.json"))
+            yield (write_translator(place().folder / "translator") / "config.json").read_bytes()
         case "network":
             yield network().SerializeToString()
-            yield from (content for build in NETWORKS if len(content := build().SerializeToString()) < 250_000)
+            built = (build() for build in (*NETWORKS, *DISGUISED))
+            contents = (model if isinstance(model, bytes) else model.SerializeToString() for model in built)
+            yield from (content for content in contents if len(content) < 250_000)
         case "receipt":
             for claims in ({"seed": 1}, *CLAIMS.values()):
                 with Image.open(forged(place().folder / "forged.png", **claims)) as image:
@@ -124,8 +149,10 @@ def seeds(target: str) -> Iterator[bytes]:
         case "png":
             yield forged(place().folder / "forged.png", seed=1).read_bytes()
             yield pictures[0]
-        case "image":
+        case "image" | "picture":
             yield from pictures
+        case "weights":
+            yield from _weights()
         case "idx":
             yield b"\0\0\x08\x03" + bytes([0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(32)
         case "npz" | "npy":
@@ -146,6 +173,20 @@ def _picture(format: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file, format)
     return file.getvalue()
+
+
+def _weights() -> Iterator[bytes]:
+    import torch
+    from safetensors.torch import save
+
+    weights = {"main.0.weight": torch.ones(2, 3, 4, 4), "main.1.bias": torch.ones(3)}
+    for zipped in (True, False):
+        file = io.BytesIO()
+        torch.save({"netG": weights, "shown": 1, "seconds": 1.0}, file, _use_new_zipfile_serialization=zipped)
+        yield file.getvalue()
+    yield save(weights)
+    for write in (damaged_zip, lambda_layer, packed_weights):
+        yield write(place().folder).read_bytes()
 
 
 def _tables(picture: bytes) -> Iterator[bytes]:

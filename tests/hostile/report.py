@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from disguised_networks import DISGUISED, size_by_the_crossover
 from hostile_data import DATA
 from hostile_networks import NETWORKS, write
+from hostile_runs import EXTRACTORS, LOGS, RUNS, WEIGHTS
+from hostile_translators import PICTURES, TRANSLATORS
+from hostile_weights import FILES
 from measured import Measured, measure
 from test_files import CONFIGS
 from test_parquet import PARQUET
@@ -18,7 +23,7 @@ from tiny_checkpoint import write_checkpoint
 
 def measurements(folder: Path) -> Iterator[tuple[str, Measured]]:
     """Yield the name of each file and what it took."""
-    for build in NETWORKS:
+    for build in (*NETWORKS, *DISGUISED, size_by_the_crossover):
         name = build.__name__
         yield f"network: {name.replace('_', ' ')}", measure("load", write(write_checkpoint(folder / name), build()))
     for number, (name, content) in enumerate(CONFIGS.items()):
@@ -41,6 +46,17 @@ def measurements(folder: Path) -> Iterator[tuple[str, Measured]]:
     for number, (name, (make, _)) in enumerate({**DATA, **PARQUET}.items()):
         (folder / f"data-{number}").mkdir()
         yield f"data: {name}", measure("images", make(folder / f"data-{number}"))
+    others = {
+        "run": RUNS, "log": LOGS, "extractor": EXTRACTORS, "weights": WEIGHTS, "translator": TRANSLATORS,
+        "picture": PICTURES,
+        "import": {write.__name__.replace("_", " "): (write, says) for write, says in FILES.items()},
+    }  # fmt: skip
+    for call, files in others.items():
+        for number, (name, (make, _)) in enumerate(files.items()):
+            where = folder / f"{call}-{number}"
+            where.mkdir()
+            yield f"{call}: {name}", measure(call, make(where))
+            shutil.rmtree(where)
     yield "receipt: 12,000 x 12,000 pixels", measure("verify", forged(folder / "large.png", side=12_000, seed=1))
 
 
@@ -50,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, measured in measurements(Path(folder)):
             message = " ".join(measured.message.replace(folder, "").split())[:90].replace("|", "\\|")
-            message = f"{measured.error}: {message}" if measured.error else "read, the file is left out"
+            message = f"{measured.error}: {message}" if measured.error else "read, without what is hostile"
             row = f"{message} | {measured.seconds:.2f} | {measured.megabytes:.0f}"
             print(f"| {name} | {row} |", flush=True)
 
