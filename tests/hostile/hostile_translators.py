@@ -156,7 +156,7 @@ def picture(name: str, content: Callable[[], bytes]) -> Make:
 def animation() -> bytes:
     """10,000 frames."""
     file = io.BytesIO()
-    frames = [Image.new("P", (8, 8), number % 2) for number in range(10_000)]
+    frames = [Image.new("L", (8, 8), 255 * (number % 2)) for number in range(10_000)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     return file.getvalue()
 

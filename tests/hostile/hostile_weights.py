@@ -290,8 +290,8 @@ def million_images(folder: Path) -> Path:
 def many_outputs(folder: Path) -> Path:
     """3,000 outputs of 4 MB beside the images."""
     lines = "".join(f"o{number} = Expand(number{number}, size)\n" for number in range(3000))
-    numbers = "".join(f"number{number} = Add(z, one)\n" for number in range(3000))
-    outputs = ", ".join(f'float["n", 2000, 500, 1] o{number}' for number in range(3000))
+    numbers = "".join(f"number{number} = Add(map, one)\n" for number in range(3000))
+    outputs = ", ".join(f'float["n", 1, 2000, 500] o{number}' for number in range(3000))
     text = f"""<ir_version: 8, opset_import: ["" : 17]>
     net (float["n", 1] z) => (float["n", 1, 8, 8] images, {outputs}) {{
         map = Reshape(z, shape)
@@ -301,14 +301,19 @@ def many_outputs(folder: Path) -> Path:
     }}"""
     constants = {
         "shape": np.array([-1, 1, 1, 1]), "image": np.array([1, 1, 8, 8]), "one": np.ones(1, np.float32),
-        "size": np.array([1, 2000, 500, 1]),
+        "size": np.array([1, 1, 2000, 500]),
     }  # fmt: skip
     return write_onnx(folder / "g.onnx", text, constants)
 
 
 def damaged_zip(folder: Path) -> Path:
     """A Keras file whose packed config is damaged."""
-    path = keras_file(folder, DENSE, dense_weights, compression=zipfile.ZIP_DEFLATED)
+    path = keras_file(folder, DENSE, dense_weights)
+    with zipfile.ZipFile(path) as archive:
+        config, weights = archive.read("config.json"), archive.read("model.weights.h5")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config, zipfile.ZIP_DEFLATED)
+        archive.writestr("model.weights.h5", weights)
     content = bytearray(path.read_bytes())
     start = content.index(b"config.json") + len("config.json")
     content[start : start + 8] = b"\xff" * 8
@@ -344,18 +349,19 @@ def large_layers(folder: Path) -> Path:
 
 
 def storage_beyond_the_file(folder: Path) -> Path:
-    """Weights that are said to be 4 GB, at the end of the file."""
-    path = keras_file(folder, DENSE, dense_weights)
-    content = path.read_bytes()
-    sizes = (4 * 16).to_bytes(8, "little"), (4).to_bytes(8, "little") + (16).to_bytes(8, "little")
-    assert content.count(sizes[1]) >= 1
-    content = content.replace(sizes[1], (4).to_bytes(8, "little") + (2**28).to_bytes(8, "little"))
-    content = content.replace((256).to_bytes(8, "little"), (2**32).to_bytes(8, "little"))
-    with zipfile.ZipFile(folder / "g.keras") as archive:
-        config, weights = archive.read("config.json"), content[content.index(b"\x89HDF") :]
-    with zipfile.ZipFile(folder / "g.keras", "w") as archive:
-        archive.writestr("config.json", config)
-        archive.writestr("model.weights.h5", weights[: weights.rindex(b"PK\1\2")] if b"PK\1\2" in weights else weights)
+    """Weights of an .h5 file that are said to be 4 GB."""
+    path = folder / "g.h5"
+    config = {"class_name": "Sequential", "config": {"name": "s", "layers": DENSE}}
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        group = file.require_group("model_weights/dense")
+        file["model_weights"].attrs["layer_names"] = ["dense"]
+        group.attrs["weight_names"] = ["kernel"]
+        group.create_dataset("kernel", data=np.ones((4, 16), np.float32))
+    content, sides = path.read_bytes(), np.array([4, 16], "<u8").tobytes()
+    assert content.count(sides) == 2  # the present and the largest shape
+    content = content.replace(sides, np.array([4, 2**28], "<u8").tobytes())
+    path.write_bytes(content.replace(np.array([256], "<u8").tobytes(), np.array([2**32], "<u8").tobytes()))
     return path
 
 
@@ -376,7 +382,7 @@ FILES: dict[Write, str] = {
     other_domain: "operators of the domain 'com.evil'",
     wrong_rank: "have the shape [0, 3, 7]",
     flat_images: "does not give images",
-    huge_images: "GB and",
+    huge_images: "GB for 2 images",
     truncated_onnx: "is not read",
     lambda_layer: "Lambda layer, which is Python code",
     keras_zip_bomb: "unpacks to more than its own size",
@@ -400,6 +406,6 @@ FILES: dict[Write, str] = {
     escape_in_a_layer: "which is not read",
     escape_in_an_input: "",
     many_layers: "more than 1,000 layers",
-    large_layers: "numbers an image",
-    storage_beyond_the_file: "Keras model",
+    large_layers: "numbers for an image",
+    storage_beyond_the_file: "damaged Keras model",
 }
