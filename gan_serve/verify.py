@@ -149,7 +149,7 @@ def _check_size(path: str | Path, receipt: Receipt, config: CheckpointConfig, si
     """
     side = config.img_resolution
     if receipt.walk is not None:
-        n = len(receipt.walk.frames)
+        n = receipt.walk.frames.stop - receipt.walk.frames.start  # len() has a limit
     elif receipt.latents is not None:
         n = len(receipt.latents) * 3 // 4 // (4 * config.z_dim)
     else:
