@@ -34,15 +34,18 @@ with atheris.instrument_imports(include=["gan_serve", "tarfile", "zipfile"]):
     from gan_serve.verify import verify_image
 
 import numpy as np
+import onnx
 from disguised_networks import DISGUISED
-from hostile_networks import NETWORKS
+from hostile_networks import NETWORKS, added_to_grey, with_nodes
 from hostile_weights import damaged_zip, lambda_layer, packed_weights
+from onnx import helper
 from PIL import Image
 from test_receipts import CLAIMS, forged
 from tiny_checkpoint import network, write_checkpoint
 from tiny_translator import write_translator
 
 from gan_serve.checkpoint.bundled import BUNDLED
+from gan_serve.checkpoint.operators import OPERATORS
 from gan_serve.errors import GanServeError
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.receipt import RECEIPT_KEY
@@ -84,6 +87,54 @@ def load_a_network(data: bytes) -> None:
     Session(data, place().config)
 
 
+def run_an_operator(data: bytes) -> None:
+    """A network with one more node, its attributes and inputs by ``data``: ONNX Runtime must not end the process."""
+    take = atheris.FuzzedDataProvider(data)
+    operator = take.PickValueInList(sorted(OPERATORS))
+    attributes = {
+        name: _value(take, str(schema.type).rpartition(".")[2])
+        for name, schema in sorted(onnx.defs.get_schema(operator).attributes.items())
+        if take.ConsumeBool()
+    }
+    constants = {f"input{number}": _array(take) for number in range(take.ConsumeIntInRange(0, 4))}
+    inputs = [*constants, *["z"] * take.ConsumeIntInRange(0, 1)]
+    node = helper.make_node(operator, inputs, ["result"])
+    node.attribute.extend(
+        helper.make_attribute(name, value) for name, value in attributes.items() if value not in (None, [])
+    )
+    model = with_nodes(node, helper.make_node("Cast", ["result"], ["big"], to=1), constants=constants)
+    Session(added_to_grey(model, "big").SerializeToString(), place().config)
+
+
+WORDS = ["SAME_UPPER", "VALID", "cubic", "linear", "reflect", "edge", "wrap", "half_pixel", "align_corners"]
+EXTREMES = [0, 1, 2, 3, 7, -1, -2, 64, 2**31 - 1, -(2**31), 2**62, -(2**63)]
+
+
+def _value(take: atheris.FuzzedDataProvider, kind: str) -> object:
+    """A value for an attribute of a type of ONNX; None for a type that has none."""
+    match kind:
+        case "INT":
+            return take.PickValueInList(EXTREMES)
+        case "INTS":
+            return [take.PickValueInList(EXTREMES) for _ in range(take.ConsumeIntInRange(0, 4))]
+        case "FLOAT":
+            return take.ConsumeFloat()
+        case "FLOATS":
+            return take.ConsumeFloatList(take.ConsumeIntInRange(0, 4))
+        case "STRING":
+            return take.PickValueInList(
+                ["SAME_UPPER", "VALID", "cubic", "linear", "reflect", "edge", "wrap", "half_pixel"]
+            )
+    return None
+
+
+def _array(take: atheris.FuzzedDataProvider) -> np.ndarray:
+    kind = take.PickValueInList(["f4", "i8", "i4", "u1", "i1", "?", "f2", "f8"])
+    shape = [take.ConsumeIntInRange(0, 3) for _ in range(take.ConsumeIntInRange(0, 4))]
+    numbers = [take.PickValueInList(EXTREMES) for _ in range(int(np.prod(shape)))]
+    return np.array(numbers, np.int64).astype(kind).reshape(shape)
+
+
 def verify_a_receipt(data: bytes) -> None:
     """The text of a receipt, in a PNG of one pixel."""
     text = data.decode(errors="replace").replace("\0", "")
@@ -120,6 +171,7 @@ def load_images(kind: str, data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "config": read_a_config,
     "network": load_a_network,
+    "operator": run_an_operator,
     "receipt": verify_a_receipt,
     "png": verify_a_png,
     "image": read_a_picture,
@@ -142,6 +194,8 @@ def seeds(target: str) -> Iterator[bytes]:
             built = (build() for build in (*NETWORKS, *DISGUISED))
             contents = (model if isinstance(model, bytes) else model.SerializeToString() for model in built)
             yield from (content for content in contents if len(content) < 250_000)
+        case "operator":
+            yield from (bytes([number]) * 400 for number in range(256))
         case "receipt":
             for claims in ({"seed": 1}, *CLAIMS.values()):
                 with Image.open(forged(place().folder / "forged.png", **claims)) as image:

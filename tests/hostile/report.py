@@ -1,9 +1,13 @@
-"""Print the error of each hostile file, and the seconds and megabytes that it takes beyond imports: make hostile."""
+"""Print the error of each hostile file, and the seconds and megabytes that it takes beyond imports: make hostile.
+
+It fails where one takes more than 5 seconds of a processor or 500 MB.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +23,8 @@ from test_files import CONFIGS
 from test_parquet import PARQUET
 from test_receipts import CHUNKS, CLAIMS, forged, with_chunks
 from tiny_checkpoint import write_checkpoint
+
+MAX_SECONDS, MAX_MEGABYTES = 5, 500
 
 
 def measurements(folder: Path) -> Iterator[tuple[str, Measured]]:
@@ -63,12 +69,17 @@ def measurements(folder: Path) -> Iterator[tuple[str, Measured]]:
 def main() -> None:
     """Measure all files and print a row for each."""
     print("| file | error | s | MB |\n|---|---|---|---|")
+    beyond = []
     with tempfile.TemporaryDirectory() as folder:
         for name, measured in measurements(Path(folder)):
             message = " ".join(measured.message.replace(folder, "").split())[:90].replace("|", "\\|")
             message = f"{measured.error}: {message}" if measured.error else "read, without what is hostile"
             row = f"{message} | {measured.seconds:.2f} | {measured.megabytes:.0f}"
             print(f"| {name} | {row} |", flush=True)
+            if measured.seconds > MAX_SECONDS or measured.megabytes > MAX_MEGABYTES:
+                beyond.append(name)
+    if beyond:
+        sys.exit(f"Beyond {MAX_SECONDS} s or {MAX_MEGABYTES} MB: {', '.join(beyond)}.")
 
 
 if __name__ == "__main__":
