@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import importlib.util
 import os
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,22 +19,21 @@ from gan_serve.checkpoint.config import AnyConfig, CheckpointConfig, Precision, 
 from gan_serve.checkpoint.network_cost import NetworkBounds
 from gan_serve.checkpoint.onnx_graph import read_graph
 from gan_serve.checkpoint.self_contained import check_self_contained
-from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
+from gan_serve.errors import DeviceUnavailable, InvalidCheckpoint, InvalidOption
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.latents import FloatArray, latents_from_seeds, truncate
+from gan_serve.sampling.device import check_device, wants_cuda
+from gan_serve.sampling.golden_sample import check_golden_sample
+from gan_serve.sampling.latents import FloatArray, latents_from_seeds
 from gan_serve.sampling.mixing import MIX_INPUTS
+from gan_serve.sampling.truncation import truncate
 
 if TYPE_CHECKING:
     import onnxruntime
-
-from gan_serve.images.compare import describe_mismatch
-from gan_serve.sampling.device import check_device, wants_cuda
 
 # ONNX Runtime 1.31 and later sends telemetry to Microsoft unless this is set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 BATCH_SIZE = {"cpu": 16, "cuda": 256}  # larger batches do not fit a CPU's cache and are up to a fifth slower
 MAX_THREADS = 256
-GOLDEN_SECONDS = 60.0  # for the golden sample; the bundled networks take milliseconds
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -125,39 +123,8 @@ class NetworkSession(abc.ABC):
         return None
 
     def _check_golden_sample(self) -> None:
-        images = self._run_in_time(self._golden_inputs())
-        if error := describe_mismatch(images, self.config.golden_sample.pixels(self.precision)[None], self.precision):
-            raise GoldenSampleMismatch(
-                f"{self.config.name} does not compute its golden sample in {self.precision}: {error}.",
-                "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
-            )
-
-    def _run_in_time(self, inputs: Mapping[str, Any]) -> UInt8Array:
-        """Return the images of inputs; end the network between two of its nodes after ``GOLDEN_SECONDS``."""
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
-        ended = threading.Event()
-
-        def end() -> None:
-            options.terminate = True
-            ended.set()
-
-        timer = threading.Timer(GOLDEN_SECONDS, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            return self._run(inputs, options)
-        except InvalidCheckpoint as error:
-            if ended.is_set():
-                raise InvalidCheckpoint(
-                    f"The network of {self.config.name} did not compute its golden sample in {GOLDEN_SECONDS:.0f} "
-                    "seconds.",
-                    "Use a smaller network or a faster device.",
-                ) from error
-            raise
-        finally:
-            timer.cancel()
+        inputs = self._golden_inputs()
+        check_golden_sample(self.config, self.precision, lambda options: self._run(inputs, options))
 
 
 class Session(NetworkSession):

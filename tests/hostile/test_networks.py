@@ -26,7 +26,7 @@ from gan_serve.checkpoint.network_cost import LOWEST_OPSET, NetworkBounds, netwo
 from gan_serve.checkpoint.operator_attributes import ATTRIBUTES, attributes_in
 from gan_serve.checkpoint.operators import OPERATORS
 from gan_serve.hub.resolve import resolve
-from gan_serve.sampling import session
+from gan_serve.sampling import golden_sample
 
 ALL = {**NETWORKS, **DISGUISED, size_by_the_crossover: "depends on"}
 HEAVY = ("constant_of_shape", "tiles", "sleeper", "images_times_images", "one_pixel")
@@ -89,7 +89,7 @@ def test_images_of_another_dtype_are_refused(tiny):
 
 def test_a_golden_sample_that_takes_too_long_is_ended(tiny, monkeypatch):
     """Ended between two nodes: the network has many."""
-    monkeypatch.setattr(session, "GOLDEN_SECONDS", 0.3)
+    monkeypatch.setattr(golden_sample, "GOLDEN_SECONDS", 0.3)
     names = ["product0", *(f"product{i}" for i in range(1, 12))]
     nodes = [helper.make_node("MatMul", [a, a], [b]) for a, b in itertools.pairwise(names)]
     first = [
