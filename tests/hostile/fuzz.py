@@ -36,8 +36,8 @@ with atheris.instrument_imports(include=["gan_serve", "tarfile", "zipfile"]):
 import numpy as np
 import onnx
 from disguised_networks import DISGUISED
+from hostile_keras import damaged_zip, lambda_layer, packed_weights
 from hostile_networks import NETWORKS, added_to_grey, with_nodes
-from hostile_weights import damaged_zip, lambda_layer, packed_weights
 from onnx import helper
 from PIL import Image
 from test_receipts import CLAIMS, forged
