@@ -67,6 +67,6 @@ class Measured(NamedTuple):
 def measure(call: str, *arguments: object) -> Measured:
     """Return what a call of ``RUN`` does, such as ``load`` of a checkpoint or ``images`` of a data set."""
     command = [sys.executable, "-c", RUN, call, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return Measured(*json.loads(done.stdout))
