@@ -19,6 +19,7 @@ from gan_serve.training.networks import build_generator, find_family, to_pixels
 from gan_serve.training.networks.fitting import build_fitting, planned_shapes
 from gan_serve.training.networks.options import arguments_of
 from gan_serve.training.snapshots import all_finite
+from gan_serve.training.torch_files import NoTensors, load_safetensors
 
 
 class LoadedGenerator(NamedTuple):
@@ -90,14 +91,11 @@ def _check_arguments(config: CheckpointConfig) -> None:
 
 
 def _from_safetensors(config: CheckpointConfig, content: bytes, path: Path) -> nn.Module:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     try:
-        weights = load(content)
+        weights = load_safetensors(content)
         generator = build_fitting(config.architecture.family, config.architecture.arguments, weights)
         generator.load_state_dict(weights)
-    except SafetensorError as error:
+    except NoTensors as error:
         raise InvalidCheckpoint(f"{path} does not contain weights: {error}.", "Export it again.") from error
     except (ValueError, RuntimeError) as error:
         raise InvalidCheckpoint(

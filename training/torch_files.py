@@ -1,4 +1,4 @@
-"""Read files of ``torch.save`` by others: tensors and plain values only, in no more memory than the file takes."""
+"""Read files of ``torch.save`` and safetensors of others: tensors and plain values only, within the size of the file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import zipfile
 from typing import IO, Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
 
-MAX_ENTRIES = 10_000  # of the zip that torch.save writes: one a tensor
+MAX_ENTRIES = 10_000  # tensors, each of which is an entry of the zip that torch.save writes
 ALLOCATES = b"\nbytearray\n"  # weights_only allows it, and it takes the memory that an argument of it names
 
 
@@ -43,6 +46,21 @@ def load_torch_file(file: IO[bytes]) -> Any:
     except Exception as error:  # damaged files raise nearly anything
         found = re.search(r"(?:GLOBAL|class|global) `?([\w.]+\.\w+)", str(error))
         raise NoTensors("it is damaged, or no file of torch.save", found[1] if found else "") from error
+
+
+def load_safetensors(content: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        NoTensors: it is damaged, or has more than ``MAX_ENTRIES`` tensors.
+    """
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    if header.count(b"{") > MAX_ENTRIES + 2:  # of the header itself, of its metadata, and of each tensor
+        raise NoTensors(f"it has more than {MAX_ENTRIES:,} tensors")
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise NoTensors(f"it is no safetensors file: {error}") from error
 
 
 def _pickles(file: IO[bytes]) -> list[bytes]:

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from gan_serve.errors import ImportRefused
-from gan_serve.training.torch_files import NoTensors, load_torch_file
+from gan_serve.training.torch_files import NoTensors, load_safetensors, load_torch_file
 
 MAX_DEPTH = 4  # of dictionaries around a state dict, as in {"models": {"generator": {...}}}
 IN_PYTHON = "In Python, gan_serve.exports.export_module takes the module itself (docs/import.md)."
@@ -28,8 +26,8 @@ def read_safetensors(content: bytes, name: str) -> dict[str, StateDict]:
     """
     try:
         return {"": _checked(load_safetensors(content), content, name)}
-    except SafetensorError as error:
-        raise ImportRefused(f"{name} is not a safetensors file: {error}.", "Download it again.") from error
+    except NoTensors as error:
+        raise ImportRefused(f"{name} is not read: {error}.", "Download it again.") from error
 
 
 def read_torch_file(content: bytes, name: str) -> dict[str, StateDict]:
