@@ -1,4 +1,4 @@
-"""Read files of ``torch.save`` and safetensors of others: tensors and plain values only, within the size of the file."""
+"""Read files of ``torch.save`` and safetensors of others: tensors and plain values, within the size of the file."""
 
 from __future__ import annotations
 
