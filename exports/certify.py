@@ -12,7 +12,14 @@ from torch import nn
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.errors import InvalidOption
 from gan_serve.exports.graph import copy_of
-from gan_serve.exports.parity import Parity, compare_with, is_batch_invariant, varied_styles
+from gan_serve.exports.parity import (
+    BATCH_SIZES,
+    Parity,
+    compare_with,
+    is_batch_invariant,
+    largest_batch,
+    varied_styles,
+)
 from gan_serve.exports.quantize import (
     LOW_PSNR,
     MEAN_PSNR,
@@ -164,7 +171,8 @@ def _low_precisions(
 
 def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
     session, _ = open_session(model, "cpu")
-    return is_batch_invariant(session, inputs, run_in_batches(session, inputs))
+    sizes = [size for size in BATCH_SIZES if size <= largest_batch(model, inputs)]
+    return is_batch_invariant(session, inputs, run_in_batches(session, inputs), sizes)
 
 
 def _all_inputs(network: Reference, seeds: Iterable[int]) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from gan_serve.atomic_files import write_atomically
-from gan_serve.checkpoint.config import CONFIG_FILE, LATENT_SPACE_FILE, WEIGHTS_FILE, CheckpointConfig
+from gan_serve.checkpoint.config import CONFIG_FILE, LATENT_SPACE_FILE, CheckpointConfig
 from gan_serve.checkpoint.files import config_json, digest_files, read_config, read_verified
 from gan_serve.checkpoint.latent_space import Direction, LatentSpace
 from gan_serve.generator import Generator
@@ -27,7 +26,7 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray, latents_from_seeds
 from gan_serve.sampling.session import Int64Array, Session
 from gan_serve.training.evaluation.pixel_metrics import mean_gradient
-from gan_serve.training.networks import build_generator
+from gan_serve.training.load_checkpoint import load_generator
 
 SAMPLES = 4096  # latents for the principal components
 COMPONENTS = 20  # of which the directions are chosen
@@ -143,12 +142,10 @@ def _layers(generator: nn.Module) -> list[nn.Module]:
 def add_latent_space(directory: Path) -> LatentSpace:
     """Measure the latent space of an exported checkpoint, and write it and the new ``config.json``.
 
-    The weights for fine-tuning must be there; networks, digests of them and the golden sample stay as they are.
+    The networks, their digests and the golden sample stay as they are.
     """
     config = read_config(directory)
-    generator = build_generator(config.architecture.family, **config.architecture.arguments)
-    generator.load_state_dict(load(read_verified(directory, config, WEIGHTS_FILE)))
-    generator.eval()
+    generator = load_generator(directory).generator
     session = Session(read_verified(directory, config, "generator.onnx"), config, device="cpu")
     space = measure_latent_space(generator, session.run)
     write_latent_space(directory, space)

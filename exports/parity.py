@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from gan_serve.checkpoint.config import Precision
+from gan_serve.checkpoint.network_cost import MAX_BATCH_BYTES, network_cost
 from gan_serve.errors import ExportRefused
 from gan_serve.exports.quantize import Fidelity
 from gan_serve.exports.reference import Reference
@@ -57,9 +58,20 @@ class Parity(BaseModel):
     refused: dict[Precision, str] = {}
 
 
-def is_batch_invariant(session: onnxruntime.InferenceSession, inputs: Mapping[str, Any], whole: UInt8Array) -> bool:
+def is_batch_invariant(
+    session: onnxruntime.InferenceSession,
+    inputs: Mapping[str, Any],
+    whole: UInt8Array,
+    sizes: Sequence[int] = BATCH_SIZES,
+) -> bool:
     """Return True if images sampled in batches of other sizes are bit-equal to ``whole``, uint8 [N, H, W, C]."""
-    return all(np.array_equal(run_in_batches(session, inputs, batch=size), whole) for size in BATCH_SIZES)
+    return all(np.array_equal(run_in_batches(session, inputs, batch=size), whole) for size in sizes)
+
+
+def largest_batch(model: bytes, inputs: Mapping[str, Any]) -> int:
+    """Return the number of images that a network computes at once in ``MAX_BATCH_BYTES``, at least 1."""
+    one = {name: (1, *values.shape[1:]) for name, values in inputs.items()}
+    return max(1, MAX_BATCH_BYTES // network_cost(model, one).peak)
 
 
 def varied_styles(network: Reference, seeds: Sequence[int]) -> dict[str, Any]:
@@ -109,12 +121,13 @@ def compare_with(model: bytes, reference: Reference) -> Parity:
     cases = [network_inputs(latents, classes, truncation, reference.truncation_space) for truncation in TRUNCATIONS]
     if styles := varied_styles(reference, range(len(latents))):
         cases.append(cases[0] | styles)
-    differences, invariant = [], True
+    differences, invariant, largest = [], True, largest_batch(model, cases[0])
+    sizes = tuple(size for size in BATCH_SIZES if size <= largest)
     for inputs in cases:
         expected = reference.images(inputs)
-        whole = run_in_batches(session, inputs, batch=len(latents))
+        whole = run_in_batches(session, inputs, batch=min(len(latents), largest))
         differences.append(np.abs(whole.astype(np.int16) - expected))
-        invariant = invariant and is_batch_invariant(session, inputs, whole)
+        invariant = invariant and is_batch_invariant(session, inputs, whole, sizes)
     difference = np.stack(differences)
     parity = Parity(
         reference=reference.origin,
@@ -125,7 +138,7 @@ def compare_with(model: bytes, reference: Reference) -> Parity:
         seeds=seeds,
         labels=len(labels),
         truncations=TRUNCATIONS,
-        batch_sizes=BATCH_SIZES,
+        batch_sizes=sizes,
         torch_version=torch.__version__,
         onnxruntime_version=onnxruntime.__version__,
     )

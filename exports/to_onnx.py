@@ -38,6 +38,7 @@ from gan_serve.training.networks import to_pixels
 
 OPSET = 18  # the lowest that torch exports without a conversion and that has all the operators
 IR_VERSION = 8  # the one that ONNX released together with opset 18
+PIECE = 16  # images that torch computes at once where they are compared
 
 
 class PixelGenerator(nn.Module):
@@ -79,8 +80,13 @@ class PixelGenerator(nn.Module):
     @torch.no_grad()
     def images(self, inputs: Mapping[str, Any]) -> UInt8Array:
         """Return the images of inputs: arrays [N, ...] by name -> uint8 [N, H, W, C]."""
-        images: UInt8Array = self(**{name: torch.from_numpy(values) for name, values in inputs.items()}).numpy()
-        return images
+        arrays = {name: torch.from_numpy(values) for name, values in inputs.items()}
+        n = len(next(iter(arrays.values())))
+        pieces = [
+            self(**{name: values[at : at + PIECE] for name, values in arrays.items()}).numpy()
+            for at in range(0, n, PIECE)
+        ]
+        return np.concatenate(pieces)
 
     def optional_inputs(self) -> dict[str, Array]:
         """Return the default of each input that a caller may leave out, for one image: arrays [1, ...] by name."""

@@ -19,7 +19,7 @@ from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
 from gan_serve.images.compare import describe_mismatch
 from gan_serve.images.grid import cut_grid, grid, grid_size
-from gan_serve.images.pixels import UInt8Array, enlarge, from_pil
+from gan_serve.images.pixels import BROKEN, UInt8Array, enlarge, from_pil
 from gan_serve.regular_files import open_regular
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import RECEIPT_KEY, Receipt, SealedReceipt, read_receipt, read_receipt_of
@@ -149,7 +149,7 @@ def _check_size(path: str | Path, receipt: Receipt, config: CheckpointConfig, si
     """
     side = config.img_resolution
     if receipt.walk is not None:
-        n = len(receipt.walk.frames)
+        n = receipt.walk.frames.stop - receipt.walk.frames.start  # len() has a limit
     elif receipt.latents is not None:
         n = len(receipt.latents) * 3 // 4 // (4 * (receipt.latent_dim or config.z_dim))
     else:
@@ -178,7 +178,7 @@ def _read_translation(path: str | Path) -> tuple[TranslationReceipt, UInt8Array]
             receipt = read_receipt_of(image, TranslationReceipt)
             _check_unaltered(path, image)
             return receipt, from_pil(image)
-    except (OSError, SyntaxError, ValueError, TypeError, RecursionError, Image.DecompressionBombError):
+    except BROKEN:
         return None
 
 
@@ -204,7 +204,7 @@ def _read(path: str | Path, model: str | Path | None) -> tuple[Receipt, UInt8Arr
             return receipt, from_pil(image)
     except UnidentifiedImageError as error:
         raise ReceiptError(f"{path} is not a PNG.", "Give a PNG of gan-serve.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise ReceiptError(f"{path} cannot be read as an image: {reason}", "Give a PNG of gan-serve.") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic import ConfigDict
 from torch import nn
 
+from gan_serve.checkpoint.json_files import read_json_file
 from gan_serve.errors import InvalidOption, nearest
 from gan_serve.training.legacy import MINIBATCH_ON_FEATURES, with_legacy_values
 from gan_serve.training.losses import LOSSES
@@ -295,7 +295,7 @@ def read_config(path: Path) -> TrainConfig:
         InvalidOption: it is not a config.
     """
     try:
-        values = with_legacy_values(json.loads(path.read_text()))
+        values = with_legacy_values(read_json_file(path))
         _check_family_is_known(path, values)
         return _validated(values)
     except UnknownFamily:

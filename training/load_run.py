@@ -11,7 +11,7 @@ from torch import nn
 from gan_serve.errors import RunError
 from gan_serve.training.config import TrainConfig, generator_arguments, read_config
 from gan_serve.training.monitoring.run_log import best_kimg
-from gan_serve.training.networks import build_generator
+from gan_serve.training.networks.fitting import build_fitting
 from gan_serve.training.run_info import RunInfo, read_run_info
 from gan_serve.training.snapshots import all_finite, load_snapshot, snapshot_path, snapshots
 
@@ -55,10 +55,10 @@ def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
     state = load_snapshot(find_snapshot(run_dir, snapshot))
     c_dim = len(info.data.class_names) if config.conditional else 0
     arguments = generator_arguments(config, img_channels=info.data.img_channels, c_dim=c_dim)
-    generator = build_generator(config.family, **arguments)
     try:
+        generator = build_fitting(config.family, arguments, state["ema"])
         generator.load_state_dict(state["ema"])
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise RunError(
             f"The snapshot does not fit the run's config: {error}", "Give the run that it belongs to."
         ) from error

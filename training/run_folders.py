@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from pathlib import Path
 
+from gan_serve.checkpoint.json_files import read_json_file
 from gan_serve.errors import RunError
 from gan_serve.training.data.formats import name_of
 
@@ -40,7 +40,7 @@ def last_run(data: str | None = None, runs: Path = RUNS) -> Path:
 
 def _data_of(config: Path) -> str | None:
     try:
-        return str(json.loads(config.read_text())["data"])
+        return str(read_json_file(config)["data"])
     except (ValueError, KeyError, TypeError, OSError):
         return None
 

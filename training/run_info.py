@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from gan_serve.atomic_files import cannot_write
+from gan_serve.checkpoint.json_files import read_json_file
 from gan_serve.errors import RunError
 from gan_serve.training.changes import Change
 from gan_serve.training.data.load import ImageSet
@@ -95,10 +96,10 @@ def read_run_info(run_dir: Path) -> RunInfo:
     """
     path = run_dir / "run.json"
     try:
-        return RunInfo.model_validate_json(path.read_text())
+        return RunInfo.model_validate(read_json_file(path))
     except FileNotFoundError as error:
         raise RunError(f"{run_dir} has no training run.", "Give the --run-dir of a training.") from error
-    except (ValidationError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:  # pydantic's and json's errors are ValueErrors
         raise RunError(f"{path} is damaged.", "Start a new run.") from error
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import RunError
+from gan_serve.regular_files import open_regular
+from gan_serve.training.torch_files import NoTensors, load_torch_file
 
 
 class DataOrder:
@@ -82,12 +84,14 @@ def load_snapshot(path: Path) -> dict[str, Any]:
         RunError: it is damaged, or not a snapshot.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
+        with open_regular(path) as file:
+            state = load_torch_file(file)
+    except (NoTensors, OSError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or error
         raise RunError(
-            f"The snapshot {path} cannot be read: {error}", "Remove it to resume from the one before."
+            f"The snapshot {path} cannot be read: {why}.", "Remove it to resume from the one before."
         ) from error
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(state.get(key), int | float) for key in ("shown", "seconds")):
         raise RunError(f"The file {path} is not a snapshot of a run.", "Remove it to resume from the one before.")
     return state
 

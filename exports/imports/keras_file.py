@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,10 @@ from gan_serve.errors import ImportRefused, InvalidOption
 from gan_serve.exports.graph import Array
 
 MAX_CONFIG_BYTES = 2**24
+MAX_LAYERS = 1000
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, ValueError, OSError, RuntimeError, EOFError,
+)  # fmt: skip
 HDF5 = b"\x89HDF\r\n\x1a\n"
 KERAS_FILES = {"config.json", "model.weights.h5"}
 _Stated = tuple[str, str, dict[str, Any], tuple[str, ...]]  # class, name, config and inputs of a layer
@@ -93,7 +99,7 @@ def _unzip(content: bytes, name: str) -> tuple[bytes, bytes]:
                 if entry.filename in KERAS_FILES and entry.file_size > limit:
                     raise ImportRefused(f"{name} unpacks to more than its own size.", SAVE_AGAIN)
             return archive.read("config.json"), archive.read("model.weights.h5")
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, RuntimeError, EOFError) as error:
+    except DAMAGED as error:
         raise ImportRefused(f"{name} is a damaged Keras model.", "Download it again.") from error
 
 
@@ -132,6 +138,8 @@ def _layers(model: dict[str, Any], name: str) -> list[_Stated]:
             found.append((str(layer["class_name"]), str(settings["name"]), settings, inputs))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ImportRefused(f"The config of {name} is damaged.", SAVE_AGAIN) from error
+    if len(found) > MAX_LAYERS:
+        raise ImportRefused(f"{name} has more than {MAX_LAYERS:,} layers.", "Export the model to ONNX.")
     if len({each[1] for each in found}) != len(found):
         raise ImportRefused(f"Two layers of {name} have the same name.", SAVE_AGAIN)
     return found
@@ -239,7 +247,8 @@ def _array(dataset: Any, name: str) -> Array:
     """
     if dataset.external or dataset.is_virtual:
         raise ImportRefused(f"{name} keeps weights in other files (external data).", SAVE_AGAIN)
-    if dataset.chunks is not None or dataset.dtype.kind != "f" or dataset.nbytes > dataset.id.get_storage_size():
+    size = min(dataset.id.get_storage_size(), dataset.file.id.get_filesize())
+    if dataset.chunks is not None or dataset.dtype.kind != "f" or dataset.nbytes > size:
         raise ImportRefused(f"{name} has packed weights, or weights that are not numbers.", SAVE_AGAIN)
     values: Array = np.asarray(dataset[()], np.float32)
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from gan_serve.exports.imports.keras_layers import Shape, build_layer
 from gan_serve.exports.imports.options import ImportOptions
 
 OF_LABELS = re.compile(r"label|class|cond|one_?hot", re.IGNORECASE)
+MAX_NUMBERS = 2**24  # in all layers: 1 GB for the batches in which it is compared with its checkpoint
 ENDS = {nn.Tanh: "tanh", nn.Sigmoid: "unit"}
 RANGES = {"tanh": (1.0, 0.0), "unit": (2.0, -1.0), "bytes": (1 / 127.5, -1.0)}  # scale and shift to [-1, 1]
 
@@ -72,13 +74,18 @@ def build_keras_generator(layers: Sequence[KerasLayer], name: str, options: Impo
     """
     shapes = {layer.name: _input_shape(layer, name) for layer in layers if layer.kind == "InputLayer"}
     computed = {layer.name: layer for layer in layers if layer.kind != "InputLayer"}
-    inputs, modules, ready = dict(shapes), {}, dict(computed)
+    inputs, modules, ready, elements = dict(shapes), {}, dict(computed), 0
     while ready:  # the config of a functional model may list a layer before its inputs
         layer = next((each for each in ready.values() if each.inputs and set(each.inputs) <= shapes.keys()), None)
         if layer is None:
             raise ImportRefused(f"The layers of {name} do not follow from its inputs.", "Export the model to ONNX.")
         modules[layer.name], shapes[layer.name] = build_layer(layer, [shapes[each] for each in layer.inputs])
         del ready[layer.name]
+        elements += math.prod(shapes[layer.name])
+        if elements > MAX_NUMBERS:
+            raise ImportRefused(
+                f"{name} computes more than {MAX_NUMBERS:,} numbers for an image.", "Use a smaller one."
+            )
     used = {each for layer in computed.values() for each in layer.inputs}
     outputs = [layer for layer in computed if layer not in used]
     if len(outputs) != 1:

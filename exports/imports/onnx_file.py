@@ -37,6 +37,7 @@ class OriginalFile:
     session: Any
     signature: Signature
     latents: str
+    batch: int
     pixel_range: str = "bytes"
     truncation_space: TruncationSpace = "z"
     origin: str = "the original ONNX file"
@@ -67,7 +68,7 @@ class OriginalFile:
     def outputs(self, inputs: Mapping[str, Any]) -> Array:
         """Return the images of z and c as the file computes them."""
         fed = self._fed(inputs)
-        size = self.signature.batch or BATCH_SIZE["cpu"]
+        size = self.batch
         n, parts = len(inputs["z"]), []
         for start in range(0, n, size):
             part = {name: values[start : start + size] for name, values in fed.items()}
@@ -127,13 +128,25 @@ def read_onnx(
     guess = options.pixel_range or _range_of_end(model, signature)
     plain = wrapped(model, signature, guess or "tanh", options.latents, name)
     bounds = NetworkBounds(plain.SerializeToString(), example)  # before it is run
-    bounds.largest_batch(signature.image_shape, BATCH_SIZE["cpu"])
-    session, _ = open_session(content, "cpu")
-    original = OriginalFile(session, signature, options.latents)
+    if (batch := bounds.largest_batch(signature.image_shape, BATCH_SIZE["cpu"])) < BATCH_SIZE["cpu"]:
+        raise ImportRefused(
+            f"{name} takes too much memory to be compared with its checkpoint, in batches of {BATCH_SIZE['cpu']}.",
+            "At most 2 GB are allowed.",
+        )
+    _keep_output(model, signature.output)
+    session, _ = open_session(model.SerializeToString(), "cpu")
+    original = OriginalFile(session, signature, options.latents, signature.batch or batch)
     original.pixel_range = guess or _measured_range(original, name)
     if original.pixel_range != (guess or "tanh"):
         plain = wrapped(model, signature, original.pixel_range, options.latents, name)
     return plain, original, _taken(signature, original, options)
+
+
+def _keep_output(model: onnx.ModelProto, output: str) -> None:
+    """Remove the other outputs of a file: each would stay in memory to the end of a batch."""
+    kept = [value for value in model.graph.output if value.name == output]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
 
 
 def _range_of_end(model: onnx.ModelProto, signature: Signature) -> str | None:

@@ -9,7 +9,7 @@ from typing import Literal
 import onnx
 from onnx import TensorProto, ValueInfoProto
 
-from gan_serve.checkpoint.network_cost import network_cost
+from gan_serve.checkpoint.network_cost import GIGABYTE, MAX_BATCH_BYTES, network_cost
 from gan_serve.errors import ImportRefused, InvalidOption
 from gan_serve.exports.imports.options import ImportOptions
 
@@ -82,7 +82,14 @@ def recognise(model: onnx.ModelProto, content: bytes, name: str, options: Import
         raise ImportRefused(f"The inputs of {name} have batches of {fixed}.", f"Export it with one. {IN_PYTHON}")
     batch = max(fixed, default=0)
     shapes = {each.name: each.at(batch or 2) for each in inputs}
-    found = {value.name: network_cost(content, shapes, value.name).output for value in model.graph.output}
+    cost = network_cost(content, shapes, *(value.name for value in model.graph.output))
+    if cost.peak > MAX_BATCH_BYTES:
+        raise ImportRefused(
+            f"{name} takes {cost.peak / GIGABYTE:,.0f} GB for {batch or 2} images; at most "
+            f"{MAX_BATCH_BYTES // GIGABYTE} GB are allowed.",
+            "Export it with a smaller batch, and the images as its only output.",
+        )
+    found = cost.outputs
     images = {output: shape for output, shape in found.items() if len(shape) == 4 and shape[0] == (batch or 2)}
     if len(images) != 1:
         shown = ", ".join(f"{output} {list(shape)}" for output, shape in found.items())

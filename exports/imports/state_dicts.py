@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import io
-import re
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from gan_serve.errors import ImportRefused
+from gan_serve.training.torch_files import NoTensors, load_safetensors, load_torch_file
 
 MAX_DEPTH = 4  # of dictionaries around a state dict, as in {"models": {"generator": {...}}}
-MAX_ENTRIES = 10_000  # of the zip that torch.save writes: one a tensor
 IN_PYTHON = "In Python, gan_serve.exports.export_module takes the module itself (docs/import.md)."
 
 StateDict = dict[str, Tensor]
@@ -31,34 +26,28 @@ def read_safetensors(content: bytes, name: str) -> dict[str, StateDict]:
     """
     try:
         return {"": _checked(load_safetensors(content), content, name)}
-    except SafetensorError as error:
-        raise ImportRefused(f"{name} is not a safetensors file: {error}.", "Download it again.") from error
+    except NoTensors as error:
+        raise ImportRefused(f"{name} is not read: {error}.", "Download it again.") from error
 
 
 def read_torch_file(content: bytes, name: str) -> dict[str, StateDict]:
     """Return the state dicts of a file of ``torch.save`` by their key, such as ``models.generator``.
 
-    The key is empty if the file is one state dict. It is read with ``weights_only``.
+    The key is empty if the file is one state dict.
 
     Raises:
         ImportRefused: it is damaged, compressed, TorchScript, or has other objects than tensors.
     """
-    if content[:2] == b"PK":
-        _check_zip(content, name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise nearly anything
-        found = re.search(r"(?:GLOBAL|class|global) `?([\w.]+\.\w+)", str(error))
-        if found:
+        loaded = load_torch_file(io.BytesIO(content))
+    except NoTensors as error:
+        if "TorchScript" in str(error):
             raise ImportRefused(
-                f"{name} has the Python object {found[1]}, which is not loaded: only tensors are.",
-                f"Save the state dict: torch.save(netG.state_dict(), ...). {IN_PYTHON}",
+                f"{name} is not read: {error}.", "Export it to ONNX (torch.onnx.export) and import that file."
             ) from error
+        why = f"it has the Python object {error.found}, and only tensors are loaded" if error.found else error
         raise ImportRefused(
-            f"{name} is no state dict of torch.save, or it is damaged.",
-            f"Save it again: torch.save(netG.state_dict(), ...). {IN_PYTHON}",
+            f"{name} is not read: {why}.", f"Save the state dict: torch.save(netG.state_dict(), ...). {IN_PYTHON}"
         ) from error
     found_dicts = {key: _checked(weights, content, name) for key, weights in _state_dicts(loaded)}
     if not found_dicts:
@@ -68,16 +57,20 @@ def read_torch_file(content: bytes, name: str) -> dict[str, StateDict]:
     return found_dicts
 
 
-def _state_dicts(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the dictionaries of tensors in a value, with their keys."""
-    if not isinstance(value, Mapping) or depth > MAX_DEPTH:
+def _state_dicts(
+    value: Any, key: str = "", depth: int = 0, seen: set[int] | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the dictionaries of tensors in a value, with their keys; each once, though it may be there many times."""
+    seen = set() if seen is None else seen
+    if not isinstance(value, Mapping) or depth > MAX_DEPTH or id(value) in seen:
         return
+    seen.add(id(value))
     if any(isinstance(each, Tensor) for each in value.values()):
         yield key, value
         return
     for name, each in value.items():
         if isinstance(name, str):
-            yield from _state_dicts(each, f"{key}.{name}" if key else name, depth + 1)
+            yield from _state_dicts(each, f"{key}.{name}" if key else name, depth + 1, seen)
 
 
 def _checked(weights: Mapping[Any, Any], content: bytes, name: str) -> StateDict:
@@ -99,22 +92,3 @@ def _checked(weights: Mapping[Any, Any], content: bytes, name: str) -> StateDict
             )
         tensors[key] = tensor.detach().float().contiguous()
     return tensors
-
-
-def _check_zip(content: bytes, name: str) -> None:
-    """Raise ``ImportRefused`` for a zip that torch.save does not write, among them those that unpack to more bytes."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
-        raise ImportRefused(f"{name} is a damaged zip file.", "Download it again.") from error
-    if any("/code/" in entry.filename for entry in entries):
-        raise ImportRefused(
-            f"{name} is TorchScript, which is code.", "Export it to ONNX (torch.onnx.export) and import that file."
-        )
-    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-    if not stored or len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(content):
-        raise ImportRefused(
-            f"{name} unpacks to more than its own size, as no file of torch.save does.",
-            "Save it again: torch.save(netG.state_dict(), ...).",
-        )

@@ -26,7 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from gan_serve.checkpoint.class_names import is_printable
 from gan_serve.errors import shorten
-from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.pixels import BROKEN, UInt8Array, from_pil
 from gan_serve.images.png import encode_png
 
 FORMAT_VERSION = 1
@@ -110,7 +110,7 @@ class GoldenImage(_Strict):
                 raise ValueError(f"the size of the golden sample is not {size[0]}x{size[1]}")
             try:
                 shape = self.pixels(precision).shape
-            except (OSError, SyntaxError, ValueError) as error:
+            except BROKEN as error:
                 raise ValueError(f"the golden sample cannot be decoded: {error}") from error
             if shape[2] != channels:
                 raise ValueError(f"the golden sample has {shape[2]} channels, not {channels}")
@@ -167,6 +167,8 @@ class TrainingData(_Strict):
 
 def _from_png(encoded: str) -> UInt8Array:
     with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=["PNG"]) as image:
+        if image.size != _png_size(encoded):  # a chunk before the header can look like one
+            raise ValueError(f"it has {image.width}x{image.height} pixels")
         return from_pil(image)
 
 
@@ -260,7 +262,7 @@ class TranslatorConfig(BaseConfig):
             raise ValueError(f"the input of the golden sample is not {side}x{side}")
         try:
             shape = golden.input_pixels().shape
-        except (OSError, SyntaxError, ValueError) as error:
+        except BROKEN as error:
             raise ValueError(f"the input of the golden sample cannot be decoded: {error}") from error
         if shape[2] != self.in_channels:
             raise ValueError(f"the input of the golden sample has {shape[2]} channels, not {self.in_channels}")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
+from gan_serve.regular_files import read_regular
+
+MAX_BYTES = 2**26  # of the files of a run, of which run.json can name each image that was left out
 MAX_PARTS = 300_000  # values of one file; a config with 65,536 class names has fewer than half
 MAX_DEPTH = 32  # the reports of gan-serve are 4 deep; pydantic cannot write more than 255
 
@@ -37,6 +41,15 @@ def parse_json(content: bytes) -> Any:
         elif isinstance(part, float) and not math.isfinite(part):
             raise ValueError("it has a number that is not finite")
     return value
+
+
+def read_json_file(path: Path, limit: int = MAX_BYTES) -> Any:
+    """Return the value of a JSON file, a regular one of at most ``limit`` bytes.
+
+    Raises:
+        ValueError: see ``parse_json``. OSError: see ``read_regular``.
+    """
+    return parse_json(read_regular(path, limit))
 
 
 def _refuse(name: str) -> float:

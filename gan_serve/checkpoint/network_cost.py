@@ -53,24 +53,30 @@ class Cost:
     """The cost of a network for a batch.
 
     Args:
-        output: the shape of ``img``.
+        outputs: the shapes of the outputs that were asked for.
         peak: bytes of the tensors that are in memory at once, weights excepted.
         work: multiplications and additions, and elements read and written at ``ELEMENT_WORK`` each.
     """
 
-    output: Shape
+    outputs: dict[str, Shape]
     peak: int
     work: float
 
+    @property
+    def output(self) -> Shape:
+        """The shape of the only output."""
+        [shape] = self.outputs.values()
+        return shape
 
-def network_cost(model: bytes, inputs: Mapping[str, Shape], output: str = "img") -> Cost:
-    """Return what a network takes for inputs of these shapes.
+
+def network_cost(model: bytes, inputs: Mapping[str, Shape], *outputs: str) -> Cost:
+    """Return what a network takes for inputs of these shapes; its ``outputs`` are ``img`` if none are named.
 
     Raises:
         InvalidCheckpoint: shapes do not fit together or depend on values of the inputs, an operator is not allowed, or
             constants are too large.
     """
-    return _Walk(_read(model), inputs).run(output)
+    return _Walk(_read(model), inputs).run(*(outputs or ("img",)))
 
 
 def _read(model: bytes) -> Graph:
@@ -179,18 +185,19 @@ class _Walk:
         self.folded = 0
         self.work = 0.0
 
-    def run(self, output: str) -> Cost:
+    def run(self, *wanted: str) -> Cost:
+        """Go through all nodes; the outputs that are wanted stay in memory to the end."""
         for i, node in enumerate(self.graph.nodes):
             inputs = [self._tensor(name) for name in node.inputs]
             outputs, work, workspace = self._outputs(node, inputs)
             self.work += work
             self._keep(node, outputs, workspace)
             for name in {*node.inputs, *node.outputs}:
-                if self.last_use[name] == i and name and not self.tensors[name].constant and name != output:
+                if self.last_use[name] == i and name and not self.tensors[name].constant and name not in wanted:
                     self.live -= self.tensors.pop(name).bytes if name in self.tensors else 0
-        if output not in self.tensors:
-            raise InvalidCheckpoint(f"The network has no output {output}.", "Export the checkpoint again.")
-        return Cost(self.tensors[output].shape, self.peak, self.work)
+        if missing := [name for name in wanted if name not in self.tensors]:
+            raise InvalidCheckpoint(f"The network has no output {shorten(missing[0])}.", "Export the checkpoint again.")
+        return Cost({name: self.tensors[name].shape for name in wanted}, self.peak, self.work)
 
     def _tensor(self, name: str) -> Tensor:
         if not name:

@@ -17,6 +17,7 @@ from gan_serve.errors import (
     RevisionNotFound,
     UnknownModel,
 )
+from gan_serve.terminal import escape
 
 PROXIES = "Check HF_ENDPOINT and your proxies."
 LOGIN = "Use a token with access: set HF_TOKEN, or run hf auth login."
@@ -91,7 +92,7 @@ def _translate(error: Any, repo: str, revision: str, file: str | None) -> GanSer
             "Unset it, or run gan-serve pull where there is a network.",
         )
     if isinstance(error, ValueError) and not isinstance(error, OSError):
-        return HubError(f"The Hub refuses the request for {repo}: {' '.join(str(error).split())}")
+        return HubError(f"The Hub refuses the request for {repo}: {escape(' '.join(str(error).split()))}")
     reason = f"it responded with status {status}." if status else _first_line(error)
     return HubUnreachable(
         f"The Hub cannot be reached for {repo}@{revision[:12]}: {reason}",
@@ -104,5 +105,5 @@ def _translate(error: Any, repo: str, revision: str, file: str | None) -> GanSer
 def _first_line(error: BaseException) -> str:
     """Return the first sentence of an error, or its type. The client does not print tokens."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0].split(". ")[0] if lines else type(error).__name__
+    text = escape(lines[0].split(". ")[0]) if lines else type(error).__name__  # a server may have sent it
     return text if text.endswith(".") else f"{text}."

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+# Raised by Pillow for damaged files: its decoders trust lengths and indices that they find in them.
+BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, OverflowError,
+    Image.DecompressionBombError,
+)  # fmt: skip
 
 UInt8Array = npt.NDArray[np.uint8]
 

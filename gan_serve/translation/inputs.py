@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from gan_serve.checkpoint.config import TranslatorConfig
 from gan_serve.errors import InvalidImage, InvalidOption
-from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.pixels import BROKEN, UInt8Array, from_pil
 from gan_serve.images.png import encode_png
 from gan_serve.regular_files import read_regular
 
@@ -26,10 +25,6 @@ MAX_PIXELS = 2**24  # of a picture that is decoded: 64 MB as RGBA
 STRIP = 256  # rows that are put on white at a time, which takes several copies
 MAX_SCANS = 64  # of a progressive JPEG, each of which goes through all pixels
 FITS = ("crop", "exact")
-# Raised by Pillow for damaged files: its decoders trust lengths and indices that they find in them.
-BROKEN = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
-)  # fmt: skip
 
 
 class Picture(NamedTuple):

@@ -23,18 +23,29 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["gan_serve", "tarfile", "zipfile"]):
-    from gan_serve.checkpoint.files import read_config
+    from gan_serve.checkpoint.files import read_any_config, read_config
+    from gan_serve.exports.imports.keras_file import is_keras, read_keras
+    from gan_serve.exports.imports.state_dicts import read_safetensors, read_torch_file
+    from gan_serve.images.pixels import BROKEN
     from gan_serve.training.data import load, parquet
-    from gan_serve.training.data.image_files import BROKEN, read_image
+    from gan_serve.training.data.image_files import read_image
+    from gan_serve.training.snapshots import load_snapshot
+    from gan_serve.translation.inputs import read_picture
     from gan_serve.verify import verify_image
 
 import numpy as np
-from hostile_networks import NETWORKS
+import onnx
+from disguised_networks import DISGUISED
+from hostile_keras import damaged_zip, lambda_layer, packed_weights
+from hostile_networks import NETWORKS, added_to_grey, with_nodes
+from onnx import helper
 from PIL import Image
 from test_receipts import CLAIMS, forged
 from tiny_checkpoint import network, write_checkpoint
+from tiny_translator import write_translator
 
 from gan_serve.checkpoint.bundled import BUNDLED
+from gan_serve.checkpoint.operators import OPERATORS
 from gan_serve.errors import GanServeError
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.receipt import RECEIPT_KEY
@@ -69,11 +80,59 @@ def place() -> Place:
 
 def read_a_config(data: bytes) -> None:
     (place().checkpoint / "config.json").write_bytes(data)
-    read_config(place().checkpoint)
+    read_any_config(place().checkpoint)
 
 
 def load_a_network(data: bytes) -> None:
     Session(data, place().config)
+
+
+def run_an_operator(data: bytes) -> None:
+    """A network with one more node, its attributes and inputs by ``data``: ONNX Runtime must not end the process."""
+    take = atheris.FuzzedDataProvider(data)
+    operator = take.PickValueInList(sorted(OPERATORS))
+    attributes = {
+        name: _value(take, str(schema.type).rpartition(".")[2])
+        for name, schema in sorted(onnx.defs.get_schema(operator).attributes.items())
+        if take.ConsumeBool()
+    }
+    constants = {f"input{number}": _array(take) for number in range(take.ConsumeIntInRange(0, 4))}
+    inputs = [*constants, *["z"] * take.ConsumeIntInRange(0, 1)]
+    node = helper.make_node(operator, inputs, ["result"])
+    node.attribute.extend(
+        helper.make_attribute(name, value) for name, value in attributes.items() if value not in (None, [])
+    )
+    model = with_nodes(node, helper.make_node("Cast", ["result"], ["big"], to=1), constants=constants)
+    Session(added_to_grey(model, "big").SerializeToString(), place().config)
+
+
+WORDS = ["SAME_UPPER", "VALID", "cubic", "linear", "reflect", "edge", "wrap", "half_pixel", "align_corners"]
+EXTREMES = [0, 1, 2, 3, 7, -1, -2, 64, 2**31 - 1, -(2**31), 2**62, -(2**63)]
+
+
+def _value(take: atheris.FuzzedDataProvider, kind: str) -> object:
+    """A value for an attribute of a type of ONNX; None for a type that has none."""
+    match kind:
+        case "INT":
+            return take.PickValueInList(EXTREMES)
+        case "INTS":
+            return [take.PickValueInList(EXTREMES) for _ in range(take.ConsumeIntInRange(0, 4))]
+        case "FLOAT":
+            return take.ConsumeFloat()
+        case "FLOATS":
+            return take.ConsumeFloatList(take.ConsumeIntInRange(0, 4))
+        case "STRING":
+            return take.PickValueInList(
+                ["SAME_UPPER", "VALID", "cubic", "linear", "reflect", "edge", "wrap", "half_pixel"]
+            )
+    return None
+
+
+def _array(take: atheris.FuzzedDataProvider) -> np.ndarray:
+    kind = take.PickValueInList(["f4", "i8", "i4", "u1", "i1", "?", "f2", "f8"])
+    shape = [take.ConsumeIntInRange(0, 3) for _ in range(take.ConsumeIntInRange(0, 4))]
+    numbers = [take.PickValueInList(EXTREMES) for _ in range(int(np.prod(shape)))]
+    return np.array(numbers, np.int64).astype(kind).reshape(shape)
 
 
 def verify_a_receipt(data: bytes) -> None:
@@ -92,6 +151,19 @@ def read_a_picture(data: bytes) -> None:
         read_image(io.BytesIO(data), 32)
 
 
+def read_an_input(data: bytes) -> None:
+    read_picture(data)
+
+
+def read_weights(data: bytes) -> None:
+    """As a file of torch.save, of safetensors, of Keras, and as a snapshot."""
+    for read in (read_torch_file, read_safetensors, read_keras):
+        if read is not read_keras or is_keras(data):
+            with contextlib.suppress(GanServeError):
+                read(data, "file")
+    load_snapshot(place().write("snapshot.pt", data))
+
+
 def load_images(kind: str, data: bytes) -> None:
     load.load_images(place().write(f"train-images{SUFFIXES[kind]}", data))
 
@@ -99,9 +171,12 @@ def load_images(kind: str, data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "config": read_a_config,
     "network": load_a_network,
+    "operator": run_an_operator,
     "receipt": verify_a_receipt,
     "png": verify_a_png,
     "image": read_a_picture,
+    "picture": read_an_input,
+    "weights": read_weights,
     **{kind: functools.partial(load_images, kind) for kind in SUFFIXES},
 }
 
@@ -113,9 +188,14 @@ def seeds(target: str) -> Iterator[bytes]:
         case "config":
             yield (place().checkpoint / "config.json").read_bytes()
             yield from (path.read_bytes() for path in BUNDLED.glob("*/config.json"))
+            yield (write_translator(place().folder / "translator") / "config.json").read_bytes()
         case "network":
             yield network().SerializeToString()
-            yield from (content for build in NETWORKS if len(content := build().SerializeToString()) < 250_000)
+            built = (build() for build in (*NETWORKS, *DISGUISED))
+            contents = (model if isinstance(model, bytes) else model.SerializeToString() for model in built)
+            yield from (content for content in contents if len(content) < 250_000)
+        case "operator":
+            yield from (bytes([number]) * 400 for number in range(256))
         case "receipt":
             for claims in ({"seed": 1}, *CLAIMS.values()):
                 with Image.open(forged(place().folder / "forged.png", **claims)) as image:
@@ -123,8 +203,10 @@ def seeds(target: str) -> Iterator[bytes]:
         case "png":
             yield forged(place().folder / "forged.png", seed=1).read_bytes()
             yield pictures[0]
-        case "image":
+        case "image" | "picture":
             yield from pictures
+        case "weights":
+            yield from _weights()
         case "idx":
             yield b"\0\0\x08\x03" + bytes([0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4]) + bytes(32)
         case "npz" | "npy":
@@ -145,6 +227,20 @@ def _picture(format: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file, format)
     return file.getvalue()
+
+
+def _weights() -> Iterator[bytes]:
+    import torch
+    from safetensors.torch import save
+
+    weights = {"main.0.weight": torch.ones(2, 3, 4, 4), "main.1.bias": torch.ones(3)}
+    for zipped in (True, False):
+        file = io.BytesIO()
+        torch.save({"netG": weights, "shown": 1, "seconds": 1.0}, file, _use_new_zipfile_serialization=zipped)
+        yield file.getvalue()
+    yield save(weights)
+    for write in (damaged_zip, lambda_layer, packed_weights):
+        yield write(place().folder).read_bytes()
 
 
 def _tables(picture: bytes) -> Iterator[bytes]:

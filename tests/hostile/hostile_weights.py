@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -11,11 +10,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import onnx
 import torch
 from foreign_generators import NetD, dense_nhwc, net_g, write_onnx
+from hostile_keras import (
+    damaged_hdf5,
+    damaged_zip,
+    escape_in_a_layer,
+    external_weights,
+    huge_upsampling,
+    keras_zip_bomb,
+    lambda_layer,
+    large_layers,
+    many_layers,
+    packed_weights,
+    storage_beyond_the_file,
+    weights_elsewhere,
+    wrong_weights,
+)
+from hostile_runs import BYTEARRAY, packed
 from torch import nn
 
 RAN = "something-ran"
@@ -141,84 +155,6 @@ def truncated_onnx(folder: Path) -> Path:
     return path
 
 
-def keras_file(
-    folder: Path, layers: list[dict[str, Any]], weights: Callable[[Any], None], compression: int = 0
-) -> Path:
-    """A .keras file, written without Keras."""
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        weights(file)
-    config = {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": layers}}
-    with zipfile.ZipFile(folder / "g.keras", "w", compression) as archive:
-        archive.writestr("config.json", json.dumps(config))
-        archive.writestr("model.weights.h5", content.getvalue())
-    return folder / "g.keras"
-
-
-def layer(kind: str, **config: Any) -> dict[str, Any]:
-    return {"module": "keras.layers", "class_name": kind, "config": {"name": kind.lower(), **config}}
-
-
-DENSE = [
-    layer("InputLayer", batch_shape=[None, 4]),
-    layer("Dense", units=16, activation="tanh", use_bias=False),
-    layer("Reshape", target_shape=[4, 4, 1]),
-]
-
-
-def dense_weights(file: Any) -> None:
-    file.create_dataset("layers/dense/vars/0", data=np.ones((4, 16), np.float32))
-
-
-def lambda_layer(folder: Path) -> Path:
-    code = layer("Lambda", function={"class_name": "__lambda__", "config": {"code": "cHJpbnQoMSk="}})
-    return keras_file(folder, [*DENSE, code], dense_weights)
-
-
-def keras_zip_bomb(folder: Path) -> Path:
-    def many_zeros(file: Any) -> None:
-        file.create_dataset("layers/dense/vars/0", data=np.zeros((4, 2**22), np.float32))
-
-    return keras_file(folder, DENSE, many_zeros, compression=zipfile.ZIP_DEFLATED)
-
-
-def packed_weights(folder: Path) -> Path:
-    def packed(file: Any) -> None:
-        file.create_dataset("layers/dense/vars/0", (4, 2**26), np.float32, compression="gzip")
-
-    return keras_file(folder, DENSE, packed)
-
-
-def weights_elsewhere(folder: Path) -> Path:
-    def linked(file: Any) -> None:
-        file.require_group("layers/dense/vars")["0"] = h5py.ExternalLink("/etc/passwd", "/x")
-
-    return keras_file(folder, DENSE, linked)
-
-
-def external_weights(folder: Path) -> Path:
-    def external(file: Any) -> None:
-        file.create_dataset("layers/dense/vars/0", (4, 16), np.float32, external=[("/etc/passwd", 0, 256)])
-
-    return keras_file(folder, DENSE, external)
-
-
-def huge_upsampling(folder: Path) -> Path:
-    return keras_file(folder, [*DENSE, layer("UpSampling2D", size=[10**6, 10**6])], dense_weights)
-
-
-def wrong_weights(folder: Path) -> Path:
-    def wrong(file: Any) -> None:
-        file.create_dataset("layers/dense/vars/0", data=np.ones((4, 16, 2), np.float32))
-
-    return keras_file(folder, DENSE, wrong)
-
-
-def damaged_hdf5(folder: Path) -> Path:
-    (folder / "g.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + os.urandom(500))
-    return folder / "g.h5"
-
-
 def text(folder: Path) -> Path:
     (folder / "g.onnx").write_text("<html>404</html>")
     return folder / "g.onnx"
@@ -234,10 +170,84 @@ def pipe(folder: Path) -> Path:
     return folder / "g.onnx"
 
 
+def bytearray_of_3_gb(folder: Path) -> Path:
+    """A kilobyte whose only object is one that torch allows, and that takes 3 GB."""
+    (folder / "netG.pth").write_bytes(packed(BYTEARRAY))
+    return folder / "netG.pth"
+
+
+def bytearray_in_an_old_file(folder: Path) -> Path:
+    """The same, in the format from before torch 1.6."""
+    (folder / "netG.pth").write_bytes(BYTEARRAY)
+    return folder / "netG.pth"
+
+
+def dictionaries_of_dictionaries(folder: Path) -> Path:
+    """300 entries that are one dictionary of 300 entries, and so on: eight billion on the fourth level."""
+    weights: dict[str, Any] = {"x": torch.zeros(1)}
+    for _ in range(4):
+        weights = {f"entry{number}": weights for number in range(300)}
+    torch.save(weights, folder / "netG.pth")
+    return folder / "netG.pth"
+
+
+def no_numbers(folder: Path) -> Path:
+    weights = net_g().state_dict()
+    weights["main.0.weight"] = torch.zeros(0, 64, 4, 4)
+    torch.save(weights, folder / "netG.pth")
+    return folder / "netG.pth"
+
+
+def long_safetensors_header(folder: Path) -> Path:
+    """A million tensors without numbers."""
+    tensors = (f'"w{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for number in range(1_000_000))
+    header = ("{" + ",".join(tensors) + "}").encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder / "model.safetensors"
+
+
+def million_images(folder: Path) -> Path:
+    """A file that computes a million images at once."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[1000000, 64] z) => (float[1000000, 1, 32, 32] images) {
+        pixels = MatMul(z, weight)
+        map = Reshape(pixels, shape)
+        images = Tanh(map)
+    }"""
+    constants = {"weight": np.ones((64, 1024), np.float32), "shape": np.array([1_000_000, 1, 32, 32])}
+    return write_onnx(folder / "g.onnx", text, constants)
+
+
+def many_outputs(folder: Path) -> Path:
+    """3,000 outputs of 4 MB beside the images."""
+    lines = "".join(f"o{number} = Expand(number{number}, size)\n" for number in range(3000))
+    numbers = "".join(f"number{number} = Add(map, one)\n" for number in range(3000))
+    outputs = ", ".join(f'float["n", 1, 2000, 500] o{number}' for number in range(3000))
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    net (float["n", 1] z) => (float["n", 1, 8, 8] images, {outputs}) {{
+        map = Reshape(z, shape)
+        large = Expand(map, image)
+        images = Tanh(large)
+        {numbers}{lines}
+    }}"""
+    constants = {
+        "shape": np.array([-1, 1, 1, 1]), "image": np.array([1, 1, 8, 8]), "one": np.ones(1, np.float32),
+        "size": np.array([1, 1, 2000, 500]),
+    }  # fmt: skip
+    return write_onnx(folder / "g.onnx", text, constants)
+
+
+def escape_in_an_input(folder: Path) -> Path:
+    model = onnx.load(dense_nhwc(folder / "g.onnx"))
+    model.graph.input[0].name = "\x1b]0;owned\x07"
+    (folder / "g.onnx").write_bytes(model.SerializeToString())
+    return folder / "g.onnx"
+
+
 # Each with a part of the error that it must get.
 FILES: dict[Write, str] = {
-    bare_pickle: "which is not loaded: only tensors are",
-    pickle_in_a_torch_file: "which is not loaded: only tensors are",
+    bare_pickle: "and only tensors are loaded",
+    pickle_in_a_torch_file: "and only tensors are loaded",
     whole_module: "Python object foreign_generators.NetG",
     torchscript: "is TorchScript, which is code",
     zip_bomb: "unpacks to more than its own size",
@@ -245,13 +255,13 @@ FILES: dict[Write, str] = {
     truncated_torch_file: "damaged",
     discriminator: "is a discriminator",
     not_finite: "weights that are not finite",
-    safetensors_with_a_false_header: "is not a safetensors file",
+    safetensors_with_a_false_header: "is no safetensors file",
     external_data: "external data",
     loop: "the operator 'Loop'",
     other_domain: "operators of the domain 'com.evil'",
     wrong_rank: "have the shape [0, 3, 7]",
     flat_images: "does not give images",
-    huge_images: "GB and",
+    huge_images: "GB for 2 images",
     truncated_onnx: "is not read",
     lambda_layer: "Lambda layer, which is Python code",
     keras_zip_bomb: "unpacks to more than its own size",
@@ -264,4 +274,17 @@ FILES: dict[Write, str] = {
     text: "is no ONNX file",
     empty: "is no file of a generator",
     pipe: "not a regular file",
+    bytearray_of_3_gb: "the Python object bytearray",
+    bytearray_in_an_old_file: "the Python object bytearray",
+    dictionaries_of_dictionaries: "are no transposed convolution",
+    no_numbers: "a tensor without numbers",
+    long_safetensors_header: "more than 10,000 tensors",
+    million_images: "GB for 1000000 images",
+    many_outputs: "GB for",
+    damaged_zip: "is a damaged Keras model",
+    escape_in_a_layer: "which is not read",
+    escape_in_an_input: "",
+    many_layers: "more than 1,000 layers",
+    large_layers: "numbers for an image",
+    storage_beyond_the_file: "damaged Keras model",
 }

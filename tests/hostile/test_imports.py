@@ -21,6 +21,7 @@ def test_a_hostile_file_is_refused_in_one_line(write, tmp_path, cli, monkeypatch
     assert FILES[write] in message
     assert len(hint) == 1
     assert len(message) < 400
+    assert outcome.err.replace("\n", "").isprintable()
     assert sorted(source.iterdir()) == before
     assert sorted(tmp_path.iterdir()) == [source]
     assert RAN not in [each.name for each in source.iterdir()]

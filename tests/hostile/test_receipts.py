@@ -48,6 +48,9 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "an endless part": {
         "walk": Walk(seeds=[0, 1], steps=2**61, method="slerp", loop=True, start=0, stop=2**60), "columns": 7,
     },
+    "a walk of 2^70 frames": {"walk": Walk(seeds=[0, 1], steps=2**70, method="lerp", loop=True), "columns": 10**9},
+    "a frame behind 2^70 others": {"walk": Walk(seeds=[0], steps=2**70, method="lerp", loop=False, frame=2**69)},
+    "a walk without keys": {"walk": Walk(seeds=[], steps=5, method="slerp", loop=False, frame=-1)},
     "ten thousand seeds": {"seeds": list(range(10_000)), "columns": 100},
     "no seeds": {"seeds": [], "columns": 1},
     "one seed": {"seed": 7},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 import warnings
 from typing import BinaryIO, NamedTuple
 
@@ -12,11 +11,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan_serve.training.data.formats import FORMATS
 
-# Raised by Pillow for damaged files: its decoders trust lengths and indices that they find in them.
-BROKEN = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError,
-    Image.DecompressionBombError,
-)  # fmt: skip
 MAX_PIXELS = 50_000_000  # of one image: at most 200 MB while it is decoded; larger JPEGs are decoded at a lower size
 MAX_COMPOSITE = 12_000_000  # pixels that are laid on white at full size; larger images are shrunk before
 STRIP = 64  # rows at a time where an image is shrunk

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_serve.errors import DataError
-from gan_serve.images.pixels import UInt8Array
-from gan_serve.training.data.image_files import BROKEN, SIXTEEN_BITS, read_image, resize
+from gan_serve.images.pixels import BROKEN, UInt8Array
+from gan_serve.training.data.image_files import SIXTEEN_BITS, read_image, resize
 from gan_serve.training.data.image_set import MAX_LEFT_OUT, MODES, LeftOut, Wanted, examples, new_images
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, lzma.LZMAError)

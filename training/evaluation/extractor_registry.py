@@ -11,13 +11,20 @@ import hashlib
 import logging
 import os
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 
+from gan_serve.checkpoint.config import MODEL_NAME
+from gan_serve.checkpoint.json_files import read_json_file
+from gan_serve.checkpoint.network_cost import NetworkBounds
+from gan_serve.checkpoint.self_contained import check_self_contained
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.session import open_session
+from gan_serve.regular_files import read_regular
+from gan_serve.sampling.session import first_line, open_session
 from gan_serve.training.data.image_set import ImageSet, fit
 from gan_serve.training.data.named import NAMED_SOURCES
 from gan_serve.training.evaluation.features import INCEPTION, Extractor, Features
@@ -25,6 +32,8 @@ from gan_serve.training.evaluation.features import INCEPTION, Extractor, Feature
 EXTRACTORS = Path(__file__).parent / "extractors"
 MODEL_FILE = "extractor.onnx"
 INFO_FILE = "extractor.json"
+MAX_MODEL_BYTES = 2**28
+FEATURES = 128  # numbers for each image
 PIECE = 64  # images at a time
 
 logger = logging.getLogger(__name__)
@@ -35,9 +44,9 @@ class ExtractorInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    img_resolution: int
-    img_channels: int
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
+    img_resolution: Annotated[int, Field(ge=1, le=1024)]
+    img_channels: Annotated[int, Field(ge=1, le=3)]
     class_names: tuple[str, ...]
     attributes: bool  # the logits are those of attributes, of which an image may have several
     accuracy: float  # on held-out images; for attributes, the mean of their balanced accuracies
@@ -60,9 +69,9 @@ class SmallExtractor:
 
     def __init__(self, directory: Path) -> None:
         try:
-            self.info = ExtractorInfo.model_validate_json((directory / INFO_FILE).read_text())
-            model = (directory / MODEL_FILE).read_bytes()
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            self.info = ExtractorInfo.model_validate(read_json_file(directory / INFO_FILE))
+            model = read_regular(directory / MODEL_FILE, MAX_MODEL_BYTES)
+        except (OSError, ValueError) as error:  # pydantic's and json's errors are ValueErrors
             raise InvalidCheckpoint(
                 f"{directory} has no feature extractor.",
                 f"It needs {MODEL_FILE} and {INFO_FILE}; python -m gan_serve.exports.feature_extractor writes them.",
@@ -73,17 +82,27 @@ class SmallExtractor:
         self.digest = f"sha256:{self.info.sha256}"
         self.class_names = self.info.class_names
         self.attributes = self.info.attributes
+        self._outputs = {"features": FEATURES, "logits": len(self.info.class_names)}
+        image = {"img": (1, self.info.img_resolution, self.info.img_resolution, self.info.img_channels)}
+        check_self_contained(model)
+        self._bounds = {name: NetworkBounds(model, image, name) for name in self._outputs}
         self._session, _ = open_session(model, "cpu", threads=min(os.cpu_count() or 1, 8))
 
     def __call__(self, images: UInt8Array) -> Features:
         """Return features float32 [N, 128] and logits float32 [N, K] of images uint8 [N, H, W, C]."""
         fitted = fit(ImageSet("images", images), self.info.img_resolution, self.info.img_channels).images
-        pieces = [
-            self._session.run(["features", "logits"], {"img": np.ascontiguousarray(fitted[start : start + PIECE])})
-            for start in range(0, len(fitted), PIECE)
-        ]
+        pieces = [self._run(np.ascontiguousarray(fitted[at : at + PIECE])) for at in range(0, len(fitted), PIECE)]
         features, logits = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
         return Features(features, logits)
+
+    def _run(self, images: UInt8Array) -> list[npt.NDArray[np.float32]]:
+        for name, width in self._outputs.items():
+            self._bounds[name].check({"img": images.shape}, (len(images), width))
+        try:
+            found: list[npt.NDArray[np.float32]] = self._session.run(list(self._outputs), {"img": images})
+        except Exception as error:  # the exceptions of ONNX Runtime have no public base class
+            raise InvalidCheckpoint(f"The network of {self.name} cannot be run: {first_line(error)}") from error
+        return found
 
 
 def find_extractor(name: str | Path) -> Extractor:

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gan_serve.atomic_files import write_atomically
+from gan_serve.errors import RunError
+from gan_serve.regular_files import read_regular
+
+MAX_LOG_BYTES = 2**26
+MAX_LOG_PARTS = 2_000_000  # values of all records; a log of 10,000 ticks has a million
 
 
 def append_record(run_dir: Path, record: Mapping[str, Any]) -> None:
@@ -19,10 +24,17 @@ def append_record(run_dir: Path, record: Mapping[str, Any]) -> None:
 
 def read_log(run_dir: Path) -> list[dict[str, Any]]:
     """Return the records of ``log.jsonl``, without an incomplete last line of a killed process."""
-    path = run_dir / "log.jsonl"
-    if not path.exists():
+    try:
+        content = read_regular(run_dir / "log.jsonl", MAX_LOG_BYTES)
+    except FileNotFoundError:
         return []
-    return list(_whole_records(path.read_text().splitlines()))
+    except OSError as error:
+        raise RunError(
+            f"The log of {run_dir} cannot be read: {error.strerror}.", "Use another copy of the run."
+        ) from error
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_LOG_PARTS:  # an empty list takes twenty times its text
+        raise RunError(f"The log of {run_dir} has more than {MAX_LOG_PARTS:,} values.", "Use another copy.")
+    return list(_whole_records(content.decode(errors="replace").splitlines()))
 
 
 def best_kimg(run_dir: Path) -> float | None:
@@ -30,7 +42,7 @@ def best_kimg(run_dir: Path) -> float | None:
     measured = [
         (record["quality"], record["kimg"])
         for record in read_log(run_dir)
-        if math.isfinite(record.get("quality", math.nan))
+        if isinstance(record.get("quality"), int | float) and math.isfinite(record["quality"])
     ]
     return min(measured)[1] if measured else None
 
@@ -48,7 +60,8 @@ def _whole_records(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and "kimg" in record:
+        kimg = record.get("kimg") if isinstance(record, dict) else None
+        if isinstance(kimg, int | float) and math.isfinite(kimg):
             yield record

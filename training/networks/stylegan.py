@@ -36,7 +36,7 @@ class StyleGANGeneratorOptions(Options):
     """Options of the generator."""
 
     style_mixing: Annotated[float, Field(ge=0, le=1)] = 0.9  # share of training images with two latents
-    mapping_layers: Annotated[int, Field(ge=1)] = 8  # dense layers from z to w
+    mapping_layers: Annotated[int, Field(ge=1, le=64)] = 8  # dense layers from z to w
 
 
 class StyleGANOptions(StyleGANGeneratorOptions, EqualizedOptions):

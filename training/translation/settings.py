@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from gan_serve.checkpoint.json_files import read_json_file
 from gan_serve.errors import InvalidOption
 from gan_serve.training.config import OF_THE_MACHINE, as_typed, check_names
 from gan_serve.training.losses import LOSSES
@@ -183,7 +183,7 @@ def translation_command(config: TranslationConfig, run_dir: str = "RUN") -> str:
 def is_translation_run(run_dir: Path) -> bool:
     """Return True if the folder has a run whose config names the task ``translate``."""
     try:
-        content = json.loads((run_dir / "config.json").read_text())
+        content = read_json_file(run_dir / "config.json")
         return isinstance(content, dict) and content.get("task") == TRANSLATE
     except (OSError, ValueError):
         return False
@@ -197,6 +197,6 @@ def read_translation_config(run_dir: Path) -> TranslationConfig:
     """
     path = run_dir / "config.json"
     try:
-        return validate(TranslationConfig, json.loads(path.read_text()))
+        return validate(TranslationConfig, read_json_file(path))
     except (ValueError, TypeError, OSError, InvalidOption) as error:
         raise InvalidOption(f"{path} is not the config of a translator's run.", "Start a new run directory.") from error
