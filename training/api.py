@@ -121,7 +121,8 @@ def train(
             say("Chosen for these images and this machine (--recipe and --set change it):")
             for reason in plan.reasons:
                 say(f"  {reason}")
-            say(f"Command that repeats this run:\n  {command_line(plan.config, str(folder))}")
+            command = command_line(plan.config, None if run_dir is None else str(run_dir))
+            say(f"Command that repeats this run:\n  {command}")
     observers = Observers((callbacks,) if callable(callbacks) else tuple(callbacks), wandb)
     options = RunOptions(resume, quiet, evaluate, observers, plan.data, plan.length, plan.reasons)
     finished = run_training(plan.config, folder, options)

@@ -44,7 +44,7 @@ def _only_first_process_reports() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--recipe", help="A recipe of `gan-serve recipes`; by default chosen by the images and this machine.")
+@click.option("--recipe", help="A recipe of `gan-serve recipes`; default: chosen by the images and this machine.")
 @click.option(
     "--data",
     help="Images: a folder, zip, tar, .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, "
@@ -66,9 +66,15 @@ def _only_first_process_reports() -> Iterator[None]:
     "--minutes", type=float, help="The length in minutes on this machine; the measured speed turns it into kimg."
 )
 @click.option("--epochs", type=float, help="The length in passes over the images.")
-@click.option("--kimg", type=float, help="The length in thousands of real images shown; default: that of the recipe.")
 @click.option(
-    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given several times."
+    "--kimg", type=float, help="The length in thousands of real images shown; default: chosen, or that of --recipe."
+)
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of `gan-serve recipes NAME`; may be given several times.",
 )
 @click.option(
     "--resume",
