@@ -180,7 +180,7 @@ def _why_width(tried: list[tuple[float, float]], is_given: bool) -> str:
     width, rate = tried[-1]
     if is_given:
         return f"width {width:g}: as you set it, {_speed(rate)} measured here"
-    others = "".join(f"; {wider:g} trains only {_speed(slower)}" for wider, slower in tried[:-1])
+    others = "".join(f"; {wider:g} trains only {_speed(slower)}" for wider, slower in tried[:-1] if slower < rate)
     return f"width {width:g}: {_speed(rate)} measured here{others}"
 
 
