@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -104,13 +105,20 @@ def train(
     `gan-serve train --data photos/` is enough: what is not given is chosen by the images and this machine, and printed.
     """
     with needs_extra("train"):
+        from gan_serve.training.api import run_to_resume
         from gan_serve.training.api import train as run
         from gan_serve.training.config import parse_settings
         from gan_serve.training.end_summary import end_lines
         from gan_serve.training.family_file import load_family_file
 
     settings = parse_settings(pairs)
+    if resume:
+        run_dir = run_to_resume(data, run_dir, (lambda text: None) if quiet or not FIRST else echo)
     if _is_translation(recipe, run_dir, resume):
+        others = {"labels": labels, "family-file": family_file, "init-from": init_from, "minutes": minutes}
+        others |= {"epochs": epochs, "wandb": wandb}
+        if given := [name for name, value in others.items() if value is not None]:
+            raise InvalidOption(f"--{given[0]} is not for translators.", "Leave it out; --kimg sets the length.")
         _train_translator(recipe, run_dir, {"data": data, "kimg": kimg} | settings, resume=resume, quiet=quiet)
         return
     families = load_family_file(family_file) if family_file else []
@@ -171,9 +179,11 @@ def _train_translator(
         raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
     else:
         config = make_translation_config(str(recipe), asked)
-    last = train_translator(config, run_dir, resume=resume, quiet=quiet)
-    echo(f"Snapshot: {last}")
-    echo(f"Next: gan-serve export {run_dir} --out NAME")
+    finished = train_translator(config, run_dir, resume=resume, quiet=quiet)
+    echo(f"Snapshot: {finished.snapshot}")
+    echo(f"Next: {shlex.join(['gan-serve', 'export', str(run_dir), '--out', f'{run_dir.name}-model'])}")
+    if finished.signal == signal.SIGINT:
+        sys.exit(CTRL_C)
 
 
 @click.command()
