@@ -5,6 +5,7 @@ What the user sets is never changed. The rules come from the runs in docs/traini
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -113,17 +114,18 @@ def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
 
 def _read(config: TrainConfig, device: torch.device, *, find_resolution: bool) -> tuple[ImageSet, list[str]]:
     """Read the images of a config, at its resolution or at the one that fits them; return the reasons for it."""
-    common = {"channels": config.channels, "labels": config.labels, "holdout": config.holdout}
-    source = config.data
+    read = functools.partial(
+        load_images, config.data, channels=config.channels, labels=config.labels, holdout=config.holdout
+    )
     if not find_resolution:
-        return load_images(source, resolution=config.resolution, **common), []
+        return read(resolution=config.resolution), []
     largest = LARGEST[device.type]
-    data = load_images(source, largest=largest, **common)
+    data = read(largest=largest)
     side = data.img_resolution // 4 * 4
     if side < 8:
         raise DataError(f"The images of {data.name} are {data.img_resolution} pixels wide.", "At least 8 are needed.")
     if side != data.img_resolution:
-        data = load_images(source, resolution=side, **common)
+        data = read(resolution=side)
     why = "their own size"
     if max(map(min, data.extremes or [data.size or (side, side)])) > side:
         kind = "a CPU" if device.type == "cpu" else "one GPU"

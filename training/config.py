@@ -194,6 +194,11 @@ def _check_together(config: TrainConfig) -> None:
             f"The loss {config.loss} has no targets that {softened[0]} could change.",
             f"Add --set {softened[0]}={nothing}, or take the loss non-saturating, saturating or lsgan.",
         )
+    if config.bce_eps and config.loss not in ("non-saturating", "saturating"):
+        raise InvalidOption(
+            f"The loss {config.loss} has no probabilities that bce_eps could clip.",
+            "Add --set bce_eps=0, or take the loss non-saturating or saturating.",
+        )
     if config.real_target and (config.label_smoothing or config.label_noise):
         raise InvalidOption("real_target takes the place of label_smoothing and label_noise.", "Set one of them.")
     if config.fake_target and config.label_noise:
