@@ -15,6 +15,7 @@ from gan_serve.exports.parity import Parity, spread
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.report import metrics_block, of_the_generator
 from gan_serve.exports.to_onnx import PixelGenerator
+from gan_serve.training.choose import duration
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.data.image_set import OWN_IMAGES
 from gan_serve.training.load_run import Trained
@@ -67,7 +68,7 @@ TEMPLATE = (
 ## Training
 - Recipe `{recipe}`: {source}.
 - Command: `{command}`
-{init_from}- {kimg:,.0f} thousand images shown ({passes:.1f} passes), {hours:.1f} hours on {machines}.
+{init_from}- {kimg} thousand images shown ({passes:.1f} passes), {duration} on {machines}.
 - The weights are an exponential moving average of the generator's, half-life {ema:g} thousand images.
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 {held_out}{terms}
@@ -163,9 +164,9 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         short_run=_short_run(config, trained.shown),
         command=command_line(_as_long_as(config, trained.shown)),
         init_from=f"- Started from the weights of `{init_from.name}` (`{init_from.digest}`).\n" if init_from else "",
-        kimg=trained.shown / 1000,
+        kimg=_thousands(trained.shown),
         passes=trained.shown / data.n,
-        hours=trained.seconds / 3600,
+        duration=duration(trained.seconds),
         machines=", then ".join(trained.info.machines),
         ema=config.ema_kimg,
         figures=metrics_block(measured.metrics),
@@ -193,13 +194,18 @@ def _terms(publication: Publication) -> str:
     )
 
 
+def _thousands(images: int) -> str:
+    """Return a number of images in thousands: ``2,411``, and ``1.5`` for few."""
+    return f"{images / 1000:,.0f}" if images >= 100_000 else f"{images / 1000:.3g}"
+
+
 def _short_run(config: TrainConfig, shown: int) -> str:
     """Return what a longer run would bring, where this one was shorter than its recipe."""
     full = float(recipes()[config.recipe].config.get("kimg", 0))
     if shown >= 1000 * full / 2:
         return ""
     return (
-        f"\nIts run was short: {shown / 1000:,.0f} of the {full:,.0f} thousand images of its recipe. A longer "
+        f"\nIts run was short: {_thousands(shown)} of the {full:,.0f} thousand images of its recipe. A longer "
         f"one (`--kimg {full:g}`, or more `--minutes`) usually makes images sharper and more varied.\n"
     )
 
@@ -207,7 +213,8 @@ def _short_run(config: TrainConfig, shown: int) -> str:
 def _as_long_as(config: TrainConfig, shown: int) -> TrainConfig:
     """Return the config with ``kimg`` at which the run was exported, which may be before its end."""
     kimg = shown // 1000  # the exported step is the first one beyond it
-    return config.model_copy(update={"kimg": float(kimg)}) if 0 < kimg < config.kimg else config
+    is_early = shown < 1000 * config.kimg
+    return config.model_copy(update={"kimg": float(kimg)}) if is_early and kimg else config
 
 
 def _metadata(name: str, license: str, trained: Trained, metrics: Mapping[str, float]) -> str:

@@ -100,7 +100,7 @@ class FeaturesOption(click.Option):
             from gan_serve.training.evaluation.features import INCEPTION
 
         names = ", ".join([*extractors(), INCEPTION])
-        self.help = f"{names}, or the folder of an extractor; default: the extractor that was trained on these images."
+        self.help = f"{names}, or the folder of an extractor; default: the extractor of these images, else cnn-general."
         return super().get_help_record(ctx)
 
 

@@ -6,19 +6,21 @@ import json
 import os
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from gan_serve.errors import InvalidOption, RunError
-from gan_serve.training import choose
+from gan_serve.training import choose, measure_speed
 from gan_serve.training.choose import Length, plan_run
 from gan_serve.training.config import command_line, make_config
 from gan_serve.training.data.load import load_images
 from gan_serve.training.measure_speed import images_per_second
 from gan_serve.training.recipes import RECOMMENDED
 from gan_serve.training.run_folders import last_run, new_run_dir
+from gan_serve.training.step import Training
 
 
 def photos(tmp_path: Path, n: int = 60, side: int = 72, channels: int = 3, labels: bool = False) -> str:
@@ -74,6 +76,7 @@ def test_little_time_means_narrower_networks_and_smaller_batches(tmp_path, speed
     assert (narrow.config.width, narrow.config.batch_size) == (0.25, 32)
     assert narrow.length is not None
     assert narrow.length["minutes"] == 10
+    assert "this is little" not in narrow.reasons[-1]
     assert 0.5 * 200 * 0.6 < narrow.config.kimg <= 200 * 0.6  # what 200 images/s show in ten minutes, without the rest
     wide = plan_run(None, {"data": photos(tmp_path)}, Length(minutes=100))
     assert wide.config.width == 0.5
@@ -147,6 +150,32 @@ def test_the_speed_is_measured(recipe, digits):
     config = config.model_copy(update={"conditional": False, "bf16": False, "threads": 1})
     rate = images_per_second(config, load_images(digits), torch.device("cpu"), seconds=0.05)
     assert 1 < rate < 1e6
+
+
+def test_a_step_that_another_program_delays_does_not_count(digits, monkeypatch):
+    config = make_config("dcgan-28", {"data": str(digits), "resolution": 8, "width": 0.1, "batch_size": 8})
+    config = config.model_copy(update={"conditional": False, "channels": 1, "bf16": False, "threads": 1})
+    now, durations = 0.0, iter([9.0, 1.0, 40.0, *[1.0] * 100])  # the first step chooses kernels
+
+    def step(self: Training, batches: object, fresh: object = None) -> None:
+        nonlocal now
+        now += next(durations)
+
+    monkeypatch.setattr(Training, "step", step)
+    monkeypatch.setattr(measure_speed, "time", SimpleNamespace(perf_counter=lambda: now))
+    assert images_per_second(config, load_images(digits), torch.device("cpu"), seconds=20) == 8
+    now, durations = 0.0, iter([50.0])  # a step so slow that there is no time for another
+    assert images_per_second(config, load_images(digits), torch.device("cpu"), seconds=3) == 8 / 50
+
+
+def test_narrower_networks_count_as_no_slower_and_a_short_run_is_called_so(tmp_path, monkeypatch):
+    rates = iter([8.0, 2.0])  # other programs started while the narrower ones were measured
+    monkeypatch.setattr(choose, "images_per_second", lambda config, data, device: next(rates))
+    plan = plan_run(None, {"data": photos(tmp_path)}, Length(minutes=20))
+    assert "width 0.25: 8.0 images/s measured here" in plan.reasons
+    assert plan.length is not None
+    assert plan.length["images_per_s_measured"] == 8
+    assert plan.reasons[-1].startswith("this is little: ")
 
 
 def test_folders_of_runs_are_named_after_data_and_recipe_and_never_taken_twice(tmp_path):

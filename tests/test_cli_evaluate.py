@@ -91,5 +91,5 @@ def test_what_has_no_place_for_it_is_refused_before_the_work(cli, tiny, tmp_path
 def test_the_help_names_the_extractors_that_are_installed(cli):
     told = " ".join(cli("evaluate", "--help").out.split())
     assert all(name in told for name in [*extractors(), "inception"])
-    assert "default: the extractor that was trained on these images" in told
+    assert "default: the extractor of these images, else cnn-general" in told
     assert "not given" not in told

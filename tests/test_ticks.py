@@ -16,7 +16,7 @@ from training_runs import SMALL, same, train_command, whole_lines
 from gan_serve.training.config import make_config
 from gan_serve.training.loop import train
 from gan_serve.training.snapshots import load_snapshot
-from gan_serve.training.ticks import FIRST_STEPS, TickClock
+from gan_serve.training.ticks import FIRST_SECONDS, FIRST_STEPS, TickClock
 
 
 class Clock:
@@ -49,6 +49,7 @@ def test_a_line_comes_after_a_few_steps_and_then_at_least_every_minute(step_seco
     lines = log_lines(step_seconds)
     times = [0.0, *(seconds for seconds, _ in lines)]
     assert lines[0][1] <= FIRST_STEPS * 64
+    assert lines[0][0] <= max(FIRST_SECONDS, step_seconds)
     assert max(b - a for a, b in itertools.pairwise(times)) <= max(60.0, step_seconds) + 1e-6
 
 

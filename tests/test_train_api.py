@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from training_runs import SMALL, same, whole_lines
 
@@ -37,7 +38,7 @@ def test_callbacks_get_every_tick_with_figures_and_grid(digits, tmp_path):
 
 
 def test_a_callback_that_returns_true_stops_and_the_run_resumes_bit_for_bit(digits, tmp_path):
-    stopped = small(digits, tmp_path / "run", callbacks=lambda tick: tick.kimg > 0.2)
+    stopped = small(digits, tmp_path / "run", callbacks=lambda tick: np.float64(tick.kimg) > 0.2)
     assert (stopped.kimg, stopped.is_complete) == (0.512, False)
     resumed = train(run_dir=tmp_path / "run", resume=True)
     whole = small(digits, tmp_path / "whole")

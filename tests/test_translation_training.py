@@ -16,6 +16,7 @@ from gan_serve.errors import InvalidOption, RunError
 from gan_serve.exports.export_translator import evaluate_trained, export_translator
 from gan_serve.training.losses import LOSSES
 from gan_serve.training.monitoring.curves import write_curves
+from gan_serve.training.run_folders import last_run
 from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
@@ -252,7 +253,9 @@ def test_the_doctor_names_what_is_wrong(record: dict[str, float], sign: str) -> 
     assert [str(finding) for finding in passed] == [f"{sign}: has passed."]
 
 
-def test_the_command_trains_resumes_and_shows_recipes(shapes: Path, tmp_path: Path, cli: Any) -> None:
+def test_the_command_trains_resumes_and_shows_recipes(
+    shapes: Path, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = [word for key, value in (COMMON | RECIPES["srgan"]).items() if key != "kimg" for word in
                 ("--set", f"{key}={str(value).lower()}")]  # fmt: skip
     run_dir = tmp_path / "run"
@@ -260,9 +263,17 @@ def test_the_command_trains_resumes_and_shows_recipes(shapes: Path, tmp_path: Pa
     assert cli(*words, "--kimg", 0.032).code == 0
     assert cli("train", "--run-dir", run_dir, "--resume", "--kimg", 0.064, "--quiet").code == 0
     assert load_snapshot(snapshots(run_dir)[-1])["shown"] == 64
+    refused = cli(*words, "--minutes", 1)
+    assert refused.code == 1
+    assert "--minutes is not for translators" in refused.err
     refused = cli("train", "--run-dir", run_dir, "--resume", "--set", "ngf=8", "--quiet")
     assert refused.code == 1
     assert "another ngf" in refused.err
+    monkeypatch.chdir(tmp_path)
+    assert cli(*words[:5], *settings, "--quiet", "--kimg", 0.032).code == 0  # in runs/
+    again = cli("train", "--resume", "--kimg", 0.064)
+    assert again.code == 0, again.err
+    assert f"Resuming the last run: {last_run()}" in again.out
     shown = cli("recipes", "pix2pix", "--set", "ngf=4")
     assert "ngf = 4" in shown.out
     assert "down.0.0" in shown.out

@@ -98,7 +98,7 @@ def train(
         key: str(value) if isinstance(value, Path) else value for key, value in typed.items() if value is not None
     }
     say = (lambda text: None) if quiet or not started_processes().first else echo
-    found = _run_to_resume(data, run_dir, say) if resume else None
+    found = run_to_resume(data, run_dir, say) if resume else None
     length = Length(minutes, epochs)
     if found is not None and (found / "config.json").exists():
         folder, plan = found, Plan(_resumed(found, recipe, asked, length))
@@ -121,7 +121,8 @@ def train(
             say("Chosen for these images and this machine (--recipe and --set change it):")
             for reason in plan.reasons:
                 say(f"  {reason}")
-            say(f"Command that repeats this run:\n  {command_line(plan.config, str(folder))}")
+            command = command_line(plan.config, None if run_dir is None else str(run_dir))
+            say(f"Command that repeats this run:\n  {command}")
     observers = Observers((callbacks,) if callable(callbacks) else tuple(callbacks), wandb)
     options = RunOptions(resume, quiet, evaluate, observers, plan.data, plan.length, plan.reasons)
     finished = run_training(plan.config, folder, options)
@@ -139,7 +140,8 @@ def train(
     )
 
 
-def _run_to_resume(data: str | Path | None, run_dir: str | Path | None, say: Callable[[str], None]) -> Path:
+def run_to_resume(data: str | Path | None, run_dir: str | Path | None, say: Callable[[str], None]) -> Path:
+    """Return the folder of the run to resume: ``run_dir``, else the last run (with ``data``, of these images)."""
     if run_dir is not None:
         return Path(run_dir)
     found = last_run(None if data is None else str(data))

@@ -31,6 +31,7 @@ MANY_IMAGES = 20_000  # a discriminator does not memorise so many
 OF_IMAGES = ("data", "labels", "holdout", "resolution", "channels", "device")  # settings to read the images with
 OF_TICKS = {"kimg_per_tick", "ticks_per_evaluation"}
 SHORT_KIMG = 200  # below it, a smaller batch gives a run more steps
+FEW_KIMG = 50  # below it, hardly any run has shown recognisable images
 TRAINING_SHARE = 0.93  # of the given minutes; the rest is for grids and snapshots
 EVALUATION_IMAGES = 250  # real images that a run could show in the time that it takes to measure the quality
 
@@ -164,13 +165,13 @@ def _by_speed(
         rate = _rate(make_config(recipe, {**settings, **asked}), data, device)
         if length.minutes is not None:
             kimg, evaluations = _kimg(base, asked, length, data, rate)
-        reasons.append(f"batch 32: more steps in a short run; {rate:.0f} images/s")
+        reasons.append(f"batch 32: more steps in a short run; {_speed(rate)}")
     settings["kimg"] = kimg = _rounded(kimg)
     if kimg < evaluations * base.kimg_per_tick * base.ticks_per_evaluation and not asked.keys() & OF_TICKS:
         settings |= {"kimg_per_tick": _rounded(kimg / evaluations), "ticks_per_evaluation": 1}
     settings |= _augmentation(data, 1000 * kimg, asked, reasons)
     config = make_config(recipe, {**settings, **asked})
-    return Plan(config, length=_record(length, rate, kimg)), [*reasons, _why_length(config, length, data, rate)]
+    return Plan(config, length=_record(length, rate, kimg)), [*reasons, *_why_length(config, length, data, rate)]
 
 
 def _widths(recommended: float, device: torch.device) -> list[float]:
@@ -180,9 +181,13 @@ def _widths(recommended: float, device: torch.device) -> list[float]:
 def _why_width(tried: list[tuple[float, float]], is_given: bool) -> str:
     width, rate = tried[-1]
     if is_given:
-        return f"width {width:g}: as you set it, {rate:.0f} images/s measured here"
-    others = "".join(f"; {wider:g} trains only {slower:.0f} images/s" for wider, slower in tried[:-1])
-    return f"width {width:g}: {rate:.0f} images/s measured here{others}"
+        return f"width {width:g}: as you set it, {_speed(rate)} measured here"
+    others = "".join(f"; {wider:g} trains only {_speed(slower)}" for wider, slower in tried[:-1] if slower < rate)
+    return f"width {width:g}: {_speed(rate)} measured here{others}"
+
+
+def _speed(rate: float) -> str:
+    return f"{rate:.{0 if rate >= 10 else 1}f} images/s"
 
 
 def _augmentation(data: ImageSet, shown: float, asked: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
@@ -206,7 +211,7 @@ def _measured_length(
     rate = _rate(config, data, device)
     kimg = _rounded(_kimg(config, asked, length, data, rate)[0])
     config = make_config(recipe, {**asked, "kimg": kimg})
-    return Plan(config, length=_record(length, rate, kimg)), [_why_length(config, length, data, rate)]
+    return Plan(config, length=_record(length, rate, kimg)), _why_length(config, length, data, rate)
 
 
 def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
@@ -239,7 +244,7 @@ def _record(length: Length, rate: float, kimg: float) -> dict[str, Any]:
     return given | {"images_per_s_measured": round(rate, 1), "kimg": kimg}
 
 
-def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float) -> str:
+def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float) -> list[str]:
     shown = config.kimg * 1000
     parts = [f"length {config.kimg:g} kimg: {shown:,.0f} real images shown, {passes(shown, data)}"]
     if length.minutes is not None:
@@ -249,7 +254,13 @@ def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float
     steps = shown / config.batch_size / (1 if config.critic_reuses_batch else config.n_critic)
     if config.n_critic > 1:
         parts.append(f"with n_critic {config.n_critic}, one generator step per {config.n_critic} batches")
-    return f"{', '.join(parts)}, {steps:,.0f} steps"
+    reasons = [f"{', '.join(parts)}, {steps:,.0f} steps"]
+    if length.minutes is not None and config.kimg < FEW_KIMG:
+        reasons.append(
+            f"this is little: images seldom become recognisable before {FEW_KIMG} kimg. More minutes, a less busy "
+            "machine or a smaller resolution help"
+        )
+    return reasons
 
 
 def duration(seconds: float) -> str:

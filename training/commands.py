@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -46,7 +47,7 @@ def _only_first_process_reports() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--recipe", help="A recipe of `gan-serve recipes`; by default chosen by the images and this machine.")
+@click.option("--recipe", help="A recipe of `gan-serve recipes`; default: chosen by the images and this machine.")
 @click.option(
     "--data",
     help="Images: a folder, zip, tar, .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, "
@@ -68,9 +69,15 @@ def _only_first_process_reports() -> Iterator[None]:
     "--minutes", type=float, help="The length in minutes on this machine; the measured speed turns it into kimg."
 )
 @click.option("--epochs", type=float, help="The length in passes over the images.")
-@click.option("--kimg", type=float, help="The length in thousands of real images shown; default: that of the recipe.")
 @click.option(
-    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be given several times."
+    "--kimg", type=float, help="The length in thousands of real images shown; default: chosen, or that of --recipe."
+)
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of `gan-serve recipes NAME`; may be given several times.",
 )
 @click.option(
     "--resume",
@@ -100,13 +107,20 @@ def train(
     `gan-serve train --data photos/` is enough: what is not given is chosen by the images and this machine, and printed.
     """
     with needs_extra("train"):
+        from gan_serve.training.api import run_to_resume
         from gan_serve.training.api import train as run
         from gan_serve.training.config import parse_settings
         from gan_serve.training.end_summary import end_lines
         from gan_serve.training.family_file import load_family_file
 
     settings = parse_settings(pairs)
+    if resume:
+        run_dir = run_to_resume(data, run_dir, (lambda text: None) if quiet or not FIRST else echo)
     if _is_translation(recipe, run_dir, resume):
+        others = {"labels": labels, "family-file": family_file, "init-from": init_from, "minutes": minutes}
+        others |= {"epochs": epochs, "wandb": wandb}
+        if given := [name for name, value in others.items() if value is not None]:
+            raise InvalidOption(f"--{given[0]} is not for translators.", "Leave it out; --kimg sets the length.")
         _train_translator(recipe, run_dir, {"data": data, "kimg": kimg} | settings, resume=resume, quiet=quiet)
         return
     families = load_family_file(family_file) if family_file else []
@@ -167,9 +181,11 @@ def _train_translator(
         raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
     else:
         config = make_translation_config(str(recipe), asked)
-    last = train_translator(config, run_dir, resume=resume, quiet=quiet)
-    echo(f"Snapshot: {last}")
-    echo(f"Next: gan-serve export {run_dir} --out NAME")
+    finished = train_translator(config, run_dir, resume=resume, quiet=quiet)
+    echo(f"Snapshot: {finished.snapshot}")
+    echo(f"Next: {shlex.join(['gan-serve', 'export', str(run_dir), '--out', f'{run_dir.name}-model'])}")
+    if finished.signal == signal.SIGINT:
+        sys.exit(CTRL_C)
 
 
 @click.command()

@@ -243,14 +243,17 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def command_line(config: TrainConfig, run_dir: str = "RUN") -> str:
+def command_line(config: TrainConfig, run_dir: str | None = "RUN") -> str:
     """Return the command that repeats this run: the recipe, and the settings that differ from it.
+
+    Without a ``run_dir``, the run of the command gets a folder of its own.
 
     >>> command_line(make_config("dcgan-28", {"data": "fashion-mnist", "kimg": 5}))
     'gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir RUN --kimg 5'
     """
     plain = make_config(config.recipe, {"data": config.data}).model_dump()
-    parts = ["gan-serve", "train", "--recipe", config.recipe, "--data", config.data, "--run-dir", run_dir]
+    parts = ["gan-serve", "train", "--recipe", config.recipe, "--data", config.data]
+    parts += ["--run-dir", run_dir] if run_dir is not None else []
     settings = config.model_dump()
     for key in dict.fromkeys([*settings, *plain]):
         value = settings.get(key)

@@ -17,7 +17,7 @@ FEWEST = 3  # steps of each kind, if there is time: a single one may fall into a
 LONGEST = 3  # times the given seconds, after which too few steps must do
 
 
-def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device, seconds: float = 3.0) -> float:
+def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device, seconds: float = 2.0) -> float:
     """Return the real images a second that a run of ``config`` shows, from a few steps of its networks at full size.
 
     Steps with lazy penalties (``r1_every``) take longer, and are measured apart and counted as often as they occur. The

@@ -16,7 +16,7 @@ TILE = 64  # pixels; larger images are read at this size, since only the sheet s
 
 @click.command()
 @click.argument("source")
-@click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; none drops them.")
+@click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; `none` ignores them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet, a PNG.")
 def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> None:

@@ -76,8 +76,8 @@ def read_pixels(entries: Callable[[], Iterable[Entry]], rows: Sequence[int], wan
         for target, row in enumerate(readable):  # in place: the set may fill the memory
             images[target] = images[row]
     [(size, count)] = reader.sizes.most_common(1)
-    if len(reader.sizes) > 1:
-        reader.notes.append(f"sizes differ; {count} of {len(readable)} images have {size[0]}x{size[1]}.")
+    if len(reader.sizes) > 1 and 2 * count > len(readable):
+        reader.notes.append(f"sizes differ; {count:,} of {len(readable):,} images have {size[0]}x{size[1]}.")
     by_area = sorted(reader.sizes, key=lambda each: each[0] * each[1])
     extremes = (by_area[0], by_area[-1])
     return Pixels(images[: len(readable)], readable, broken, size, extremes, tuple(reader.notes))

@@ -55,7 +55,7 @@ def summary_lines(data: ImageSet, *, conditional: bool | None = None, is_final: 
     side = data.img_resolution
     same = data.sizes == f"{side}x{side}" or not is_final
     resized = "" if same else f", cut square and resized to {side}x{side}"
-    lines = [f"Data: {data.name}, {len(data)} images of {data.sizes} {MODES[data.img_channels]}{resized}."]
+    lines = [f"Data: {data.name}, {len(data):,} images of {data.sizes} {MODES[data.img_channels]}{resized}."]
     counts = class_counts(data)
     if counts is None:
         lines.append("Classes: none.")
@@ -105,7 +105,7 @@ def _left_out(data: ImageSet) -> str:
     parts = [f"{count} {_short(reason)}" for reason, count in by_reason.most_common()]
     if broken:
         parts.append(f"{len(broken)} unreadable ({examples(data.skipped, 3)})")
-    return f"Left out: {len(data.left_out)} of {len(data) + len(data.left_out)} files: {', '.join(parts)}."
+    return f"Left out: {len(data.left_out):,} of {len(data) + len(data.left_out):,} files: {', '.join(parts)}."
 
 
 def _short(reason: str) -> str:

@@ -150,7 +150,8 @@ def worst_class(distance_of: dict[int, float], floor_of: dict[int, float]) -> in
 
 def score(evaluated: EvaluatedImages) -> Metrics:
     """Return the classifier score, which is high if the classifier is sure of each image and the classes vary."""
-    if evaluated.extractor.attributes:  # attributes do not exclude each other, as the score assumes
+    # Attributes do not exclude each other, as the score assumes; the classes of the general extractor are other things.
+    if evaluated.extractor.attributes or evaluated.extractor.name == GENERAL:
         return {}
     stem = "is" if evaluated.extractor.name == INCEPTION else "cs"
     return {evaluated.classified(stem): formulas.classifier_score(evaluated.generated.logits)}

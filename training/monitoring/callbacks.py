@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gan_serve.images.pixels import UInt8Array
 
 
@@ -41,5 +43,5 @@ class Observers:
 
     def tell(self, tick: Tick) -> bool:
         """Call all callbacks in their order; return True if one of them asks to stop."""
-        answers = [callback(tick) for callback in self.callbacks]
-        return any(answer is True for answer in answers)
+        returned = [callback(tick) for callback in self.callbacks]
+        return any(isinstance(value, bool | np.bool_) and value for value in returned)

@@ -161,19 +161,19 @@ def _from_folders(config: TranslationConfig, split: str) -> PairedImages:
     wanted = "train" if split == HOLDOUT else split
     sets = [load_images(folder, split=wanted, resolution=config.resolution, labels="none") for folder in domains]
     rows = [_by_stem(each) for each in sets]
-    common = sorted(rows[0].keys() & rows[1].keys())
+    common = rows[0].keys() & rows[1].keys()
     if not common:
         raise DataError(f"No file in {domains[0]} has the name of one in {domains[1]}.", "Give pairs equal names.")
     alone = [LeftOut(name, "it has no partner") for each in rows for name in each if name not in common]
     inputs, targets = (
-        each.only(np.array([row[name] for name in common])) for each, row in zip(sets, rows, strict=True)
+        each.only(np.array([row[name] for name in sorted(common)])) for each, row in zip(sets, rows, strict=True)
     )
     note = f"{len(common)} pairs by name" + (f", {len(alone)} files without a partner are left out." if alone else ".")
     return PairedImages(inputs.noting(note), targets.with_(name=Path(config.data).name, left_out=tuple(alone)))
 
 
 def _by_stem(data: ImageSet) -> dict[str, int]:
-    """Return the row of each image by its path without the folder of its split and without the ending."""
+    """Return the row of each image by the name of its file without the ending."""
     found: dict[str, int] = {}
     for row in range(len(data)):
         stem = PurePosixPath(data.name_of(row)).stem

@@ -12,7 +12,7 @@ from gan_serve.atomic_files import remove_leftovers, write_atomically
 from gan_serve.errors import RunError
 from gan_serve.training.distributed import Processes, started_processes
 from gan_serve.training.evaluation.extractor_registry import extractor_for
-from gan_serve.training.loop import check_kimg, check_run_dir, pick_device, run_loop, use_machine
+from gan_serve.training.loop import Finished, check_kimg, check_run_dir, pick_device, run_loop, use_machine
 from gan_serve.training.monitoring.run_log import rewind_log
 from gan_serve.training.run_info import RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.snapshots import load_snapshot, snapshot_path, snapshots
@@ -32,7 +32,7 @@ PLAIN_FEATURES = {1: "cnn-mnist", 3: "cnn-fashion"}  # for images that no extrac
 
 def train_translator(
     config: TranslationConfig, run_dir: str | Path, *, resume: bool = False, quiet: bool = False
-) -> Path:
+) -> Finished:
     """Train a translator and write the run to ``run_dir``.
 
     The folder has the files of every run, see ``gan_serve.training.loop.train``; grids have rows of inputs, outputs and
@@ -46,7 +46,7 @@ def train_translator(
         quiet: show no progress bar.
 
     Returns:
-        The last snapshot.
+        The end of the run, with its last snapshot.
 
     Raises:
         DataError, InvalidOption: the images or the settings cannot be used.
@@ -90,7 +90,8 @@ def train_translator(
         recorder = TranslationRecorder(run_dir, training, data, quiet=quiet)
         stack.callback(recorder.close)
         last = run_loop(training, lambda: training.advance(loader), recorder, stop)
-        return last or snapshot_path(run_dir, training.shown / 1000)
+        last = last or snapshot_path(run_dir, training.shown / 1000)
+        return Finished(last, training.shown, training.seconds, stop.signal)
 
 
 def resumed_config(run_dir: Path, asked: Mapping[str, Any]) -> TranslationConfig:
