@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +88,17 @@ def setting_names() -> list[str]:
     return list(dict.fromkeys([*TrainConfig.model_fields, *options]))
 
 
+def check_names(values: Iterable[str], settings: Sequence[str]) -> None:
+    """Raise ``InvalidOption`` if a name of ``values`` is none of ``settings``; the nearest is named."""
+    if unknown := next((key for key in values if key not in settings), None):
+        hint = nearest(unknown, settings) or f"Settings are: {', '.join(settings)}."
+        raise InvalidOption(f"There is no setting {unknown!r}.", hint)
+
+
 def _validated(values: Mapping[str, Any]) -> TrainConfig:
     """Check each value by itself. Network options that are None are left out: the networks have defaults."""
+    check_names(values, setting_names())
     options = {key: value for key, value in values.items() if key not in TrainConfig.model_fields}
-    settings = setting_names()
-    unknown = [key for key in options if key not in settings]
-    if unknown:
-        hint = nearest(unknown[0], settings) or f"Settings are: {', '.join(settings)}."
-        raise InvalidOption(f"There is no setting {unknown[0]!r}.", hint)
     chosen = {key: value for key, value in options.items() if value is not None}
     rest = {key: value for key, value in values.items() if key not in options}
     if "family" in values:
