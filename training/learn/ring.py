@@ -65,9 +65,9 @@ def mode_collapse(steps: int = 1000) -> Page:
 
     return Page(
         f"A ring of eight Gaussians after {steps} steps",
-        "A mode counts as found if at least 1 % of the points lie within three standard deviations of it. One seed and "
-        "one small network: the ring shows that a remedy can help, not which one is best, nor that one without effect "
-        "here has none elsewhere.",
+        "A mode counts as found if at least 1 % of the points lie within three standard deviations of it; points "
+        "that lie everywhere find modes too, with a small share near one. One seed and one small network: the ring "
+        "shows that a remedy can help, not which one is best, nor that one without effect here has none elsewhere.",
         numbers,
         tuple(partial(panel, name=name) for name in points),
     )
