@@ -6,6 +6,7 @@
 
 All runs have the networks and settings of ``lesson-mnist-dcgan`` at a quarter of its width and with a batch of 64; one
 setting differs at a time. It writes OUT/lesson_pitfalls.md and OUT/pitfalls-*.png. Called again, it skips what is done.
+"clipped" is Keras' cross-entropy, which the brick lessons have: probabilities stay in [1e-7, 1 - 1e-7].
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from gan_serve.atomic_files import write_atomically
 from gan_serve.checkpoint.config import WEIGHTS_FILE
 from gan_serve.checkpoint.files import read_config
 from gan_serve.hub.resolve import BUNDLED
+from gan_serve.images.captions import with_row_names
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.png import encode_png
@@ -57,6 +59,7 @@ RUNS: dict[str, Mapping[str, Any]] = {
     "plain targets": {},
     "outward by 0.1": {"real_target": [1.0, 1.1], "fake_target": [-0.1, 0.0]},
     "1 + 0.1 + U": {"real_target": [1.1, 2.1], "fake_target": [-0.1, 0.0]},
+    "1 + 0.1 + U, clipped": {"real_target": [1.1, 2.1], "fake_target": [-0.1, 0.0], "bce_eps": 1e-7},
     "penalty, uniform": CRITIC,
     "penalty, normal": CRITIC,
 }
@@ -68,13 +71,17 @@ def main() -> None:
     parser.add_argument("--data", default="mnist", help="as gan-serve train takes it")
     parser.add_argument("--features", default="cnn-mnist", help="classifier that recognises the images")
     parser.add_argument("--kimg", type=float, default=60.0, help="length of a run")
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="some of the runs; default: all")
     parser.add_argument("--quick", action="store_true", help="only training mode, on fashion-dcgan, and critics")
     options = parser.parse_args()
     if options.quick:
         quick(options.out)
         return
-    rows = []
-    for name, settings in RUNS.items():
+    rows: list[tuple[str, float, float, float, float]] = []
+    targets: dict[str, UInt8Array] = {}
+    neighbours = None
+    for name in options.runs:
+        settings = RUNS[name]
         folder = options.out / name.replace(" ", "").replace(",", "-").replace("+", "_")
         trained = trained_run(name, folder, settings, options)
         rows.append((name, *measured(trained, folder, options.features)))
@@ -82,7 +89,10 @@ def main() -> None:
             plot_sum(folder, options.out / "pitfalls-sum.png")
             path = options.out / "pitfalls-neighbours.png"
             neighbours = neighbours_in_training_mode(trained.generator, trained.config.z_dim, path)
-        picture(trained, options.out / f"pitfalls-{folder.name}.png")
+        if settings is not CRITIC:
+            targets[name] = sample_images(trained.generator, latents(trained, SHOWN))
+    if targets:
+        picture(targets, options.out / "pitfalls-targets.png")
     text = table(rows, neighbours, options)
     write_atomically(options.out / "lesson_pitfalls.md", text)
     print(text)
@@ -111,8 +121,7 @@ def normal_mixing() -> Iterator[None]:
 
 def measured(trained: Trained, folder: Path, features: str) -> tuple[float, float, float, float]:
     """Return diversity, the share of recognised images, and the last losses of discriminator and generator."""
-    z = torch.from_numpy(latents_from_seeds(range(IMAGES), trained.config.z_dim))
-    images = sample_images(trained.generator, z)
+    images = sample_images(trained.generator, latents(trained, IMAGES))
     recognised = confident_share(extract(find_extractor(features), images).logits)
     last = read_log(folder)[-1]
     return diversity(images), recognised, last.get("d_loss", last.get("c_wass_loss", math.nan)), last["g_loss"]
@@ -182,10 +191,15 @@ def plot_sum(folder: Path, path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
 
 
-def picture(trained: Trained, path: Path) -> None:
-    """Write seeds 0 to 31, in rows of 16."""
-    z = torch.from_numpy(latents_from_seeds(range(SHOWN), trained.config.z_dim))
-    write_atomically(path, encode_png(enlarged(grid(sample_images(trained.generator, z), 16), 2)))
+def latents(trained: Trained, n: int) -> Tensor:
+    """Return the latents of seeds 0 to n - 1, float32 [n, z_dim]."""
+    return torch.from_numpy(latents_from_seeds(range(n), trained.config.z_dim))
+
+
+def picture(images: Mapping[str, UInt8Array], path: Path) -> None:
+    """Write the images of each run, uint8 [32, H, W, C], in two rows with its name."""
+    sheet = enlarged(grid(np.concatenate(list(images.values())), SHOWN // 2), 2)
+    write_atomically(path, encode_png(with_row_names(sheet, [word for name in images for word in (name, "")])))
 
 
 def enlarged(sheet: UInt8Array, times: int = ENLARGED) -> UInt8Array:
@@ -194,7 +208,7 @@ def enlarged(sheet: UInt8Array, times: int = ENLARGED) -> UInt8Array:
     return result
 
 
-def table(rows: list[Any], neighbours: tuple[int, int], options: argparse.Namespace) -> str:
+def table(rows: list[Any], neighbours: tuple[int, int] | None, options: argparse.Namespace) -> str:
     lines = [
         "# What goes wrong in the lessons, measured",
         "",
@@ -206,13 +220,13 @@ def table(rows: list[Any], neighbours: tuple[int, int], options: argparse.Namesp
         "|---|---|---|---|---|",
     ]
     lines += [f"| {name} | {a:.1f} | {b:.3f} | {c:.3f} | {d:.3f} |" for name, a, b, c, d in rows]
-    lines += [
-        "",
-        "Seeds 0 to 7 among two sets of neighbours, `plain targets`: the largest difference of a pixel is "
-        f"{neighbours[0]} grey levels in training mode and {neighbours[1]} in inference mode.",
-        "",
-    ]
-    return "\n".join(lines)
+    if neighbours:
+        lines += [
+            "",
+            "Seeds 0 to 7 among two sets of neighbours, `plain targets`: the largest difference of a pixel is "
+            f"{neighbours[0]} grey levels in training mode and {neighbours[1]} in inference mode.",
+        ]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 python docs/learn.py             write all notebooks, with their outputs
 python docs/learn.py NAME ...    write some
 
-A notebook explains the theory, runs the page, checks its numbers and invites to change something. The experiment is
-the code of the command; nothing of it is repeated here.
+A notebook explains the theory, runs the page, checks its numbers, and asks a question with code that answers it. The
+experiment is the code of the command; nothing of it is repeated here.
 """
 
 from __future__ import annotations
@@ -37,17 +37,19 @@ LESSONS = {
 
 $$V(D, G) = E_x[\log D(x)] + E_z[\log(1 - D(G(z)))].$$
 
-The discriminator raises it, the generator lowers it. For a fixed generator the best discriminator is
+The discriminator maximises it, the generator minimises it. For a fixed generator the best discriminator is
 $D^*(x) = p(x) / (p(x) + q(x))$, and with it $V = 2\,\mathrm{JSD}(p, q) - \log 4$ (Goodfellow et al. 2014, section 4.1).
-If the generator samples the data's distribution, $D^*$ is 1/2 everywhere and $V = -\log 4$.
+Here the data are $N(0, 1)$ and the generator samples $N(d, 1)$, for distances $d$ from 0 to 6. Where the two are the
+same, $D^*$ is 1/2 everywhere and $V = -\log 4$.
 
-The two halves of the discriminator's loss are the two terms with a minus sign. A lesson that plots their **sum** has to
-compare it with $2 \ln 2 \approx 1.386$; $\ln 2 \approx 0.693$ belongs to their mean, and to the generator's loss.""",
+The discriminator's losses on real and on generated images are the two terms with a minus sign. A curve of their
+**sum** is to be compared with $2 \ln 2 \approx 1.386$; $\ln 2 \approx 0.693$ is the equilibrium of their mean, and of
+the generator's loss.""",
         """import math
 
 assert abs(page.numbers["V where p = q"] + math.log(4)) < 1e-6
 assert abs(page.numbers["sum of real and fake loss there"] - 2 * math.log(2)) < 1e-6""",
-        "What is V of a discriminator that always answers 1/2, however far apart the two distributions are?",
+        "What is V if the discriminator returns 1/2 everywhere, however far apart the two distributions are?",
         """import torch
 
 from gan_serve.training.losses import value
@@ -62,21 +64,23 @@ Here the data are $N(-1, 1)$, the generator samples $N(1, 1)$, and a network wit
 both.""",
         """assert page.numbers["largest |D - p / (p + q)| where p or q > 0.01"] < 0.02
 assert abs(page.numbers["V reached"] - page.numbers["2 JSD - log 4"]) < 2e-3""",
-        "How far does it come in 50 steps instead of 500?",
+        "How close does it get in 50 steps instead of 500?",
         """from gan_serve.training.learn.densities import best_discriminator
 
-best_discriminator(steps=50)""",
+shorter = best_discriminator(steps=50)
+print(dict(shorter.numbers))
+shorter""",
     ),
     "distances": Lesson(
-        r"""A generator needs a distance that grows smaller as it gets better. The Jensen-Shannon divergence, which the
-original game measures, is $\ln 2$ for any two distributions that share nothing, so its slope is zero there. The
-Wasserstein-1 distance is the least work of moving one distribution onto the other (Arjovsky et al. 2017, example
-1).""",
+        r"""A generator can only follow a distance that falls as it gets better. The Jensen-Shannon divergence, which
+the original game minimises, is $\ln 2$ for any two distributions that do not overlap, so its slope is zero there. The
+Wasserstein-1 distance is the least work of moving one distribution onto the other: mass times distance (Arjovsky et al.
+2017). Here both are uniform densities of width 1, and one is shifted.""",
         """import math
 
 assert abs(page.numbers["JSD at a shift of 5"] - math.log(2)) < 0.01
 assert abs(page.numbers["Wasserstein at a shift of 5"] - 5) < 0.05""",
-        "Two Gaussians always overlap. What do both distances say of means that are 1, 4 and 8 apart?",
+        "Two Gaussians always overlap. How large are both distances if their means are 1, 4 and 8 apart?",
         """from gan_serve.training.learn.densities import GRID, jensen_shannon, normal, wasserstein
 
 for apart in (1, 4, 8):
@@ -86,13 +90,13 @@ for apart in (1, 4, 8):
     "gradients": Lesson(
         r"""The original game lets the generator minimise $\log(1 - D(G(z)))$. In practice it minimises
 $-\log D(G(z))$ instead, with the same fixed point. The difference is the slope with respect to the logit: $D$ for the
-first, $1 - D$ for the second. Early in training the discriminator is sure, $D(G(z)) \approx 0$: the first loss
-saturates, the second does not.""",
+first, $1 - D$ for the second (absolute values). Early in training the discriminator recognises generated images with
+confidence, $D(G(z)) \approx 0$: the first loss saturates, the second does not.""",
         """small = [number for name, number in page.numbers.items() if name.startswith("saturating")]
 large = [number for name, number in page.numbers.items() if name.startswith("non-saturating")]
 assert min(small) < 1e-4
 assert max(large) > 0.999""",
-        "The Wasserstein loss has no saturation at all. What is its slope?",
+        "The Wasserstein loss does not saturate. What is its slope?",
         """import torch
 
 from gan_serve.training.losses import LOSSES
@@ -102,27 +106,37 @@ LOSSES["wasserstein"].generator(logits).backward()
 logits.grad * len(logits)""",
     ),
     "mode-collapse": Lesson(
-        r"""Eight small Gaussians on a ring (Metz et al. 2017). A generator that visits only some of them can still fool
-the discriminator for a while: mode collapse. The lessons name remedies; here each plays the same game from the same
-weights and random numbers. One seed and one small network: the ring shows what a remedy does, not which is best.""",
+        r"""The data are eight small Gaussians on a ring, the modes (Metz et al. 2017). A generator that samples only
+some of them can still mislead the discriminator for a while: mode collapse. Each remedy is trained once, from the same
+first weights:
+
+- minibatch discrimination, feature matching, a Wasserstein loss with a gradient penalty, mode seeking: the remedies of
+  000 and 001;
+- a stronger discriminator (three steps of it for one of the generator), lower learning rates of both networks (a
+  fifth), a larger batch (four times): those of 001;
+- R1, and the hinge loss with spectral normalisation: further ones that this package has.
+
+One seed and one small network: the ring shows that a remedy can help, not which one is best.""",
         """plain = page.numbers["plain: modes of 8"]
 assert plain < 8
-assert page.numbers["minibatch discrimination: modes of 8"] > plain
-assert page.numbers["R1: modes of 8"] > plain""",
-        "Does plain training find more modes if it has more time?",
+for remedy in ("minibatch discrimination", "feature matching", "mode seeking", "Wasserstein, penalty", "R1"):
+    assert page.numbers[f"{remedy}: modes of 8"] > plain""",
+        "Does plain training find more modes if it trains for longer?",
         """from gan_serve.training.learn.ring import REMEDIES, modes_found, play
 
 modes_found(play(REMEDIES["plain"], steps=2000))""",
     ),
     "lipschitz": Lesson(
-        r"""A Wasserstein critic must not be steeper than 1: $|D(x_1) - D(x_2)| \le |x_1 - x_2|$. Then
-$E[D(x)] - E[D(G(z))]$ is at most the Wasserstein distance, and reaches it. Three ways to hold the slope: clip the
-weights (Arjovsky et al. 2017), penalise gradients between real and generated images (Gulrajani et al. 2017), divide
-each layer by its largest singular value (Miyato et al. 2018). The data are $N(0, 1)$, the samples $N(3, 1)$, so the
-distance is 3.""",
+        r"""The slope of a Wasserstein critic must not exceed 1: $|D(x_1) - D(x_2)| \le |x_1 - x_2|$. Then
+$E[D(x)] - E[D(G(z))]$ is at most the Wasserstein distance, and the best critic reaches it. There are three ways to
+limit the slope: clip the weights (Arjovsky et al. 2017), penalise the gradient's difference from 1 between real and
+generated images (Gulrajani et al. 2017), divide each layer by its largest singular value (Miyato et al. 2018). Here the
+data are $N(0, 1)$ and the generator samples $N(3, 1)$, so the distance is 3.""",
         """assert page.numbers["clipping: largest slope"] < 0.05
+assert 0.9 < page.numbers["penalty: largest slope"] < 1.5
+assert page.numbers["spectral norm: largest slope"] < 1.05
 assert abs(page.numbers["spectral norm: E[D(x)] - E[D(G(z))]"] - 3) < 0.15""",
-        "A critic after 50 steps of training: what is its largest slope under the penalty?",
+        "What is the largest slope under the penalty after 50 steps of training instead of 500?",
         """from gan_serve.training.learn.lipschitz import GRID, train_critic
 
 x = GRID[:, None].clone().requires_grad_()
@@ -142,7 +156,7 @@ def cells(name: str) -> list[dict[str, Any]]:
         ("code", f'from gan_serve.training.learn import learn\n\npage = learn("{name}")\npage.text'),
         ("code", "dict(page.numbers)"),
         ("code", "page"),
-        ("markdown", "## Check\nWhat theory demands of these numbers:"),
+        ("markdown", "## Check\nThis cell fails if the numbers are not as the page says:"),
         ("code", lesson.check),
         ("markdown", f"## Try\n{lesson.question}"),
         ("code", lesson.attempt),

@@ -69,7 +69,7 @@ TEMPLATE = (
 - Recipe `{recipe}`: {source}.
 - Command: `{command}`
 {init_from}- {kimg} thousand images shown ({passes:.1f} passes), {duration} on {machines}.
-- The weights are an exponential moving average of the generator's, half-life {ema:g} thousand images.
+- {average}
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 {held_out}{terms}
 ## Figures
@@ -168,7 +168,7 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         passes=trained.shown / data.n,
         duration=duration(trained.seconds),
         machines=", then ".join(trained.info.machines),
-        ema=config.ema_kimg,
+        average=average_of(config.ema_kimg, "generator"),
         figures=metrics_block(measured.metrics),
         seeds=parity.seeds,
         truncations=len(parity.truncations),
@@ -176,6 +176,13 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         difference=parity.max_difference,
         note=f"\n{' '.join(publication.note.split())}\n" if publication.note else "",
     )
+
+
+def average_of(ema_kimg: float, network: str) -> str:
+    """Return a sentence about the average of a network's weights, which a run may be without."""
+    if not ema_kimg:
+        return f"The weights are those of the {network} after the last step; no average was kept."
+    return f"The weights are an exponential moving average of the {network}'s, half-life {ema_kimg:g} thousand images."
 
 
 def _held_out(share: float | None) -> str:

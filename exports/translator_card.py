@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from huggingface_hub import ModelCardData
 
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
-from gan_serve.exports.card import Publication
+from gan_serve.exports.card import Publication, average_of
 from gan_serve.exports.translator_to_onnx import TranslationParity
 from gan_serve.training.recipes import TRANSLATE, recipes
 from gan_serve.training.translation.load import TrainedTranslator
@@ -49,7 +49,7 @@ gan-serve translate {name} photo.png --out-dir translated
 - Command: `{command}`
 - {intake}
 - {kimg:,.1f} thousand images shown, {hours:.2f} hours on {machines}.
-- The weights are an exponential moving average of the translator's, half-life {ema:g} thousand images.
+- {average}
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 
 ## Figures
@@ -117,7 +117,7 @@ def translator_card(
         kimg=trained.shown / 1000,
         hours=trained.seconds / 3600,
         machines=", then ".join(trained.info.machines),
-        ema=config.ema_kimg,
+        average=average_of(config.ema_kimg, "translator"),
         credit=publication.credit,
         digest=data.digest,
         figures="\n".join(f"| `{key}` | {value:g} |" for key, value in metrics.items()),

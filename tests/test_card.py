@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan_serve.exports.card import average_of
 from gan_serve.exports.report import (
     END,
     START,
@@ -171,3 +172,10 @@ def test_the_hub_is_told_of_generated_images_alone():
     assert of_the_generator(metrics) == {
         "fd10k_cnn_test": 1.0, "mean_gradient_1000_generated": 2.0, "nn_ratio_500_train": 4.0, "mine": 8.0
     }  # fmt: skip
+
+
+def test_the_card_of_a_run_without_an_average_does_not_speak_of_one():
+    assert "moving average of the generator's, half-life 10 thousand" in average_of(10, "generator")
+    assert average_of(0, "generator") == (
+        "The weights are those of the generator after the last step; no average was kept."
+    )

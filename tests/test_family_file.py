@@ -28,7 +28,7 @@ def nets(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_network_of_the_docs_trains_resumes_exports_and_samples(nets, digits, tmp_path, cli):
+def test_the_network_of_the_docs_trains_resumes_exports_evaluates_and_samples(nets, digits, tmp_path, cli):
     run, checkpoint = tmp_path / "run", tmp_path / "mine"
     small = ["resolution=8", "z_dim=16", "batch_size=32", "kimg_per_tick=0.064", "threads=1", "device=cpu"]
     sets = [word for pair in small for word in ("--set", pair)]
@@ -44,6 +44,9 @@ def test_the_network_of_the_docs_trains_resumes_exports_and_samples(nets, digits
     resumed = cli("train", "--run-dir", run, "--resume", "--quiet", "--family-file", nets, "--kimg", 0.128)
     assert resumed.code == 0
     assert cli("export", run, "--out", checkpoint, "--family-file", nets).code == 0
+    FAMILIES.pop("my-lesson")
+    measure = ["--features", "cnn-mnist", "--images", 64, "--no-dial", "--no-pairs", "--json", "--quiet"]
+    assert any(name.startswith("fd") for name in json.loads(cli("evaluate", run, "--family-file", nets, *measure).out))
 
     FAMILIES.pop("my-lesson")
     generator = Generator.from_pretrained(checkpoint, device="cpu")

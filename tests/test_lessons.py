@@ -1,7 +1,7 @@
 """The recipes ``lesson-...``: as many parameters as the lessons' networks, and the same outputs with the same weights.
 
 Counts are those of docs/lessons.md. The torch lessons' layers are written again here; those in Keras are compared by
-``benchmarks/lessons_in_keras.py``, which needs Keras.
+``test_lessons_in_keras.py``.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def uniform(x: np.ndarray, start: float) -> np.ndarray:
 
 
 def quantiles(mean: float, n: int = 4096) -> Tensor:
-    """Return the middles of n equally likely slices of N(mean, 1), float64 [n]: a sample without luck."""
+    """Return the middles of n equally likely slices of N(mean, 1), float64 [n], in place of a random sample."""
     levels = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     return mean + math.sqrt(2) * torch.erfinv(2 * levels - 1)
 
@@ -72,7 +72,7 @@ def value_of_the_game() -> Page:
     ]
 
     def panel(axes: Axes) -> None:
-        axes.plot(distances_, by_samples, "o", markersize=4, label="V(D*, G) from samples")
+        axes.plot(distances_, by_samples, "o", markersize=4, label="V(D*, G) on 4,096 points")
         axes.plot(distances_, by_divergence, label="2 JSD(p, q) - log 4")
         axes.axhline(-math.log(4), color="gray", linestyle="--", label="-log 4")
         axes.set(xlabel="distance of the two means", ylabel="V")
@@ -80,8 +80,9 @@ def value_of_the_game() -> Page:
 
     return Page(
         "The value of the game",
-        "V is -log 4 where the generator draws the data's distribution, and rises to 0 as the two part. The sum of the "
-        "two halves of the discriminator's loss is -V: 2 ln 2 at the equilibrium, not ln 2 (Goodfellow et al. 2014).",
+        "V is -log 4 where the generator's distribution is that of the data, and rises towards 0 as they move apart. "
+        "The discriminator's losses on real and on generated images add up to -V: to 2 ln 2 at the equilibrium, not "
+        "to ln 2 (Goodfellow et al. 2014, section 4.1).",
         {
             "V where p = q": by_samples[0],
             "-log 4": -math.log(4),
@@ -135,7 +136,9 @@ def best_discriminator(steps: int = 500) -> Page:
 
     return Page(
         "The best discriminator",
-        "With the generator fixed, the discriminator comes to p / (p + q), and V to 2 JSD(p, q) - log 4.",
+        "With the generator fixed, the discriminator approaches p / (p + q), and V approaches 2 JSD(p, q) - log 4 "
+        "(Goodfellow et al. 2014, proposition 1 and theorem 1). V is computed on 512 points of each distribution, and "
+        "may exceed the limit by as much as they differ from it.",
         {
             "largest |D - p / (p + q)| where p or q > 0.01": float(np.abs(found - best)[likely].max()),
             "V reached": values[-1],
@@ -158,13 +161,14 @@ def distances() -> Page:
         axes.plot(shifts, w1, label="Wasserstein-1")
         axes.axhline(math.log(2), color="gray", linestyle="--", label="ln 2")
         axes.axvspan(1, 5, color="gray", alpha=0.1)
-        axes.set(xlabel="shift; from 1 on nothing overlaps", ylabel="distance")
+        axes.set(xlabel="shift; no overlap from 1 on", ylabel="distance")
         axes.legend()
 
     return Page(
         "Distances without overlap",
-        "Once two distributions share nothing, their Jensen-Shannon divergence is ln 2 however far apart they are, and "
-        "has no slope to follow. The Wasserstein distance goes on growing (Arjovsky et al. 2017, example 1).",
+        "Where two distributions do not overlap, their Jensen-Shannon divergence is ln 2 at any distance, so that it "
+        "gives the generator no gradient. The Wasserstein-1 distance grows with the distance (compare Arjovsky et al. "
+        "2017, example 1).",
         {
             "JSD at a shift of 0.5": js[5],
             "JSD at a shift of 1": js[10],

@@ -23,7 +23,7 @@ GRID = torch.linspace(-5, 8, 131)
 
 
 def lipschitz(steps: int = 500) -> Page:
-    """Train a critic between two Gaussians under each constraint; measure its slope and the distance it tells."""
+    """Train a critic between two Gaussians under each constraint; measure its slope and estimate."""
     numbers: dict[str, float] = {"true Wasserstein distance": DISTANCE}
     scores: dict[str, Tensor] = {}
     for kind in KINDS:
@@ -39,13 +39,14 @@ def lipschitz(steps: int = 500) -> Page:
 
     def panel(axes: Axes, kind: str) -> None:
         axes.plot(GRID, scores[kind])
-        axes.set(title=kind, xlabel="x", ylabel="score")
+        axes.set(title=f"{kind}: slope up to {numbers[f'{kind}: largest slope']:.2g}", xlabel="x", ylabel="D(x)")
 
     return Page(
         "Three ways to a Lipschitz critic",
-        "A critic of slope 1 tells the distance. Weights clipped at 0.01 let hardly any slope through, and the "
-        "estimate is far too small. The penalty (Gulrajani et al. 2017) pulls it towards 1. Spectral normalisation "
-        "(Miyato et al. 2018) bounds the slope of each layer by 1, and so that of the network.",
+        "The best critic has a slope of 1, and its scores differ by the Wasserstein distance. With weights clipped at "
+        "0.01 the slope of this network is far below 1, and so is the estimate below the distance. The penalty "
+        "(Gulrajani et al. 2017) pulls the slope towards 1 without bounding it. Spectral normalisation (Miyato et al. "
+        "2018) bounds the slope of each layer by 1, and so that of the network. The vertical axes differ.",
         numbers,
         tuple(partial(panel, kind=kind) for kind in KINDS),
     )

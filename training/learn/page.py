@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,9 @@ from gan_serve.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+PANELS_IN_A_ROW = 5
 
 
 class Page(NamedTuple):
@@ -41,10 +45,17 @@ class Page(NamedTuple):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(5.5 * min(4, len(self.panels)), 4.2), layout="constrained")
+        count = len(self.panels)
+        rows = math.ceil(count / PANELS_IN_A_ROW)
+        columns = math.ceil(count / rows)
+        size = (5.5 * columns, 4.2) if rows == 1 else (3.4 * columns, 3.6 * rows)
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        for panel, axes in zip(self.panels, figure.subplots(1, len(self.panels), squeeze=False)[0], strict=True):
+        places = figure.subplots(rows, columns, squeeze=False).flat
+        for panel, axes in zip(self.panels, places, strict=False):
             panel(axes)
+        for axes in places[count:]:
+            axes.remove()
         figure.suptitle(self.title)
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=100)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def generator_gradients() -> Page:
-    """Differentiate both losses by the logit of a generated image."""
+    """Differentiate both losses with respect to the logit of a generated image."""
     logits = torch.linspace(-12, 4, 161, dtype=torch.float64, requires_grad=True)
     slopes = {}
     for name, loss in (("saturating", generator_saturating), ("non-saturating", generator_non_saturating)):
@@ -28,14 +28,17 @@ def generator_gradients() -> Page:
     def panel(axes: Axes) -> None:
         for name, slope in slopes.items():
             axes.plot(d_of_g, slope, label=name)
-        axes.set(xscale="log", yscale="log", xlabel="D(G(z)): to the right, D is sure", ylabel="|slope| by the logit")
+        axes.set(
+            xscale="log", yscale="log", xlabel="D(G(z)); D more confident to the right", ylabel="|d loss / d logit|"
+        )
         axes.invert_xaxis()
         axes.legend()
 
     return Page(
         "Gradients of the generator",
-        "log(1 - D(G(z))) has the slope D(G(z)) by the logit, which vanishes as D grows sure. -log D(G(z)) has "
-        "1 - D(G(z)), which does not (Goodfellow et al. 2014, section 3).",
+        "With respect to the logit, the slope of log(1 - D(G(z))) is -D(G(z)), which vanishes as the discriminator "
+        "becomes confident that an image is generated. The slope of -log D(G(z)) is D(G(z)) - 1, which approaches -1 "
+        "(Goodfellow et al. 2014, section 3). The numbers are absolute values.",
         {f"{name}, D(G(z)) = {torch.sigmoid(torch.tensor(logit)):.3g}": at(name, logit)
          for logit in (0.0, -4.0, -10.0) for name in slopes},
         (panel,),
