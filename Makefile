@@ -164,6 +164,7 @@ bench-hub: .venv/dev  ## measure downloads and pushes beside snapshot_download a
 .venv-serving-peers/ready: benchmarks/serving_peers/requirements.txt
 	$(PYTHON) -m venv .venv-serving-peers
 	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "nvidia-pytriton==0.7.0"
 	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
