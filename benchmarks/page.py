@@ -9,6 +9,7 @@ Writes benchmarks/page.md. The server has one worker and the models of the packa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import socket
 import statistics
@@ -19,6 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -27,22 +29,53 @@ WIDTHS = ((390, 844), (820, 1180), (1280, 900), (1920, 1080))
 FILM = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5, 3.0)  # seconds after the page was asked for
 SLOW = {"offline": False, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 200_000}
 ROLLS = 200
+STEPS = 30  # of a slider
 
-# Set a slider as a person would, and wait until the pictures are others: milliseconds, in the page's own clock.
+# Note when each canvas is painted. Reading the canvases in every frame would take longer than what is measured.
+WATCH = """
+const put = CanvasRenderingContext2D.prototype.putImageData;
+window.painted = new Set();
+CanvasRenderingContext2D.prototype.putImageData = function (...values) {
+  put.apply(this, values);
+  window.painted.add(this.canvas);
+};
+"""
+# Set a slider, and wait for the frame after all pictures were painted: milliseconds, in the page's own clock; and
+# whether the pixels of any picture are what they were before.
 REACT = """([id, value, selector]) => new Promise((resolve) => {
   const canvases = [...document.querySelectorAll(selector)];
-  const look = (c) => c.getContext("2d").getImageData(0, 0, c.width, c.height).data.join();
+  const look = (canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.join();
   const before = canvases.map(look);
   const input = document.getElementById(id);
+  requestAnimationFrame(() => setTimeout(() => {
+    window.painted.clear();
+    const started = performance.now();
+    input.value = value;
+    input.dispatchEvent(new Event("input", {bubbles: true}));
+    const tick = () => {
+      const waits = canvases.some((canvas) => !window.painted.has(canvas)) && performance.now() - started < 5000;
+      if (waits) return requestAnimationFrame(tick);
+      const milliseconds = performance.now() - started;
+      resolve([milliseconds, canvases.some((canvas, index) => look(canvas) === before[index])]);
+    };
+    requestAnimationFrame(tick);
+  }));
+})"""
+# Move a slider with every frame for two seconds: pictures a second.
+DRAG = """([id, from, to, selector]) => new Promise((resolve) => {
+  const input = document.getElementById(id);
+  const last = [...document.querySelectorAll(selector)].at(-1);
   const started = performance.now();
-  input.value = value;
-  input.dispatchEvent(new Event("input", {bubbles: true}));
+  let count = 0;
   const tick = () => {
-    const waits = canvases.some((c, i) => look(c) === before[i]) && performance.now() - started < 5000;
-    if (waits) requestAnimationFrame(tick);
-    else resolve(performance.now() - started);
+    if (window.painted.delete(last)) count += 1;
+    const done = (performance.now() - started) / 2000;
+    if (done >= 1) return resolve(count / 2);
+    input.value = String(from + (to - from) * done);
+    input.dispatchEvent(new Event("input", {bubbles: true}));
+    requestAnimationFrame(tick);
   };
-  requestAnimationFrame(tick);
+  tick();
 })"""
 
 
@@ -127,32 +160,42 @@ def start(browser: Browser, address: str) -> list[tuple[str, str, str]]:
 
 
 def reactions(browser: Browser, address: str) -> list[tuple[str, str, str]]:
-    """Measure from an input to the pixels: the 95th percentile."""
-    page, _, _ = opened(browser, address)
+    """Measure from an input to the pixels with the page at rest, and the pictures a second of a drag."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    page.goto(address, wait_until="commit")
     page.locator("#sheet[data-seeds]").wait_for(timeout=60_000)
     page.locator("#play").click()
     time.sleep(2)
-    rows = []
-    for name, budget, slider, selector in (
-        ("input to pixel, one picture", "50 ms", "direction-1", "#picture"),
-        ("input to pixel, 32 pictures", "120 ms", "truncation", "#sheet canvas"),
+    rows, drags = [], []
+    for name, budget, slider, (low, high), selector in (
+        ("one picture", "50 ms", "direction-1", (-3.0, 3.0), "#picture"),
+        ("32 pictures", "120 ms", "truncation", (0.4, 1.0), "#sheet canvas"),
     ):
         times = []
-        for step in range(40):
-            value = 0.4 + 0.015 * step if slider == "truncation" else -3 + 0.15 * step
-            times.append(page.evaluate(REACT, [slider, str(value), selector]))
-            time.sleep(0.4)  # the pictures at the sides follow when the slider rests
+        for step in range(STEPS):
+            value = low + (high - low) * step / STEPS
+            milliseconds, is_same = page.evaluate(REACT, [slider, str(value), selector])
+            if is_same and step:  # the first may be the value that the slider had
+                raise SystemExit(f"{slider} {value} did not change {name}")
+            times.append(milliseconds)
+            time.sleep(0.7)  # the other pictures follow when the slider rests
         times.sort()
         median, p95 = statistics.median(times), times[round(0.95 * (len(times) - 1))]
-        rows.append((name, budget, f"{p95:.0f} ms at the 95th percentile, median {median:.0f} ms"))
-    page.context.close()
-    return rows
+        rows.append((f"input to pixel, {name}", budget, f"{p95:.0f} ms at the 95th percentile, median {median:.0f} ms"))
+        rate = page.evaluate(DRAG, [slider, low, high, selector])
+        drags.append((f"while a slider is dragged, {name}", "", f"{rate:.0f} times a second"))
+        time.sleep(2)
+    context.close()
+    return rows + drags
 
 
 def memory(browser: Browser, address: str) -> list[tuple[str, str, str]]:
+    """Measure the renderer of the page after many re-rolls."""
     page, session, _ = opened(browser, address)
     page.locator("#sheet[data-seeds]").wait_for(timeout=60_000)
-    before = renderers()
+    before = max(renderers().values())
     for _ in range(ROLLS):
         page.locator("#reroll").click()
         time.sleep(0.05)
@@ -161,26 +204,19 @@ def memory(browser: Browser, address: str) -> list[tuple[str, str, str]]:
     heap = session.send("Runtime.getHeapUsage")["usedSize"]
     used = max(renderers().values())
     page.context.close()
-    return [
-        (
-            f"renderer after {ROLLS} re-rolls",
-            "200 MB",
-            f"{used / 1e6:.0f} MB resident ({max(before.values()) / 1e6:.0f} MB before), heap {heap / 1e6:.0f} MB",
-        )
-    ]
+    measured = f"{used / 1e6:.0f} MB resident ({before / 1e6:.0f} MB before), heap {heap / 1e6:.0f} MB"
+    return [(f"renderer after {ROLLS} re-rolls", "200 MB", measured)]
 
 
-def renderers() -> dict[str, int]:
-    """Return the resident bytes of the renderers that this process started, shared libraries of Chromium left out."""
+def renderers() -> dict[int, int]:
+    """Return the resident bytes of the renderers that this process started, without those of files (libraries)."""
     found = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            if b"--type=renderer" not in status.with_name("cmdline").read_bytes():
-                continue
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            found[status.parent.name] = int(lines["RssAnon"].split()[0]) * 1024
-        except (OSError, KeyError):
-            continue
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            if "--type=renderer" in " ".join(process.cmdline()):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                lines = dict(line.split(":", 1) for line in status.splitlines())
+                found[process.pid] = int(lines["RssAnon"].split()[0]) * 1024
     return found
 
 

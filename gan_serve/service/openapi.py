@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gan_serve.sampling.formats import FORMATS
+from gan_serve.sampling.formats import served_formats
 from gan_serve.sampling.receipt import Receipt
 from gan_serve.service.error_responses import ErrorBody
 from gan_serve.service.models import Models
@@ -94,7 +94,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 UNCHANGED: dict[str, Any] = {"description": "The response that If-None-Match names is still valid; there is no body."}
 # Client generators use the first type that they know: bytes, which fits every format.
 _FILES = {
-    kind: {"schema": BINARY} for kind in ("application/octet-stream", *(each.media_type for each in FORMATS.values()))
+    kind: {"schema": BINARY}
+    for kind in ("application/octet-stream", *(format.media_type for format in served_formats().values()))
 }
 TRANSLATED: dict[int | str, dict[str, Any]] = {
     200: {

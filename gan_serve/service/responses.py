@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
-import gzip
 import hashlib
 import json
 import math
@@ -21,6 +20,7 @@ from gan_serve._version import __version__
 from gan_serve.errors import GanServeError, RequestTimeout, ServerError, TooManyImages
 from gan_serve.generator import Generator
 from gan_serve.images.grid import GRID_GAP, grid_columns
+from gan_serve.images.png import gzip_pixels
 from gan_serve.sampling.formats import FORMATS, Layout, check_encoding, encode
 from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
@@ -98,7 +98,7 @@ class Responses:
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
         _log(request, body, len(wanted))
-        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale)
+        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale, served=True)
         self._check_images(wanted, self.settings.max_images)
         size = self._check_size(estimated_size(wanted, body.format, body.columns, body.scale))
         headers = {}
@@ -253,7 +253,7 @@ def _encoded(samples: Samples, *, format: str, layout: Layout, compressed: bool)
     if format == "raw":
         headers |= {"X-Gan-Serve-Shape": ",".join(map(str, samples.pixels.shape)), "Vary": "Accept-Encoding"}
         if compressed:  # the other formats are compressed already
-            content, headers["Content-Encoding"] = gzip.compress(content, 1, mtime=0), "gzip"
+            content, headers["Content-Encoding"] = gzip_pixels(content), "gzip"
     return Encoded(content, FORMATS[format].media_type, headers)
 
 

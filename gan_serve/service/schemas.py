@@ -10,7 +10,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
-from gan_serve.sampling.formats import FORMATS, MAX_SCALE
+from gan_serve.sampling.formats import MAX_SCALE, served_formats
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.request import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
@@ -20,7 +20,8 @@ from gan_serve.sampling.walks import WALK_METHODS
 Name = Annotated[str, Field(max_length=200)]
 STREAM = "ndjson"  # the format of a walk that is sent frame by frame
 
-_FORMAT = f"one of {', '.join(FORMATS)}"
+_FORMATS = list(served_formats())
+_FORMAT = f"one of {', '.join(_FORMATS)}"
 _SEED = "a whole number from 0 to 4294967295"
 
 
@@ -82,7 +83,7 @@ class ImageRequest(RequestBody):
 
     model: Name = Field(description="the name of a model of this server")
     truncation: Annotated[float, _range("number", 0, 1)] = Field(default=1.0, description="a number from 0 to 1")
-    format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": list(FORMATS)})
+    format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": [*_FORMATS]})
     columns: Count | None = Field(
         default=None,
         description="a whole number, 1 or more: the images in a row of a PNG",
@@ -173,7 +174,7 @@ class InterpolateRequest(ImageRequest):
     format: Name = Field(
         default="gif",
         description=f"{_FORMAT}, or {STREAM}: a line of JSON for each frame, as it is sampled",
-        json_schema_extra={"enum": [*FORMATS, STREAM]},
+        json_schema_extra={"enum": [*_FORMATS, STREAM]},
     )
     fps: Annotated[float, _range("number", 0.1, 100)] = Field(
         default=12.0, description="a number from 0.1 to 100: frames per second"

@@ -27,7 +27,7 @@ from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
 from gan_serve.images.animation import encode_animation
 from gan_serve.service.bundle import Document, bundle, content_hash, inlined
-from gan_serve.service.page import FOLDER, PAGE, SCRIPT
+from gan_serve.service.page import FOLDER, PAGE, SCRIPT, data_url, small_webp
 from gan_serve.service.served_model import ServedModel
 from gan_serve.service.settings import Settings
 from gan_serve.service.web_runtime import LICENCE, MODULE, WASM, web_runtime
@@ -39,7 +39,7 @@ OFFLINE = "service-worker.js"
 CARD = "README.md"
 MOST_IMAGES = 1024
 KEYS, FRAMES = 6, (16, 8, 4, 2)  # of the first animation: its keys, and the frames from one to the next
-MOST_ANIMATION = 40_000  # bytes of it
+MOST_ANIMATION = 30_000  # bytes of it: the page and its script stay below 60 KB, compressed
 SOURCE = 'const VERSION = "source";'
 FIRST_FRAME = '<img id="first-frame" alt="" hidden />'
 FALLBACK = "Everything it does is also there over HTTP: see /docs.json."
@@ -195,9 +195,9 @@ def _document(models: list[_Model], script: str, about: str, *, is_single_file: 
 def _first_frame(generator: Generator) -> str:
     """Return an animation that plays while the engine loads, and the still image of those who want no motion."""
     size = generator.img_resolution * max(1, 576 // generator.img_resolution)
-    still = _data_url("png", generator.sample(seeds=0).png(0))
+    still = data_url("webp", small_webp(generator.sample(seeds=0).pixels[0]))
     animation = _animation(generator)
-    moving = _data_url("webp", animation) if animation else still
+    moving = data_url("webp", animation) if animation else still
     return (
         f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}" />'
         f'<img id="first-frame" alt="" width="{size}" height="{size}" src="{moving}" /></picture>'
@@ -213,10 +213,6 @@ def _animation(generator: Generator) -> bytes:
         if len(animation) <= MOST_ANIMATION:
             return animation
     return b""
-
-
-def _data_url(kind: str, image: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _with_policy(document: str, policy: str) -> str:

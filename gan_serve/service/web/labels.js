@@ -52,11 +52,9 @@ export class Labels {
     const sheet = { ...request, seeds: names.map(() => seed), label: names };
     const pixels = await this.#explorer.sample(sheet, () => name !== this.#drawn);
     if (!pixels) return;
-    const canvases = [...$("labels").querySelectorAll("[data-label] canvas")];
-    canvases.forEach((canvas, index) => {
-      canvas.width = canvas.height = pixels.size;
-      paint(canvas, pixels, index);
-    });
+    $("labels")
+      .querySelectorAll("[data-label] canvas")
+      .forEach((canvas, index) => paint(canvas, pixels, index));
   }
 
   #render() {

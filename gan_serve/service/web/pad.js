@@ -1,7 +1,7 @@
 /** The plane of the first two directions as a mosaic: hover previews, drag steers, click pins. */
 
 import { $ } from "./dom.js";
-import { fit, paint } from "./paint.js";
+import { paintMosaic } from "./paint.js";
 import { pointOf } from "./state.js";
 
 export const REACH = 4; // standard deviations from the middle to an edge
@@ -51,8 +51,7 @@ export class Pad {
     this.#drawn = name;
     const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
     if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
-    fit($("mosaic"), pixels.size, CELLS, CELLS);
-    cells.forEach((cell, index) => paint($("mosaic"), pixels, index, cell));
+    paintMosaic($("mosaic"), pixels, CELLS);
     $("mosaic").classList.add("painted");
   }
 

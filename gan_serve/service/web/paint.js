@@ -2,26 +2,53 @@
 
 import { h } from "./dom.js";
 
-/** Paint image `index` of `pixels` (see backend.js) on a canvas, at a cell of a mosaic if one is named. */
-export function paint(canvas, { data, size, channels }, index = 0, [column, row] = [0, 0]) {
+/** Paint image `index` of `pixels` (see backend.js) on a canvas, which gets its size. */
+export function paint(canvas, pixels, index = 0) {
+  const { size } = pixels;
+  fit(canvas, size);
   const image = new ImageData(size, size);
-  const to = image.data;
-  let from = index * size * size * channels;
-  for (let at = 0; at < to.length; at += 4) {
-    to[at] = data[from];
-    to[at + 1] = data[from + (channels > 1 ? 1 : 0)];
-    to[at + 2] = data[from + (channels > 1 ? 2 : 0)];
-    to[at + 3] = 255;
-    from += channels;
-  }
-  canvas.getContext("2d").putImageData(image, column * size, row * size);
+  fill(image, pixels, index, 0, 0);
+  put(canvas, image);
 }
 
-/** Give a canvas the size of an image, or of a mosaic; that empties it, so only where it has another. */
-export function fit(canvas, size, columns = 1, rows = 1) {
-  if (canvas.width === columns * size && canvas.height === rows * size) return;
-  canvas.width = columns * size;
-  canvas.height = rows * size;
+/** Paint all images of `pixels` on a canvas, row by row. */
+export function paintMosaic(canvas, pixels, columns) {
+  const { n, size } = pixels;
+  const rows = Math.ceil(n / columns);
+  fit(canvas, size * columns, size * rows);
+  const image = new ImageData(size * columns, size * rows);
+  for (let index = 0; index < n; index += 1) {
+    fill(image, pixels, index, size * (index % columns), size * Math.floor(index / columns));
+  }
+  put(canvas, image);
+}
+
+/** Write image `index` of `pixels` into an ImageData, its upper left corner at (left, top). */
+function fill(image, { data, size, channels }, index, left, top) {
+  const [green, blue] = channels > 1 ? [1, 2] : [0, 0];
+  let from = index * size * size * channels;
+  for (let y = top; y < top + size; y += 1) {
+    let to = 4 * (y * image.width + left);
+    for (const end = to + 4 * size; to < end; to += 4) {
+      image.data[to] = data[from];
+      image.data[to + 1] = data[from + green];
+      image.data[to + 2] = data[from + blue];
+      image.data[to + 3] = 255;
+      from += channels;
+    }
+  }
+}
+
+/** Without `willReadFrequently`, Chromium keeps a copy of every image put on a canvas until the canvas is shown. */
+function put(canvas, image) {
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
+}
+
+/** Give a canvas a size; that empties it, so only where it has another. */
+function fit(canvas, width, height = width) {
+  if (canvas.width === width && canvas.height === height) return;
+  canvas.width = width;
+  canvas.height = height;
 }
 
 /** A small picture: a canvas, hidden from screen readers, for its button has a name. */

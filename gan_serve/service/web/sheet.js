@@ -56,8 +56,9 @@ export class Sheet {
   }
 
   update(state, before) {
-    this.#mark(state);
-    if (["page", "label", "truncation"].some((name) => state[name] !== before[name])) this.refresh();
+    if (state.page !== before.page) this.refresh();
+    else if (state.label !== before.label || state.truncation !== before.truncation) this.#steady.ask(null);
+    if (["seed", "pins", "label"].some((name) => state[name] !== before[name])) this.#mark(state);
   }
 
   /** Show the page of the state, and sample what is not there. */
@@ -86,11 +87,9 @@ export class Sheet {
     const pixels = await this.#explorer.sample(request, () => seeds !== this.#seeds);
     if (!pixels) return;
     this.#drawn = name;
-    [...$("sheet").children].forEach((cell, index) => {
-      const canvas = cell.querySelector("canvas");
-      if (canvas.width !== pixels.size) canvas.width = canvas.height = pixels.size;
-      paint(canvas, pixels, index);
-    });
+    $("sheet")
+      .querySelectorAll("canvas")
+      .forEach((canvas, index) => paint(canvas, pixels, index));
     $("sheet").dataset.seeds = String(seeds.length);
     this.#explorer.status.say(`${seeds.length} images`);
   }

@@ -56,10 +56,7 @@ export class Sliders {
     const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
     if (!pixels) return;
     this.#inputs.forEach(({ pictures }, index) =>
-      pictures.forEach((canvas, end) => {
-        canvas.width = canvas.height = pixels.size;
-        paint(canvas, pixels, 2 * index + end);
-      }),
+      pictures.forEach((canvas, end) => paint(canvas, pixels, 2 * index + end)),
     );
   }
 

@@ -1,7 +1,7 @@
 /** The large picture: a walk through keys that plays by itself, or the point that a person steers to. */
 
 import { $, ICONS, icon } from "./dom.js";
-import { fit, paint } from "./paint.js";
+import { paint } from "./paint.js";
 import { SPEEDS, pointOf } from "./state.js";
 import { Steady } from "./steady.js";
 import { Path, RATE, Walk } from "./walk.js";
@@ -13,6 +13,7 @@ export class Stage {
   #explorer;
   #canvas = $("picture");
   #shown = null; // the request of what is on the screen
+  #followed = null; // names the path of the walk
   #wanted = 0; // counts what the screen should show, so that stale pixels are dropped
   #point = new Steady(({ point, wanted }) => this.#samplePoint(point, wanted));
   #seek = new Steady((index) => this.walk.seek(index));
@@ -55,6 +56,7 @@ export class Stage {
 
   /** Show a new model. A link to a point shows that point; anything else walks. */
   async begin() {
+    this.#followed = null;
     this.keysChanged();
     const { move, speed } = this.#explorer.store.get();
     $("speed").value = String(speed);
@@ -73,23 +75,28 @@ export class Stage {
   update(state, before) {
     $("speed").value = String(state.speed);
     const isOther = ["seed", "label", "truncation", "move"].some((name) => state[name] !== before[name]);
-    if (isOther || state.pins !== before.pins || state.speed !== before.speed) this.keysChanged();
+    this.keysChanged();
     if (isOther && !this.walk.isPlaying) this.show(pointOf(state));
   }
 
-  /** The path of the walk, anew. */
+  /** Follow the path through the keys, unless it is the one that is followed: its frames are kept. */
   keysChanged() {
     const { model, directions, store } = this.#explorer;
     if (!model.z_dim) return;
+    const { truncation, speed } = store.get();
+    const isMoved = this.keys.some(({ move }) => move.some(Boolean)); // needs the directions
+    const name = JSON.stringify([model.name, this.keys, truncation, speed, isMoved && directions.length]);
+    this.#explorer.strip.render();
+    if (name === this.#followed) return;
+    this.#followed = name;
     const options = {
-      steps: Math.round(RATE * store.get().speed),
+      steps: Math.round(RATE * speed),
       zDim: model.z_dim,
       directions,
       labelOf: (key) => this.#explorer.labelOf(key),
     };
     this.walk.follow(new Path(this.keys, options));
     $("position").max = String(this.walk.path.total - 1);
-    this.#explorer.strip.render();
   }
 
   toggle() {
@@ -170,7 +177,6 @@ export class Stage {
   }
 
   #paint(pixels) {
-    fit(this.#canvas, pixels.size);
     paint(this.#canvas, pixels);
     if (!this.#canvas.classList.contains("painted")) {
       this.#canvas.classList.add("painted");

@@ -7,7 +7,8 @@ const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
 export class Strip {
   #explorer;
-  #drawn = null;
+  #listed = null; // names the keys that are shown
+  #drawn = null; // names their pictures
   #dragged = null;
 
   constructor(explorer) {
@@ -34,36 +35,51 @@ export class Strip {
     // The stage renders it whenever the keys change.
   }
 
-  /** Show the keys, and sample their pictures. */
-  async render() {
+  /** Show the keys, and soon their pictures. */
+  render() {
+    this.#list();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.#sample(), 140); // the large picture first
+  }
+
+  #list() {
     const { stage, store, model } = this.#explorer;
     const { keys } = stage;
-    const isChosen = store.get().pins.length >= 2;
-    const name = JSON.stringify([model.name, model.digest, keys, store.get().truncation, store.get().pins.length]);
-    if (name === this.#drawn) return;
-    this.#drawn = name;
-    keepFocus($("keys"), () => $("keys").replaceChildren(...keys.map((key, at) => this.#item(key, at, isChosen))));
     const { pins } = store.get();
+    const isChosen = pins.length >= 2;
+    const name = JSON.stringify([model.name, model.digest, keys, pins.length]);
+    if (name === this.#listed) return;
+    this.#listed = name;
+    this.#drawn = null;
+    this.marked = null;
+    keepFocus($("keys"), () => $("keys").replaceChildren(...keys.map((key, at) => this.#item(key, at, isChosen))));
     $("keys-hint").classList.remove("pending");
     $("keys-hint").textContent = isChosen
       ? "Drag to reorder, or Alt with an arrow key. Delete takes one out."
       : pins.length === 1
         ? "One pinned. Pin another picture, and the walk leads through your own."
         : "Six seeds to begin with. Pin pictures (P) to walk through your own.";
+  }
+
+  async #sample() {
+    const { stage, store, model, details } = this.#explorer;
+    const { keys } = stage;
+    const { truncation } = store.get();
+    const name = JSON.stringify([this.#listed, truncation]);
+    if (name === this.#drawn || !details) return; // the first frames of the walk come before it
+    this.#drawn = name;
     const request = {
       model: model.name,
       seeds: keys.map(({ seed }) => seed),
       offsets: padded(keys.map(({ move }) => move)),
       label: model.c_dim ? keys.map((key) => this.#explorer.labelOf(key)) : null,
-      truncation: store.get().truncation,
+      truncation,
     };
-    if (!this.#explorer.details) return void (this.#drawn = null); // the first frames of the walk come first
     const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
-    if (!pixels) return;
-    for (const [at, canvas] of [...$("keys").querySelectorAll("canvas")].entries()) {
-      canvas.width = canvas.height = pixels.size;
-      paint(canvas, pixels, at);
-    }
+    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
+    $("keys")
+      .querySelectorAll("canvas")
+      .forEach((canvas, at) => paint(canvas, pixels, at));
   }
 
   /** Mark where the walk is: a key and a share of the way to the next. */

@@ -3,7 +3,7 @@
 import { latentOf, moved, slerp } from "./latents.js";
 
 export const RATE = 30; // frames a second
-const FIRST = 4; // frames of the first request, so that the picture moves soon
+const FIRST = 2; // frames of the first request, so that the picture moves soon
 const MOST = 16; // frames of a later one
 
 /** The key points, latents and labels of a loop. */
@@ -52,6 +52,7 @@ export class Walk {
   #fetching = 0; // the generation that is being fetched for, 0: none
   #generation = 0;
   #clock = null;
+  #isNew = false; // nothing of the path was shown
   position = 0;
 
   /**
@@ -76,6 +77,7 @@ export class Walk {
     this.#generation += 1;
     this.#path = path;
     this.#frames = [];
+    this.#isNew = true;
     this.position = this.position < path.total ? this.position : 0;
   }
 
@@ -85,14 +87,14 @@ export class Walk {
     const tick = (now) => {
       this.#clock = requestAnimationFrame(tick);
       const step = ((now - last) / 1000) * RATE;
-      const whole = Math.min(Math.floor(step + 0.01), 3); // after a pause of the tab it does not leap
-      if (whole >= 1 || !this.#frames[this.position]) {
-        const next = (this.position + Math.max(whole, 0)) % this.#path.total;
-        if (this.#frames[next]) {
-          this.position = next;
-          this.#onFrame(next, this.#frames[next]);
-        }
-        last = now - Math.max(0, Math.min(step - whole, 1)) * (1000 / RATE);
+      const at = (by) => (this.position + by) % this.#path.total;
+      let by = this.#isNew ? 0 : Math.min(Math.floor(step + 0.01), 3); // after a pause of the tab it does not leap
+      while (by > 0 && !this.#frames[at(by)]) by -= 1; // frames may be late
+      if (by > 0 || (this.#isNew && this.#frames[this.position])) {
+        this.position = at(by);
+        this.#isNew = false;
+        this.#onFrame(this.position, this.#frames[this.position]);
+        last = now - Math.max(0, Math.min(step - by, 1)) * (1000 / RATE);
       }
       this.#fetch();
     };

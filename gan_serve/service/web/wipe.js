@@ -1,7 +1,7 @@
 /** A wipe between two precisions of the picture, with what each costs and how far they are apart. */
 
 import { $ } from "./dom.js";
-import { fit, paint } from "./paint.js";
+import { paint } from "./paint.js";
 
 const FILES = { fp32: "generator.onnx", int8: "generator.int8.onnx", fp16: "generator.fp16.onnx" };
 
@@ -49,7 +49,6 @@ export class Wipe {
     const theirs = await this.#explorer.sample({ ...request, precision: this.other }, isStale);
     const ours = theirs && (await this.#explorer.sample({ ...request, precision: details.precision }, isStale));
     if (!ours) return;
-    fit($("other"), theirs.size);
     paint($("other"), theirs);
     $("other").style.width = $("other").style.height = $("picture").style.width;
     $("wipe").style.width = $("picture").style.width;
