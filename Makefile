@@ -13,20 +13,17 @@ demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothe
 serve: .venv/runtime  ## serve the bundled checkpoints on http://localhost:3000
 	$(BIN)/gan-serve serve
 
-# A test process on each core, with one thread of its own: threads of several processes would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
-
 test: .venv/dev  ## run the everyday tests, on all cores
-	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not slow"
 
 test-all: .venv/dev  ## run every test
-	$(PYTEST)
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 test-slow: .venv/dev  ## run the tests that `make test` leaves out
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m slow
 
 coverage: .venv/dev  ## measure which lines the everyday tests run
-	$(PYTEST) -m "not slow" \
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not slow" \
 	    --cov=gan_serve --cov-report=term-missing:skip-covered --cov-report=html:build/coverage
 
 lint: .venv/dev  ## check style and types
@@ -167,7 +164,6 @@ bench-hub: .venv/dev  ## measure downloads and pushes beside snapshot_download a
 .venv-serving-peers/ready: benchmarks/serving_peers/requirements.txt
 	$(PYTHON) -m venv .venv-serving-peers
 	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "nvidia-pytriton==0.7.0"
 	.venv-serving-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 

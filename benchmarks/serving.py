@@ -1,4 +1,4 @@
-"""Compare gan-serve's HTTP service with TorchServe, LitServe, FastAPI, Triton and BentoML's batching.
+"""Compare gan-serve's HTTP service with TorchServe, LitServe, FastAPI and BentoML's batching.
 
 ``make bench-serve`` writes serving.md.
 
@@ -190,7 +190,7 @@ def introduction(options: argparse.Namespace, checkpoint: Path, servers: list[Se
     versions = [f"{package} {version}" for package in packages if (version := version_of(package))]
     peers = [
         f"{package} {version}"
-        for package in ("torchserve", "torch", "litserve", "nvidia_pytriton", "fastapi", "uvicorn", "onnxruntime")
+        for package in ("torchserve", "torch", "litserve", "fastapi", "uvicorn", "onnxruntime")
         if (version := version_of_peer(package))
     ]
     side = config.img_resolution
@@ -212,9 +212,9 @@ def introduction(options: argparse.Namespace, checkpoint: Path, servers: list[Se
         "",
         f"The bare loop is {CORES} processes that draw one image after the other from seeds and encode it, receipt and "
         "all, as the service does: no HTTP, no wrk. A server that batches may exceed it: a batch costs less than its "
-        "images one by one, as the row with batches of 8 shows. Peers write no receipt. FastAPI, LitServe, Triton and "
-        "BentoML run gan-serve's ONNX file in sessions of one thread and encode with gan-serve's `encode_png`, so that "
-        "what differs is the framework; TorchServe runs eager torch and encodes with Pillow, as one would.",
+        "images one by one, as the row with batches of 8 shows. Peers write no receipt. FastAPI, LitServe and BentoML "
+        "run gan-serve's ONNX file in sessions of one thread and encode with gan-serve's `encode_png`, so that what "
+        "differs is the framework; TorchServe runs eager torch and encodes with Pillow, as one would.",
         "",
         *(f"- {name}: {description}." for name, description in ways.items()),
         *([f"- Stopped between their turns, since they spin when idle: {', '.join(spinning)}."] if spinning else []),

@@ -34,16 +34,6 @@ ENVIRONMENT = {
     "BENTOML_DO_NOT_TRACK": "True",
 }
 TORCHSERVE_MODEL = {"minWorkers": 2, "maxWorkers": 2, "batchSize": 4, "maxBatchDelay": 5, "responseTimeout": 60}
-TRITON = next(PEERS_BIN.parent.glob("lib/python3.*/site-packages/pytriton/tritonserver"), PEERS_BIN)
-TRITON_MODEL = """
-name: "images"
-backend: "python"
-max_batch_size: 4
-input { name: "seed" data_type: TYPE_INT64 dims: 1 }
-output { name: "png" data_type: TYPE_STRING dims: 1 }
-instance_group { count: 2 kind: KIND_CPU }
-dynamic_batching { max_queue_delay_microseconds: 2000 }
-"""
 START_TIMEOUT = 120.0  # seconds; TorchServe starts a Java machine and then its workers
 
 
@@ -123,24 +113,6 @@ def torchserve_command(checkpoint: Path, precision: str, port: int) -> list[str]
     ]  # fmt: skip
 
 
-def triton_command(checkpoint: Path, precision: str, port: int) -> list[str]:
-    """Write the repository of models, and return the command. nvidia-pytriton brings the server."""
-    repository, backends = WORK / f"triton-{precision}", WORK / f"triton-{precision}-backends"
-    for folder in (repository, backends):
-        shutil.rmtree(folder, ignore_errors=True)
-    (repository / "images" / "1").mkdir(parents=True)
-    (repository / "images" / "config.pbtxt").write_text(TRITON_MODEL)
-    shutil.copy(HERE / "triton_model.py", repository / "images" / "1" / "model.py")
-    shutil.copytree(TRITON / "backends", backends)
-    [version] = (path.name.removeprefix("python") for path in PEERS_BIN.parent.glob("lib/python3.*"))
-    shutil.copy(TRITON / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
-    return [
-        str(TRITON / "bin" / "tritonserver"), f"--model-repository={repository}", f"--backend-directory={backends}",
-        f"--http-port={port}", "--http-address=127.0.0.1", "--allow-grpc=false", "--allow-metrics=false",
-        "--disable-auto-complete-config",
-    ]  # fmt: skip
-
-
 def _seed(_name: str) -> str:
     return '{"seed": %d}'
 
@@ -172,22 +144,6 @@ WAYS = {
         _seed,
         precisions=("fp32",),
         environment={"TMPDIR": str(WORK)},  # of the file with its process number: another TorchServe may run here
-    ),
-    "Triton": Way(
-        "its dynamic batching, `max_batch_size` 4 and a delay of 2 ms; its Python backend, which runs the same code as "
-        "FastAPI, for nvidia-pytriton, from where the server is, lacks the ONNX Runtime backend; two instances, no "
-        "metrics",
-        triton_command,
-        "/v2/models/images/infer",
-        lambda _name: (
-            '{"inputs": [{"name": "seed", "shape": [1, 1], "datatype": "INT64", "data": [%d]}], '
-            '"outputs": [{"name": "png", "parameters": {"binary_data": true}}]}'
-        ),
-        png=lambda answer: answer[answer.index(b"\x89PNG") :],  # behind JSON and a length
-        environment={
-            "PATH": f"{PEERS_BIN}{os.pathsep}{os.environ['PATH']}",
-            "LD_LIBRARY_PATH": str(TRITON.parents[1] / "nvidia_pytriton.libs"),
-        },
     ),
     "BentoML": Way(
         "a batchable API with its adaptive batches, of 32 at most; two workers; no access log, no metrics; its answer "
