@@ -118,6 +118,23 @@ def test_models_tell_what_they_are(http: httpx.Client) -> None:
     assert "/translate" in http.get("/docs.json").json()["paths"]
 
 
+def test_a_server_of_translators_alone_documents_no_example_that_would_fail(models: Path, tmp_path: Path) -> None:
+    with running([str(models / "negative")], tmp_path, GAN_SERVE_WORKERS="1") as client:
+        paths = client.get("/docs.json").json()["paths"]
+        assert "examples" not in paths["/sample"]["post"]["requestBody"]["content"]["application/json"]
+        assert client.get("/").status_code == 200
+
+
+def test_a_client_that_leaves_is_not_translated_for(http: httpx.Client) -> None:
+    large = as_file(noise(900, 900, 3))
+    with pytest.raises(httpx.ReadTimeout):  # a WebP of this size takes seconds
+        http.post("/translate", json=body(large, model="doubled", format="webp"), timeout=0.3)
+    deadline = time.monotonic() + 60
+    while "gan_serve_queued_requests 0.0" not in http.get("/metrics").text and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert 'gan_serve_requests_total{endpoint="/translate",status="499"} 1.0' in http.get("/metrics").text
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "code", "message"),
     [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_translator import write_translator
 from web_engine import run_node
 
 from gan_serve import Generator, list_models
@@ -117,6 +118,12 @@ def test_a_changed_network_and_a_wrong_golden_sample_are_refused(tmp_path: Path)
     """
     codes = run_node(tmp_path, script)
     assert codes == ["digest_mismatch", "golden_sample_mismatch", "invalid_checkpoint"]
+
+
+def test_a_translator_is_refused(tmp_path: Path) -> None:
+    write_translator(tmp_path / "negative")
+    script = 'await Generator.load("negative", { ort }).catch((error) => report(error.message));'
+    assert run_node(tmp_path, script) == "negative translates images and does not generate them."
 
 
 def test_what_python_refuses_is_refused_with_its_code(tmp_path: Path) -> None:

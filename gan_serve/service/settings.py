@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         default=2**26, description="bytes of all responses that a worker sends, and of all bodies that it reads; or 429"
     )
     max_wait: Annotated[float, Field(gt=0)] = Field(
-        default=4.0, description="seconds that a request may be expected to wait for others; beyond it: 429"
+        default=3.0, description="seconds that a request may be expected to wait for others; beyond it: 429"
     )
     timeout: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="seconds until a request gets 504, and between the parts of a response"
