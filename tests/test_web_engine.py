@@ -61,9 +61,10 @@ def test_a_conditional_network_that_truncates_by_itself_gets_labels_and_psi(tmp_
     folder.mkdir()
     write_conditional(folder)
     model = onnx.load(folder / "generator.onnx")
-    [absolute] = [node for node in model.graph.node if node.op_type == "Abs"]
-    absolute.output[0] = "before_psi"
-    model.graph.node.insert(3, helper.make_node("Mul", ["before_psi", "psi"], ["abs_z0"]))
+    [at] = [index for index, node in enumerate(model.graph.node) if list(node.output) == ["z_image"]]
+    model.graph.node[at].output[0] = "plain"
+    model.graph.node.insert(at + 1, helper.make_node("Reshape", ["psi", "shape"], ["psi_image"]))
+    model.graph.node.insert(at + 2, helper.make_node("Mul", ["plain", "psi_image"], ["z_image"]))
     model.graph.input.append(helper.make_tensor_value_info("psi", TensorProto.FLOAT, ["N"]))
     onnx.save(model, folder / "generator.onnx")
     config = read_config(folder)
