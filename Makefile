@@ -13,17 +13,20 @@ demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothe
 serve: .venv/runtime  ## serve the bundled checkpoints on http://localhost:3000
 	$(BIN)/gan-serve serve
 
+# A test process on each core, with one thread of its own: threads of several processes would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
+
 test: .venv/dev  ## run the everyday tests, on all cores
-	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: .venv/dev  ## run every test
-	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
+	$(PYTEST)
 
 test-slow: .venv/dev  ## run the tests that `make test` leaves out
-	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m slow
+	$(PYTEST) -m slow
 
 coverage: .venv/dev  ## measure which lines the everyday tests run
-	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m "not slow" \
+	$(PYTEST) -m "not slow" \
 	    --cov=gan_serve --cov-report=term-missing:skip-covered --cov-report=html:build/coverage
 
 lint: .venv/dev  ## check style and types

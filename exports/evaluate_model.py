@@ -13,7 +13,7 @@ from gan_serve.errors import DataError, InvalidOption
 from gan_serve.exports.samplers import CheckpointSampler, NetworkSampler, run_sampler
 from gan_serve.generator import Generator
 from gan_serve.training.config import read_config
-from gan_serve.training.data.labels import NONE
+from gan_serve.training.data.label_tables import NONE
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.splits import HOLDOUT
 from gan_serve.training.evaluation.evaluate import DEFAULT_OPTIONS, Evaluation, EvaluationOptions, evaluate

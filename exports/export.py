@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_serve.atomic_files import check_new_directory
 from gan_serve.checkpoint.class_names import clean_class_name
 from gan_serve.checkpoint.config import Architecture, Precision, TrainingData
 from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import Publication, model_card
 from gan_serve.exports.card_of_weights import Origin, card_of_weights
-from gan_serve.exports.certify import certify, check_precisions
+from gan_serve.exports.certify import certify
 from gan_serve.exports.latent_space import measure_latent_space
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.to_onnx import PixelGenerator
-from gan_serve.exports.write_checkpoint import Description, check_names, file_metadata, write_checkpoint
+from gan_serve.exports.write_checkpoint import Description, check_export, file_metadata, run_metadata, write_checkpoint
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.load_run import load_trained
 from gan_serve.training.networks.layers import latents_as
@@ -56,11 +54,8 @@ def export_run(
         CannotWrite: ``out`` exists, or writing fails. InvalidOption: an invalid name, licence or precision.
     """
     run_dir, out = Path(run_dir), Path(out)
-    check_new_directory(out)  # before the export, which takes minutes
-    precisions = check_precisions(precisions)
     publication = publication or Publication()
-    name = name or out.resolve().name
-    check_names(name, publication.license)
+    name, precisions = check_export(out, name, publication.license, precisions)
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
         raise ExportRefused("The generator has weights that are not finite; the training diverged.", "Train anew.")
@@ -80,9 +75,7 @@ def export_run(
         weights=trained.generator.state_dict(),
         latent_space=partial(measure_latent_space, trained.generator),
     )
-    digest = hashlib.sha256((run_dir / "config.json").read_bytes()).hexdigest()
-    metadata = file_metadata(name, license) | {"config_sha256": digest}
-    certified = certify(trained.generator, metadata, precisions)
+    certified = certify(trained.generator, run_metadata(run_dir, name, license), precisions)
     write_checkpoint(out, PixelGenerator(trained.generator), certified, described)
     return out
 
@@ -152,10 +145,7 @@ def export_generator(
         out, class_names, name, precisions: as for ``export_module``; the errors as well.
     """
     out = Path(out)
-    check_new_directory(out)
-    precisions = check_precisions(precisions)
-    name = name or out.resolve().name
-    check_names(name, origin.license)
+    name, precisions = check_export(out, name, origin.license, precisions)
     if not all_finite(generator.state_dict()):
         raise ExportRefused("The generator has weights that are not finite.", "Use the weights of an earlier epoch.")
     network = PixelGenerator(generator).eval()

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import save
 
 from gan_serve._version import __version__
-from gan_serve.atomic_files import check_new_directory, directory_atomically
+from gan_serve.atomic_files import directory_atomically
 from gan_serve.checkpoint.config import (
     FORMAT_VERSION,
-    METRICS_FILE,
-    PARITY_FILE,
-    PRECISION_FILES,
     SAMPLES_FILE,
-    WEIGHTS_FILE,
     Architecture,
     GoldenTranslation,
     Precision,
@@ -28,10 +21,9 @@ from gan_serve.checkpoint.config import (
 from gan_serve.checkpoint.files import digest_files, write_config
 from gan_serve.errors import DataError, ExportRefused, InvalidOption
 from gan_serve.exports.card import Publication
-from gan_serve.exports.certify import check_precisions
 from gan_serve.exports.translator_card import translator_card
 from gan_serve.exports.translator_to_onnx import CertifiedTranslator, certify_translator
-from gan_serve.exports.write_checkpoint import check_names
+from gan_serve.exports.write_checkpoint import check_export, run_metadata, write_files
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.png import encode_png
@@ -62,35 +54,22 @@ def export_translator(
     the run's data has them, else on training images; the names of the metrics say which.
     """
     run_dir, out = Path(run_dir), Path(out)
-    check_new_directory(out)  # before the export, which takes minutes
-    precisions = check_precisions(precisions)
     publication = publication or Publication()
-    name = name or out.resolve().name
-    check_names(name, publication.license)
+    name, precisions = check_export(out, name, publication.license, precisions)
     trained = load_trained_translator(run_dir, snapshot)
     if trained.diverged:
         raise ExportRefused("The translator has weights that are not finite; the training diverged.", "Train anew.")
     publication = publication.completed(trained.info.data)
     examples = read_examples(run_dir, trained.config)
-    metadata = {
-        "name": name,
-        "license": publication.license or "",
-        "gan_serve_version": __version__,
-        "config_sha256": hashlib.sha256((run_dir / "config.json").read_bytes()).hexdigest(),
-    }
+    metadata = run_metadata(run_dir, name, publication.license or "")
     certified = certify_translator(trained.network, examples.inputs, metadata, precisions)
     metrics, held_out = evaluate_trained(trained)
 
     with directory_atomically(out) as directory:
-        for precision, content in certified.files.items():
-            (directory / PRECISION_FILES[precision]).write_bytes(content)
-        (directory / WEIGHTS_FILE).write_bytes(save(trained.network.state_dict()))
-        (directory / SAMPLES_FILE).write_bytes(encode_png(_sample_sheet(certified.files["fp32"], trained, held_out)))
-        (directory / PARITY_FILE).write_text(certified.parity.model_dump_json(indent=2) + "\n")
-        (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
         sizes = {precision: len(content) for precision, content in certified.files.items()}
         card = translator_card(name, trained, publication, metrics, certified.parity, sizes)
-        (directory / "README.md").write_text(card)
+        write_files(directory, certified, metrics, card, trained.network.state_dict())
+        (directory / SAMPLES_FILE).write_bytes(encode_png(_sample_sheet(certified.files["fp32"], trained, held_out)))
         config = _config(name, trained, publication, certified, examples, directory)
         for precision, content in certified.files.items():  # each file must pass the checks of the runtime
             TranslatorSession(content, config, precision=precision, device="cpu")

@@ -22,8 +22,8 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session
 from gan_serve.terminal import echo
 from gan_serve.training.data.image_set import Int64Array
-from gan_serve.training.data.labels import read_attributes
 from gan_serve.training.data.load import ImageSet, load_images
+from gan_serve.training.data.match_labels import read_attributes
 from gan_serve.training.data.splits import HOLDOUT
 from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input, train_classifier
 from gan_serve.training.evaluation.extractor_registry import INFO_FILE, MODEL_FILE, ExtractorInfo

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gan_serve._version import __version__
-from gan_serve.atomic_files import directory_atomically
+from gan_serve.atomic_files import check_new_directory, directory_atomically
 from gan_serve.checkpoint.config import (
     FORMAT_VERSION,
     METRICS_FILE,
@@ -23,16 +24,18 @@ from gan_serve.checkpoint.config import (
     Architecture,
     CheckpointConfig,
     GoldenSample,
+    Precision,
     TrainingData,
 )
 from gan_serve.checkpoint.files import digest_files, write_config
 from gan_serve.checkpoint.latent_space import LatentSpace
 from gan_serve.errors import InvalidOption
 from gan_serve.exports.card import Measurements
-from gan_serve.exports.certify import Certified, default_labels, sample
+from gan_serve.exports.certify import Certified, check_precisions, default_labels, sample
 from gan_serve.exports.latent_space import Images, write_latent_space
 from gan_serve.exports.parity import spread
 from gan_serve.exports.reference import Reference
+from gan_serve.exports.translator_to_onnx import CertifiedTranslator
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.png import encode_png
@@ -94,14 +97,8 @@ def write_checkpoint(out: Path, network: Reference, certified: Certified, descri
         truncation=TRUNCATION,
     )
     with directory_atomically(out) as directory:
-        for precision, content in certified.files.items():
-            (directory / PRECISION_FILES[precision]).write_bytes(content)
-        if described.weights is not None:
-            (directory / WEIGHTS_FILE).write_bytes(save(dict(described.weights)))
+        write_files(directory, certified, metrics, described.card(measurements), described.weights)
         (directory / SAMPLES_FILE).write_bytes(encode_png(_sample_sheet(fp32, network)))
-        (directory / PARITY_FILE).write_text(certified.parity.model_dump_json(indent=2) + "\n")
-        (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-        (directory / "README.md").write_text(described.card(measurements))
         checkpoint = _config(network, certified, described, directory, images)
         if described.latent_space is not None:
             write_latent_space(directory, described.latent_space(Session(fp32, checkpoint, device="cpu").run))
@@ -111,13 +108,45 @@ def write_checkpoint(out: Path, network: Reference, certified: Certified, descri
         write_config(directory, checkpoint)
 
 
+def write_files(
+    directory: Path,
+    certified: Certified | CertifiedTranslator,
+    metrics: Mapping[str, float],
+    card: str,
+    weights: Mapping[str, Tensor] | None,
+) -> None:
+    """Write the networks, metrics and card of a checkpoint, and its weights for fine-tuning if there are any."""
+    for precision, content in certified.files.items():
+        (directory / PRECISION_FILES[precision]).write_bytes(content)
+    if weights is not None:
+        (directory / WEIGHTS_FILE).write_bytes(save(dict(weights)))
+    (directory / PARITY_FILE).write_text(certified.parity.model_dump_json(indent=2) + "\n")
+    (directory / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    (directory / "README.md").write_text(card)
+
+
+def run_metadata(run_dir: Path, name: str, license: str) -> dict[str, str]:
+    """Return the ``metadata_props`` of the ONNX files of a run."""
+    digest = hashlib.sha256((run_dir / "config.json").read_bytes()).hexdigest()
+    return file_metadata(name, license) | {"config_sha256": digest}
+
+
 def file_metadata(name: str, license: str) -> dict[str, str]:
     """Return the ``metadata_props`` that every exported ONNX file has."""
     return {"name": name, "license": license, "gan_serve_version": __version__}
 
 
-def check_names(name: str, license: str | None) -> None:
-    """Raise ``InvalidOption`` for a name that no checkpoint can have, or a licence that is no SPDX name."""
+def check_export(
+    out: Path, name: str | None, license: str | None, precisions: Collection[Precision] | None
+) -> tuple[str, Collection[Precision]]:
+    """Check the arguments of an export before it takes minutes; return its name and its precisions.
+
+    Raises:
+        CannotWrite: ``out`` exists. InvalidOption: no checkpoint can have the name, the licence is no SPDX name, or see
+            ``check_precisions``.
+    """
+    check_new_directory(out)
+    name = name or out.resolve().name
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise InvalidOption(
             f"{license!r} is not the name of a licence.", "Give its SPDX name, such as mit or cc-by-sa-3.0."
@@ -126,6 +155,7 @@ def check_names(name: str, license: str | None) -> None:
         raise InvalidOption(
             f"{name!r} cannot be the name of a checkpoint.", "Give a --name of letters, digits, dots and hyphens."
         )
+    return name, check_precisions(precisions)
 
 
 def _config(

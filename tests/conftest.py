@@ -64,6 +64,18 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def fewer_images() -> Iterator[None]:
+    """Compare int8 and fp16 with fp32 on fewer images, in tests of other parts of an export."""
+    from gan_serve.exports import certify
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certify, "GATE_SEEDS", range(64))
+        patch.setattr(certify, "FP16_SEEDS", range(32))
+        patch.setattr(certify, "BATCH_SEEDS", range(32))
+        yield
+
+
 @pytest.fixture
 def fashion_mnist() -> None:
     """Skip where Debian's package is not installed; .ci/run installs it."""

@@ -44,7 +44,7 @@ def test_photos_alone_get_the_recommended_recipe_and_say_that_they_are_made_smal
     assert (config.recipe, config.resolution, config.width, config.kimg) == (RECOMMENDED, 64, 0.5, 100)
     assert config.augment == ("color", "translation", "cutout")
     assert "72x72 and are made smaller" in said
-    assert "1.67e+03 passes" in said
+    assert "1,667 passes" in said
     assert plan.data is not None
     assert plan.data.digest == load_images(config.data, resolution=64).digest  # so the printed command trains the same
 
@@ -117,6 +117,28 @@ def test_epochs_are_passes_and_n_critic_is_explained(tmp_path, speed):
 def test_a_length_that_does_not_fit_is_refused_before_images_are_read(asked, length, says):
     with pytest.raises(InvalidOption, match=says):
         plan_run("dcgan-28", {"data": "nowhere"} | asked, length)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"resolution": "large"}, "resolution"),
+        ({"holdout": "some"}, "holdout"),
+        ({"channels": 2}, "channels"),
+        ({"device": "gpu"}, "device"),
+        ({"widht": 1}, "'widht'"),
+    ],
+)
+def test_a_mistake_is_named_before_the_images_are_read_without_a_recipe_too(asked, says):
+    with pytest.raises(InvalidOption, match=says):
+        plan_run(None, {"data": "nowhere"} | asked)
+
+
+def test_the_channels_of_a_recipe_hold_where_the_images_are_read_to_measure(tmp_path, speed):
+    speed(50.0)
+    plan = plan_run("lesson-dcgan-rgb", {"data": photos(tmp_path, channels=1)}, Length(epochs=1))
+    assert plan.data is not None
+    assert plan.data.img_channels == plan.config.channels == 3
 
 
 @pytest.mark.parametrize("recipe", ["wgan-gp", RECOMMENDED, "progressive"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -124,6 +125,34 @@ def test_one_that_cannot_be_encoded_fails_alone(generator: Generator) -> None:
         assert [isinstance(outcome, AssertionError) for outcome in outcomes] == [False, True, False]
 
     _run(act)
+
+
+def test_a_request_that_would_wait_too_long_is_refused(generator: Generator) -> None:
+    class Slow(Watched):
+        def run(self, *plans: SamplingRequest) -> UInt8Array:
+            time.sleep(0.05 * sum(map(len, plans)))
+            return super().run(*plans)
+
+    slow: Any = Slow(generator)
+    slow.leave.set()
+
+    async def act(batcher: Batcher) -> None:
+        await batcher.submit(slow, generator.sample_request(n=4, seed=0), _pixels, format="png")
+        assert batcher.expected_wait(100) == 0.0
+        slow.leave.clear()
+        large = [batcher.submit(slow, generator.sample_request(n=80, seed=0), _pixels, format="png") for _ in range(2)]
+        await asyncio.sleep(0.2)  # the thread has 16 images of the first
+        assert batcher.expected_wait(1) == pytest.approx(2 * 16 * 0.05, rel=0.3)  # one turn of each
+        assert batcher.expected_wait(1000) == pytest.approx((64 + 80) * 0.05, rel=0.3)
+        batcher.check_room(1)
+        with pytest.raises(TooManyRequests) as refused:
+            batcher.check_room(100)
+        assert 3 <= (refused.value.retry_after or 0) <= 7
+        slow.leave.set()
+        for each in large:
+            each.cancel()
+
+    _run(act, max_wait=3)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

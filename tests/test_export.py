@@ -33,6 +33,8 @@ from gan_serve.training.loop import train
 from gan_serve.training.networks import build_generator
 from gan_serve.training.snapshots import load_snapshot, snapshots
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
+
 
 @pytest.fixture(scope="module")
 def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -26,6 +26,8 @@ from gan_serve.training.networks import FAMILIES, build_generator
 from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.verify import verify_image
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
+
 
 @pytest.fixture(scope="module")
 def conditional_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,6 +18,8 @@ from gan_serve.errors import CannotWrite, ExportRefused, InvalidOption
 from gan_serve.exports import export_module
 from gan_serve.sampling.latents import latents_from_seeds
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
+
 
 class Conditional(nn.Module):
     """A small generator with labels: 8x8 RGB."""

@@ -22,8 +22,8 @@ from gan_serve.exports.feature_extractor import (
     write_extractor,
 )
 from gan_serve.sampling.session import open_session
-from gan_serve.training.data.labels import read_attributes
 from gan_serve.training.data.load import load_images
+from gan_serve.training.data.match_labels import read_attributes
 from gan_serve.training.evaluation.classifier import Classifier, as_input, train_classifier
 from gan_serve.training.evaluation.extractor_registry import EXTRACTORS, SmallExtractor, extractors, find_extractor
 from gan_serve.training.evaluation.features import extract

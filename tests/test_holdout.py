@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from odd_files import idx, png, write
 
+from gan_serve.errors import RunError
 from gan_serve.training.choose import plan_run
 from gan_serve.training.config import make_config, read_config
 from gan_serve.training.data.load import load_images
@@ -35,6 +36,18 @@ def test_a_tenth_is_held_out_and_the_run_says_and_records_it(tmp_path, capsys):
     assert "12 of the 120 images are held out from training" in capsys.readouterr().out
     assert read_config(tmp_path / "run" / "config.json").holdout == 0.1
     assert read_run_info(tmp_path / "run").data.n == 108
+
+
+@pytest.mark.parametrize("before", [120, 60])
+def test_a_run_that_resumes_with_other_images_says_so_whatever_their_number(tmp_path, before):
+    """60 images hold nothing out by default, and 120 a tenth."""
+    source = tmp_path / "photos.npz"
+    np.savez(source, images=PIXELS[:before])
+    config = make_config("mlp-gan", SMALL | {"data": str(source)})
+    train(config, tmp_path / "run", quiet=True)
+    np.savez(source, images=PIXELS[: 180 - before])
+    with pytest.raises(RunError, match="other images"):
+        train(config, tmp_path / "run", resume=True, quiet=True)
 
 
 def test_zero_trains_on_all(tmp_path):

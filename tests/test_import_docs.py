@@ -15,8 +15,9 @@ from keras_generators import import_keras, lesson
 from torch import nn
 
 from gan_serve import Generator
-from gan_serve.exports import certify, parity
+from gan_serve.exports import parity
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "import.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -35,12 +36,8 @@ class MyGenerator(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def fewer_images(tmp_path, monkeypatch):
-    """The commands as they stand, compared on fewer images."""
+def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(certify, "GATE_SEEDS", range(64))
-    monkeypatch.setattr(certify, "FP16_SEEDS", range(32))
-    monkeypatch.setattr(certify, "BATCH_SEEDS", range(32))
     monkeypatch.setattr(parity, "IMAGES", 32)
 
 

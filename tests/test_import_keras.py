@@ -124,6 +124,18 @@ def test_transposed_convolutions_are_the_gradient_of_convolutions(kernel, stride
         assert (module(x) - expected).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_5x5_transposed_convolution_is_cropped_as_tensorflow_does(stride):
+    """TensorFlow 2.21 (keras 3.15) gives these rows and columns of the kernel for a single pixel of 1."""
+    kernel = np.arange(25, dtype=np.float32).reshape(5, 5, 1, 1)
+    config = {"strides": [stride, stride], "padding": "same", "use_bias": False}
+    module, shape = build_layer(KerasLayer("Conv2DTranspose", "it", config, ("z",), [kernel]), [(1, 1, 1)])
+    kept = {1: slice(2, 3), 2: slice(1, 3)}[stride]
+    with torch.no_grad():
+        assert np.array_equal(module(torch.ones(1, 1, 1, 1))[0, 0], kernel[kept, kept, 0, 0])
+    assert shape == (stride, stride, 1)
+
+
 @pytest.mark.parametrize("kind", ["lambda", "own", "lstm", "activation", "range"])
 def test_what_is_not_read_is_named(keras, tmp_path, kind):
     layers = keras.layers

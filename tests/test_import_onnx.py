@@ -24,6 +24,8 @@ from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import serialize
 from gan_serve.sampling.latents import latents_from_seeds
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
+
 
 @pytest.fixture(scope="module")
 def dcgan(tmp_path_factory: pytest.TempPathFactory) -> Path:

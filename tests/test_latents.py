@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, InvalidTruncation
-from gan_serve.sampling.latents import check_latents, check_truncation, latents_from_seeds, truncate
+from gan_serve.sampling.latents import check_latents, latents_from_seeds
 from gan_serve.sampling.seeds import choose_seeds, parse_seeds
+from gan_serve.sampling.truncation import check_truncation, truncate
 from gan_serve.sampling.walks import lerp, slerp, walk
 
 

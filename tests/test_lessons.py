@@ -184,6 +184,7 @@ def test_target_ranges_are_read_as_typed_and_written_so_again():
         ("lesson-bricks-dcgan", {"real_target": [1.0, 0.7]}, "lower bound comes first"),
         ("lesson-bricks-dcgan", {"label_noise": 0.1}, "takes the place of"),
         ("lesson-hinge-sn", {"real_target": [0.7, 1.0]}, "no targets"),
+        ("lesson-hinge-sn", {"bce_eps": 1e-7}, "no probabilities"),
         ("lesson-dcgan-rgb", {"init": "glorot"}, "both say how weights start"),
         ("lesson-stylegan", {"init": "glorot"}, "scale their weights"),
         ("lesson-wgan", {"simultaneous": True}, "several steps"),

@@ -125,6 +125,25 @@ def test_with_soft_targets_the_best_logit_is_their_log_odds():
     assert by_real + by_fake == pytest.approx([0, 0], abs=1e-12)
 
 
+@pytest.mark.parametrize("logit", [-40.0, -16.0, -2.0, 0.0, 2.0, 16.0, 40.0])
+@pytest.mark.parametrize("target", [-0.05, 0.3, 1.6])
+def test_clipped_probabilities_give_the_cross_entropy_of_keras(logit, target):
+    """-(t log p + (1 - t) log(1 - p)) with p in [1e-7, 1 - 1e-7], and its gradient."""
+
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        clipped = losses.clip_probabilities(x, 1e-7)
+        targets = torch.full_like(x, target)
+        return losses.discriminator_bce(clipped, clipped, Targets(targets, targets))
+
+    def keras(x: torch.Tensor) -> torch.Tensor:
+        p = torch.sigmoid(x).clamp(1e-7, 1 - 1e-7)
+        return -(target * torch.log(p) + (1 - target) * torch.log(1 - p)).mean()
+
+    x = torch.tensor([logit], dtype=torch.float64)
+    torch.testing.assert_close(ours(x), keras(x), rtol=1e-6, atol=1e-9)
+    assert gradient(ours, [logit]) == pytest.approx(gradient(keras, [logit]), rel=1e-5, abs=1e-9)
+
+
 def test_generators_at_equilibrium():
     zero = torch.zeros(5)
     assert losses.generator_non_saturating(zero).item() == pytest.approx(LN2)

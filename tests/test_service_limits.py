@@ -43,6 +43,7 @@ def patient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "MAX_QUEUED_IMAGES": str(2 * MANY),
         "TIMEOUT": "3",
         "MAX_QUEUE": "2",
+        "MAX_WAIT": "1000",
     }
     settings = {f"GAN_SERVE_{name}": value for name, value in limits.items()}
     with running([NAME], tmp_path_factory.mktemp("patient"), request.param, **settings) as client:

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import json
+import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +145,34 @@ def test_outputs_are_bounded_before_anything_is_computed(http: httpx.Client) -> 
     large = as_file(np.zeros((3000, 3000, 3), np.uint8))
     told = error(http.post("/translate", json=body(large, model="doubled")), 422, TooManyImages.code)
     assert "this server sends up to" in told["message"]
+
+
+def test_pictures_that_are_too_large_together_are_not_decoded(http: httpx.Client) -> None:
+    large = as_file(np.zeros((4096, 4096), bool))  # 16 MB once it is decoded, 2 kB as PNG
+    response = http.post("/translate", data={"model": "negative"}, files=[("images", ("x.png", large))] * 60)
+    assert "decodes up to 67,108,864" in error(response, 422, TooManyImages.code)["message"]
+
+
+def test_a_sheet_of_a_wide_and_a_high_picture_is_refused(http: httpx.Client) -> None:
+    files = [as_file(np.zeros(shape, np.uint8)) for shape in ((1, 30_000, 3), (30_000, 1, 3))]
+    told = error(http.post("/translate", json=body(*files, model="doubled")), 422, TooManyImages.code)
+    assert "this server sends up to" in told["message"]
+    assert http.post("/translate", json=body(*files, model="doubled", format="zip")).status_code == 200
+
+
+def test_the_bodies_that_a_worker_reads_are_bounded_together(models: Path, tmp_path: Path) -> None:
+    settings = {"GAN_SERVE_WORKERS": "1", "GAN_SERVE_MAX_QUEUED_BYTES": str(2**20)}
+    head = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
+    with running([str(models / "negative")], tmp_path, **settings) as client:
+        address = ("localhost", client.base_url.port or 0)
+        with socket.create_connection(address, 20) as first, socket.create_connection(address, 20) as second:
+            first.sendall(head + bytes(800_000))
+            time.sleep(0.5)
+            second.sendall(head + bytes(800_000))
+            assert second.recv(100).startswith(b"HTTP/1.1 429 ")
+            first.sendall(bytes(100_000))
+            assert first.recv(100).startswith(b"HTTP/1.1 415 ")
+        assert client.post("/translate", json=body(as_file(noise(SIDE, SIDE, 3)))).status_code == 200
 
 
 def hostile(random: np.random.RandomState, number: int) -> bytes:

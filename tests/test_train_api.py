@@ -15,6 +15,7 @@ from gan_serve.training import Tick, train
 from gan_serve.training.changes import may_change
 from gan_serve.training.snapshots import load_snapshot
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
 SETTINGS = {key: value for key, value in SMALL.items() if key != "kimg"}
 SETTINGS |= {"bf16": False, "ticks_per_evaluation": 1, "width": 0.125}
 

@@ -12,6 +12,7 @@ import psutil
 import torch
 
 SMALL = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 0.5, "z_dim": 16, "threads": 1, "device": "cpu"}
+SMALL |= {"width": 0.25}
 OPTIONS = {"recipe": "--recipe", "init_from": "--init-from"}  # settings that have an option of their own
 
 

@@ -123,7 +123,7 @@ def train(
                 say(f"  {reason}")
             say(f"Command that repeats this run:\n  {command_line(plan.config, str(folder))}")
     observers = Observers((callbacks,) if callable(callbacks) else tuple(callbacks), wandb)
-    options = RunOptions(resume, quiet, evaluate or plan.evaluate, observers, plan.data, plan.length, plan.reasons)
+    options = RunOptions(resume, quiet, evaluate, observers, plan.data, plan.length, plan.reasons)
     finished = run_training(plan.config, folder, options)
     records = read_log(folder)
     measured = [record for record in records if record.get("quality") is not None]

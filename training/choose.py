@@ -5,18 +5,18 @@ What the user sets is never changed. The rules come from the runs in docs/traini
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from gan_serve.errors import DataError, InvalidOption
-from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.config import TrainConfig, check_names, make_config, setting_names
 from gan_serve.training.data.load import ImageSet, load_images
+from gan_serve.training.data.summary import passes
 from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.measure_speed import images_per_second
-from gan_serve.training.monitoring.quality import Measure, quality
 from gan_serve.training.recipes import RECOMMENDED, recipes
 
 SMALL = "dcgan-28"  # the recipe for images up to SMALL_SIDE pixels
@@ -28,9 +28,11 @@ MOST_PASSES = 250
 LONGEST = 12 * 3600.0  # seconds of a run whose length is not given
 PASSES_TO_AUGMENT = 20  # with fewer passes augmentation slows a run down ("Few images" in docs/training.md)
 MANY_IMAGES = 20_000  # a discriminator does not memorise so many
+OF_IMAGES = ("data", "labels", "holdout", "resolution", "channels", "device")  # settings to read the images with
 OF_TICKS = {"kimg_per_tick", "ticks_per_evaluation"}
 SHORT_KIMG = 200  # below it, a smaller batch gives a run more steps
 TRAINING_SHARE = 0.93  # of the given minutes; the rest is for grids and snapshots
+EVALUATION_IMAGES = 250  # real images that a run could show in the time that it takes to measure the quality
 
 
 class Length(NamedTuple):
@@ -48,37 +50,12 @@ class Plan(NamedTuple):
 
     config: its settings. data: the images, if they were read. reasons: a line for each choice.
     length: the measured rate and what it was used for, for ``run.json``; None if nothing was measured.
-    evaluate: the measure of quality, if it was prepared to time it.
     """
 
     config: TrainConfig
     data: ImageSet | None = None
     reasons: tuple[str, ...] = ()
     length: dict[str, Any] | None = None
-    evaluate: Measure | None = None
-
-
-class _Budget(NamedTuple):
-    """The division of a run's minutes.
-
-    seconds: of training. evaluations: how often quality is measured. evaluate: the measure of quality.
-    """
-
-    seconds: float
-    evaluations: int = 4
-    evaluate: Measure | None = None
-
-    @classmethod
-    def of(cls, minutes: float, config: TrainConfig, data: ImageSet) -> _Budget:
-        """Prepare the measure of quality, see how long that takes, and divide the time."""
-        whole = minutes * 60 * TRAINING_SHARE
-        if not config.ticks_per_evaluation:
-            return cls(whole)
-        began = time.perf_counter()
-        evaluate = quality(data, config.features)
-        each = 2 * (time.perf_counter() - began)  # images are sampled as well
-        evaluations = next((n for n in (4, 2) if n * each < whole / 5), 1)
-        return cls(max(whole - evaluations * each, whole / 2), evaluations, evaluate)
 
 
 def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_LENGTH, *, world: int = 1) -> Plan:
@@ -101,10 +78,14 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
         recipe = RECOMMENDED  # the user's networks and those of a checkpoint have their own size
         if length == NO_LENGTH:
             return Plan(make_config(recipe, asked))
+    # Mistakes must fail before the images are read.
     if recipe is not None:
-        make_config(recipe, asked)  # a misspelt setting must fail before the images are read
-    device = pick_device(str(asked.get("device", "auto")))
-    data, reasons = _read(recipe, asked, device)
+        checked = make_config(recipe, asked)
+    else:  # the recipe is chosen by the images, and what else is asked for is checked with it
+        check_names(asked, setting_names())
+        checked = make_config(RECOMMENDED, {key: asked[key] for key in OF_IMAGES if key in asked})
+    device = pick_device(checked.device)
+    data, reasons = _read(checked, device, find_resolution=recipe is None and "resolution" not in asked)
     chosen: dict[str, Any] = {}
     if recipe is None:
         recipe = SMALL if data.img_resolution <= SMALL_SIDE else RECOMMENDED
@@ -130,21 +111,20 @@ def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
         raise InvalidOption("With several processes the length must be given in kimg.", "Give --kimg.")
 
 
-def _read(recipe: str | None, asked: Mapping[str, Any], device: torch.device) -> tuple[ImageSet, list[str]]:
-    """Read the images at the resolution of the run; return them with the reason for it."""
-    common = {"holdout": None} | {key: asked[key] for key in ("channels", "labels", "holdout") if key in asked}
-    source = str(asked["data"])
-    if recipe is not None:
-        return load_images(source, resolution=make_config(recipe, asked).resolution, **common), []
-    if "resolution" in asked:
-        return load_images(source, resolution=int(asked["resolution"]), **common), []
+def _read(config: TrainConfig, device: torch.device, *, find_resolution: bool) -> tuple[ImageSet, list[str]]:
+    """Read the images of a config, at its resolution or at the one that fits them; return the reasons for it."""
+    read = functools.partial(
+        load_images, config.data, channels=config.channels, labels=config.labels, holdout=config.holdout
+    )
+    if not find_resolution:
+        return read(resolution=config.resolution), []
     largest = LARGEST[device.type]
-    data = load_images(source, largest=largest, **common)
+    data = read(largest=largest)
     side = data.img_resolution // 4 * 4
     if side < 8:
         raise DataError(f"The images of {data.name} are {data.img_resolution} pixels wide.", "At least 8 are needed.")
     if side != data.img_resolution:
-        data = load_images(source, resolution=side, **common)
+        data = read(resolution=side)
     why = "their own size"
     if max(map(min, data.extremes or [data.size or (side, side)])) > side:
         kind = "a CPU" if device.type == "cpu" else "one GPU"
@@ -164,12 +144,12 @@ def _by_speed(
     """Choose width, batch, length and augmentation: the widest networks with which the run shows enough images."""
     base = make_config(recipe, {**chosen, **asked})
     widths = [base.width] if "width" in asked else _widths(base.width, device)
-    budget = None if length.minutes is None else _Budget.of(length.minutes, base, data)
     tried: list[tuple[float, float]] = []
     for width in widths:
         settings = {**chosen, "width": width, **asked}
-        rate = _rate(make_config(recipe, settings), data, device)
-        kimg = budget.seconds * rate / 1000 if budget else _kimg(base, asked, length, data)
+        # A narrower network is never slower; it may be measured so if other programs run meanwhile.
+        rate = max([_rate(make_config(recipe, settings), data, device), *(wider for _, wider in tried)])
+        kimg, evaluations = _kimg(base, asked, length, data, rate)
         tried.append((width, rate))
         if length.minutes is not None and kimg >= ENOUGH_KIMG:
             break
@@ -182,17 +162,15 @@ def _by_speed(
     if kimg < SHORT_KIMG and "batch_size" not in asked and base.batch_size > 32:
         settings["batch_size"] = 32
         rate = _rate(make_config(recipe, {**settings, **asked}), data, device)
-        kimg = budget.seconds * rate / 1000 if budget else kimg
+        if length.minutes is not None:
+            kimg, evaluations = _kimg(base, asked, length, data, rate)
         reasons.append(f"batch 32: more steps in a short run; {rate:.0f} images/s")
     settings["kimg"] = kimg = _rounded(kimg)
-    evaluations = budget.evaluations if budget else 4
     if kimg < evaluations * base.kimg_per_tick * base.ticks_per_evaluation and not asked.keys() & OF_TICKS:
         settings |= {"kimg_per_tick": _rounded(kimg / evaluations), "ticks_per_evaluation": 1}
-    passes = kimg * 1000 / len(data)
-    settings |= _augmentation(data, passes, asked, reasons)
+    settings |= _augmentation(data, 1000 * kimg, asked, reasons)
     config = make_config(recipe, {**settings, **asked})
-    plan = Plan(config, length=_record(length, rate, kimg), evaluate=budget.evaluate if budget else None)
-    return plan, [*reasons, _why_length(config, length, data, rate)]
+    return Plan(config, length=_record(length, rate, kimg)), [*reasons, _why_length(config, length, data, rate)]
 
 
 def _widths(recommended: float, device: torch.device) -> list[float]:
@@ -207,15 +185,15 @@ def _why_width(tried: list[tuple[float, float]], is_given: bool) -> str:
     return f"width {width:g}: {rate:.0f} images/s measured here{others}"
 
 
-def _augmentation(data: ImageSet, passes: float, asked: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
+def _augmentation(data: ImageSet, shown: float, asked: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
     """Return the settings of augmentation, which counters overfitting, and add the reason to ``reasons``."""
-    if "augment" in asked or len(data) >= MANY_IMAGES or passes < PASSES_TO_AUGMENT:
+    if "augment" in asked or len(data) >= MANY_IMAGES or shown < PASSES_TO_AUGMENT * len(data):
         if "augment" not in asked:
-            reasons.append(f"no augmentation: {passes:.3g} passes over {len(data):,} images")
+            reasons.append(f"no augmentation: {passes(shown, data)} over {len(data):,} images")
         return {}
     names = "color,translation,cutout" if data.img_channels == 3 else "translation,cutout"
     reasons.append(
-        f"augment {names}: with {passes:.3g} passes over {len(data):,} images, the discriminator would overfit to them"
+        f"augment {names}: in {passes(shown, data)} over {len(data):,} images the discriminator would overfit to them"
     )
     return {"augment": names}
 
@@ -226,11 +204,9 @@ def _measured_length(
     """Return the plan for a recipe, with the length in kimg."""
     config = make_config(recipe, asked)
     rate = _rate(config, data, device)
-    budget = None if length.minutes is None else _Budget.of(length.minutes, config, data)
-    kimg = _rounded(budget.seconds * rate / 1000 if budget else _kimg(config, asked, length, data))
+    kimg = _rounded(_kimg(config, asked, length, data, rate)[0])
     config = make_config(recipe, {**asked, "kimg": kimg})
-    plan = Plan(config, length=_record(length, rate, kimg), evaluate=budget.evaluate if budget else None)
-    return plan, [_why_length(config, length, data, rate)]
+    return Plan(config, length=_record(length, rate, kimg)), [_why_length(config, length, data, rate)]
 
 
 def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
@@ -240,13 +216,22 @@ def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
     return images_per_second(resolved, data, device)
 
 
-def _kimg(base: TrainConfig, asked: Mapping[str, Any], length: Length, data: ImageSet) -> float:
-    """Return the length in kimg of a run whose length is not given in minutes."""
+def _kimg(
+    base: TrainConfig, asked: Mapping[str, Any], length: Length, data: ImageSet, rate: float
+) -> tuple[float, int]:
+    """Return the length of a run in kimg, and how often the quality is measured; ``rate``: real images a second."""
+    if length.minutes is not None:
+        seconds = 60 * length.minutes * TRAINING_SHARE
+        if not base.ticks_per_evaluation:
+            return seconds * rate / 1000, 0
+        shown = seconds * rate
+        times = next((n for n in (4, 2) if n * EVALUATION_IMAGES < shown / 5), 1)
+        return max(shown - times * EVALUATION_IMAGES, shown / 2) / 1000, times
     if length.epochs is not None:
-        return length.epochs * len(data) / 1000
+        return length.epochs * len(data) / 1000, 4
     if "kimg" in asked:
-        return base.kimg
-    return max(FEWEST_KIMG, min(base.kimg, MOST_PASSES * len(data) / 1000))
+        return base.kimg, 4
+    return max(FEWEST_KIMG, min(base.kimg, MOST_PASSES * len(data) / 1000)), 4
 
 
 def _record(length: Length, rate: float, kimg: float) -> dict[str, Any]:
@@ -256,7 +241,7 @@ def _record(length: Length, rate: float, kimg: float) -> dict[str, Any]:
 
 def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float) -> str:
     shown = config.kimg * 1000
-    parts = [f"length {config.kimg:g} kimg: {shown:,.0f} real images shown, {shown / len(data):.3g} passes"]
+    parts = [f"length {config.kimg:g} kimg: {shown:,.0f} real images shown, {passes(shown, data)}"]
     if length.minutes is not None:
         parts.append(f"as many as {duration(60 * length.minutes)} allow here")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +88,17 @@ def setting_names() -> list[str]:
     return list(dict.fromkeys([*TrainConfig.model_fields, *options]))
 
 
+def check_names(values: Iterable[str], settings: Sequence[str]) -> None:
+    """Raise ``InvalidOption`` if a name of ``values`` is none of ``settings``; the nearest is named."""
+    if unknown := next((key for key in values if key not in settings), None):
+        hint = nearest(unknown, settings) or f"Settings are: {', '.join(settings)}."
+        raise InvalidOption(f"There is no setting {unknown!r}.", hint)
+
+
 def _validated(values: Mapping[str, Any]) -> TrainConfig:
     """Check each value by itself. Network options that are None are left out: the networks have defaults."""
+    check_names(values, setting_names())
     options = {key: value for key, value in values.items() if key not in TrainConfig.model_fields}
-    settings = setting_names()
-    unknown = [key for key in options if key not in settings]
-    if unknown:
-        hint = nearest(unknown[0], settings) or f"Settings are: {', '.join(settings)}."
-        raise InvalidOption(f"There is no setting {unknown[0]!r}.", hint)
     chosen = {key: value for key, value in options.items() if value is not None}
     rest = {key: value for key, value in values.items() if key not in options}
     if "family" in values:
@@ -190,6 +193,11 @@ def _check_together(config: TrainConfig) -> None:
         raise InvalidOption(
             f"The loss {config.loss} has no targets that {softened[0]} could change.",
             f"Add --set {softened[0]}={nothing}, or take the loss non-saturating, saturating or lsgan.",
+        )
+    if config.bce_eps and config.loss not in ("non-saturating", "saturating"):
+        raise InvalidOption(
+            f"The loss {config.loss} has no probabilities that bce_eps could clip.",
+            "Add --set bce_eps=0, or take the loss non-saturating or saturating.",
         )
     if config.real_target and (config.label_smoothing or config.label_noise):
         raise InvalidOption("real_target takes the place of label_smoothing and label_noise.", "Set one of them.")

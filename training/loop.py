@@ -124,7 +124,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
     """
     run_dir = Path(run_dir)
     check_run_dir(run_dir, options.resume)
-    _check_init_from(run_dir, config)
+    config = _as_started(run_dir, config)
     _check_processes(config, started_processes())
 
     # Load data.
@@ -318,17 +318,26 @@ def _check_processes(config: TrainConfig, processes: Processes) -> None:
         )
 
 
-def _check_init_from(run_dir: Path, config: TrainConfig) -> None:
-    """Raise ``RunError`` if a resumed run was started from another checkpoint."""
+def _as_started(run_dir: Path, config: TrainConfig) -> TrainConfig:
+    """Return the config with the held-out share of the run in ``run_dir``, unless the config sets one.
+
+    The default follows from the number of images, so other images would be refused as another ``holdout``.
+
+    Raises:
+        RunError: the run was started from another checkpoint.
+    """
     if not (run_dir / "config.json").exists():
-        return
-    before = read_config(run_dir / "config.json").init_from
-    if before != config.init_from:
-        told = [f"the checkpoint {name!r}" if name else "random weights" for name in (before, config.init_from)]
+        return config
+    before = read_config(run_dir / "config.json")
+    if before.init_from != config.init_from:
+        told = [
+            f"the checkpoint {name!r}" if name else "random weights" for name in (before.init_from, config.init_from)
+        ]
         raise RunError(
             f"The run in {run_dir} was started from {told[0]}, not from {told[1]}.",
             "Leave init_from unchanged to resume it, or start a new run.",
         )
+    return config if config.holdout is not None else config.model_copy(update={"holdout": before.holdout})
 
 
 def check_run_dir(run_dir: Path, resume: bool) -> None:

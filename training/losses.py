@@ -6,6 +6,7 @@ return a scalar. To add a loss, write its two functions and add them to ``LOSSES
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -56,6 +57,15 @@ def generator_non_saturating(fake_logits: Tensor) -> Tensor:
 def generator_saturating(fake_logits: Tensor) -> Tensor:
     """Return E[log(1 - σ(D(G(z))))] (Goodfellow et al. 2014, eq. 1), which saturates while D is ahead."""
     return -F.softplus(fake_logits).mean()
+
+
+def clip_probabilities(logits: Tensor, eps: float) -> Tensor:
+    """Return logits whose probabilities lie in [eps, 1 - eps]; there is no gradient where one was outside.
+
+    Keras' ``BinaryCrossentropy`` does so with eps = 1e-7, a logit of 16.1, where it is given probabilities.
+    """
+    bound = math.log((1 - eps) / eps)
+    return logits.clamp(-bound, bound)
 
 
 def discriminator_lsgan(real_logits: Tensor, fake_logits: Tensor, targets: Targets) -> Tensor:

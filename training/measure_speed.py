@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 
 import torch
@@ -12,18 +13,20 @@ from gan_serve.training.data.image_set import ImageSet
 from gan_serve.training.data.loader import Loader
 from gan_serve.training.step import Training
 
-SLOW = 1.0  # seconds of a step, beside which the work of the first one does not count
+FEWEST = 3  # steps of each kind, if there is time: a single one may fall into a moment when other programs run
+LONGEST = 3  # times the given seconds, after which too few steps must do
 
 
-def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device, seconds: float = 2.0) -> float:
+def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device, seconds: float = 3.0) -> float:
     """Return the real images a second that a run of ``config`` shows, from a few steps of its networks at full size.
 
-    Steps with lazy penalties (``r1_every``) take longer, and are measured apart and counted as often as they occur.
+    Steps with lazy penalties (``r1_every``) take longer, and are measured apart and counted as often as they occur. The
+    median is used, so that a step that another program delays does not count.
 
     Args:
         config: with the settings that the data and the machine decide; see ``loop.resolve_settings``.
         data: the training images. device: of the run.
-        seconds: how long to measure, beyond the first steps.
+        seconds: how long to measure; three times as long on a machine so slow or busy that these are few steps.
 
     Raises:
         InvalidOption: the networks cannot be built so.
@@ -46,14 +49,12 @@ def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device,
             torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
-    def warm_step(turn: int) -> float:
-        """Return the seconds of a step without what only the first one does: allocate memory, choose kernels."""
-        first = step(turn)
-        return first if first > SLOW else step(turn)
-
-    with_penalty = warm_step(0)
-    others = [warm_step(1)] if every > 1 else [with_penalty]
-    while sum(others) < seconds:
-        others.append(step(1))
-    plain = sum(others) / len(others)
-    return cycle / ((with_penalty if every > 1 else plain) + (every - 1) * plain)
+    kinds = (0, 1) if every > 1 else (0,)
+    began = time.perf_counter()
+    # The first step of a kind also allocates memory and chooses kernels: it counts only if there is no time for others.
+    times = {turn: [step(turn)] for turn in kinds}
+    while time.perf_counter() - began < seconds * (1 if len(times[0]) > FEWEST else LONGEST):
+        for turn in kinds:
+            times[turn].append(step(turn))
+    typical = [statistics.median_low(each[1:] or each) for each in times.values()]
+    return cycle / (typical[0] + (every - 1) * typical[-1])

@@ -74,7 +74,7 @@ class Objective:
             real_range=config.real_target,
             fake_range=config.fake_target,
         )
-        adversarial = loss.discriminator(real_logits, fake_logits, targets)
+        adversarial = loss.discriminator(self._clipped(real_logits), self._clipped(fake_logits), targets)
         total = adversarial
 
         # Penalties are in float32, because differences and second derivatives are small numbers.
@@ -131,7 +131,7 @@ class Objective:
             adversarial = loss.generator(fake_logits, real_logits)
             fooled = fake_logits > real_logits
         else:
-            adversarial = loss.generator(fake_logits)
+            adversarial = loss.generator(self._clipped(fake_logits))
             fooled = fake_logits > (loss.boundary or 0.0)
         total = adversarial
         scalars = {"g_loss": adversarial}
@@ -159,6 +159,10 @@ class Objective:
         with self._autocast():
             logits: Tensor = self.discriminator(images, c)
         return logits.float()
+
+    def _clipped(self, logits: Tensor) -> Tensor:
+        eps = self.config.bce_eps
+        return losses.clip_probabilities(logits, eps) if eps else logits
 
     def _logits_of_both(self, real: Tensor, fake: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the logits of both, from one forward pass unless the discriminator mixes the images of a batch."""

@@ -98,6 +98,7 @@ class LossSettings(BaseModel):
     real_target: TargetRange | None = None  # [low, high] of real images' targets, which may lie outside 0 to 1
     fake_target: TargetRange | None = None  # the same of generated images
     label_flip: Share = 0.0  # share of images with the opposite target
+    bce_eps: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # cross-entropy: probabilities in [bce_eps, 1 - bce_eps]
     instance_noise: Weight = 0.0  # standard deviation of noise on all images that D sees
     instance_noise_kimg: Weight = 0.0  # duration over which instance_noise falls to 0; 0: it is constant
     drift: Weight = 0.0  # weight of E[D(x)²] on real images, which keeps a critic's scores near 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-FIRST_STEPS = 4  # a new run ends its first tick after so many steps, so that there is a picture at once
+# A new run ends its first tick after so many steps, or after so many seconds, so that there is a picture at once.
+FIRST_STEPS, FIRST_SECONDS = 4, 15.0
 
 
 class TickClock:
     """Measures the steps of a run, and says when its tick is over.
 
-    A tick ends at each multiple of ``kimg`` images, after at most ``seconds``, and once after the first steps of a new
-    run. Only the log, grids and snapshots depend on ticks: random numbers, schedules and the measurements of quality
-    follow from the images shown.
+    A tick ends at each multiple of ``kimg`` images and after at most ``seconds``; the first one of a new run after at
+    most ``FIRST_STEPS`` steps or ``FIRST_SECONDS``. Only the log, grids and snapshots depend on ticks: random numbers,
+    schedules and the measurements of quality follow from the images shown.
 
     Args:
         kimg, seconds: the longest tick, in thousands of real images and in seconds.
@@ -22,7 +23,7 @@ class TickClock:
 
     def __init__(self, kimg: float, seconds: float, shown: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._images, self._seconds, self._clock = kimg * 1000, seconds, clock
-        self._is_new, self._steps = shown == 0, 0
+        self._is_first, self._steps = shown == 0, 0
         self._shown = shown
         self._began = self._step_began = clock()
         self.step_seconds = 0.0  # duration of the last step
@@ -36,18 +37,19 @@ class TickClock:
 
     def is_full(self, before: int, shown: int) -> bool:
         """Return True if the step from ``before`` to ``shown`` images ends a tick by images, or is the first one."""
-        return before // self._images != shown // self._images or (self._is_new and self._steps == FIRST_STEPS)
+        return before // self._images != shown // self._images or (self._is_first and self._steps == FIRST_STEPS)
 
     @property
     def is_late(self) -> bool:
         """True if another step would exceed the time of a tick."""
-        return self._step_began - self._began + self.step_seconds > self._seconds
+        limit = min(self._seconds, FIRST_SECONDS) if self._is_first else self._seconds
+        return self._step_began - self._began + self.step_seconds > limit
 
     def end_tick(self, shown: int) -> tuple[float, float]:
         """Return the seconds of the tick's steps, and its images per second."""
         seconds = max(self._step_began - self._began, 1e-9)
         rate = (shown - self._shown) / seconds
-        self._shown = shown
+        self._shown, self._is_first = shown, False
         return seconds, rate
 
     def begin_tick(self) -> None:

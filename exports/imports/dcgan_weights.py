@@ -23,7 +23,7 @@ from gan_serve.training.networks.layers import scaled, start_and_levels
 
 Activation = Literal["relu", "leaky"]
 BATCH_NORM = {"running_mean", "running_var", "weight", "bias"}
-DIGITS = re.compile(r"(\d+)")
+DIGITS = re.compile(r"\d+")
 BASE = 64  # channels of the half-size layer at width 1, see ``DCGANGenerator``
 
 
@@ -110,6 +110,8 @@ def _in_order(weights: StateDict, name: str) -> tuple[list[_Layer], list[_Layer]
     for key, tensor in weights.items():
         layer, _, part = key.rpartition(".")
         layers.setdefault(layer, _Layer(layer, {})).tensors[part] = tensor
+    if any(not tensor.numel() for tensor in weights.values()):
+        raise _other(name, "it has a tensor without numbers")
     convolutions = [layer for layer in layers.values() if layer.is_convolution]
     norms = [layer for layer in layers.values() if {*layer.tensors} == BATCH_NORM]
     known = [*norms, *(layer for layer in convolutions if {*layer.tensors} <= {"weight", "bias"})]
@@ -144,9 +146,7 @@ def _in_order(weights: StateDict, name: str) -> tuple[list[_Layer], list[_Layer]
 
 def _by_name(layers: Sequence[_Layer]) -> list[_Layer]:
     """Return layers in the natural order of their names: safetensors sorts names as text, ``torch.save`` not at all."""
-    return sorted(
-        layers, key=lambda layer: [int(part) if part.isdigit() else part for part in DIGITS.split(layer.name)]
-    )
+    return sorted(layers, key=lambda layer: DIGITS.sub(lambda number: number[0].zfill(9), layer.name))
 
 
 def _by_channels(layers: Sequence[_Layer]) -> list[_Layer]:

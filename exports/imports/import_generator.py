@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from gan_serve.atomic_files import check_new_directory
 from gan_serve.checkpoint.config import Architecture, Precision
 from gan_serve.errors import ImportRefused, InvalidOption
 from gan_serve.exports.card_of_weights import Origin
-from gan_serve.exports.certify import certify_model, check_precisions
+from gan_serve.exports.certify import certify_model
 from gan_serve.exports.export import DescribedModule, check_class_names, describe, export_generator
 from gan_serve.exports.imports.dcgan_weights import to_dcgan
 from gan_serve.exports.imports.keras_file import is_keras, read_keras
@@ -21,7 +20,7 @@ from gan_serve.exports.imports.onnx_file import read_onnx
 from gan_serve.exports.imports.options import ImportOptions
 from gan_serve.exports.imports.sources import FORMATS, Source, read_source
 from gan_serve.exports.imports.state_dicts import StateDict, read_safetensors, read_torch_file
-from gan_serve.exports.write_checkpoint import check_names, file_metadata, write_checkpoint
+from gan_serve.exports.write_checkpoint import check_export, file_metadata, write_checkpoint
 
 FINE_TUNING = "`generator.safetensors` has the same weights, for fine-tuning (`gan-serve train --init-from`)."
 
@@ -73,9 +72,7 @@ def import_generator(
         InvalidOption: an invalid name, licence or option. CannotWrite: ``out`` exists, or writing fails.
     """
     out, options = Path(out), options or ImportOptions()
-    check_new_directory(out)
-    target = Target(out, name or out.resolve().name, check_precisions(precisions))
-    check_names(target.name, license)
+    target = Target(out, *check_export(out, name, license, precisions))
     check_class_names(options.class_names)
     read = read_source(str(source), options.file)
     digest = hashlib.sha256(read.content).hexdigest()

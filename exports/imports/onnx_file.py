@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto
 
 from gan_serve.checkpoint.config import TruncationSpace
-from gan_serve.checkpoint.network_cost import largest_batch
+from gan_serve.checkpoint.network_cost import NetworkBounds
 from gan_serve.checkpoint.self_contained import check_self_contained
 from gan_serve.errors import ImportRefused, InvalidCheckpoint
 from gan_serve.exports.graph import Array
@@ -126,7 +126,8 @@ def read_onnx(
     example = {"z": (1, signature.z_dim)} | ({"c": (1,)} if signature.c else {})
     guess = options.pixel_range or _range_of_end(model, signature)
     plain = wrapped(model, signature, guess or "tanh", options.latents, name)
-    largest_batch(plain.SerializeToString(), example, signature.image_shape, BATCH_SIZE["cpu"])  # before it is run
+    bounds = NetworkBounds(plain.SerializeToString(), example)  # before it is run
+    bounds.largest_batch(signature.image_shape, BATCH_SIZE["cpu"])
     session, _ = open_session(content, "cpu")
     original = OriginalFile(session, signature, options.latents)
     original.pixel_range = guess or _measured_range(original, name)

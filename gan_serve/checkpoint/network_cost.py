@@ -8,13 +8,34 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from gan_serve.checkpoint.onnx_graph import DTYPES, MAX_RANK, MAX_VALUES, Graph, Node, Shape, Tensor, read_graph
-from gan_serve.checkpoint.operators import RULES, Inputs, SizeUnknown, Values, cast_size, ints, known
+from gan_serve.checkpoint.onnx_graph import (
+    DTYPES,
+    FLOAT,
+    INT64,
+    MAX_RANK,
+    MAX_VALUES,
+    Graph,
+    Node,
+    Shape,
+    Tensor,
+    read_graph,
+)
+from gan_serve.checkpoint.operator_attributes import attributes_in
+from gan_serve.checkpoint.operators import (
+    RULES,
+    Inputs,
+    SizeUnknown,
+    Values,
+    cast_size,
+    ints,
+    known,
+    output_kind,
+)
 from gan_serve.errors import InvalidCheckpoint, shorten
 
 GIGABYTE = 2**30
@@ -22,6 +43,8 @@ MAX_IMAGE_BYTES = GIGABYTE  # tensors that are in memory at once, for one image;
 MAX_BATCH_BYTES = 2 * GIGABYTE  # the same for a batch, which is made smaller where that is needed
 MAX_CONSTANT_BYTES = GIGABYTE // 4  # tensors that are computed once, from constants
 MAX_WORK = 5e11  # multiplications and additions for one image; StyleGAN2 at 1024x1024 needs a tenth
+MAX_CHECKED = 1000  # shapes that are remembered; those of a generator are its batches
+LOWEST_OPSET = 7  # that ONNX Runtime supports
 ELEMENT_WORK = 8  # an element that is read or written takes as long as so many multiplications of a convolution
 
 
@@ -52,50 +75,93 @@ def network_cost(model: bytes, inputs: Mapping[str, Shape], output: str = "img")
 
 def _read(model: bytes) -> Graph:
     try:
-        return read_graph(model)
+        graph = read_graph(model)
+        if graph.opset < LOWEST_OPSET:
+            raise ValueError(f"opset {graph.opset}")
     except (ValueError, IndexError, TypeError, NotImplementedError, OverflowError) as error:
         raise InvalidCheckpoint(
             "The constants of the network cannot be read, or it has too many nodes.",
             "Download or export the checkpoint again.",
         ) from error
+    for node in graph.nodes:
+        read = attributes_in(node.operator, graph.opset)
+        node.attributes = {name: value for name, value in node.attributes.items() if name in read}
+    return graph
 
 
-def largest_batch(model: bytes, example: Mapping[str, Shape], expected: Shape, wanted: int) -> int:
-    """Return the images of a batch, at most ``wanted``, for which a network stays within ``MAX_BATCH_BYTES``.
+class NetworkBounds:
+    """The bounds of a network: ``check`` is to be called before it is run with inputs of other shapes.
 
-    Args:
-        model: the content of an ONNX file.
-        example: the shape of each input for one image, [1, ...].
-        expected: the shape of an image, [H, W, C].
-        wanted: the batch that is fastest on the device.
-
-    Raises:
-        InvalidCheckpoint: its images have another shape, or it takes more than the bounds of this module.
+    A network can compute with the shapes of its inputs, so what it takes for one batch does not follow from another.
     """
-    graph = _read(model)
-    one = _Walk(graph, example).run("img")
-    if one.peak > MAX_IMAGE_BYTES or one.work > MAX_WORK:
-        takes = f"{one.peak / GIGABYTE:,.1f} GB and {one.work / 1e9:,.0f} billion operations"
-        raise InvalidCheckpoint(
-            f"The network takes {takes} for one image; at most {MAX_IMAGE_BYTES / GIGABYTE:.0f} GB and "
-            f"{MAX_WORK / 1e9:,.0f} billion are allowed.",
-            "Use a smaller network.",
-        )
-    batch = max(1, min(wanted, MAX_BATCH_BYTES // max(one.peak, 1)))
-    for count in {1, 2, batch}:
-        many = _Walk(graph, {name: (count, *shape[1:]) for name, shape in example.items()}).run("img")
-        if many.output != (count, *expected):
+
+    def __init__(self, model: bytes, example: Mapping[str, Shape], output: str = "img") -> None:
+        """Read the content of an ONNX file.
+
+        Args:
+            model: the content. example: the shape of each input for one image, [1, ...]; the largest where sizes
+                differ. output: the name of the output that is wanted.
+
+        Raises:
+            InvalidCheckpoint: it takes more than the bounds of this module for one image, or see ``network_cost``.
+        """
+        self._graph, self._example, self._output = _read(model), example, output
+        self._one = _Walk(self._graph, example).run(output)
+        self._checked: set[tuple[tuple[tuple[str, Shape], ...], Shape]] = set()
+        if self._one.peak > MAX_IMAGE_BYTES or self._one.work > MAX_WORK:
+            takes = f"{self._one.peak / GIGABYTE:,.1f} GB and {self._one.work / 1e9:,.0f} billion operations"
             raise InvalidCheckpoint(
-                f"The network computes images of shape {_shown(many.output)} for a batch of {count}; its config "
-                f"requires {_shown((count, *expected))}.",
+                f"The network takes {takes} for one image; at most {MAX_IMAGE_BYTES / GIGABYTE:.0f} GB and "
+                f"{MAX_WORK / 1e9:,.0f} billion are allowed.",
+                "Use a smaller network.",
+            )
+
+    @property
+    def work(self) -> float:
+        """The work for the example."""
+        return self._one.work
+
+    def largest_batch(self, expected: Shape, wanted: int) -> int:
+        """Return the images of a batch, at most ``wanted``, that stay within ``MAX_BATCH_BYTES``.
+
+        Args:
+            expected: the shape of an image, [H, W, C]. wanted: the batch that is fastest on the device.
+
+        Raises:
+            InvalidCheckpoint: see ``check``.
+        """
+        batch = max(1, min(wanted, MAX_BATCH_BYTES // max(self._one.peak, 1)))
+        for count in {1, 2, batch}:
+            self.check({name: (count, *shape[1:]) for name, shape in self._example.items()}, (count, *expected))
+        return batch
+
+    def check(self, inputs: Mapping[str, Shape], expected: Shape) -> None:
+        """Check a batch before it is run; shapes that were checked before cost nothing.
+
+        Args:
+            inputs: the shapes of the inputs. expected: the shape that the output must have, [N, ...].
+
+        Raises:
+            InvalidCheckpoint: the output has another shape, or the batch takes more than those images may.
+        """
+        key = (tuple(inputs.items()), expected)
+        if key in self._checked:
+            return
+        count, found = expected[0], _Walk(self._graph, inputs).run(self._output)
+        if found.output != expected:
+            raise InvalidCheckpoint(
+                f"The network computes images of shape {_shown(found.output)} for a batch of {count}; its config "
+                f"requires {_shown(expected)}.",
                 "Export the checkpoint again.",
             )
-        if many.peak > 1.25 * MAX_BATCH_BYTES or many.work > 2 * count * max(one.work, 1e9):
+        if found.peak > 1.25 * MAX_BATCH_BYTES or found.work > 2 * count * max(self._one.work, 1e9):
             raise InvalidCheckpoint(
                 "The memory or time of the network grows faster than the number of images.",
                 "Export the checkpoint again.",
             )
-    return batch
+        if len(self._checked) >= MAX_CHECKED:
+            self._checked.clear()
+        self._checked.add(key)
 
 
 class _Walk:
@@ -103,9 +169,11 @@ class _Walk:
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Shape]) -> None:
         self.graph = graph
-        self.tensors = graph.constants | {
-            name: Tensor(shape, 8 if name == "c" else 4) for name, shape in inputs.items()
-        }
+        # A constant that is also an input is the default of that input: its values may be others.
+        self.tensors = {
+            name: Tensor(tensor.shape, tensor.item_size, kind=tensor.kind) if name in graph.inputs else tensor
+            for name, tensor in graph.constants.items()
+        } | {name: Tensor(shape, 8, kind=graph.inputs.get(name, FLOAT)) for name, shape in inputs.items()}
         self.last_use = {name: i for i, node in enumerate(graph.nodes) for name in (*node.outputs, *node.inputs)}
         self.live = self.peak = sum(self.tensors[name].bytes for name in inputs)
         self.folded = 0
@@ -114,9 +182,9 @@ class _Walk:
     def run(self, output: str) -> Cost:
         for i, node in enumerate(self.graph.nodes):
             inputs = [self._tensor(name) for name in node.inputs]
-            outputs = self._outputs(node, inputs)
-            self.work += _work(node, inputs, outputs)
-            self._keep(node, outputs, _workspace(node, inputs))
+            outputs, work, workspace = self._outputs(node, inputs)
+            self.work += work
+            self._keep(node, outputs, workspace)
             for name in {*node.inputs, *node.outputs}:
                 if self.last_use[name] == i and name and not self.tensors[name].constant and name != output:
                     self.live -= self.tensors.pop(name).bytes if name in self.tensors else 0
@@ -134,7 +202,8 @@ class _Walk:
             )
         return self.tensors[name]
 
-    def _outputs(self, node: Node, inputs: Inputs) -> list[Tensor]:
+    def _outputs(self, node: Node, inputs: Inputs) -> tuple[list[Tensor], float, int]:
+        """Return the outputs of a node, its work, and the bytes that it takes beside them."""
         rule = RULES.get(node.operator)
         try:
             if rule is None:
@@ -145,12 +214,16 @@ class _Walk:
             # Normalisations and pooling may have further outputs, which are no larger than the first.
             shapes += [shapes[0]] * (len(node.outputs) - len(shapes))
             constant = all(tensor.constant for tensor in inputs)
-            outputs = [Tensor(shape, cast_size(node, inputs), None, constant) for shape in shapes]
+            kinds = [output_kind(node, inputs), *[INT64] * (len(shapes) - 1)]  # of MaxPool, the places
+            if node.operator == "Split":
+                kinds = kinds[:1] * len(shapes)
+            size = cast_size(node, inputs)
+            outputs = [Tensor(shape, size, None, constant, kind) for shape, kind in zip(shapes, kinds, strict=True)]
             with np.errstate(all="ignore"):
                 values = _values(node, inputs) if outputs[0].elements <= MAX_VALUES else None
             if values is not None:
-                outputs[0] = Tensor(shapes[0], outputs[0].item_size, values.reshape(shapes[0]), constant)
-            return outputs
+                outputs[0] = replace(outputs[0], values=values.reshape(shapes[0]))
+            return outputs, _work(node, inputs, outputs), _workspace(node, inputs)
         except SizeUnknown as error:
             raise InvalidCheckpoint(
                 f"The size of an output of the network's {node.operator} depends on latents or labels.",
@@ -160,7 +233,7 @@ class _Walk:
             raise InvalidCheckpoint(
                 f"The network uses {error}, which gan-serve does not run.", "Export it with standard layers."
             ) from error
-        except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError, StopIteration) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
             raise InvalidCheckpoint(
                 f"The shapes in the network do not fit together, in a node {shorten(node.operator)}.",
                 "Export the checkpoint again.",
@@ -243,7 +316,7 @@ def _values(node: Node, inputs: Inputs) -> Values | None:
     if node.operator == "Size":
         return np.array(inputs[0].elements, np.int64)
     if node.operator == "Constant":
-        value = next(iter(node.attributes.values()))
+        [value] = node.attributes.values()
         return value.values if isinstance(value, Tensor) else _as_onnx(value)
     if any(tensor.values is None and tensor.shape != (-1,) for tensor in inputs):
         return None
@@ -260,13 +333,18 @@ def _values(node: Node, inputs: Inputs) -> Values | None:
             step = int(values[4].reshape(-1)[0]) if len(values) > 4 and values[4] is not None else 1
             return np.asarray(values[0][int(values[1].reshape(-1)[0]) : int(values[2].reshape(-1)[0]) : step])
         case "Cast":
-            kind = DTYPES.get(node.attributes["to"])
-            return None if kind is None else np.asarray(values[0].astype(kind))
+            kind = np.dtype(DTYPES[node.attributes["to"]])
+            if values[0].dtype.kind == "f" and kind.kind in "iu":
+                # C++ leaves numbers that do not fit undefined.
+                info = np.iinfo(kind)
+                if not ((values[0] >= info.min) & (values[0] <= info.max / 2)).all():
+                    return None
+            return np.asarray(values[0].astype(kind))
         case "Div":
             if values[0].dtype.kind == "f":
                 return np.asarray(np.divide(*values))
-            quotient = np.abs(values[0]) // np.abs(values[1])  # towards zero, as in C
-            return np.asarray(quotient * np.sign(values[0]) * np.sign(values[1])).astype(values[0].dtype)
+            below, rest = np.divmod(*values)  # the divisors are positive
+            return np.asarray(below + ((rest != 0) & (values[0] < 0)), values[0].dtype)  # towards zero, as in C
         case "Mod" if get("fmod"):
             return None
         case "Range":

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.onnx_graph import DTYPES, Node, Shape, Tensor
+from gan_serve.checkpoint.onnx_graph import BOOL, DTYPES, FLOAT, INT64, UINT8, Node, Shape, Tensor
 
 Inputs = list[Tensor]
 ShapeRule = Callable[[Node, Inputs], Sequence[Shape]]
 Values = npt.NDArray[Any]
+FLOATS = (1, 10, 11)  # of ``DTYPES``
+LARGEST = 2**53  # of the numbers of a Range: differences of larger ones overflow, or are rounded
 
 
 class SizeUnknown(Exception):
@@ -54,6 +56,22 @@ def _same(node: Node, inputs: Inputs) -> list[Shape]:
 
 def _broadcast(node: Node, inputs: Inputs) -> list[Shape]:
     return [np.broadcast_shapes(*(tensor.shape for tensor in inputs))]
+
+
+def _divide(node: Node, inputs: Inputs) -> list[Shape]:
+    """Refuse what ends the process: a division of whole numbers by 0, or of the smallest one by -1."""
+    if inputs[0].kind not in FLOATS:
+        divisor = inputs[1].values
+        if divisor is None or bool((divisor < 1).any()):
+            raise NotImplementedError(f"{node.operator} of whole numbers by others than positive constants")
+    return _broadcast(node, inputs)
+
+
+def _cast(node: Node, inputs: Inputs) -> list[Shape]:
+    kind = node.attributes["to"] if node.operator == "Cast" else inputs[1].kind
+    if kind not in DTYPES:
+        raise NotImplementedError(f"{node.operator} to the type {kind}")
+    return [inputs[0].shape]
 
 
 def _matmul(node: Node, inputs: Inputs) -> list[Shape]:
@@ -95,7 +113,8 @@ def _windows(node: Node, space: Shape, kernel: Sequence[int]) -> list[int]:
 
 def _conv(node: Node, inputs: Inputs) -> list[Shape]:
     x, weight = inputs[0].shape, inputs[1].shape
-    if len(x) != len(weight) or x[1] != weight[1] * node.attributes.get("group", 1):
+    group = node.attributes.get("group", 1)
+    if len(x) != len(weight) or group < 1 or x[1] != weight[1] * group or weight[0] % group:
         raise ValueError(f"a convolution of {x} with {weight}")
     return [(x[0], weight[0], *_windows(node, x[2:], weight[2:]))]
 
@@ -103,7 +122,8 @@ def _conv(node: Node, inputs: Inputs) -> list[Shape]:
 def _conv_transpose(node: Node, inputs: Inputs) -> list[Shape]:
     x, weight = inputs[0].shape, inputs[1].shape
     kernel, rank, get = weight[2:], len(x) - 2, node.attributes.get
-    if len(x) != len(weight) or x[1] != weight[0]:
+    group = get("group", 1)
+    if len(x) != len(weight) or group < 1 or x[1] != weight[0] or weight[0] % group:
         raise ValueError(f"a transposed convolution of {x} with {weight}")
     stride, dilation, extra = get("strides") or [1] * rank, get("dilations") or [1] * rank, get("output_padding")
     pads, extra = get("pads") or [0] * (2 * rank), extra or [0] * rank
@@ -114,11 +134,12 @@ def _conv_transpose(node: Node, inputs: Inputs) -> list[Shape]:
     elif (get("auto_pad") or "NOTSET").startswith("SAME"):
         space = [x[2 + i] * stride[i] for i in range(rank)]
     else:
+        pads = [0] * (2 * rank) if get("auto_pad") == "VALID" else pads
         space = [
             stride[i] * (x[2 + i] - 1) + extra[i] + (kernel[i] - 1) * dilation[i] + 1 - pads[i] - pads[rank + i]
             for i in range(rank)
         ]
-    return [(x[0], weight[1] * get("group", 1), *space)]
+    return [(x[0], weight[1] * group, *space)]
 
 
 def _pool(node: Node, inputs: Inputs) -> list[Shape]:
@@ -184,6 +205,8 @@ def _unsqueeze(node: Node, inputs: Inputs) -> list[Shape]:
     axes = argument(node, inputs, "axes", 1) or []
     rank = len(inputs[0].shape) + len(axes)
     places, sides = {_axis(axis, rank) for axis in axes}, iter(inputs[0].shape)
+    if len(places) != len(axes):
+        raise ValueError(f"the axes {axes}")
     return [tuple(1 if i in places else next(sides) for i in range(rank))]
 
 
@@ -257,6 +280,8 @@ def _resize(node: Node, inputs: Inputs) -> list[Shape]:
         raise NotImplementedError("Resize with an aspect ratio that is kept")
     scales, sizes = known(inputs, 2), known(inputs, 3)
     axes = [_axis(axis, len(sides)) for axis in get("axes") or range(len(sides))]
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"the axes {axes}")
     if sizes is not None and sizes.size:
         wanted = ints(sizes)
     elif scales is not None:
@@ -289,13 +314,17 @@ def _constant_of_shape(node: Node, inputs: Inputs) -> list[Shape]:
 
 
 def _constant(node: Node, inputs: Inputs) -> list[Shape]:
-    value = next(iter(node.attributes.values()))
+    [value] = node.attributes.values()
+    if value is None or isinstance(value, str):
+        raise NotImplementedError("constants that are text")
     return [value.shape if isinstance(value, Tensor) else np.shape(value)]
 
 
 def _range(node: Node, inputs: Inputs) -> list[Shape]:
-    start, limit, step = (float(known(inputs, i)[()]) for i in range(3))  # type: ignore[index]
-    return [(max(0, math.ceil((limit - start) / step)),)]
+    start, limit, step = (known(inputs, i)[()] for i in range(3))  # type: ignore[index]
+    if not max(abs(float(start)), abs(float(limit))) < LARGEST:
+        raise ValueError("a range of numbers that are not exact")
+    return [(max(0, math.ceil((float(limit) - float(start)) / float(step))),)]
 
 
 def _size(node: Node, inputs: Inputs) -> list[Shape]:
@@ -309,14 +338,14 @@ def _named(rule: ShapeRule, names: str) -> dict[str, ShapeRule]:
 RULES: dict[str, ShapeRule] = {
     **_named(
         _same,
-        "Abs Acos Asin Atan BatchNormalization Cast CastLike Ceil Celu Clip Cos Cosh CumSum DequantizeLinear Dropout "
+        "Abs Acos Asin Atan BatchNormalization Ceil Celu Clip Cos Cosh CumSum DequantizeLinear Dropout "
         "Elu Erf Exp Floor Gelu GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LeakyRelu Log "
         "LogSoftmax LpNormalization LRN Mish Neg Not QuantizeLinear Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh "
         "Softmax Softplus Softsign Sqrt Tan Tanh ThresholdedRelu Trilu",
     ),
     **_named(
         _broadcast,
-        "Add And BitShift Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum "
+        "Add And BitShift Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mul Or PRelu Pow Sub Sum "
         "Where Xor",
     ),
     **_named(_pool, "AveragePool LpPool MaxPool"),
@@ -327,6 +356,8 @@ RULES: dict[str, ShapeRule] = {
         "ReduceSumSquare",
     ),
     **_named(_arg, "ArgMax ArgMin"),
+    **_named(_divide, "Div Mod"),
+    **_named(_cast, "Cast CastLike"),
     "Concat": _concat, "Constant": _constant, "ConstantOfShape": _constant_of_shape, "Conv": _conv,
     "ConvTranspose": _conv_transpose, "DepthToSpace": _depth_to_space, "Expand": _expand, "Flatten": _flatten,
     "Gather": _gather, "GatherElements": _gather_elements, "Gemm": _gemm, "MatMul": _matmul, "Pad": _pad,
@@ -344,3 +375,25 @@ def cast_size(node: Node, inputs: Inputs) -> int:
     if node.operator in ("Shape", "Size", "ArgMax", "ArgMin", "Constant", "ConstantOfShape", "Range", "CastLike"):
         return 8
     return max([4, *(tensor.item_size for tensor in inputs[:3])])
+
+
+def output_kind(node: Node, inputs: Inputs) -> int:
+    """Return the type of the first output of a node, of ``DTYPES``."""
+    match node.operator:
+        case "Cast":
+            return int(node.attributes["to"])
+        case "CastLike" | "Where" | "DequantizeLinear":
+            return inputs[1].kind
+        case "QuantizeLinear":
+            return inputs[2].kind if len(inputs) > 2 and inputs[2].shape != (-1,) else UINT8
+        case "Shape" | "Size" | "ArgMax" | "ArgMin":
+            return INT64
+        case "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "Not":
+            return BOOL
+        case "Constant":
+            [(name, value)] = node.attributes.items()
+            return value.kind if isinstance(value, Tensor) else INT64 if "int" in name else FLOAT
+        case "ConstantOfShape":
+            value = node.attributes.get("value")
+            return FLOAT if value is None else int(value.kind)
+    return inputs[0].kind

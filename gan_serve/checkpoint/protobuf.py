@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-_VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5  # wire types of protobuf; groups, which ONNX does not use, are refused
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types of protobuf; groups, which ONNX does not use, are refused
 
 
 def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -13,25 +13,31 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     Raises:
         ValueError, IndexError: it is no protobuf message.
     """
+    for number, _, value in read_typed_fields(message):
+        yield number, value
+
+
+def read_typed_fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """Yield the number, the wire type and the value of each field; see ``read_fields``."""
     at = 0
     while at < len(message):
         tag, at = read_varint(message, at)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number < 2**29:
             raise ValueError("a field has an invalid number")
-        if wire_type == _VARINT:
+        if wire_type == VARINT:
             value, at = read_varint(message, at)
-            yield number, value
+            yield number, wire_type, value
             continue
-        if wire_type == _BYTES:
+        if wire_type == BYTES:
             length, at = read_varint(message, at)
-        elif wire_type in (_64_BIT, _32_BIT):
-            length = 8 if wire_type == _64_BIT else 4
+        elif wire_type in (FIXED64, FIXED32):
+            length = 8 if wire_type == FIXED64 else 4
         else:
             raise ValueError("a field has an unknown wire type")
         if length > len(message) - at:
             raise ValueError("a field is longer than its message")
-        yield number, message[at : at + length]
+        yield number, wire_type, message[at : at + length]
         at += length
 
 

@@ -12,7 +12,7 @@ from gan_serve.checkpoint.protobuf import read_fields
 from gan_serve.errors import InvalidCheckpoint, shorten
 
 STANDARD_DOMAINS = (b"", b"ai.onnx")
-MAX_FIELDS = 1_000_000  # takes a second or two; the networks of this package have some thousand
+MAX_FIELDS = 250_000  # takes less than a second; the networks of this package have some thousand
 
 # For each message of onnx.proto3, the fields to look into, by their numbers.
 _INSIDE: dict[str, dict[int, str]] = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
+from click.core import ParameterSource
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import InvalidOption
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from gan_serve.sampling.request import SamplingRequest
     from gan_serve.sampling.result import Samples
 
-JPEG = ("jpg", "jpeg")
 STDOUT = Path("-")
 
 
@@ -40,9 +40,9 @@ def choose_format(out: Path | None, out_dir: Path | None) -> str:
     if out is None or out == STDOUT:
         return "png"
     format = out.suffix.lower().removeprefix(".")
-    if format not in (*FORMATS, *JPEG):
+    if format not in FORMATS:
         raise InvalidOption(
-            f"{out} does not have the suffix of a supported format.", f"Use one of: .{', .'.join([*FORMATS, 'jpg'])}."
+            f"{out} does not have the suffix of a supported format.", f"Use one of: .{', .'.join(FORMATS)}."
         )
     return format
 
@@ -55,18 +55,28 @@ def sample_parts(generator: Generator, request: SamplingRequest) -> Iterator[Sam
             meter.add(len(part))
 
 
-def write_file(
-    generator: Generator, request: SamplingRequest, out: Path, format: str, *, scale: int = 1, **options: Any
-) -> Samples:
-    """Sample a request and write it as one file; see ``encode_samples`` for the options."""
+def write_and_report(generator: Generator, request: SamplingRequest, format: str) -> None:
+    """Sample a request, write what the options of the current command ask for, and report it on standard error."""
+    options = click.get_current_context().params
+    out: Path = options["out"] or options["out_dir"]
+    start = time.perf_counter()
+    if options["out"]:
+        samples = write_file(generator, request, format, options)
+    else:
+        samples = write_folder(generator, request, out, scale=options["scale"])
+    report(samples, repeat_words(request), out, time.perf_counter() - start)
+
+
+def write_file(generator: Generator, request: SamplingRequest, format: str, options: Mapping[str, Any]) -> Samples:
+    """Sample a request and write it as one file; ``options`` are those of the command."""
     pixels = np.concatenate([part.pixels for part in sample_parts(generator, request)])
     samples = request.samples(pixels)
-    content = encode_samples(samples, format, scale=scale, **options)
-    if out == STDOUT:
+    content = _encode(samples, format, options)
+    if options["out"] == STDOUT:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        echo(write_atomically(out, content))
+        echo(write_atomically(options["out"], content))
     return samples
 
 
@@ -93,35 +103,17 @@ def write_folder(generator: Generator, request: SamplingRequest, out_dir: Path, 
     return request.samples(np.concatenate(parts))
 
 
-def encode_samples(samples: Samples, format: str, *, scale: int = 1, names: bool = False, **options: Any) -> bytes:
-    """Return samples as the bytes of a file.
-
-    Args:
-        format: one of ``FORMATS``, ``jpg`` or ``jpeg``.
-        scale: how many times each pixel is repeated in both directions, 1 to 64.
-        names: enlarge a small sheet, and write the class beside each row. Such a picture has no receipt.
-        options: ``columns`` and ``fps``, as for ``encode``.
-
-    Raises:
-        InvalidOption: the scale is out of range, or the format is not a picture. Others: see ``check_encoding``.
-    """
-    from gan_serve.images.png import encode_png
-    from gan_serve.sampling.formats import check_encoding, encode
-
-    if names:
+def _encode(samples: Samples, format: str, options: Mapping[str, Any]) -> bytes:
+    """Return samples as the bytes of a file; with ``names``, as a picture that has no receipt."""
+    if options.get("names"):
         from gan_serve.images.captions import enlarge_small, with_row_names
+        from gan_serve.images.png import encode_png
 
         sheet = enlarge_small(samples.sheet()[0], samples.pixels.shape[2])
         return encode_png(with_row_names(sheet, list(dict.fromkeys(samples.labels or []))))
-    if format not in JPEG:
-        return encode(samples, format, scale=scale, **options)
-    from gan_serve.images.pixels import enlarge, to_pil
+    from gan_serve.sampling.formats import encode
 
-    check_encoding(len(samples), "png", scale=scale, **options)
-    pixels = samples.pixels[0] if len(samples) == 1 else samples.sheet(options.get("columns"))[0]
-    file = io.BytesIO()
-    to_pil(enlarge(pixels, scale)).save(file, "JPEG", quality=95, subsampling=0)
-    return file.getvalue()
+    return encode(samples, format, **{name: options[name] for name in ("columns", "fps", "scale") if name in options})
 
 
 def report(samples: Samples, words: list[str], where: Path, seconds: float) -> None:
@@ -139,21 +131,19 @@ def report(samples: Samples, words: list[str], where: Path, seconds: float) -> N
     echo(f"Again: {shlex.join(words)}", err=True)
 
 
-def repeat_words(command: str, model: str, samples: Samples, **options: object) -> list[str]:
-    """Return the words of the command that samples the same images; options that are None are left out."""
+def repeat_words(request: SamplingRequest) -> list[str]:
+    """Return the words of the current command, with the seeds of ``request`` in place of --seed, --seeds and -n."""
     from gan_serve.sampling.seeds import format_seeds
 
-    words = ["gan-serve", command, model]
-    if samples.seeds and "coarse" not in options:
-        per_label = len(samples) // len(dict.fromkeys(samples.labels or [""])) if samples.by_label else len(samples)
-        words += ["--seeds", format_seeds(samples.seeds[:per_label])]
-    for name, value in options.items():
-        for each in value if isinstance(value, tuple) else (value,):
-            if each is not None and each is not False:
-                words += [f"--{name.replace('_', '-')}"] + ([] if each is True else [str(each)])
+    context = click.get_current_context()
+    words = ["gan-serve", str(context.info_name), context.params["model"]]
+    replaced = set()
+    if "n" in context.params and request.seeds:
+        replaced = {"seed", "seeds", "n"}
+        words += ["--seeds", format_seeds(request.seeds[: request.columns] if request.by_label else request.seeds)]
+    for option in context.command.params:
+        source, value = context.get_parameter_source(str(option.name)), context.params[str(option.name)]
+        if isinstance(option, click.Option) and source is not ParameterSource.DEFAULT and option.name not in replaced:
+            for each in value if option.multiple else [value]:
+                words += [max(option.opts, key=len)] if option.is_flag else [max(option.opts, key=len), str(each)]
     return words
-
-
-def now() -> float:
-    """Return the seconds of a monotonic clock."""
-    return time.perf_counter()

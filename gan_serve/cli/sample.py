@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gan_serve.cli.options import OutputPath, as_label, sampling_options, scale_option, seed_options
-from gan_serve.cli.output import choose_format, now, repeat_words, report, write_file, write_folder
+from gan_serve.cli.output import choose_format, write_and_report
 from gan_serve.errors import InvalidOption
 
 
@@ -47,7 +47,6 @@ def generate(
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.generator import Generator
-    from gan_serve.sampling.seeds import format_seeds
 
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
@@ -55,19 +54,7 @@ def generate(
     label = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
     moves = None if offsets is None else _numbers(offsets)
     request = generator.sample_request(n, seed=seed, seeds=seeds, offsets=moves, label=label, truncation=truncation)
-    # Samples with offsets record their latents, not their seeds.
-    moved = format_seeds(request.seeds) if offsets and request.seeds else None
-    start = now()
-    if out:
-        samples = write_file(generator, request, out, format, scale=scale, columns=columns)
-    else:
-        samples = write_folder(generator, request, out_dir or Path(), scale=scale)
-    words = repeat_words(
-        "generate", model, samples, seeds=moved, label=labels, offsets=offsets, columns=columns,
-        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
-        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
-    )  # fmt: skip
-    report(samples, words, out or out_dir or Path(), now() - start)
+    write_and_report(generator, request, format)
 
 
 @click.command()
@@ -124,17 +111,7 @@ def condition(
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = [as_label(label, generator.labels) for label in labels] or None
     request = generator.condition_request(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
-    start = now()
-    if out:
-        samples = write_file(generator, request, out, format, scale=scale, columns=columns, names=names)
-    else:
-        samples = write_folder(generator, request, out_dir or Path(), scale=scale)
-    words = repeat_words(
-        "condition", model, samples, label=labels, truncation=None if truncation == 1 else truncation,
-        precision=None if precision == "fp32" else precision, columns=columns, names=names,
-        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
-    )  # fmt: skip
-    report(samples, words, out or out_dir or Path(), now() - start)
+    write_and_report(generator, request, format)
 
 
 @click.command()
@@ -178,15 +155,7 @@ def interpolate(
     walk = make_walk(seeds, steps=steps, method=method, loop=loop)
     chosen = None if label is None else as_label(label, generator.labels)
     request = generator.walk_request(walk, label=chosen, truncation=truncation)
-    start = now()
-    samples = write_file(generator, request, out, format, scale=scale, columns=columns, fps=fps)
-    words = repeat_words(
-        "interpolate", model, samples, seeds=seeds, steps=steps, method=None if method == "slerp" else method,
-        loop=loop, label=label, fps=None if fps == 12 else fps, columns=columns,
-        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
-        scale=None if scale == 1 else scale, out=out,
-    )  # fmt: skip
-    report(samples, words, out, now() - start)
+    write_and_report(generator, request, format)
 
 
 @click.command()
@@ -231,17 +200,7 @@ def mix(
     generator = Generator.from_pretrained(model, device=device, precision=precision)
     chosen = None if label is None else as_label(label, generator.labels)
     request = generator.mix_request(coarse, fine, crossover=crossover, label=chosen, truncation=truncation)
-    start = now()
-    if out:
-        samples = write_file(generator, request, out, format, scale=scale, columns=columns)
-    else:
-        samples = write_folder(generator, request, out_dir or Path(), scale=scale)
-    words = repeat_words(
-        "mix", model, samples, coarse=coarse, fine=fine, crossover=crossover, label=label, columns=columns,
-        truncation=None if truncation == 1 else truncation, precision=None if precision == "fp32" else precision,
-        scale=None if scale == 1 else scale, out=out, out_dir=out_dir,
-    )  # fmt: skip
-    report(samples, words, out or out_dir or Path(), now() - start)
+    write_and_report(generator, request, format)
 
 
 def _numbers(text: str) -> list[float]:

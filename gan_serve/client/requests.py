@@ -27,11 +27,12 @@ from gan_serve.errors import (
     UnknownModel,
     shorten,
 )
-from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets, check_truncation
+from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets
 from gan_serve.sampling.mixing import CROSSOVER, make_mix
 from gan_serve.sampling.request import Label, as_list
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds, choose_seeds, format_seeds, parse_seeds
+from gan_serve.sampling.truncation import check_truncation
 from gan_serve.sampling.walks import Walk
 from gan_serve.translation.inputs import check_fit, encoded_pictures
 

@@ -1,7 +1,7 @@
-"""Check and remove files in the cache of huggingface_hub.
+"""The cache of huggingface_hub: the commit of a revision, which is used without a network, and damaged files.
 
 The cache of a repository has ``blobs/<digest>`` and ``snapshots/<commit>/<name>``, a link to a blob, or a file where
-the system has no links.
+the system has no links. ``refs/<branch or tag>`` has the commit of the last download.
 """
 
 from __future__ import annotations
@@ -9,6 +9,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from pathlib import Path
+
+from gan_serve.atomic_files import write_atomically
+from gan_serve.checkpoint.config import CONFIG_FILE
+from gan_serve.errors import CannotWrite
+
+
+def cached_commit(repo: str, revision: str) -> Path | None:
+    """Return the directory of the commit that the cache has for a revision, if ``config.json`` is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config_file = try_to_load_from_cache(repo, CONFIG_FILE, revision=revision)
+    return Path(config_file).parent if isinstance(config_file, str) else None
+
+
+def record_commit(directory: Path, revision: str) -> None:
+    """Record the directory of a commit as that of a branch or tag, if the cache can be written."""
+    with contextlib.suppress(CannotWrite):
+        write_atomically(directory.parents[1] / "refs" / revision, directory.name)
 
 
 def matches_digest(file: Path) -> bool | None:

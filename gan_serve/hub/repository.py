@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from gan_serve.atomic_files import write_atomically
 from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES, AnyConfig
 from gan_serve.checkpoint.files import MAX_CONFIG_BYTES, read_any_config, read_verified
 from gan_serve.errors import (
@@ -33,7 +32,7 @@ from gan_serve.errors import (
     shorten,
 )
 from gan_serve.hub import LIBRARY
-from gan_serve.hub.cache import matches_digest, remove
+from gan_serve.hub.cache import cached_commit, matches_digest, record_commit, remove
 from gan_serve.hub.error_messages import LOGIN, translate_errors
 from gan_serve.hub.file_sets import FileSet
 
@@ -190,7 +189,7 @@ class HubRepository:
 
     def _cached(self, files: FileSet) -> Path | None:
         """Return the directory in the cache if it has all ``files`` with the right digests."""
-        directory = self._in_cache()
+        directory = cached_commit(self.repo, self.revision)
         if directory is not None:
             try:
                 config = self._config(directory)
@@ -200,20 +199,12 @@ class HubRepository:
                 return None
         return directory
 
-    def _in_cache(self) -> Path | None:
-        """Return the directory in the cache if it has ``config.json``."""
-        from huggingface_hub import try_to_load_from_cache
-
-        config_file = try_to_load_from_cache(self.repo, CONFIG_FILE, revision=self.revision)
-        return Path(config_file).parent if isinstance(config_file, str) else None
-
     def _record_commit(self, directory: Path, files: FileSet) -> None:
         """Record the commit of the branch in the cache, unless only an older commit in the cache has its network."""
-        known, networks = self._in_cache(), set(PRECISION_FILES.values())
+        known, networks = cached_commit(self.repo, self.revision), set(PRECISION_FILES.values())
         if known == directory or (known and not networks & set(files(self._config(directory)))):
             return
-        with contextlib.suppress(CannotWrite):  # the cache may be read-only
-            write_atomically(directory.parents[1] / "refs" / self.revision, directory.name)
+        record_commit(directory, self.revision)
 
     def _download(self, files: FileSet) -> Path:
         """Download the missing files. One with a wrong digest is downloaded once more, then removed with an error."""

@@ -1,4 +1,4 @@
-"""Encode samples as files: PNG, GIF, WebP, npz, zip, JSON, and the bytes of their pixels."""
+"""Encode samples as files: PNG, JPEG, GIF, WebP, npz, zip, JSON, and the bytes of their pixels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gan_serve.checkpoint.config import DEVICE_NAMES
 from gan_serve.errors import InvalidOption
 from gan_serve.images.animation import encode_animation
 from gan_serve.images.grid import grid_columns
+from gan_serve.images.pixels import enlarge, to_pil
 from gan_serve.sampling.result import Samples
 
 MAX_SCALE = 64
@@ -31,11 +32,16 @@ class Layout(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A file format. ``is_picture``: it can be enlarged."""
+    """A file format.
+
+    is_picture: it can be enlarged. is_served: in HTTP responses too; a JPEG is not, because it has no receipt, and no
+    bound of its size that is known before it is encoded.
+    """
 
     media_type: str
     encode: Callable[[Samples, Layout], bytes]
     is_picture: bool = False
+    is_served: bool = True
 
 
 def encode(samples: Samples, format: str, *, columns: int | None = None, fps: float = 12.0, scale: int = 1) -> bytes:
@@ -44,14 +50,17 @@ def encode(samples: Samples, format: str, *, columns: int | None = None, fps: fl
     return FORMATS[format].encode(samples, Layout(columns, fps, scale))
 
 
-def check_encoding(n: int, format: str, *, columns: int | None = None, fps: float = 12.0, scale: int = 1) -> None:
-    """Raise ``InvalidOption`` for an unknown format, or columns, fps or scale out of range."""
-    if format not in FORMATS:
-        raise InvalidOption.unknown("format", format, FORMATS)
+def check_encoding(
+    n: int, format: str, *, columns: int | None = None, fps: float = 12.0, scale: int = 1, served: bool = False
+) -> None:
+    """Raise ``InvalidOption`` for an unknown format (or one that is not ``served``), columns, fps or scale."""
+    known = served_formats() if served else FORMATS
+    if format not in known:
+        raise InvalidOption.unknown("format", format, known)
     if not 1 <= scale <= MAX_SCALE:
         raise InvalidOption(f"scale must be a whole number from 1 to {MAX_SCALE}, not {scale}.", "The default is 1.")
     if scale > 1 and not FORMATS[format].is_picture:
-        pictures = ", ".join(name for name, each in FORMATS.items() if each.is_picture)
+        pictures = ", ".join(name for name, each in known.items() if each.is_picture)
         raise InvalidOption(f"The pixels of {format} are not enlarged.", f"scale is for {pictures}.")
     if not 0.1 <= fps <= 100:
         raise InvalidOption(f"fps must be from 0.1 to 100, not {fps}.", "The default is 12.")
@@ -60,6 +69,13 @@ def check_encoding(n: int, format: str, *, columns: int | None = None, fps: floa
 
 def _png(samples: Samples, layout: Layout) -> bytes:
     return samples.png(0, layout.scale) if len(samples) == 1 else samples.grid_png(layout.columns, layout.scale)
+
+
+def _jpeg(samples: Samples, layout: Layout) -> bytes:
+    pixels = samples.pixels[0] if len(samples) == 1 else samples.sheet(layout.columns)[0]
+    file = io.BytesIO()
+    to_pil(enlarge(pixels, layout.scale)).save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
 
 
 def _gif(samples: Samples, layout: Layout) -> bytes:
@@ -114,7 +130,14 @@ FORMATS = {
     "zip": Format("application/zip", _zip, is_picture=True),
     "json": Format("application/json", _json),
     "raw": Format("application/octet-stream", _raw),  # uint8 [N, H, W, C] without a header
+    "jpg": Format("image/jpeg", _jpeg, is_picture=True, is_served=False),
+    "jpeg": Format("image/jpeg", _jpeg, is_picture=True, is_served=False),
 }
+
+
+def served_formats() -> dict[str, Format]:
+    """Return the formats of HTTP responses."""
+    return {name: format for name, format in FORMATS.items() if format.is_served}
 
 
 def image_names(samples: Samples) -> list[str]:

@@ -1,4 +1,4 @@
-"""Latents from seeds, their checks, and truncation. NumPy only.
+"""Latents from seeds, and their checks. NumPy only.
 
 The latent of seed s is z(s) = ``RandomState(s).standard_normal(z_dim)`` as float32. NumPy guarantees that this stream
 does not change.
@@ -6,16 +6,14 @@ does not change.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.errors import InvalidLatents, InvalidOption, InvalidTruncation, shorten
+from gan_serve.errors import InvalidLatents, InvalidOption
 from gan_serve.sampling.seeds import MAX_SEEDS
 
 FloatArray = npt.NDArray[np.float32]
@@ -85,30 +83,3 @@ def check_offsets(offsets: Any, n: int, directions: int) -> FloatArray:
     if rows.ndim != 2 or len(rows) not in (1, n) or not 1 <= rows.shape[1] <= directions:
         raise InvalidOption(f"offsets have the shape {list(array.shape)} for {n} images.", right)
     return np.broadcast_to(rows, (n, rows.shape[1]))
-
-
-def check_truncation(truncation: Any) -> float:
-    """Return a truncation from 0 to 1 as a float.
-
-    Raises:
-        InvalidTruncation: NaN, out of range, or not a number.
-    """
-    is_number = isinstance(truncation, Real) and not isinstance(truncation, bool)
-    try:
-        value = float(truncation) if is_number else math.nan
-    except OverflowError:
-        value = math.nan
-    if not 0.0 <= value <= 1.0:
-        raise InvalidTruncation(
-            f"truncation must be a number from 0 to 1, not {shorten(truncation)}.",
-            "1 leaves the latents unchanged; smaller values move them towards their mean.",
-        )
-    return value
-
-
-def truncate(latents: FloatArray, truncation: float) -> FloatArray:
-    """Return latents moved towards their mean, 0: truncation · z. 1.0 is exactly the identity.
-
-    The truncation trick of StyleGAN (Karras et al. 2019, appendix B: mean + ψ (w - mean)) in z, whose mean is 0.
-    """
-    return latents if truncation == 1.0 else latents * np.float32(truncation)

@@ -26,13 +26,13 @@ from gan_serve.sampling.latents import (
     FloatArray,
     check_latents,
     check_offsets,
-    check_truncation,
     latents_from_seeds,
 )
 from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, Mix, fill_mix_inputs, make_mix
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds, choose_seeds
 from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
+from gan_serve.sampling.truncation import check_truncation
 from gan_serve.sampling.walks import Walk, walk_latents
 
 Label = str | int

@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import importlib.util
 import os
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,25 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import AnyConfig, CheckpointConfig, Precision, TruncationSpace
-from gan_serve.checkpoint.network_cost import largest_batch
+from gan_serve.checkpoint.network_cost import NetworkBounds
 from gan_serve.checkpoint.onnx_graph import read_graph
 from gan_serve.checkpoint.self_contained import check_self_contained
-from gan_serve.errors import DeviceUnavailable, GoldenSampleMismatch, InvalidCheckpoint, InvalidOption
+from gan_serve.errors import DeviceUnavailable, InvalidCheckpoint, InvalidOption
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.latents import FloatArray, latents_from_seeds, truncate
+from gan_serve.sampling.device import check_device, wants_cuda
+from gan_serve.sampling.golden_sample import check_golden_sample
+from gan_serve.sampling.latents import FloatArray, latents_from_seeds
 from gan_serve.sampling.mixing import MIX_INPUTS
+from gan_serve.sampling.truncation import truncate
 
 if TYPE_CHECKING:
     import onnxruntime
-
-from gan_serve.images.compare import describe_mismatch
-from gan_serve.sampling.device import check_device, wants_cuda
 
 # ONNX Runtime 1.31 and later sends telemetry to Microsoft unless this is set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 BATCH_SIZE = {"cpu": 16, "cuda": 256}  # larger batches do not fit a CPU's cache and are up to a fifth slower
 MAX_THREADS = 256
-GOLDEN_SECONDS = 60.0  # for the golden sample; the bundled networks take milliseconds
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -66,7 +64,8 @@ class NetworkSession(abc.ABC):
         check_self_contained(model)
         fastest = BATCH_SIZE["cuda" if wants_cuda(device) else "cpu"]
         largest = self._one_input()
-        batch = largest_batch(model, largest, self._image_shape(largest), fastest)  # before ONNX Runtime sees it
+        self._bounds = NetworkBounds(model, largest)  # before ONNX Runtime sees it
+        batch = self._bounds.largest_batch(self._image_shape(largest), fastest)
         self._session, self.device = open_session(model, device, threads)
         self._check_signature()
         self.style_layers = self._read_style_layers(model)
@@ -99,9 +98,12 @@ class NetworkSession(abc.ABC):
         return (len(next(iter(inputs.values()))), *self._image_shape(shapes))
 
     def _run(self, inputs: Mapping[str, Any], options: onnxruntime.RunOptions | None = None) -> UInt8Array:
-        expected = self._expected(inputs)
+        expected, batch = self._expected(inputs), self._batch_for(inputs)
+        for count in {min(expected[0], batch), expected[0] % batch} - {0}:
+            shapes = {name: (count, *values.shape[1:]) for name, values in inputs.items()}
+            self._bounds.check(shapes, (count, *expected[1:]))
         try:
-            images = run_in_batches(self._session, inputs, batch=self._batch_for(inputs), options=options)
+            images = run_in_batches(self._session, inputs, batch=batch, options=options)
         except Exception as error:  # the exceptions of ONNX Runtime have no public base class
             if isinstance(error, MemoryError):
                 raise
@@ -121,39 +123,8 @@ class NetworkSession(abc.ABC):
         return None
 
     def _check_golden_sample(self) -> None:
-        images = self._run_in_time(self._golden_inputs())
-        if error := describe_mismatch(images, self.config.golden_sample.pixels(self.precision)[None], self.precision):
-            raise GoldenSampleMismatch(
-                f"{self.config.name} does not compute its golden sample in {self.precision}: {error}.",
-                "Fetch the checkpoint again, or try another precision, device or ONNX Runtime version.",
-            )
-
-    def _run_in_time(self, inputs: Mapping[str, Any]) -> UInt8Array:
-        """Return the images of inputs; end the network between two of its nodes after ``GOLDEN_SECONDS``."""
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
-        ended = threading.Event()
-
-        def end() -> None:
-            options.terminate = True
-            ended.set()
-
-        timer = threading.Timer(GOLDEN_SECONDS, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            return self._run(inputs, options)
-        except InvalidCheckpoint as error:
-            if ended.is_set():
-                raise InvalidCheckpoint(
-                    f"The network of {self.config.name} did not compute its golden sample in {GOLDEN_SECONDS:.0f} "
-                    "seconds.",
-                    "Use a smaller network or a faster device.",
-                ) from error
-            raise
-        finally:
-            timer.cancel()
+        inputs = self._golden_inputs()
+        check_golden_sample(self.config, self.precision, lambda options: self._run(inputs, options))
 
 
 class Session(NetworkSession):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_serve.checkpoint.config import Precision, TranslatorConfig
-from gan_serve.checkpoint.network_cost import network_cost
 from gan_serve.errors import InvalidCheckpoint
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import BATCH_SIZE, NetworkSession
@@ -39,10 +38,8 @@ class TranslatorSession(NetworkSession):
     ) -> None:
         """Load ``model``; see ``NetworkSession`` for the errors."""
         super().__init__(model, config, precision=precision, device=device, threads=threads)
-        largest = self._one_input()["x"]
-        self._work: float = network_cost(model, {"x": largest}).work / (
-            largest[1] * largest[2]
-        )  # for a pixel of the input
+        _, height, width, _ = self._one_input()["x"]
+        self._work = self._bounds.work / (height * width)  # for a pixel of the input
 
     def work(self, height: int, width: int) -> float:
         """Return the operations for an input of this size, as ``network_cost`` counts them; tiles overlap."""

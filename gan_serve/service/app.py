@@ -98,12 +98,14 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
     app.models = models
     app.router.route_class = BodyRoute
     app.state.settings = settings
+    app.state.body_bytes = 0  # of the requests that are being read, see json_body
     add_error_handlers(app)
     batcher = Batcher(
         threads=settings.sampling_threads,
         max_queue=settings.max_queue,
         max_queued_images=settings.max_queued_images,
         max_queued_bytes=settings.max_queued_bytes,
+        max_wait=settings.max_wait,
         max_seconds=OVERDUE * settings.timeout,
     )
     app.state.batcher = batcher

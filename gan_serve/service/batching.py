@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from gan_serve.service.tracing import Stages
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+PACE_WEIGHT = 0.3  # of the latest batch in the average of seconds per image
 ENCODED_AT_ONCE = 16  # a sampling thread encodes up to this many images itself; more would delay other requests
 
 
@@ -143,9 +145,11 @@ class Batcher:
         max_queue: int,
         max_queued_images: int,
         max_queued_bytes: int = 2**62,
+        max_wait: float = math.inf,
         max_seconds: float = math.inf,
     ) -> None:
         self.threads = threads
+        self.max_wait = max_wait  # seconds that a request may be expected to wait for others
         self.max_seconds = max_seconds  # of one batch in the network
         self.max_queue = max_queue
         self.max_queued_images = max_queued_images
@@ -157,6 +161,7 @@ class Batcher:
         self._bytes = 0  # of responses, from the queue until they are sent
         self._untaken = 0  # images that no thread has taken
         self._closed = False
+        self._pace: WeakKeyDictionary[Network, float] = WeakKeyDictionary()  # seconds of an image, recently
         self._sampling: dict[int, float] = {}  # when each thread that is in a network entered it
         self._encoders = ThreadPoolExecutor(max(1, threads // 2), "encode")  # starts a thread when it has work
         self._samplers = [
@@ -193,9 +198,26 @@ class Batcher:
         return release
 
     def check_room(self, images: int) -> None:
-        """Raise ``TooManyRequests`` if the queue has no room for a request for ``images`` images."""
+        """Raise ``TooManyRequests`` if the queue has no room for so many images, or they would wait too long."""
         if self._requests >= self.max_queue or (self._images and self._images + images > self.max_queued_images):
             raise _full()
+        if (wait := self.expected_wait(images)) > self.max_wait:
+            raise _full(wait - self.max_wait)
+
+    def expected_wait(self, images: int) -> float:
+        """Return the seconds that a request for ``images`` images is expected to wait for those in the queue.
+
+        Requests take turns, so that a small one waits for a part of each large one only.
+        """
+        if not self._untaken:
+            return 0.0
+        seconds = 0.0
+        with self._changed:
+            for job in self._jobs:
+                turn = BATCH_SIZE[job.generator.device]
+                before = min(len(job.wanted) - job.started, turn * math.ceil(images / turn))
+                seconds += before * self._pace.get(job.generator, 0.0)
+        return seconds / self.threads
 
     def submit(
         self,
@@ -299,6 +321,10 @@ class Batcher:
         del self._sampling[thread]
         ended = time.perf_counter()
         metrics.inference_seconds.labels(generator.name).observe(ended - started)
+        pace = (ended - started) / len(pixels)
+        with self._changed:
+            before = self._pace.get(generator, pace)
+            self._pace[generator] = before + PACE_WEIGHT * (pace - before)
         for piece in batch:
             piece.job.stages["inference"] = (piece.job.stages.get("inference", (started,))[0], ended)
         metrics.batch_images.labels(generator.name).observe(len(pixels))
@@ -363,5 +389,7 @@ def _wake(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
             job.future.set_result(result)
 
 
-def _full() -> TooManyRequests:
-    return TooManyRequests("The server's queue is full.", "Try again soon.")
+def _full(seconds: float = 0.0) -> TooManyRequests:
+    error = TooManyRequests("The server's queue is full.", "Try again soon.")
+    error.retry_after = max(1, math.ceil(seconds))
+    return error

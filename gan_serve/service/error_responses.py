@@ -9,11 +9,13 @@ from typing import NamedTuple, Self
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gan_serve.errors import GanServeError, ServerNotReady, TooManyRequests
+from gan_serve.errors import GanServeError, ServerError, ServerNotReady, TooManyRequests
 
-RETRY_AFTER = 1  # seconds, in which a full queue is usually sampled
+CLIENT_GONE = 499  # nginx's status for a client that has disconnected; only the log shows it
+RETRY_AFTER = 1  # seconds, for errors that do not know it
 PASSING = (TooManyRequests.code, ServerNotReady.code)  # the same request may succeed later
 ERROR_HEADER = "x-gan-serve-error"  # the code of the error; every response with the envelope has this header
 
@@ -81,11 +83,13 @@ def status_envelope(status: int, headers: Mapping[str, str] | None = None) -> Re
 
 def error_envelope(error: GanServeError, headers: Mapping[str, str] | None = None) -> Response:
     """Return the envelope of an error of gan-serve, with its status."""
+    if isinstance(error, ServerError) and error.retry_after:
+        headers = {"Retry-After": f"{error.retry_after:.0f}", **(headers or {})}
     return envelope(error.status, ErrorDetail.of(error), headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Make ``app`` respond to every error with the envelope."""
+    """Make ``app`` respond to every error with the envelope, except where the client is gone."""
 
     @app.exception_handler(GanServeError)
     async def from_gan_serve(_: Request, error: GanServeError) -> Response:
@@ -98,6 +102,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def from_http(_: Request, error: HTTPException) -> Response:
         return status_envelope(error.status_code, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def from_client(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_GONE)
 
     @app.exception_handler(Exception)
     async def from_anything(_: Request, error: Exception) -> Response:

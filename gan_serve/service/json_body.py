@@ -9,27 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import typing
-from typing import Any
+from typing import TypeVar
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gan_serve.errors import BodyTooLarge, InvalidRequest
+from gan_serve.errors import BodyTooLarge, InvalidRequest, TooManyRequests
 from gan_serve.service.error_responses import RequestError
 from gan_serve.service.headers import header
 from gan_serve.service.settings import Settings
 
-CLIENT_GONE = 499  # nginx's status for a client that has disconnected; only the log shows it
 DISCARD_SECONDS = 1.0  # for reading the rest of a body that is too large, before the response
 DISCARD_BYTES = 64 * 2**20  # read of that rest, at most
 MAX_Z_DIM = 1024  # the limit on items leaves room for latents of this size
 SPARE_ITEMS = 1000
-_OBJECT = 'For example {"model": "fashion-dcgan", "n": 4}.'
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class BodyRoute(APIRoute):
@@ -42,14 +41,12 @@ class BodyRoute(APIRoute):
             return
         request = Request(scope, receive, send)
         settings: Settings = scope["app"].state.settings
-        try:
-            content = await read_body(request, settings.max_body)
-        except ClientDisconnect:
-            await Response(status_code=CLIENT_GONE)(scope, receive, send)
-            return
-        _check_type(request)
+        content = await read_body(request)
+        if not is_json(request):
+            raise HTTPException(415)
+        check_not_compressed(request)
         _check_items(content, settings.max_images)
-        response = await self.endpoint(body=_parse(content, self._model()), request=request)
+        response = await self.endpoint(body=parse_json(content, self._model()), request=request)
         await response(scope, receive, send)
 
     def _model(self) -> type[BaseModel]:
@@ -58,20 +55,30 @@ class BodyRoute(APIRoute):
         return self._body_model
 
 
-async def read_body(request: Request, most: int) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Return the body.
 
     Raises:
-        BodyTooLarge: it has more than ``most`` bytes. Some of the rest is read first: a server that closes a connection
-            with unread data resets it, and the client would not see the response.
+        BodyTooLarge: it is larger than the settings allow. Some of the rest is read first: a server that closes a
+            connection with unread data resets it, and the client would not see the response.
+        TooManyRequests: all bodies that this worker is reading are together larger than allowed.
         ClientDisconnect: the client is gone.
     """
+    state = request.scope["app"].state
+    settings: Settings = state.settings
+    most = settings.max_body
     declared = int(header(request.scope, b"content-length") or 0)
     parts, size, more = [], 0, True
-    while more and max(size, declared) <= most:
-        part, more = await _part(request)
-        parts.append(part)
-        size += len(part)
+    try:
+        while more and max(size, declared) <= most:
+            part, more = await _part(request)
+            parts.append(part)
+            size += len(part)
+            state.body_bytes += len(part)
+            if state.body_bytes > settings.max_queued_bytes and state.body_bytes > size:
+                raise TooManyRequests("The server is reading too many large bodies.", "Try again soon.")
+    finally:
+        state.body_bytes -= size
     if max(size, declared) <= most:
         return b"".join(parts)
     # A client that waits for "100 Continue" sends nothing before it is asked to.
@@ -93,17 +100,26 @@ async def _part(request: Request) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _check_type(request: Request) -> None:
-    kind = header(request.scope, b"content-type").partition(b";")[0].strip().lower()
-    if kind != b"application/json" and not kind.endswith(b"+json"):
-        raise HTTPException(415)
+def media_type(request: Request) -> str:
+    """Return the media type of the body in lower case, without its parameters."""
+    return header(request.scope, b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def is_json(request: Request) -> bool:
+    """Return True if the body is declared as JSON."""
+    kind = media_type(request)
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def check_not_compressed(request: Request) -> None:
+    """Raise ``RequestError`` if the body is compressed."""
     encoding = header(request.scope, b"content-encoding").decode("latin-1").strip().lower()
     if encoding not in ("", "identity"):
         raise RequestError(
             415,
             "unsupported_media_type",
             f"The body is compressed (Content-Encoding: {encoding[:40]}), which this server does not support.",
-            "Send it without the header Content-Encoding, as plain JSON.",
+            "Send it without the header Content-Encoding.",
         )
 
 
@@ -120,11 +136,18 @@ def _check_items(content: bytes, max_images: int) -> None:
         )
 
 
-def _parse(content: bytes, model: type[BaseModel]) -> Any:
+def parse_json(content: bytes, model: type[Body]) -> Body:
+    """Return a body of JSON as ``model``.
+
+    Raises:
+        RequestError: it is not JSON. InvalidRequest: it is not an object, or a field is invalid.
+    """
     try:
         return model.model_validate_json(content)
     except ValidationError as error:  # the fields of an object are explained in ``schemas``
         if error.errors(include_url=False)[0]["type"] == "json_invalid":
             hint = "Check its quotes, commas and brackets."
             raise RequestError(400, "invalid_json", "The body is not JSON.", hint) from None
-        raise InvalidRequest("The body is not a JSON object.", _OBJECT) from None
+        raise InvalidRequest(
+            "The body is not a JSON object.", f"Its fields are: {', '.join(model.model_fields)}."
+        ) from None

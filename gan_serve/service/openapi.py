@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gan_serve.sampling.formats import FORMATS
+from gan_serve.sampling.formats import served_formats
 from gan_serve.sampling.receipt import Receipt
 from gan_serve.service.error_responses import ErrorBody
 from gan_serve.service.models import Models
@@ -92,11 +92,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 UNCHANGED: dict[str, Any] = {"description": "The response that If-None-Match names is still valid; there is no body."}
+# Client generators use the first type that they know: bytes, which fits every format.
+_FILES = {
+    kind: {"schema": BINARY}
+    for kind in ("application/octet-stream", *(format.media_type for format in served_formats().values()))
+}
 TRANSLATED: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The translated images in the format asked for.",
-        "content": {"application/octet-stream": {"schema": BINARY}}
-        | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
+        "description": "The translated images in the requested format.",
+        "content": _FILES,
         "headers": {
             "X-Gan-Serve-Digest": header("The sha256 of the network."),
             "X-Gan-Serve-Receipt": header("The receipt of one image: JSON."),
@@ -108,9 +112,7 @@ TRANSLATED: dict[int | str, dict[str, Any]] = {
 IMAGES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The images in the requested format.",
-        # Client generators use the first type that they know: bytes, which fits every format.
-        "content": {"application/octet-stream": {"schema": BINARY}}
-        | {format.media_type: {"schema": BINARY} for format in FORMATS.values()},
+        "content": _FILES,
         "headers": {
             "ETag": header("Present if the request has seeds or latents: the same request then has the same response."),
             "X-Gan-Serve-Digest": header("The sha256 of the network."),
@@ -153,7 +155,7 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
         operation["responses"].pop("422", None)
     document["servers"] = [{"url": "/"}]
     document["security"] = [{}, {"key": []}]  # a key if the operator set one
-    plain = next((model.name for model in models), "fashion-dcgan")
+    plain = next((model.name for model in models if model.task != "translate"), None)
     conditional = next((model.name for model in models if model.c_dim), None)
     styled = next((model.name for model in models if model.style_layers), None)
     for path, examples in _examples(plain, conditional, styled).items():
@@ -190,7 +192,9 @@ def bentoml_schema(document: dict[str, Any]) -> dict[str, Any]:
     return {"name": "gan_serve", "type": "service", "routes": routes}
 
 
-def _examples(plain: str, conditional: str | None, styled: str | None) -> dict[str, dict[str, Mapping[str, Any]]]:
+def _examples(
+    plain: str | None, conditional: str | None, styled: str | None
+) -> dict[str, dict[str, Mapping[str, Any]]]:
     return {
         "/sample": {
             "one": _example("The image of a seed", model=plain, seed=7),

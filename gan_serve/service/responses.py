@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -28,7 +29,6 @@ from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.headers import header
-from gan_serve.service.json_body import CLIENT_GONE
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
 from gan_serve.service.schemas import STREAM, ImageRequest, InterpolateRequest
@@ -46,6 +46,7 @@ class Encoded(NamedTuple):
     """The result of a sampling thread: a body and its headers."""
 
     body: bytes
+    media_type: str
     headers: dict[str, str]
 
 
@@ -97,7 +98,7 @@ class Responses:
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
         _log(request, body, len(wanted))
-        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale)
+        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale, served=True)
         self._check_images(wanted, self.settings.max_images)
         size = self._check_size(estimated_size(wanted, body.format, body.columns, body.scale))
         headers = {}
@@ -105,28 +106,19 @@ class Responses:
             headers["ETag"] = tag = _etag(request, body, generator)
             if not_modified(request, tag):
                 return Response(status_code=304, headers=headers)
+        encoding = functools.partial(
+            _encoded,
+            format=body.format,
+            layout=Layout(body.columns, fps, body.scale),
+            compressed="gzip" in request.headers.get("accept-encoding", ""),
+        )
         release = self.batcher.reserve(len(wanted), size)
-        try:
-            encoding = functools.partial(
-                _encoded,
-                format=body.format,
-                layout=Layout(body.columns, fps, body.scale),
-                compressed="gzip" in request.headers.get("accept-encoding", ""),
-            )
-            stages = request.scope.get(STAGES)
-            sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
-            # For a small request, watching the connection does not pay.
-            watched = len(wanted) > BATCH_SIZE[generator.device]
-            encoded = await (_while_connected(request, sampling) if watched else sampling)
-            if encoded is None:
-                release()
-                return Response(status_code=CLIENT_GONE)
-            media_type = FORMATS[body.format].media_type
-            response = BodyResponse(encoded.body, media_type=media_type, headers=encoded.headers | headers)
-        except BaseException:
-            release()
-            raise
-        response.release = release
+        stages = request.scope.get(STAGES)
+        sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
+        # For a small request, watching the connection does not pay.
+        watched = len(wanted) > BATCH_SIZE[generator.device]
+        response = await respond(request, sampling, release, watched=watched)
+        response.headers.update(headers)
         return response
 
     async def stream(
@@ -188,6 +180,28 @@ class Responses:
         return size
 
 
+async def respond(
+    request: Request, sampling: asyncio.Future[Encoded], release: Callable[[], None], *, watched: bool
+) -> Response:
+    """Return the response to a request that is in the queue.
+
+    Args:
+        sampling: the future of its result.
+        release: releases its room in the queue; called once the response is sent or has failed.
+        watched: stop sampling if the client disconnects.
+    """
+    try:
+        encoded = await (_while_connected(request, sampling) if watched else sampling)
+        if encoded is None:
+            raise ClientDisconnect
+        response = BodyResponse(encoded.body, media_type=encoded.media_type, headers=encoded.headers)
+    except BaseException:
+        release()
+        raise
+    response.release = release
+    return response
+
+
 def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = None, scale: int = 1) -> int:
     """Return the most bytes that a response may have, before it is sampled.
 
@@ -240,7 +254,7 @@ def _encoded(samples: Samples, *, format: str, layout: Layout, compressed: bool)
         headers |= {"X-Gan-Serve-Shape": ",".join(map(str, samples.pixels.shape)), "Vary": "Accept-Encoding"}
         if compressed:  # the other formats are compressed already
             content, headers["Content-Encoding"] = gzip_pixels(content), "gzip"
-    return Encoded(content, headers)
+    return Encoded(content, FORMATS[format].media_type, headers)
 
 
 def _headers(samples: Samples, format: str) -> dict[str, str]:

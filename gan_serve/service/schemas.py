@@ -10,7 +10,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
-from gan_serve.sampling.formats import FORMATS, MAX_SCALE
+from gan_serve.sampling.formats import MAX_SCALE, served_formats
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.request import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
@@ -20,7 +20,8 @@ from gan_serve.sampling.walks import WALK_METHODS
 Name = Annotated[str, Field(max_length=200)]
 STREAM = "ndjson"  # the format of a walk that is sent frame by frame
 
-_FORMAT = f"one of {', '.join(FORMATS)}"
+_FORMATS = list(served_formats())
+_FORMAT = f"one of {', '.join(_FORMATS)}"
 _SEED = "a whole number from 0 to 4294967295"
 
 
@@ -44,35 +45,14 @@ Seeds = Annotated[list[Seed], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Labels = Annotated[list[Label], Field(fail_fast=True, max_length=MAX_SEEDS)]
 Latent = Annotated[list[float], Field(fail_fast=True)]
 Latents = Annotated[list[Latent], Field(fail_fast=True, max_length=MAX_SEEDS, json_schema_extra={"minItems": 1})]
-
-
 Offsets = Annotated[list[float], Field(fail_fast=True, max_length=MAX_DIRECTIONS)]
 Rows = Annotated[list[Offsets], Field(fail_fast=True, max_length=MAX_SEEDS)]
 
 
-class ImageRequest(BaseModel):
-    """The fields of every request for images. A ``description`` completes "<field> must be ..." in an error."""
+class RequestBody(BaseModel):
+    """A body of a request. The ``description`` of a field completes "<field> must be ..." in an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-    model: Name = Field(description="the name of a model of this server")
-    truncation: Annotated[float, _range("number", 0, 1)] = Field(default=1.0, description="a number from 0 to 1")
-    format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": list(FORMATS)})
-    columns: Count | None = Field(
-        default=None,
-        description="a whole number, 1 or more: the images in a row of a PNG",
-    )
-
-    scale: Annotated[Whole, _range("integer", 1, MAX_SCALE)] = Field(
-        default=1,
-        description=f"a whole number from 1 to {MAX_SCALE}: the width of the square that a pixel of a PNG, GIF or WebP "
-        "becomes",
-    )
-
-    @property
-    def names_latents(self) -> bool:
-        """Return True if the request determines its latents, so that the same request has the same response."""
-        return True
 
     @model_validator(mode="wrap")
     @classmethod
@@ -96,6 +76,28 @@ class ImageRequest(BaseModel):
         if first["type"] == "missing":
             return InvalidRequest(f"The field {field} is missing.", f"{valid}.")
         return InvalidRequest(f"{valid}, not {_short(first['input'])}.", "GET /docs.json describes every field.")
+
+
+class ImageRequest(RequestBody):
+    """The fields of every request for images."""
+
+    model: Name = Field(description="the name of a model of this server")
+    truncation: Annotated[float, _range("number", 0, 1)] = Field(default=1.0, description="a number from 0 to 1")
+    format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": [*_FORMATS]})
+    columns: Count | None = Field(
+        default=None,
+        description="a whole number, 1 or more: the images in a row of a PNG",
+    )
+    scale: Annotated[Whole, _range("integer", 1, MAX_SCALE)] = Field(
+        default=1,
+        description=f"a whole number from 1 to {MAX_SCALE}: the width of the square that a pixel of a PNG, GIF or WebP "
+        "becomes",
+    )
+
+    @property
+    def names_latents(self) -> bool:
+        """Return True if the request determines its latents, so that the same request has the same response."""
+        return True
 
 
 class _LatentsRequest(ImageRequest):
@@ -172,7 +174,7 @@ class InterpolateRequest(ImageRequest):
     format: Name = Field(
         default="gif",
         description=f"{_FORMAT}, or {STREAM}: a line of JSON for each frame, as it is sampled",
-        json_schema_extra={"enum": [*FORMATS, STREAM]},
+        json_schema_extra={"enum": [*_FORMATS, STREAM]},
     )
     fps: Annotated[float, _range("number", 0.1, 100)] = Field(
         default=12.0, description="a number from 0.1 to 100: frames per second"

@@ -64,7 +64,9 @@ class Settings(BaseSettings):
     # Limits
     max_images: AtLeastOne = Field(default=1024, description="images, or frames of a walk, in one response")
     max_frames: AtLeastOne = Field(default=10_000, description="frames of a walk that is streamed")
-    max_pixels: AtLeastOne = Field(default=2**26, description="pixels in one response, all images together")
+    max_pixels: AtLeastOne = Field(
+        default=2**26, description="pixels in one response, or in the pictures of one upload, all together"
+    )
     max_response: AtLeastOne = Field(
         default=2**26, description="bytes of one response, as estimated before anything is sampled"
     )
@@ -76,7 +78,10 @@ class Settings(BaseSettings):
         default=2048, description="images of all requests that wait or are sampled in a worker; beyond it: 429"
     )
     max_queued_bytes: AtLeastOne = Field(
-        default=2**26, description="bytes of all responses that a worker samples or sends; beyond it: 429"
+        default=2**26, description="bytes of all responses that a worker sends, and of all bodies that it reads; or 429"
+    )
+    max_wait: Annotated[float, Field(gt=0)] = Field(
+        default=4.0, description="seconds that a request may be expected to wait for others; beyond it: 429"
     )
     timeout: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="seconds until a request gets 504, and between the parts of a response"

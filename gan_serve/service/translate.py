@@ -6,10 +6,14 @@ import asyncio
 import base64
 import binascii
 import functools
-from typing import Annotated, Any, NamedTuple
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
@@ -18,29 +22,30 @@ from gan_serve.errors import InvalidImage, InvalidRequest, TooManyImages, neares
 from gan_serve.service import openapi
 from gan_serve.service.batching import Batcher
 from gan_serve.service.error_responses import RequestError
-from gan_serve.service.json_body import read_body
+from gan_serve.service.json_body import check_not_compressed, is_json, media_type, parse_json, read_body
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.models import Models
-from gan_serve.service.responses import RECEIPT_SIZE, BodyResponse, Encoded
+from gan_serve.service.responses import RECEIPT_SIZE, Encoded, respond
+from gan_serve.service.schemas import Name, RequestBody
 from gan_serve.service.settings import Settings
 from gan_serve.service.tracing import STAGES
-from gan_serve.translation.inputs import FITS, Picture, check_fit, read_picture
+from gan_serve.translation.inputs import FITS, Picture, check_fit, picture_size, read_picture
 from gan_serve.translation.result import FORMATS, TranslationRequest, Translations, check_format, encode_translations
 from gan_serve.translation.translator import Translator
 
 MAX_UPLOADS = 64  # pictures in one request
+MAX_ITEMS = 1000  # brackets, braces or commas in a JSON body
 MAX_FIELD = 1000  # bytes of a field of a form that is no file
 MAX_WORK = 1e12  # operations of one request: some ten seconds of a thread
+Result = TypeVar("Result")
+_FEWER = "Send fewer or smaller images."
 FORM = "multipart/form-data"
-DECODERS = 2  # pictures that are decoded at a time: each takes up to 64 MB
 
 
-class TranslateRequest(BaseModel):
+class TranslateRequest(RequestBody):
     """Pictures to translate."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    model: Annotated[str, Field(max_length=1000)] = Field(description="the name of a translator")
+    model: Name = Field(description="the name of a translator")
     images: Annotated[list[str], Field(min_length=1)] = Field(
         description="a list of files in base64, 1 to 64: PNG, JPEG, WebP, GIF or BMP"
     )
@@ -65,7 +70,7 @@ class Translating:
     def __init__(self, batcher: Batcher, settings: Settings) -> None:
         self.batcher = batcher
         self.settings = settings
-        self._decoding = asyncio.Semaphore(DECODERS)
+        self._decoder = ThreadPoolExecutor(1, "decode")  # one, because a picture takes up to 300 MB while it is decoded
 
     async def respond(self, request: Request, models: Models) -> Response:
         """Return the translations in the format asked for.
@@ -75,7 +80,7 @@ class Translating:
             UnknownModel, CheckpointError: the model cannot be used. InvalidImage: a picture cannot be read, or is
             larger than allowed. TooManyImages: too many, or too large an output. TooManyRequests: the queue is full.
         """
-        uploaded = await _read_upload(request, self.settings.max_body)
+        uploaded = await _read_upload(request)
         request.scope[LOG_FIELDS] = {
             "model": uploaded.model, "format": uploaded.format, "images": len(uploaded.files)
         }  # fmt: skip
@@ -87,42 +92,67 @@ class Translating:
         check_fit(uploaded.fit)
         check_format(uploaded.format)
         translator = await models.get_translator(uploaded.model)
-        self.batcher.check_room(len(uploaded.files))  # before the work of decoding
-        async with self._decoding:
-            wanted = await asyncio.to_thread(_decode, uploaded, translator)
-        size = self._check_output(wanted, translator)
+        wanted = await self._decoded(uploaded, translator)
+        size = self._check_output([image.shape[:2] for image in wanted.inputs], uploaded.format, translator)
+        _check_work(translator.work(wanted))
         release = self.batcher.reserve(len(wanted), size)
-        try:
-            encode = functools.partial(_encoded, format=uploaded.format)
-            encoded = await self.batcher.submit(
-                translator, wanted, encode, format=uploaded.format, stages=request.scope.get(STAGES)
-            )
-            response = BodyResponse(
-                encoded.body, media_type=FORMATS[uploaded.format].media_type, headers=encoded.headers
-            )
-        except BaseException:
-            release()
-            raise
-        response.release = release
-        return response
+        encoding = functools.partial(_encoded, format=uploaded.format)
+        stages = request.scope.get(STAGES)
+        sampling = self.batcher.submit(translator, wanted, encoding, format=uploaded.format, stages=stages)
+        return await respond(request, sampling, release, watched=True)  # one image may take seconds
 
-    def _check_output(self, wanted: TranslationRequest, translator: Translator) -> int:
-        """Return the bytes that a response may have at most; raise ``TooManyImages`` beyond the server's limits."""
-        pixels = sum(image.shape[0] * image.shape[1] for image in wanted.inputs) * translator.scale**2
-        size = (pixels * translator.img_channels * 3 + len(wanted) * 3 * RECEIPT_SIZE) * 4 // 3  # sheets hold inputs
+    async def _decoded(self, uploaded: Uploaded, translator: Translator) -> TranslationRequest:
+        """Return the pictures of an upload, decoded and fitted in a thread."""
+        release = self.batcher.reserve(len(uploaded.files), sum(map(len, uploaded.files)))
+        abandoned = threading.Event()  # a thread cannot be cancelled
+        pictures = self._pictures(uploaded, translator, abandoned)
+        decode = functools.partial(translator.request, pictures, fit=uploaded.fit)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._decoder, decode)
+        finally:
+            abandoned.set()
+            release()
+
+    def _pictures(self, uploaded: Uploaded, translator: Translator, abandoned: threading.Event) -> Iterator[Picture]:
+        """Check the sizes of all pictures, then decode them one by one: all may be large."""
+        sizes = [_named(place, uploaded, picture_size) for place in range(len(uploaded.files))]
+        pixels = sum(width * height for width, height in sizes)
+        if pixels > self.settings.max_pixels and len(sizes) > 1:
+            raise TooManyImages(
+                f"The pictures have {pixels:,} pixels; this server decodes up to {self.settings.max_pixels:,}.", _FEWER
+            )
+        if translator.any_size:
+            self._check_output(sizes, uploaded.format, translator)
+        for place in range(len(sizes)):
+            if abandoned.is_set():
+                return
+            yield _named(place, uploaded, read_picture)
+
+    def _check_output(self, inputs: Sequence[tuple[int, ...]], format: str, translator: Translator) -> int:
+        """Return the bytes that a response may have at most; raise ``TooManyImages`` beyond the server's limits.
+
+        ``inputs``: the sizes of two axes of each.
+        """
+        area = translator.scale**2
+        pixels = sum(map(math.prod, inputs)) * area
+        held = 3 * pixels  # an output, its file, and in a sheet its input
+        if format == "png" and len(inputs) > 1:  # all cells of a sheet have the size of the largest
+            longest = [max(sides) for sides in zip(*inputs, strict=True)]
+            held = max(held, 2 * len(inputs) * math.prod(longest) * area)
+        size = (held * translator.img_channels + len(inputs) * 3 * RECEIPT_SIZE) * 4 // 3
         limits = ((pixels, self.settings.max_pixels, "pixels"), (size, self.settings.max_response, "bytes"))
-        hint = "Send fewer or smaller images."
         for value, most, unit in limits:
             if value > most:
                 raise TooManyImages(
-                    f"The outputs would have up to {value:,} {unit}; this server sends up to {most:,}.", hint
+                    f"The outputs would have up to {value:,} {unit}; this server sends up to {most:,}.", _FEWER
                 )
-        if (work := translator.work(wanted)) > MAX_WORK:
-            told = (
-                f"The images take {work / 1e9:,.0f} billion operations; this server does up to {MAX_WORK / 1e9:,.0f}."
-            )
-            raise TooManyImages(told, hint)
-        return int(size)
+        return size
+
+
+def _check_work(work: float) -> None:
+    if work > MAX_WORK:
+        told = f"The images take {work / 1e9:,.0f} billion operations; this server does up to {MAX_WORK / 1e9:,.0f}."
+        raise TooManyImages(told, _FEWER)
 
 
 def add_translation(app: FastAPI, models: Models, translating: Translating) -> None:
@@ -150,21 +180,18 @@ def add_translation(app: FastAPI, models: Models, translating: Translating) -> N
         return await translating.respond(request, models)
 
 
-async def _read_upload(request: Request, most: int) -> Uploaded:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    content = await read_body(request, most)
-    if kind == FORM:
+async def _read_upload(request: Request) -> Uploaded:
+    content = await read_body(request)
+    check_not_compressed(request)
+    if media_type(request) == FORM:
         return await _read_form(request, content)
-    if kind != "application/json" and not kind.endswith("+json"):
+    if not is_json(request):
         raise RequestError(
             415, "unsupported_media_type", "The body is neither JSON nor a form.", f"Send application/json or {FORM}."
         )
-    if content.count(b"[") + content.count(b"{") > 1000 or content.count(b",") > 1000:
+    if content.count(b"[") + content.count(b"{") > MAX_ITEMS or content.count(b",") > MAX_ITEMS:
         raise InvalidRequest("The body has more fields or items than any request.", f"Send up to {MAX_UPLOADS} images.")
-    try:
-        body = TranslateRequest.model_validate_json(content)
-    except ValidationError as error:
-        raise _explained(error) from None
+    body = parse_json(content, TranslateRequest)
     files = []
     for place, text in enumerate(body.images):
         try:
@@ -182,6 +209,7 @@ async def _read_form(request: Request, content: bytes) -> Uploaded:
         parser = MultiPartParser(
             request.headers, stream(), max_files=MAX_UPLOADS + 1, max_fields=8, max_part_size=MAX_FIELD
         )
+        parser.spool_max_size = len(content)  # files stay in memory, where the whole body is already
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:
         reason = str(getattr(error, "message", error))[:100]
@@ -207,39 +235,18 @@ async def _read_form(request: Request, content: bytes) -> Uploaded:
     return Uploaded(values["model"], values["images"], values.get("fit", "crop"), values.get("format", "png"))
 
 
-def _explained(error: ValidationError) -> InvalidRequest | RequestError:
-    """Return the first error of the fields in one sentence."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return RequestError(400, "invalid_json", "The body is not JSON.", "Check its quotes, commas and brackets.")
-    if not first["loc"]:
-        return InvalidRequest("The body is not a JSON object.", 'For example {"model": "...", "images": ["..."]}.')
-    field = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        names = TranslateRequest.model_fields
-        return InvalidRequest(
-            f"There is no field {shorten(field)}.", nearest(field[:200], names) or f"There are: {', '.join(names)}."
-        )
-    valid = f"{field} must be {TranslateRequest.model_fields[field].description}"
-    if first["type"] == "missing":
-        return InvalidRequest(f"The field {field} is missing.", f"{valid}.")
-    return InvalidRequest(f"{valid}, not {shorten(first['input'])}.", "GET /docs.json describes every field.")
-
-
-def _decode(uploaded: Uploaded, translator: Translator) -> TranslationRequest:
-    pictures: list[Picture] = []
-    for place, content in enumerate(uploaded.files):
-        try:
-            pictures.append(read_picture(content))
-        except InvalidImage as error:
-            if len(uploaded.files) == 1:
-                raise
-            raise InvalidImage(f"Image {place}: {error.message}", error.hint) from None
-    return translator.request(pictures, fit=uploaded.fit)
+def _named(place: int, uploaded: Uploaded, read: Callable[[bytes], Result]) -> Result:
+    """Return what ``read`` returns for a file; an error names its place if there are several."""
+    try:
+        return read(uploaded.files[place])
+    except InvalidImage as error:
+        if len(uploaded.files) == 1:
+            raise
+        raise InvalidImage(f"Image {place}: {error.message}", error.hint) from None
 
 
 def _encoded(translations: Translations, *, format: str) -> Encoded:
     headers = {"X-Gan-Serve-Digest": translations.digest}
     if len(translations) == 1:
         headers["X-Gan-Serve-Receipt"] = translations.receipt(0).as_json()
-    return Encoded(encode_translations(translations, format), headers)
+    return Encoded(encode_translations(translations, format), FORMATS[format].media_type, headers)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import struct
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from gan_serve.checkpoint.config import TranslatorConfig
 from gan_serve.errors import InvalidImage, InvalidOption
@@ -22,6 +23,7 @@ from gan_serve.regular_files import read_regular
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_FILE_BYTES = 2**26
 MAX_PIXELS = 2**24  # of a picture that is decoded: 64 MB as RGBA
+STRIP = 256  # rows that are put on white at a time, which takes several copies
 MAX_SCANS = 64  # of a progressive JPEG, each of which goes through all pixels
 FITS = ("crop", "exact")
 # Raised by Pillow for damaged files: its decoders trust lengths and indices that they find in them.
@@ -104,6 +106,12 @@ def read_picture(image: Any) -> Picture:
     raise InvalidImage(f"{type(image).__name__} is no image.", "Give a Pillow image, an array uint8, a path or bytes.")
 
 
+def picture_size(content: bytes) -> tuple[int, int]:
+    """Return the width and height that the head of a file states, without decoding it; see ``read_picture``."""
+    with _opened(content, "The upload") as image:
+        return image.size
+
+
 def _listed(images: Any) -> list[Any]:
     """Return one image or several as a list."""
     one_array = isinstance(images, np.ndarray) and images.ndim <= 3
@@ -175,13 +183,20 @@ def _from_array(array: Any) -> Picture:
 
 
 def _from_bytes(content: bytes, name: str) -> Picture:
+    with _opened(content, name) as image:
+        if image.format == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
+            raise InvalidImage(f"{name} is a JPEG of more than {MAX_SCANS} scans.", "Save it again.")
+        return _decode(image, name)
+
+
+@contextlib.contextmanager
+def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
+    """Open a file; errors of Pillow, here and while it is decoded, become ``InvalidImage``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged metadata; _check_size refuses large images
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.format == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
-                    raise InvalidImage(f"{name} is a JPEG of more than {MAX_SCANS} scans.", "Save it again.")
-                return _decode(image, name)
+                yield image
         except UnidentifiedImageError as error:
             raise InvalidImage(f"{name} is no image of a known format.", f"Give {', '.join(FORMATS)}.") from error
         except Image.DecompressionBombError:
@@ -199,7 +214,9 @@ def _decode(image: Image.Image, name: str) -> Picture:
     _check_size(image.width, image.height, name)
     if getattr(image, "is_animated", False):
         raise InvalidImage(f"{name} is an animation.", "Give a single frame.")
-    image = ImageOps.exif_transpose(image)
+    image.load()  # the EXIF data of a PNG may follow its pixels
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose would copy any image
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return Picture.of((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)[..., None])
     if image.mode in ("I", "F"):
@@ -210,13 +227,19 @@ def _decode(image: Image.Image, name: str) -> Picture:
         return Picture.of(from_pil(image.convert("L")))
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         return Picture.of(from_pil(image.convert("RGB")))
-    return Picture.of(_on_white(image.convert("RGBA")))
+    return Picture.of(_on_white(image))
 
 
 def _on_white(image: Image.Image) -> UInt8Array:
-    """Return RGBA on white, uint8 [H, W, C], gray where the result is gray."""
-    flat = from_pil(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
-    gray = bool((flat[..., :1] == flat).all())
+    """Return a picture with transparency on white, uint8 [H, W, C], gray where the result is gray."""
+    flat = np.empty((image.height, image.width, 3), np.uint8)
+    gray = True
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        rows = flat[top : top + STRIP]
+        rows[:] = from_pil(Image.alpha_composite(white, strip).convert("RGB"))
+        gray = gray and bool((rows[..., :1] == rows).all())
     return np.ascontiguousarray(flat[..., :1]) if gray else flat
 
 

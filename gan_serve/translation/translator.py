@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -114,18 +114,25 @@ class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
         request = self.request(read_pictures(images), fit=fit)
         return request.samples(self.run(request))
 
-    def request(self, pictures: Sequence[Picture], *, fit: str = "crop") -> TranslationRequest:
-        """Return pictures that ``read_pictures`` returned as a request, fitted; see ``translate`` for the errors."""
-        inputs = tuple(fit_picture(picture, self.config, fit) for picture in pictures)
-        size = sum(image.shape[0] * image.shape[1] for image in inputs) * self.scale**2 * self.img_channels
-        if len(inputs) > MAX_IMAGES or size > MAX_OUTPUT:
-            raise TooManyImages(
-                f"{len(inputs)} images have outputs of {size / 1e6:,.0f} MB; one call gives at most {MAX_IMAGES:,} and "
-                f"{MAX_OUTPUT / 1e6:,.0f} MB.",
-                "Translate fewer or smaller images at a time.",
-            )
-        digests = tuple(picture.digest for picture in pictures)
-        return TranslationRequest(inputs, digests, fit, self.name, self.digest, self.precision)
+    def request(self, pictures: Iterable[Picture], *, fit: str = "crop") -> TranslationRequest:
+        """Return pictures that ``read_pictures`` returned as a request, fitted; see ``translate`` for the errors.
+
+        An iterator is read picture by picture, so that of large pictures only the fitted ones are held.
+        """
+        inputs: list[UInt8Array] = []
+        digests: list[str] = []
+        size = 0
+        for picture in pictures:
+            inputs.append(fit_picture(picture, self.config, fit))
+            digests.append(picture.digest)
+            height, width, _ = inputs[-1].shape
+            size += height * width * self.scale**2 * self.img_channels
+            if len(inputs) > MAX_IMAGES or size > MAX_OUTPUT:
+                raise TooManyImages(
+                    f"One call translates at most {MAX_IMAGES:,} images to outputs of {MAX_OUTPUT / 1e6:,.0f} MB.",
+                    "Translate fewer or smaller images at a time.",
+                )
+        return TranslationRequest(tuple(inputs), tuple(digests), fit, self.name, self.digest, self.precision)
 
     def run(self, *requests: TranslationRequest) -> npt.NDArray[np.object_]:
         """Return the outputs of requests to this translator, an array of N arrays uint8 [H, W, C].

@@ -10,9 +10,9 @@ from gan_serve.errors import DataError
 from gan_serve.training.data.class_names import with_labels
 from gan_serve.training.data.formats import FORMAT_OF, suffix_of
 from gan_serve.training.data.image_set import ImageSet, LeftOut, Wanted, examples
+from gan_serve.training.data.label_sidecars import SidecarLabels, sidecar_labels
 from gan_serve.training.data.list_files import Listing, image_entries, list_files
 from gan_serve.training.data.pixels import UNREADABLE, read_pixels
-from gan_serve.training.data.sidecars import SidecarLabels, sidecar_labels
 from gan_serve.training.data.splits import lay_out
 
 TABLE = re.compile(r".*\.(csv|tsv|npz|parquet|jsonl|json)|.*(attr|label|class|annot|list).*\.txt", re.IGNORECASE)

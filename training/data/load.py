@@ -21,8 +21,9 @@ from gan_serve.training.data.formats import ARCHIVE_SUFFIXES, is_archive, is_ima
 from gan_serve.training.data.idx import has_idx, read_idx_source
 from gan_serve.training.data.image_collections import read_image_files
 from gan_serve.training.data.image_set import MAX_SIDE, ImageSet, Int64Array, Wanted, fit
-from gan_serve.training.data.labels import NONE, read_table, relabel
+from gan_serve.training.data.label_tables import NONE, read_table
 from gan_serve.training.data.list_files import find_files
+from gan_serve.training.data.match_labels import relabel
 from gan_serve.training.data.named import NAMED_SOURCES, NamedSource, load_named
 from gan_serve.training.data.parquet import read_parquet
 from gan_serve.training.data.splits import HOLDOUT, check_split, files_of_split, held_out, name_a_test

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gan_serve.errors import DataError, nearest
+from gan_serve.training.data.archives import check_size
 from gan_serve.training.data.class_names import with_labels
 from gan_serve.training.data.image_set import ImageSet, Wanted
-from gan_serve.training.data.list_files import check_size
+from gan_serve.training.data.label_tables import LABEL_COLUMNS
 from gan_serve.training.data.parquet_files import (
     MAX_TEXT,
     check_images,
@@ -21,7 +22,6 @@ from gan_serve.training.data.parquet_files import (
     open_parquet,
 )
 from gan_serve.training.data.pixels import Entry, read_pixels
-from gan_serve.training.data.tables import LABEL_COLUMNS
 
 IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "picture", "photo")
 

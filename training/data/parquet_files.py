@@ -26,7 +26,7 @@ with contextlib.suppress(Exception):
 """
 READ_TABLE = """
 import contextlib, sys
-from gan_serve.training.data.tables import parquet_columns
+from gan_serve.training.data.label_tables import parquet_columns
 with contextlib.suppress(Exception):
     parquet_columns(sys.stdin.buffer.read())
 """

@@ -68,6 +68,12 @@ def summary_lines(data: ImageSet, *, conditional: bool | None = None, is_final: 
     return [_printable(line) for line in (*lines, *(f"Note: {note}" for note in data.notes))]
 
 
+def passes(shown: float, data: ImageSet) -> str:
+    """Return how often ``shown`` images are the whole data set, such as ``"2.5 passes"``."""
+    times = shown / len(data)
+    return f"{times:,.0f} passes" if times >= 100 else f"{times:.2g} passes"
+
+
 def contact_sheet(data: ImageSet) -> UInt8Array:
     """Return a sheet uint8 [H, W, C] of eight columns: a row for each of the first 16 classes, else 64 images."""
     if data.labels is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,12 +54,15 @@ def quality(data: ImageSet, features: str | None) -> Measure:
 
 def _sliced_wasserstein(data: ImageSet) -> Measure:
     order = random_sample(len(data), SWD_IMAGES)
-    reference = SlicedWasserstein(data.images[order])
-    beside = _PixelsBesideReal(data.images[order])
+
+    @functools.cache  # made when it is needed, so that the first grid of a run need not wait for it
+    def references() -> tuple[SlicedWasserstein, _PixelsBesideReal]:
+        return SlicedWasserstein(data.images[order]), _PixelsBesideReal(data.images[order])
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
         images = _sample(generator, data, order)
-        return {name: round(value, 5) for name, value in reference.measure(images).items()} | beside.measure(images)
+        distances, beside = references()
+        return {name: round(value, 5) for name, value in distances.measure(images).items()} | beside.measure(images)
 
     return evaluate
 

@@ -12,7 +12,7 @@ from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
 from gan_serve.terminal import echo
 from gan_serve.training.data.load import ImageSet
-from gan_serve.training.data.summary import summary_lines
+from gan_serve.training.data.summary import passes, summary_lines
 from gan_serve.training.diagnosis import Diagnosis, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import contrast, diversity, random_sample
 from gan_serve.training.monitoring.callbacks import Tick
@@ -53,7 +53,7 @@ class Recorder:
             echo("\n".join(summary_lines(data, conditional=bool(config.conditional))))
             echo(f"Machine: {info.machines[-1]}.")
             left = config.kimg - training.shown / 1000
-            echo(f"Length: {left:g} kimg (thousands of real images), {left * 1000 / len(data):.3g} passes.")
+            echo(f"Length: {left:g} kimg (thousands of real images), {passes(1000 * left, data)} over the images.")
             echo(
                 f"Grids: {run_dir / 'grids'}, the first after {FIRST_STEPS} steps, then at least one every "
                 f"{config.seconds_per_tick:g} s."

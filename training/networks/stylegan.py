@@ -27,8 +27,8 @@ from gan_serve.training.networks.progressive import (
     image_entry,
     last_block,
 )
+from gan_serve.training.networks.truncation import track_mean_style, truncate_styles
 
-W_MEAN_DECAY = 0.995  # for each step, as in the paper's code
 NOISE = ("const", "random", "none")
 
 
@@ -249,14 +249,14 @@ class StyleGANGenerator(nn.Module):
         Args:
             z: latents, float32 [N, z_dim].
             c: labels, int64 [N], for a conditional network.
-            psi: float32 [N], truncation: w' = w_mean + psi (w - w_mean), exactly w at 1 and w_mean at 0. None means 1.
+            psi: float32 [N], truncation in w, see ``truncate_styles``. None means 1.
             z_mix: float32 [N, z_dim], second latents for style mixing (section 3.1), under the same labels.
             crossover: int64 [N], the first layer that takes its style from ``z_mix``; num_layers for none.
             w_offset: float32 [N, w_dim], added to the styles of all layers after truncation.
         """
         w: Tensor = self.mapping(z, c)
         if self.training:
-            self._track(w)
+            track_mean_style(self.w_mean, w)
         ws = w[:, None].expand(-1, self.num_layers, -1)
         if self.training and self.style_mixing:
             ws = self._mix(ws, self.mapping(torch.randn_like(z), c))
@@ -264,15 +264,11 @@ class StyleGANGenerator(nn.Module):
             layers = torch.arange(self.num_layers, device=z.device)
             ws = torch.where((layers >= crossover[:, None])[:, :, None], self.mapping(z_mix, c)[:, None], ws)
         if psi is not None:
-            ws = torch.lerp(self.w_mean, ws.float(), psi[:, None, None])
+            ws = truncate_styles(ws, self.w_mean, psi)
         if w_offset is not None:
             ws = ws + w_offset[:, None]
         images: Tensor = self.synthesis(ws)
         return images
-
-    @torch.no_grad()
-    def _track(self, w: Tensor) -> None:
-        self.w_mean.lerp_(w.mean(dim=0).to(self.w_mean.dtype), 1 - W_MEAN_DECAY)
 
     def _mix(self, ws: Tensor, other: Tensor) -> Tensor:
         """Replace the styles from a random layer on by ``other`` [N, w_dim], in a random share of the images."""

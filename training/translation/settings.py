@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from gan_serve.errors import InvalidOption, nearest
-from gan_serve.training.config import as_typed
+from gan_serve.errors import InvalidOption
+from gan_serve.training.config import OF_THE_MACHINE, as_typed, check_names
 from gan_serve.training.losses import LOSSES
 from gan_serve.training.networks.options import validate
 from gan_serve.training.recipes import TRANSLATE, recipes
@@ -21,7 +21,6 @@ from gan_serve.training.translation.networks import ResNetTranslator, SRResNet, 
 TRANSLATORS: dict[str, type[Translator]] = {"srresnet": SRResNet, "unet": UNet, "resnet": ResNetTranslator}
 PairKind = Literal["auto", "folders", "side", "downscale", "edges", "unpaired"]
 NORMS = Literal["batch", "instance", "layer", "none"]
-OF_THE_MACHINE = ("device", "threads")  # settings that may differ on another machine
 
 
 def _known_family(name: str) -> str:
@@ -125,11 +124,7 @@ def make_translation_config(recipe: str, settings: Mapping[str, Any]) -> Transla
 
 def check_translation_config(values: Mapping[str, Any]) -> TranslationConfig:
     """Validate a config's values; see ``make_translation_config`` for the errors."""
-    unknown = [key for key in values if key not in TranslationConfig.model_fields]
-    if unknown:
-        names = list(TranslationConfig.model_fields)
-        hint = nearest(unknown[0], names) or f"Settings are: {', '.join(names)}."
-        raise InvalidOption(f"There is no setting {unknown[0]!r}.", hint)
+    check_names(values, list(TranslationConfig.model_fields))
     config = validate(TranslationConfig, {key: None if value == "null" else value for key, value in values.items()})
     _check_together(config)
     return config

@@ -2,6 +2,7 @@
 
 import { $, wireCopy } from "./dom.js";
 import { Drawer } from "./drawer.js";
+import { GanServeError } from "./errors.js";
 import { Labels } from "./labels.js";
 import { Problem, Status } from "./notices.js";
 import { Pad } from "./pad.js";
@@ -78,13 +79,17 @@ export class Explorer {
   async start() {
     try {
       const { models, limits } = await this.backend.models();
-      this.models = models;
+      this.models = models.filter(({ task }) => task !== "translate");
       this.limits = { ...this.limits, ...limits };
     } catch (error) {
       this.report(error, () => this.start());
       return;
     }
     this.#showModels();
+    if (!this.models.length) {
+      this.report({ message: "There is no model here that generates images.", hint: "This page samples generators only." });
+      return;
+    }
     const first = this.models.find((model) => model.ready) ?? this.models[0];
     const { model, page, seed } = this.store.get();
     const changes = { model: model || first?.name || "" };
@@ -111,6 +116,7 @@ export class Explorer {
     try {
       const details = await this.backend.details(model.name);
       if (this.model.name !== model.name) return;
+      if (details.task === "translate") throw translates(model.name);
       this.details = details;
     } catch (error) {
       if (this.model.name === model.name) this.report(error, () => this.refresh());
@@ -198,6 +204,11 @@ export class Explorer {
     else return;
     event.preventDefault();
   }
+}
+
+/** The error of a link to a translator, which has no seeds. */
+function translates(name) {
+  return new GanServeError("invalid_option", `${name} translates images and does not generate them.`, "Choose another model.");
 }
 
 /** Start the page with a backend. `onWait(text)` says what it waits for; an empty text, that it no longer does. */

@@ -44,6 +44,10 @@ export class Generator {
     if (!(config.format_version <= FORMAT_VERSION)) {
       throw new GanServeError("format_too_new", "A later gan-serve wrote this checkpoint.", "Take its gan-serve.js.");
     }
+    if (config.task === "translate") {
+      const message = `${config.name} translates images and does not generate them.`;
+      throw new GanServeError("invalid_checkpoint", message, "Give the folder of a generator.");
+    }
     const known = Object.keys(PRECISIONS).filter((each) => PRECISIONS[each] in config.files);
     const chosen = precision === "auto" ? known.filter((each) => TIMED.includes(each)) : [precision];
     if (!chosen.every((each) => known.includes(each))) {

@@ -1,4 +1,4 @@
-"""Read columns of tables: CSV in its many forms, JSON, npz and parquet."""
+"""Read labels from a column of a table: ``file.csv:column``, in CSV of many forms, JSON, npz or parquet."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gan_serve.errors import DataError, nearest
 from gan_serve.training.data.arrays import ARRAY_ERRORS, stored_arrays
@@ -22,12 +23,38 @@ NAME_COLUMNS = ("image", "file", "filename", "file_name", "image_id", "path", "f
 LABEL_COLUMNS = (
     "label", "labels", "class", "classes", "class_name", "category", "target", "targets", "fine_label", "y",
 )  # fmt: skip
+NONE = "none"
 FORM = "Write labels as file.csv:column, file.npz:attribute, or none."
 DELIMITERS = ",;\t|"
 MAX_TABLE_BYTES = 512 * 2**20
 
 
-def read_column(path: Path, column: str) -> tuple[list[str] | None, list[str], tuple[str, ...]]:
+class Table(NamedTuple):
+    """A column of labels: the image that each row is for (None where the file has no names), and its value."""
+
+    path: Path
+    column: str
+    names: list[str] | None
+    values: list[str]
+    notes: tuple[str, ...] = ()
+
+
+def read_table(spec: str, beside: Path | None = None) -> Table:
+    """Return the column that ``spec`` names.
+
+    Args:
+        spec: ``file:column`` of a CSV, TSV, TXT, JSON, JSONL, npz or parquet file.
+        beside: the images: the file is looked for in their folder where it does not lie in the current one.
+
+    Raises:
+        DataError: no such file or column, rows without a value.
+    """
+    file, _, column = spec.rpartition(":")
+    path = _find(file or spec, beside)
+    return Table(path, column if file else "", *_read_column(path, column if file else ""))
+
+
+def _read_column(path: Path, column: str) -> tuple[list[str] | None, list[str], tuple[str, ...]]:
     """Return the images' names (None without a column of names), the values of ``column``, and notes.
 
     Raises:
@@ -43,6 +70,15 @@ def read_column(path: Path, column: str) -> tuple[list[str] | None, list[str], t
     if suffix in (".json", ".jsonl", ".parquet"):
         return _named_column(path, column, _json_columns(path) if suffix != ".parquet" else _parquet(path))
     return _text_column(path, column)
+
+
+def _find(file: str, beside: Path | None) -> Path:
+    path = Path(file).expanduser()
+    candidates = [path, (beside if os.path.isdir(beside) else beside.parent) / path] if beside else [path]
+    try:
+        return next(candidate for candidate in candidates if os.path.isfile(candidate))
+    except StopIteration:
+        raise DataError(f"There are no labels at {file}.", FORM) from None
 
 
 def no_column(path: Path, column: str, columns: Sequence[str]) -> DataError:

@@ -1,11 +1,9 @@
-"""Labels from a table beside the images: ``file.csv:column`` or ``file.npz:attribute``."""
+"""Match the rows of a table of labels with images."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,34 +11,7 @@ from gan_serve.errors import DataError, nearest
 from gan_serve.training.data.arrays import ARRAY_ERRORS, stored_arrays
 from gan_serve.training.data.class_names import Classes, clean_name, texts, word_classes
 from gan_serve.training.data.image_set import ImageSet, Int64Array, examples
-from gan_serve.training.data.tables import FORM, LABEL_COLUMNS, read_column
-
-NONE = "none"
-
-
-class Table(NamedTuple):
-    """A column of labels: the image that each row is for (None where the file has no names), and its value."""
-
-    path: Path
-    column: str
-    names: list[str] | None
-    values: list[str]
-    notes: tuple[str, ...] = ()
-
-
-def read_table(spec: str, beside: Path | None = None) -> Table:
-    """Return the column that ``spec`` names.
-
-    Args:
-        spec: ``file:column`` of a CSV, TSV, TXT, JSON, JSONL, npz or parquet file.
-        beside: the images: the file is looked for in their folder where it does not lie in the current one.
-
-    Raises:
-        DataError: no such file or column, rows without a value.
-    """
-    file, _, column = spec.rpartition(":")
-    path = _find(file or spec, beside)
-    return Table(path, column if file else "", *read_column(path, column if file else ""))
+from gan_serve.training.data.label_tables import FORM, LABEL_COLUMNS, Table
 
 
 def relabel(data: ImageSet, table: Table) -> ImageSet:
@@ -103,15 +74,6 @@ def classes_of(values: Sequence[str], column: str) -> Classes:
         name = clean_name(column.replace("_", " ").lower())
         return Classes(np.array([value == "1" for value in values], np.int64), (f"not {name}", name))
     return word_classes(values)
-
-
-def _find(file: str, beside: Path | None) -> Path:
-    path = Path(file).expanduser()
-    candidates = [path, (beside if os.path.isdir(beside) else beside.parent) / path] if beside else [path]
-    try:
-        return next(candidate for candidate in candidates if os.path.isfile(candidate))
-    except StopIteration:
-        raise DataError(f"There are no labels at {file}.", FORM) from None
 
 
 def _match(images: Sequence[str], names: Sequence[str], values: Sequence[str], path: Path) -> list[int]:

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from gan_serve.errors import DataError
+from gan_serve.training.data.label_tables import LABEL_COLUMNS, NAME_COLUMNS, parquet_columns, rows_of_csv
 from gan_serve.training.data.list_files import Listing
 from gan_serve.training.data.parquet_files import check_table
-from gan_serve.training.data.tables import LABEL_COLUMNS, NAME_COLUMNS, parquet_columns, rows_of_csv
 
 BYTES_AN_IMAGE, BYTES_AT_LEAST = 4096, 2**20  # a table of labels may have; more is no table of these images
 
