@@ -261,6 +261,7 @@ def film(browser: Browser, address: str) -> list[Image.Image]:
         session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
 
     session.on("Page.screencastFrame", keep)
+    page.goto(f"{address}livez")  # the renderer of the address, so that the frames have one source
     session.send("Page.startScreencast", {"format": "jpeg", "quality": 90, "maxWidth": 640, "maxHeight": 450})
     began = time.time()
     page.goto(address, wait_until="commit")
