@@ -119,6 +119,7 @@ export class Explorer {
       this.stage.pause();
       return;
     }
+    this.labels.begin(); // at once: what lies below them moves
     const isMoved = this.store.get().move.some(Boolean); // needs the directions
     if (this.models.includes(model) && !isMoved) await this.stage.begin();
     try {
@@ -132,7 +133,6 @@ export class Explorer {
     if (isMoved) await this.stage.begin();
     else this.stage.keysChanged();
     this.sliders.begin();
-    this.labels.begin();
     this.wipe.begin();
     for (const part of [this.sheet, this.pad, this.sliders, this.labels, this.drawer]) await part.refresh();
   }
