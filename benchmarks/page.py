@@ -1,15 +1,20 @@
 """Measure the explorer page in Chromium against its budgets, and photograph it.
 
-    python benchmarks/page.py [--pictures FOLDER]
+    python benchmarks/page.py [--pictures]
 
-Writes benchmarks/page.md. The server has one worker and the models of the package. "Slow line": 150 ms of latency and
-200 KB a second each way, by the DevTools protocol.
+Writes benchmarks/page.md and its table to docs/page.md; with --pictures also docs/page/. The server has one worker and
+the models of ``gan_serve.list_models()``. "Slow line": 150 ms of latency and 200 KB a second each way, by the DevTools
+protocol.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
+import io
+import os
+import re
 import shutil
 import socket
 import statistics
@@ -21,12 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, sync_playwright
+
+from gan_serve import list_models
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OUT = Path(__file__).with_suffix(".md")
-WIDTHS = ((390, 844), (820, 1180), (1280, 900), (1920, 1080))
-FILM = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5, 3.0)  # seconds after the page was asked for
+DOCUMENT = Path(__file__).parents[1] / "docs" / "page.md"
+PICTURES = DOCUMENT.with_suffix("")
+MEASURED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end of measured -->)", re.DOTALL)
+SIZES = ((320, 640), (768, 1024), (1280, 900), (1920, 1080))  # of the window
+FILM = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0)  # seconds after the page was asked for
 SLOW = {"offline": False, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 200_000}
 ROLLS = 200
 STEPS = 30  # of a slider
@@ -81,7 +92,7 @@ DRAG = """([id, from, to, selector]) => new Promise((resolve) => {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=Path, help="a folder for pictures of the page and the film strip")
+    parser.add_argument("--pictures", action="store_true", help="also pictures of the page, and a film strip")
     arguments = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -95,20 +106,22 @@ def main() -> None:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             rows = [*start(browser, address), *reactions(browser, address), *memory(browser, address)]
             if arguments.pictures:
-                photograph(browser, address, arguments.pictures)
+                photograph(browser, address, PICTURES)
             version = browser.version
             browser.close()
     finally:
         server.terminate()
         server.wait(20)
-    table = "".join(f"| {name} | {budget} | {value} |\n" for name, budget, value in rows)
+    table = "| | budget | measured |\n|---|---|---|\n" + "".join(
+        f"| {name} | {budget} | {value} |\n" for name, budget, value in rows
+    )
     load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "unknown"
     text = (
-        "# The explorer page\n\nWritten by `python benchmarks/page.py`: Chromium "
-        f"{version}, one worker, on a machine whose load average was {load} at the end.\n\n"
-        f"| | budget | measured |\n|---|---|---|\n{table}"
+        f"# The explorer page\n\nWritten by `python benchmarks/page.py`: Chromium {version} without a GPU, one worker, "
+        f"the page of {list_models()[0]}, {os.cpu_count()} cores, a load average of {load} at the end.\n\n{table}"
     )
     OUT.write_text(text)
+    DOCUMENT.write_text(MEASURED.sub(lambda _: f"\n{table}\n", DOCUMENT.read_text()))
     print(text)
 
 
@@ -221,26 +234,57 @@ def renderers() -> dict[int, int]:
 
 
 def photograph(browser: Browser, address: str, folder: Path) -> None:
-    """Write pictures of the page at four widths, light and dark, and a film strip of its first three seconds."""
+    """Write pictures of the page at four widths, and a film strip of its first three seconds."""
     folder.mkdir(parents=True, exist_ok=True)
-    for scheme in ("light", "dark"):
-        for width, height in WIDTHS:
+    for scheme, sizes in (("light", SIZES), ("dark", SIZES[2:3])):
+        for width, height in sizes:
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
             page = context.new_page()
             page.goto(address)
             page.locator("#sheet[data-seeds]").wait_for(timeout=60_000)
             page.locator("#mosaic.painted").wait_for(timeout=60_000)
-            time.sleep(3)
-            page.screenshot(path=folder / f"{width}-{scheme}.png", full_page=True)
+            time.sleep(2)
+            picture = Image.open(io.BytesIO(page.screenshot()))
+            picture.save(folder / f"{width}-{scheme}.webp", quality=80, method=6)
             context.close()
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    began = time.perf_counter()
+    strip(film(browser, address)).save(folder / "film.webp", quality=80, method=6)
+
+
+def film(browser: Browser, address: str) -> list[Image.Image]:
+    """Return what a window shows at each of the seconds ``FILM`` after the page was requested."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light").new_page()
+    session = page.context.new_cdp_session(page)
+    shown: list[tuple[float, str]] = []
+
+    def keep(event: dict[str, Any]) -> None:
+        shown.append((event["metadata"]["timestamp"], event["data"]))
+        session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
+
+    session.on("Page.screencastFrame", keep)
+    page.goto(f"{address}livez")  # the renderer of the address, so that the frames have one source
+    session.send("Page.startScreencast", {"format": "jpeg", "quality": 90, "maxWidth": 640, "maxHeight": 450})
+    began = time.time()
     page.goto(address, wait_until="commit")
+    page.wait_for_timeout(1000 * FILM[-1] + 500)
+    page.context.close()
+    blank = Image.new("RGB", (640, 450), "white")
+    pictures = []
     for seconds in FILM:
-        time.sleep(max(0.0, began + seconds - time.perf_counter()))
-        page.screenshot(path=folder / f"film-{seconds:.1f}.png")
-    context.close()
+        before = [data for moment, data in shown if began <= moment <= began + seconds]
+        pictures.append(Image.open(io.BytesIO(base64.b64decode(before[-1]))) if before else blank)
+    return pictures
+
+
+def strip(pictures: list[Image.Image]) -> Image.Image:
+    """Return pictures of a film in rows of four, each below its second."""
+    width, height, title = 400, 281, 24
+    sheet = Image.new("RGB", (4 * width, len(pictures) // 4 * (height + title)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (seconds, picture) in enumerate(zip(FILM, pictures, strict=True)):
+        left, top = index % 4 * width, index // 4 * (height + title)
+        pen.text((left + 6, top + 4), f"{seconds:.1f} s", "black", font_size=16)
+        sheet.paste(picture.convert("RGB").resize((width - 8, height - 6)), (left + 4, top + title))
+    return sheet
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ DOCUMENTS = sorted(
 )
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 ELSEWHERE = re.compile(r"[a-z][a-z+.-]*:|#|//", re.IGNORECASE)  # an address, or a heading of the same document
 
 
@@ -25,3 +26,22 @@ def test_links_lead_to_files(document):
     folder = (ROOT / document).parent
     assert not [target for target in sorted(targets) if not (folder / target).resolve().is_relative_to(ROOT)]
     assert not [target for target in sorted(targets) if not (folder / target).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_to_headings(document):
+    text = CODE.sub("code", (ROOT / document).read_text())
+    links = [unquote(link) for link in LINK.findall(text) if not re.match("[a-z]+:", link)]
+    wrong = []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (ROOT / document).parent / name if name else ROOT / document
+        if anchor and target.suffix == ".md" and anchor not in _anchors(target.read_text()):
+            wrong.append(link)
+    assert not wrong
+
+
+def _anchors(text):
+    """Return the anchors that GitHub gives to the headings of a document."""
+    headings = HEADING.findall(re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

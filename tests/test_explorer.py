@@ -354,6 +354,43 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser: Any, explorer:
     visit.context.close()
 
 
+# The least contrast (WCAG 2.2) between the border, or the fill, of a control and what lies around it.
+BORDERS = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => {
+    const [r, g, b] = channels(colour).map((level) => {
+      const value = level / 255;
+      return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const background = (element) => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return (channels(colour)[3] ?? 1) ? colour : background(element.parentElement);
+  };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const controls = [...document.querySelectorAll("input:not([type=range]), select, button")].filter((control) => {
+    const { borderTopColor: colour, borderTopWidth: width } = getComputedStyle(control);
+    return control.checkVisibility() && !control.disabled && width !== "0px" && (channels(colour)[3] ?? 1);
+  });
+  const ratios = controls.map((control) => {
+    const edges = [getComputedStyle(control).borderTopColor, background(control)].map(luminance);
+    return Math.max(...edges.map((edge) => ratio(edge, luminance(background(control.parentElement)))));
+  });
+  return [ratios.length, Math.min(...ratios)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_borders_of_controls_can_be_seen(browser: Any, explorer: str, scheme: str) -> None:
+    visit = Visit(browser, explorer, color_scheme=scheme)
+    page = paused(visit, "model=conditional")
+    page.get_by_role("button", name="Pin").click()
+    count, contrast = page.evaluate(BORDERS)
+    visit.context.close()
+    assert min(count - 8, contrast - 3) >= 0, (count, contrast)
+
+
 @pytest.mark.parametrize("width", [320, *(pytest.param(size, marks=pytest.mark.slow) for size in (768, 1280, 1920))])
 def test_no_width_scrolls_sideways(browser: Any, explorer: str, width: int) -> None:
     visit = Visit(browser, explorer)

@@ -8,14 +8,17 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from conditional_checkpoint import write_conditional
+from onnx import TensorProto, helper
 from tiny_translator import write_translator
 from web_engine import run_node
 
 from gan_serve import Generator, list_models
 from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.checkpoint.config import precisions
-from gan_serve.checkpoint.files import config_json, copy_checkpoint, read_config
+from gan_serve.checkpoint.files import config_json, copy_checkpoint, digest_files, read_config
 from gan_serve.images.compare import describe_mismatch
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.service.page import FOLDER
@@ -56,6 +59,31 @@ def test_the_pixels_of_every_checkpoint_and_precision_are_those_of_python(
     assert {name: mismatch(tmp_path / name, pixels, precision) for name, pixels in expected.items()} == dict.fromkeys(
         expected, ""
     )
+
+
+def test_a_conditional_network_that_truncates_by_itself_gets_labels_and_psi(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    write_conditional(folder)
+    model = onnx.load(folder / "generator.onnx")
+    [at] = [index for index, node in enumerate(model.graph.node) if list(node.output) == ["z_image"]]
+    model.graph.node[at].output[0] = "plain"
+    model.graph.node.insert(at + 1, helper.make_node("Reshape", ["psi", "shape"], ["psi_image"]))
+    model.graph.node.insert(at + 2, helper.make_node("Mul", ["plain", "psi_image"], ["z_image"]))
+    model.graph.input.append(helper.make_tensor_value_info("psi", TensorProto.FLOAT, ["N"]))
+    onnx.save(model, folder / "generator.onnx")
+    config = read_config(folder)
+    changed = config.model_copy(update={"files": digest_files(folder), "truncation_space": "w"})
+    (folder / "config.json").write_bytes(config_json(changed))
+    script = f"""
+    const g = await Generator.load({json.dumps(str(folder))}, {{ ort }});
+    save("pixels", (await g.generate({{ seeds: "0-7", label: "Ankle boot", truncation: 0.5 }})).data);
+    """
+    run_node(tmp_path, script)
+    expected = Generator.from_pretrained(folder).generate(
+        seeds="0-7", label="Ankle boot", truncation=0.5, output="numpy"
+    )
+    assert not mismatch(tmp_path / "pixels", expected, "fp32")
 
 
 def test_latents_are_those_of_numpy_bit_for_bit(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from gan_serve.checkpoint.config import (
     WEIGHTS_FILE,
     CheckpointConfig,
 )
-from gan_serve.checkpoint.files import read_config, read_config_file, read_verified
+from gan_serve.checkpoint.files import read_config_file, read_verified
 from gan_serve.errors import InvalidOption
 from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
@@ -97,7 +97,12 @@ def engine_module() -> str:
 
 def _read_model(model: str | Path) -> _Model:
     directory = resolve(model, files=lambda config: set(config.files) - {WEIGHTS_FILE})
-    config, content = read_config(directory), read_config_file(directory)[1]
+    config, content = read_config_file(directory)
+    if not isinstance(config, CheckpointConfig):
+        raise InvalidOption(
+            f"{config.name} translates images; a page without a server has only models that generate images.",
+            f"To offer it over HTTP: gan-serve serve --model {model}",
+        )
     names = [name for name in config.files if name != WEIGHTS_FILE]
     files = {CONFIG_FILE: content} | {name: read_verified(directory, config, name) for name in names}
     return _Model(Generator(directory, device="cpu"), config, files)

@@ -111,7 +111,7 @@ function throwUnreachable(signal) {
     if (signal?.aborted) throw error;
     throw new ApiError({
       code: "server_unreachable",
-      message: "The server does not answer.",
+      message: "The server does not respond.",
       hint: `Is gan-serve still running at ${location.origin}?`,
     });
   };
@@ -125,7 +125,7 @@ async function readError(answer) {
   } catch {
     // Not from gan-serve: a proxy in between.
     return new ApiError(
-      { code: "http_error", message: `The answer was ${answer.status} ${answer.statusText}.` },
+      { code: "http_error", message: `The response was ${answer.status} ${answer.statusText}.` },
       about,
     );
   }

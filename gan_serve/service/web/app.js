@@ -2,7 +2,6 @@
 
 import { $, wireCopy } from "./dom.js";
 import { Drawer } from "./drawer.js";
-import { GanServeError } from "./errors.js";
 import { Labels } from "./labels.js";
 import { Problem, Status } from "./notices.js";
 import { Pad } from "./pad.js";
@@ -12,6 +11,7 @@ import { Sliders } from "./sliders.js";
 import { Stage } from "./stage.js";
 import { Store } from "./state.js";
 import { Strip } from "./strip.js";
+import { Translator } from "./translator.js";
 import { Wipe } from "./wipe.js";
 
 const FIRST_PAGE = 32; // images of a contact sheet that nobody asked for
@@ -40,6 +40,7 @@ export class Explorer {
     this.sheet = new Sheet(this);
     this.drawer = new Drawer(this);
     this.wipe = new Wipe(this);
+    this.translator = new Translator(this);
     this.store.subscribe((state, before) => this.#render(state, before));
     wireCopy($("copy-link"), $("copy-link").querySelector("span"), () => location.href);
     $("skip").addEventListener("click", () => $("contact").focus());
@@ -52,6 +53,11 @@ export class Explorer {
   get model() {
     const { model } = this.store.get();
     return this.models.find(({ name }) => name === model) ?? { name: model, ready: false, c_dim: 0, class_names: [] };
+  }
+
+  /** Whether a model, by default that of the state, maps pictures to pictures. */
+  isTranslator(model = this.model) {
+    return model.task === "translate";
   }
 
   /** The directions in the latent space of the model; none while they are not known. @returns {number[][]} */
@@ -79,18 +85,15 @@ export class Explorer {
   async start() {
     try {
       const { models, limits } = await this.backend.models();
-      this.models = models.filter(({ task }) => task !== "translate");
+      this.models = models;
       this.limits = { ...this.limits, ...limits };
     } catch (error) {
       this.report(error, () => this.start());
       return;
     }
     this.#showModels();
-    if (!this.models.length) {
-      this.report({ message: "There is no model here that generates images.", hint: "This page samples generators only." });
-      return;
-    }
-    const first = this.models.find((model) => model.ready) ?? this.models[0];
+    const ready = this.models.filter((model) => model.ready);
+    const first = ready.find((model) => !this.isTranslator(model)) ?? ready[0] ?? this.models[0];
     const { model, page, seed } = this.store.get();
     const changes = { model: model || first?.name || "" };
     if (!page) changes.page = pageFrom(seed, Math.min(FIRST_PAGE, this.limits.max_images));
@@ -111,12 +114,17 @@ export class Explorer {
       return;
     }
     this.problem.clear();
+    this.translator.begin(model);
+    if (this.isTranslator()) {
+      this.stage.pause();
+      return;
+    }
+    this.labels.begin(); // at once: what lies below them moves
     const isMoved = this.store.get().move.some(Boolean); // needs the directions
     if (this.models.includes(model) && !isMoved) await this.stage.begin();
     try {
       const details = await this.backend.details(model.name);
       if (this.model.name !== model.name) return;
-      if (details.task === "translate") throw translates(model.name);
       this.details = details;
     } catch (error) {
       if (this.model.name === model.name) this.report(error, () => this.refresh());
@@ -125,7 +133,6 @@ export class Explorer {
     if (isMoved) await this.stage.begin();
     else this.stage.keysChanged();
     this.sliders.begin();
-    this.labels.begin();
     this.wipe.begin();
     for (const part of [this.sheet, this.pad, this.sliders, this.labels, this.drawer]) await part.refresh();
   }
@@ -189,13 +196,14 @@ export class Explorer {
       this.refresh();
       return;
     }
+    if (this.isTranslator()) return;
     for (const part of [this.stage, this.strip, this.pad, this.sliders, this.labels, this.sheet, this.drawer]) {
       part.update(state, before);
     }
   }
 
   #onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || $("key").open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || $("key").open || this.isTranslator()) return;
     if (event.target.closest("input:not([type=range]), select, textarea")) return;
     const onButton = event.target.closest("button, a, [role=option], [role=radio]");
     if (event.key === " " && !onButton) this.stage.toggle();
@@ -204,11 +212,6 @@ export class Explorer {
     else return;
     event.preventDefault();
   }
-}
-
-/** The error of a link to a translator, which has no seeds. */
-function translates(name) {
-  return new GanServeError("invalid_option", `${name} translates images and does not generate them.`, "Choose another model.");
 }
 
 /** Start the page with a backend. `onWait(text)` says what it waits for; an empty text, that it no longer does. */

@@ -6,6 +6,10 @@
  * @property {string} name
  * @property {boolean} ready whether it can be sampled; otherwise `error` says why
  * @property {{code: string, message: string, hint: string}} [error]
+ * @property {string} [task] "translate": it maps pictures to pictures, and has none of the properties of latents
+ * @property {number} [in_resolution] of a translator: width and height of its inputs
+ * @property {number} [scale] of a translator: its outputs are so many times as wide and high
+ * @property {boolean} [any_size] of a translator: its inputs may have any size
  * @property {number} z_dim length of a latent
  * @property {number} c_dim number of classes; 0: not conditional
  * @property {string[]} class_names
@@ -50,6 +54,8 @@
  *   code `server_unreachable`: `ready` is polled, then the page goes on
  * @property {(request: SampleRequest, format: string, options?: {scale?: number, columns?: number, fps?: number}) =>
  *   Promise<Blob>} file the images as a file of `formats`; PNGs carry their receipts
+ * @property {(model: string, file: Blob) => Promise<Blob>} [translate] a picture by a translator, as PNG with its receipt;
+ *   only where `models` may have translators
  * @property {(request: SampleRequest) => Promise<object>} receipt of the first image
  * @property {() => Promise<boolean>} ready whether requests would succeed now
  * @property {string[]} formats the formats of `file`: of png, zip, npz, gif, webp

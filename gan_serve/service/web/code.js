@@ -9,7 +9,7 @@ export function codeOf(body, { origin, hasKey }) {
     {
       language: "CLI",
       text: asCommand(body),
-      note: "Samples on your own machine. A model that is not in the package goes by its directory.",
+      note: "Samples on your own machine. Name the directory of a model that is not in the package.",
     },
   ];
 }

@@ -120,7 +120,7 @@ export class Drawer {
     try {
       saveFile(await this.#explorer.backend.file(request, format, options), `${name}.${format}`);
     } catch (error) {
-      const hint = error.code === "too_many_images" ? "Take fewer keys, a faster walk, or fewer seeds." : error.hint;
+      const hint = error.code === "too_many_images" ? "Choose fewer keys, a faster walk, or fewer seeds." : error.hint;
       this.#problem.show({ message: error.message, hint, code: error.code });
     }
     this.#status.say("");
@@ -170,7 +170,7 @@ export class Drawer {
 
 /** Six facts that people ask for; the rest is folded away. */
 function facts(details, model) {
-  if (!details) return h("p", { class: "hint" }, "Not known yet.");
+  if (!details) return h("p", { class: "hint" }, "Not loaded yet.");
   const size = details.files?.[{ int8: "generator.int8.onnx", fp16: "generator.fp16.onnx" }[model.precision] ?? "generator.onnx"]?.size;
   const [metric, value] = Object.entries(details.metrics ?? {}).find(([name]) => /^(fd|fid)/.test(name)) ?? [];
   const curated = {

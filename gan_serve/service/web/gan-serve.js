@@ -42,7 +42,7 @@ export class Generator {
     const read = readerOf(source);
     const config = JSON.parse(new TextDecoder().decode(await read("config.json")));
     if (!(config.format_version <= FORMAT_VERSION)) {
-      throw new GanServeError("format_too_new", "A later gan-serve wrote this checkpoint.", "Take its gan-serve.js.");
+      throw new GanServeError("format_too_new", "A later gan-serve wrote this checkpoint.", "Use the gan-serve.js of that version.");
     }
     if (config.task === "translate") {
       const message = `${config.name} translates images and does not generate them.`;

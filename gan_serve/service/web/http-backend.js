@@ -39,6 +39,16 @@ export class HttpBackend {
     return (await this.#api.send("sample", { ...bodyOf(request), ...layout, format })).blob();
   }
 
+  async translate(model, file) {
+    const address = await new Promise((resolve, reject) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(reader.result);
+      reader.onerror = () => reject(reader.error);
+      reader.readAsDataURL(file);
+    });
+    return (await this.#api.send("translate", { model, images: [address] })).blob();
+  }
+
   async receipt(request) {
     const response = await this.#api.send("sample", { ...bodyOf(request), format: "json" });
     return (await response.json()).images[0].receipt;

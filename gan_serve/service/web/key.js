@@ -7,7 +7,7 @@ export function askForKey(refused) {
   const dialog = $("key");
   $("key-text").textContent = refused
     ? "The server did not accept that key. Try another."
-    : "It is the one the server was started with (GAN_SERVE_API_KEY). It is kept in this tab only.";
+    : "The server was started with it (GAN_SERVE_API_KEY). It is stored in this tab only.";
   $("key-input").value = "";
   dialog.showModal();
   return new Promise((resolve) => {

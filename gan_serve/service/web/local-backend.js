@@ -98,7 +98,7 @@ export class LocalBackend {
     });
     worker.addEventListener("error", () => {
       const hint = "It needs WebAssembly with SIMD: Chrome 91, Firefox 89, Safari 16.4 or later.";
-      for (const { reject } of this.#calls.values()) reject(new GanServeError("engine_failed", "The engine ended.", hint));
+      for (const { reject } of this.#calls.values()) reject(new GanServeError("engine_failed", "The engine stopped.", hint));
       this.#calls.clear();
       this.#worker = null;
     });

@@ -121,13 +121,13 @@ class Network {
     const n = latents.length;
     const z = new Float32Array(n * zDim);
     latents.forEach((latent, index) => z.set(latent, index * zDim));
-    if (space === "w") {
-      return { z: new Tensor("float32", z, [n, zDim]), psi: new Tensor("float32", new Float32Array(n).fill(truncation), [n]) };
-    }
-    // As NumPy multiplies: both factors are float32.
-    const factor = Math.fround(truncation);
-    if (truncation !== 1) z.forEach((value, index) => (z[index] = value * factor));
     const inputs = { z: new Tensor("float32", z, [n, zDim]) };
+    if (space === "w") {
+      inputs.psi = new Tensor("float32", new Float32Array(n).fill(truncation), [n]);
+    } else if (truncation !== 1) {
+      const factor = Math.fround(truncation); // as NumPy multiplies: both factors are float32
+      z.forEach((value, index) => (z[index] = value * factor));
+    }
     if (classes) inputs.c = new Tensor("int64", BigInt64Array.from(classes, BigInt), [n]);
     return inputs;
   }

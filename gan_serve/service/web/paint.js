@@ -2,11 +2,13 @@
 
 import { h } from "./dom.js";
 
+let buffer = null; // a canvas copies what is put on it, so that one image serves for all of the same size
+
 /** Paint image `index` of `pixels` (see backend.js) on a canvas, which gets its size. */
 export function paint(canvas, pixels, index = 0) {
   const { size } = pixels;
   fit(canvas, size);
-  const image = new ImageData(size, size);
+  const image = imageOf(size, size);
   fill(image, pixels, index, 0, 0);
   put(canvas, image);
 }
@@ -16,11 +18,16 @@ export function paintMosaic(canvas, pixels, columns) {
   const { n, size } = pixels;
   const rows = Math.ceil(n / columns);
   fit(canvas, size * columns, size * rows);
-  const image = new ImageData(size * columns, size * rows);
+  const image = imageOf(size * columns, size * rows);
   for (let index = 0; index < n; index += 1) {
     fill(image, pixels, index, size * (index % columns), size * Math.floor(index / columns));
   }
   put(canvas, image);
+}
+
+function imageOf(width, height) {
+  if (buffer?.width !== width || buffer.height !== height) buffer = new ImageData(width, height);
+  return buffer;
 }
 
 /** Write image `index` of `pixels` into an ImageData, its upper left corner at (left, top). */

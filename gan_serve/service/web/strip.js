@@ -55,7 +55,7 @@ export class Strip {
     keepFocus($("keys"), () => $("keys").replaceChildren(...keys.map((key, at) => this.#item(key, at, isChosen))));
     $("keys-hint").classList.remove("pending");
     $("keys-hint").textContent = isChosen
-      ? "Drag to reorder, or Alt with an arrow key. Delete takes one out."
+      ? "Drag to reorder, or Alt with an arrow key. Delete removes one."
       : pins.length === 1
         ? "One pinned. Pin another picture, and the walk leads through your own."
         : "Six seeds to begin with. Pin pictures (P) to walk through your own.";
@@ -104,7 +104,7 @@ export class Strip {
       isChosen &&
         h(
           "button",
-          { type: "button", class: "take-out quiet icon-only tiny", "aria-label": `Take key ${index + 1} out`, tabindex: -1 },
+          { type: "button", class: "take-out quiet icon-only tiny", "aria-label": `Remove key ${index + 1}`, tabindex: -1 },
           icon(ICONS.close),
         ),
     );

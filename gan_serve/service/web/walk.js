@@ -137,7 +137,7 @@ export class Walk {
     const { data, size, channels, n, milliseconds } = pixels;
     const bytes = size * size * channels;
     indices.forEach((index, at) => {
-      const one = data.slice(at * bytes, (at + 1) * bytes);
+      const one = data.subarray(at * bytes, (at + 1) * bytes);
       this.#frames[index] = { data: one, size, channels, n: 1, milliseconds: milliseconds / n };
     });
     return true;

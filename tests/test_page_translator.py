@@ -1,0 +1,82 @@
+"""The part of the page for translators, in a real Chromium: a picture is dropped, translated, compared and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Visit, chromium, expect, saved
+from PIL import Image
+from servers import running
+from tiny_translator import SIDE, write_translator
+
+from gan_serve import Translator
+from gan_serve.verify import verify_image
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two translators, one of any size, and a picture that is wider than high."""
+    folder = tmp_path_factory.mktemp("translators")
+    write_translator(folder / "painter")
+    write_translator(folder / "enlarger", any_size=True)
+    pixels = np.random.RandomState(0).randint(0, 256, (20, 28, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "photo.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def visit(folder: Path) -> Iterator[Visit]:
+    models = [str(folder / "painter"), "fashion-dcgan", str(folder / "enlarger")]
+    with running(models, folder) as client, chromium() as browser:
+        yield Visit(browser, str(client.base_url).rstrip("/"))
+
+
+def shown(image: Any) -> np.ndarray[Any, Any]:
+    """The pixels of an image of the page, uint8 [H, W, 3]."""
+    height, width, data = image.evaluate(
+        """(image) => {
+          const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+          const context = canvas.getContext("2d");
+          context.drawImage(image, 0, 0);
+          return [canvas.height, canvas.width, [...context.getImageData(0, 0, canvas.width, canvas.height).data]];
+        }"""
+    )
+    return np.array(data, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+@pytest.mark.parametrize(("model", "said"), [("painter", f"{SIDE}×{SIDE}"), ("enlarger", "2 times as wide")])
+def test_a_dropped_picture_is_translated_as_by_python_and_saved_with_its_receipt(
+    visit: Visit, folder: Path, tmp_path: Path, model: str, said: str
+) -> None:
+    page = visit.open(f"model={model}")
+    expect(page.locator("#translate-hint")).to_contain_text(said)
+    expect(page.locator("#picture")).to_be_hidden()
+    page.locator("#translate-file").set_input_files(folder / "photo.png")
+    expect(page.locator("#after")).to_be_visible()
+    [expected] = Translator.from_pretrained(folder / model).translate(folder / "photo.png", output="numpy")
+    np.testing.assert_array_equal(shown(page.locator("#after")), expected)
+    page.locator("#between").fill("25")
+    assert page.locator("#after").evaluate("(image) => image.style.clipPath") == "inset(0px 0px 0px 25%)"
+    file = saved(visit, page.locator("#translate-save"), tmp_path)
+    assert file.name == f"photo-{model}.png"
+    assert verify_image(file, folder / model, [folder / "photo.png"]).max_difference == 0
+    visit.check()
+
+
+def test_the_page_opens_on_a_generator_and_says_what_is_no_picture(visit: Visit, tmp_path: Path) -> None:
+    page = visit.open()
+    expect(page.locator("#picture.painted")).to_be_visible()
+    expect(page.locator("#model")).to_have_value("fashion-dcgan")
+    page.locator("#model").select_option("painter")
+    expect(page.locator("#picture")).to_be_hidden()
+    (tmp_path / "text.png").write_text("no picture")
+    page.locator("#translate-file").set_input_files(tmp_path / "text.png")
+    expect(page.get_by_role("alert")).to_contain_text("invalid_image")
+    page.locator("#model").select_option("fashion-dcgan")
+    expect(page.locator("#sheet[data-seeds='32']")).to_be_visible()
+    expect(page.locator("#translate-part")).to_be_hidden()
+    visit.check(refused=True)
