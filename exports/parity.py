@@ -142,12 +142,12 @@ def compare_with(model: bytes, reference: Reference) -> Parity:
         torch_version=torch.__version__,
         onnxruntime_version=onnxruntime.__version__,
     )
+    if not invariant:
+        raise ExportRefused("The pixels of an image depend on its batch.", "Nothing was written.")
     if parity.max_difference > BOUND:
         raise ExportRefused(
             f"The ONNX file differs from {reference.origin} by {parity.max_difference} grey levels; at most {BOUND} is "
             "allowed.",
             "Nothing was written. Try the versions of torch and ONNX Runtime that constraints.txt pins.",
         )
-    if not invariant:
-        raise ExportRefused("The pixels of an image depend on its batch.", "Nothing was written.")
     return parity

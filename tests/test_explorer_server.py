@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from browser import PAGE, Visit, expect
 from servers import running
-from tiny_translator import write_translator
 
 NAME = "fashion-dcgan"
 
@@ -104,17 +103,3 @@ def test_a_server_that_draws_few_images_a_request_is_asked_for_few(browser: Any,
         expect(visit.page.locator(PAGE)).to_have_count(5)
         expect(visit.page.locator(PAGE).first).not_to_have_attribute("data-seed", "0")
         visit.context.close()
-
-
-def test_translators_are_not_offered(browser: Any, quoted: Path, tmp_path: Path) -> None:
-    translator = str(write_translator(tmp_path / "negative"))
-    for models, told in (
-        ([translator, str(quoted)], "negative translates images and does not generate them."),
-        ([translator], "There is no model here that generates images."),
-    ):
-        with running(models, tmp_path, GAN_SERVE_WORKERS="1", GAN_SERVE_DRAIN="0") as client:
-            visit = Visit(browser, str(client.base_url).rstrip("/"))
-            page = visit.open("model=negative")
-            expect(page.get_by_role("alert")).to_contain_text(told)
-            expect(page.get_by_label("Model").get_by_role("option", name="negative", exact=True)).to_have_count(0)
-            visit.context.close()

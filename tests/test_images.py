@@ -67,7 +67,7 @@ def test_a_jpeg_is_written_but_not_served(generator):
         assert (image.format, image.size) == ("JPEG", (2 * (2 * 30 + 2), 2 * (2 * 30 + 2)))
     check_encoding(3, "png", served=True)
     with pytest.raises(
-        InvalidOption, match="There is no format 'jpg'; choose from: png, gif, webp, npz, zip, json, raw"
+        InvalidOption, match="There is no format 'jpg'; choose from: png, gif, webp, mp4, webm, npz, zip, json, raw"
     ):
         check_encoding(3, "jpg", served=True)
 

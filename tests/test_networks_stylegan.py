@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from gan_serve.errors import InvalidOption
 from gan_serve.training.networks import build_generator
 from gan_serve.training.networks.stylegan import AdaIN, MappingNetwork, StyleGANDiscriminator, StyleGANGenerator
+from gan_serve.training.networks.truncation import track_mean_style
 
 Z_DIM = 8
 WIDTH = 1 / 32
@@ -201,7 +202,7 @@ def test_the_mean_style_converges_to_the_mean_of_w() -> None:
     g = generator(8)
     with torch.no_grad():
         for _ in range(1500):
-            g._track(g.mapping(torch.randn(16, Z_DIM)))
+            track_mean_style(g.w_mean, g.mapping(torch.randn(16, Z_DIM)))
         mean = g.mapping(torch.randn(20000, Z_DIM)).mean(dim=0)
     torch.testing.assert_close(g.w_mean, mean, rtol=0, atol=0.1)
 

@@ -8,8 +8,6 @@ import zipfile
 from typing import IO, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 MAX_ENTRIES = 10_000  # tensors, each of which is an entry of the zip that torch.save writes
@@ -54,6 +52,9 @@ def load_safetensors(content: bytes) -> dict[str, Tensor]:
     Raises:
         NoTensors: it is damaged, or has more than ``MAX_ENTRIES`` tensors.
     """
+    from safetensors import SafetensorError  # training itself does not need the package
+    from safetensors.torch import load
+
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     if header.count(b"{") > MAX_ENTRIES + 2:  # of the header itself, of its metadata, and of each tensor
         raise NoTensors(f"it has more than {MAX_ENTRIES:,} tensors")
