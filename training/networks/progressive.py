@@ -12,6 +12,7 @@ import itertools
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -104,9 +105,7 @@ class Growing(nn.Module):
         """
         if not 0 <= level <= self.levels:
             raise ValueError(f"level must be from 0 to {self.levels}, not {level}.")
-        self._level = torch.tensor(
-            level, dtype=torch.float32
-        ).item()  # rounded as in the state, so that a resumed run is exact
+        self._level = float(np.float32(level))  # rounded as in the state, so that a resumed run is exact
         self.stage = math.floor(self._level)
         self.fading = self._level > self.stage
         self.fade.fill_(self._level - self.stage)
