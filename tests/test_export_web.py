@@ -85,7 +85,7 @@ def test_what_cannot_be_exported_is_refused_in_words(runtime: Path, tmp_path: Pa
 
 
 def test_the_page_and_its_script_are_small(runtime: Path, tmp_path: Path) -> None:
-    """What a visitor waits for before the first picture moves: its animation is in the page."""
+    """A visitor waits for these two before the first picture moves: its animation is in the page."""
     site = export_web(["avatars-cgan"], tmp_path / "site", runtime=runtime)
     assert sum(len(gzip.compress((site / name).read_bytes())) for name in ("index.html", "page.js")) < 60_000
 

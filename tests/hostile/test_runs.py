@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from clear_errors import one_clear_error
 from hostile_runs import EXTRACTORS, LOGS, RUNS, WEIGHTS, extractor, run
 from measured import measure
 
@@ -30,10 +31,8 @@ def test_a_good_run_and_a_good_extractor_are_read(tmp_path):
 def test_a_hostile_run_is_one_clear_error(tmp_path, name):
     make, says = RUNS[name]
     path = make(tmp_path)
-    with pytest.raises(GanServeError, match=says) as error:
+    with one_clear_error(GanServeError, says):
         load_trained(path)
-    assert len(str(error.value)) < 500
-    assert "\n" not in str(error.value)
 
 
 @linux
@@ -42,7 +41,7 @@ def test_a_hostile_log_is_one_clear_error_or_its_good_lines(tmp_path, name):
     make, says = LOGS[name]
     path = make(tmp_path)
     if says:
-        with pytest.raises(RunError, match=says):
+        with one_clear_error(RunError, says):
             read_log(path)
     else:
         assert [record["kimg"] for record in read_log(path)] == [2, 1]
@@ -54,7 +53,7 @@ def test_a_hostile_log_is_one_clear_error_or_its_good_lines(tmp_path, name):
 def test_a_hostile_extractor_is_one_clear_error(tmp_path, name):
     make, says = EXTRACTORS[name]
     path = make(tmp_path)
-    with pytest.raises(GanServeError, match=says):
+    with one_clear_error(GanServeError, says):
         SmallExtractor(path)(np.zeros((3, 8, 8, 1), np.uint8))
 
 
@@ -62,9 +61,8 @@ def test_a_hostile_extractor_is_one_clear_error(tmp_path, name):
 def test_weights_that_do_not_fit_their_network_are_one_clear_error(tmp_path, name):
     make, says = WEIGHTS[name]
     path = make(tmp_path)
-    with pytest.raises(GanServeError, match=says) as error:
+    with one_clear_error(GanServeError, says):
         load_generator(path)
-    assert str(error.value).isprintable()
 
 
 @linux

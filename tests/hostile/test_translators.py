@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from clear_errors import one_clear_error
 from hostile_translators import PICTURES, TRANSLATORS, only_small_pictures, translator
 from measured import measure
 
@@ -19,10 +20,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="devices, and memory 
 def test_a_hostile_translator_is_one_clear_error(tmp_path, name):
     make, says = TRANSLATORS[name]
     path = make(tmp_path)
-    with pytest.raises(InvalidCheckpoint, match=says) as error:
+    with one_clear_error(InvalidCheckpoint, says):
         Translator.from_pretrained(path)
-    assert str(error.value).isprintable()
-    assert len(str(error.value)) < 500
 
 
 @linux
@@ -30,9 +29,8 @@ def test_a_hostile_translator_is_one_clear_error(tmp_path, name):
 def test_a_hostile_picture_is_one_clear_error(tmp_path, name):
     make, says = PICTURES[name]
     path = make(tmp_path)
-    with pytest.raises(InvalidImage, match=says) as error:
+    with one_clear_error(InvalidImage, says):
         Translator.from_pretrained(translator(tmp_path)).translate(path)
-    assert str(error.value).isprintable()
 
 
 def test_what_a_network_takes_is_checked_for_each_size_of_a_picture(tmp_path, monkeypatch):
