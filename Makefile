@@ -7,8 +7,8 @@ export BENTOML_DO_NOT_TRACK := True
 
 .PHONY: demo test test-all test-slow coverage imports lowest crosscheck-hub lint format serve avatars bricks bench bench-train bench-inference bench-evaluation bench-serve bench-robustness bench-hub clean
 
-demo: .venv/runtime  ## install the runtime (no torch) and draw a grid of clothes
-	$(BIN)/gan-serve generate fashion-dcgan --seeds 0-63 --scale 2 --out demo/fashion.png
+demo: .venv/runtime  ## install the runtime (no torch) and sample a grid of avatars
+	$(BIN)/gan-serve generate avatars-cgan --seeds 0-63 --scale 2 --out demo/avatars.png
 
 serve: .venv/runtime  ## serve the bundled checkpoints on http://localhost:3000
 	$(BIN)/gan-serve serve
