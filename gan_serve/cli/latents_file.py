@@ -14,6 +14,7 @@ import numpy as np
 
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig
 from gan_serve.errors import InvalidLatents
+from gan_serve.npy_header import read_npy_header
 from gan_serve.regular_files import read_regular
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.seeds import parse_seeds
@@ -119,10 +120,7 @@ def _arrays(content: bytes) -> dict[str, Any]:
 
 def _array(content: bytes) -> Any:
     """Return the array of a .npy, whose header may not claim more bytes than there are."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
+    shape, _, dtype = read_npy_header(io.BytesIO(content))
     count = int(np.prod([int(side) for side in shape], dtype=object)) if shape else 1
     if dtype.hasobject or count * dtype.itemsize > len(content):
         raise ValueError("its header does not fit its content")

@@ -18,6 +18,7 @@ from PIL import Image
 
 from gan_serve.errors import DataError
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.npy_header import read_npy_header
 from gan_serve.training.data.class_names import texts, with_labels
 from gan_serve.training.data.formats import suffix_of
 from gan_serve.training.data.image_files import on_white
@@ -54,7 +55,7 @@ class StoredArray:
     def read(self) -> npt.NDArray[Any]:
         """Return the whole array."""
         with self.open() as file:
-            _header(file)
+            read_npy_header(file)
             raw = file.read(self.nbytes)
         if len(raw) != self.nbytes:
             raise ValueError(f"an array of {self.nbytes} bytes is cut short at {len(raw)}")
@@ -68,7 +69,7 @@ class StoredArray:
         row_bytes = max(1, self.nbytes // max(1, self.shape[0]))
         step = max(1, PART_BYTES // row_bytes)
         with self.open() as file:
-            _header(file)
+            read_npy_header(file)
             for start in range(0, self.shape[0], step):
                 count = min(step, self.shape[0] - start)
                 raw = file.read(count * row_bytes)
@@ -154,15 +155,8 @@ def read_npz(path: Path, wanted: Wanted = TRAIN, key: str = "") -> ImageSet:
     )
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of an npy: shape, whether it is in Fortran's order, dtype."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
-
-
 def _stored(opener: Callable[[], AbstractContextManager[BinaryIO]], file: BinaryIO) -> StoredArray:
-    shape, fortran, dtype = _header(file)
+    shape, fortran, dtype = read_npy_header(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
     return StoredArray(shape, dtype, fortran, opener)
