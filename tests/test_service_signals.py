@@ -192,6 +192,22 @@ def test_readyz_is_red_while_the_server_drains_and_requests_are_still_answered(t
     asyncio.run(run())
 
 
+def test_a_connection_that_is_new_when_the_server_shuts_down_gets_its_response(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with _serving(1, tmp_path) as (port, process):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert (await _get(port, "/livez"))[0] == 200  # the worker has accepted both
+            process.terminate()
+            with contextlib.suppress(OSError, EOFError):
+                while True:
+                    await _get(port, "/livez")
+            assert (await _ask(reader, writer, "POST /sample", BODY))[0] == 200
+            writer.close()
+            assert await _ended(process) == 0
+
+    asyncio.run(run())
+
+
 def test_a_long_answer_and_a_stream_are_finished_after_sigterm_and_nobody_hangs_meanwhile(tmp_path: Path) -> None:
     images = {"model": MODEL, "seeds": "0-1023", "format": "npz"}
     walk = {"model": MODEL, "seeds": "0,1", "steps": 2000, "format": "ndjson"}

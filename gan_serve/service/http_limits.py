@@ -20,6 +20,7 @@ HEAD_SECONDS = 10.0  # from the connection, or a request's first byte, to the en
 DISCARD_BYTES = 4 * 2**20  # read and discarded after a refusal, at most
 DISCARD_SECONDS = 2.0  # from a refusal to the close, which would reset the connection if it came at once
 HALF_CLOSED_SECONDS = 1.0  # for the response to a client that has closed its side
+FIRST_REQUEST_SECONDS = 1.0  # for a connection that is new when the server shuts down
 
 _INVALID = ErrorDetail(
     code="invalid_http", message="The request is not valid HTTP.", hint="This server speaks HTTP/1.1."
@@ -54,6 +55,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._watching is not None:
             self._watching.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection after its response; a new one may send its first request, which can be on its way."""
+        if self.cycle is None and not self.transport.is_closing():
+            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, and count the bytes of a head that has not ended."""
