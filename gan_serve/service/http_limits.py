@@ -58,10 +58,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection after its response; a new one may send its first request, which can be on its way."""
-        if self.cycle is None and not self.transport.is_closing():
-            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
-        else:
+        if self.cycle or self.transport.is_closing():
             super().shutdown()
+        else:
+            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, and count the bytes of a head that has not ended."""
