@@ -49,10 +49,14 @@ def test_all_but_the_compressed_pixels_is_as_pillow_writes_it():
 
 
 def test_files_are_about_as_large_as_pillows(generator):
-    for pixels in (generator.sample(seed=1).pixels[0], grid(generator.sample(64, seed=1).pixels)):
-        out = io.BytesIO()
-        to_pil(pixels).save(out, "PNG", compress_level=1)
-        assert len(encode_png(pixels)) < 1.1 * len(out.getvalue())
+    images = generator.sample(64, seed=1).pixels
+    for several in (images, [grid(images)]):  # small ones together, since one of 400 bytes may differ by a tenth
+        ours = pillows = 0
+        for pixels in several:
+            out = io.BytesIO()
+            to_pil(pixels).save(out, "PNG", compress_level=1)
+            ours, pillows = ours + len(encode_png(pixels)), pillows + len(out.getvalue())
+        assert ours < 1.1 * pillows
 
 
 def test_without_isal_the_standard_library_compresses():
