@@ -22,6 +22,7 @@ def facts_of(config: AnyConfig) -> dict[str, Any]:
     """Return the facts that ``gan-serve models`` shows of a checkpoint."""
     entry = manifest().get(config.name)
     text = entry.description.partition(". ")[0].rstrip(".") + "." if entry else ""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)  # a link of Markdown, as its text
     return {
         "name": config.name,
         "description": text,
