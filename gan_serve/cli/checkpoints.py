@@ -62,6 +62,10 @@ def info(model: str, everything: bool, as_json: bool) -> None:
     if not (everything or as_json):
         has_metrics = METRICS_FILE in config.files and os.path.lexists(directory / METRICS_FILE)
         metrics = read_json(directory, config, METRICS_FILE) if has_metrics else {}
+        if not isinstance(metrics, dict):
+            raise InvalidCheckpoint(
+                f"{directory / METRICS_FILE} does not map names to numbers.", "Export the checkpoint again."
+            )
         for line in summary(config, directory, metrics, model):
             echo(line)
         return
