@@ -8,7 +8,6 @@ it does not delay small ones. benchmarks/serving.md compares this with BentoML's
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
 import threading
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.errors import TooManyRequests
-from gan_serve.sampling.result import Samples
+from gan_serve.images.wanted import NotWanted, while_wanted
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
 from gan_serve.service.tracing import Stages
@@ -95,29 +94,6 @@ class Job:
     def over(self) -> bool:
         """True if no client waits for the images any more."""
         return self.failed or self.future.done()
-
-    def samples(self) -> Any:
-        """Return the sampled images; encoding them stops between two images once no client waits any more."""
-        assert self.pixels is not None
-        samples = self.wanted.samples(self.pixels)
-        if len(samples) <= ENCODED_AT_ONCE or not isinstance(samples, Samples):
-            return samples
-        fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
-        return _StoppableSamples(**fields, over=lambda: self.over)
-
-
-class _Abandoned(Exception):
-    """No client waits for the images that are being encoded."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _StoppableSamples(Samples):
-    over: Callable[[], bool] = lambda: False
-
-    def png(self, index: int, scale: int = 1) -> bytes:
-        if self.over():
-            raise _Abandoned
-        return super().png(index, scale)
 
 
 class Piece(NamedTuple):
@@ -357,8 +333,9 @@ def _encode(job: Job) -> None:
         return
     started = time.perf_counter()
     try:
-        result = job.encode(job.samples())
-    except _Abandoned:
+        with while_wanted(lambda: not job.over):
+            result = job.encode(job.wanted.samples(job.pixels))
+    except NotWanted:
         return
     except Exception as error:
         _settle([(job, None, error)])
