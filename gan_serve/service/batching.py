@@ -96,6 +96,9 @@ class Job:
         return self.failed or self.future.done()
 
 
+Outcome = tuple[Job, object, Exception | None]
+
+
 class Piece(NamedTuple):
     """Some images of a job, sampled in one batch with pieces of other jobs."""
 
@@ -304,13 +307,19 @@ class Batcher:
         for piece in batch:
             piece.job.stages["inference"] = (piece.job.stages.get("inference", (started,))[0], ended)
         metrics.batch_images.labels(generator.name).observe(len(pixels))
-        offset = 0
+        offset, complete = 0, []
         for piece in batch:
             count = piece.stop - piece.start
-            self._keep(piece, pixels[offset : offset + count])
+            if self._keep(piece, pixels[offset : offset + count]):
+                complete.append(piece.job)
             offset += count
+        large = [job for job in complete if len(job.wanted) > ENCODED_AT_ONCE]
+        for job in large:
+            self._encoders.submit(_encode, [job])
+        _encode([job for job in complete if job not in large])
 
-    def _keep(self, piece: Piece, pixels: npt.NDArray[Any]) -> None:
+    def _keep(self, piece: Piece, pixels: npt.NDArray[Any]) -> bool:
+        """Keep the pixels of a piece; return True if they are the last of its job."""
         job = piece.job
         with self._changed:  # two threads may have pieces of one job
             if len(pixels) == len(job.wanted):
@@ -320,43 +329,43 @@ class Batcher:
                     job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), pixels.dtype)
                 job.pixels[piece.start : piece.stop] = pixels
             job.to_sample -= len(pixels)
-            if job.to_sample:
-                return
-        if len(job.wanted) <= ENCODED_AT_ONCE:
-            _encode(job)
-        else:
-            self._encoders.submit(_encode, job)
+            return not job.to_sample
 
 
-def _encode(job: Job) -> None:
-    if job.over:
-        return
-    started = time.perf_counter()
-    try:
-        with while_wanted(lambda: not job.over):
-            result = job.encode(job.wanted.samples(job.pixels))
-    except NotWanted:
-        return
-    except Exception as error:
-        _settle([(job, None, error)])
-        return
-    ended = time.perf_counter()
-    metrics.encoding_seconds.labels(job.format).observe(ended - started)
-    job.stages["encoding"] = (started, ended)
-    metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
-    _settle([(job, result, None)])
+def _encode(jobs: list[Job]) -> None:
+    """Encode jobs and pass all results on at once.
+
+    After each, the event loop and this thread would wait for each other: only one of them runs Python at a time.
+    """
+    outcomes: list[Outcome] = []
+    for job in jobs:
+        if job.over:
+            continue
+        started = time.perf_counter()
+        try:
+            with while_wanted(lambda job=job: not job.over):  # type: ignore[misc]
+                outcomes.append((job, job.encode(job.wanted.samples(job.pixels)), None))
+        except NotWanted:
+            continue
+        except Exception as error:
+            outcomes.append((job, None, error))
+            continue
+        ended = time.perf_counter()
+        metrics.encoding_seconds.labels(job.format).observe(ended - started)
+        job.stages["encoding"] = (started, ended)
+        metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
+    _settle(outcomes)
 
 
-def _settle(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
+def _settle(outcomes: list[Outcome]) -> None:
     """Pass results and errors to the event loop that waits for them."""
     for job, _, error in outcomes:
         job.failed = error is not None
-    loop = outcomes[0][0].loop
-    if not loop.is_closed():
+    if outcomes and not (loop := outcomes[0][0].loop).is_closed():
         loop.call_soon_threadsafe(_wake, outcomes)
 
 
-def _wake(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
+def _wake(outcomes: list[Outcome]) -> None:
     for job, result, error in outcomes:
         if job.future.done():
             continue

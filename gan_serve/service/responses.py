@@ -21,7 +21,7 @@ from gan_serve.errors import GanServeError, RequestTimeout, ServerError, TooMany
 from gan_serve.generator import Generator
 from gan_serve.images.grid import GRID_GAP, grid_columns
 from gan_serve.images.png import gzip_pixels
-from gan_serve.sampling.formats import FORMATS, Layout, check_encoding, encode
+from gan_serve.sampling.formats import FORMATS, Layout, check_encoding
 from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import format_seeds
@@ -265,7 +265,7 @@ def not_modified(request: Request, tag: str) -> bool:
 
 
 def _encoded(samples: Samples, *, format: str, layout: Layout, compressed: bool) -> Encoded:
-    content = encode(samples, format, columns=layout.columns, fps=layout.fps, scale=layout.scale)
+    content = FORMATS[format].encode(samples, layout)  # which ``check_encoding`` has allowed
     headers = _headers(samples, format)
     if format == "raw":
         headers |= {"X-Gan-Serve-Shape": ",".join(map(str, samples.pixels.shape)), "Vary": "Accept-Encoding"}
