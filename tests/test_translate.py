@@ -247,6 +247,14 @@ def test_the_outputs_of_a_call_are_bounded(doubled: Translator) -> None:
         doubled.translate([large, large])
 
 
+def test_a_wrong_keyword_names_the_nearest(negative: Translator) -> None:
+    image, options = noise(SIDE, SIDE, 3), {"outputs": "numpy"}
+    with pytest.raises(TypeError, match="Did you mean 'output'"):
+        negative.translate(image, **options)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="Did you mean 'output'"):
+        gan_serve.translate(negative.directory, image, **options)  # type: ignore[call-overload]
+
+
 def test_generators_and_translators_are_told_apart(negative: Translator, tmp_path: Path) -> None:
     with pytest.raises(InvalidCheckpoint, match=r"translates images and does not generate.*gan_serve.translate"):
         Generator.from_pretrained(negative.directory)
