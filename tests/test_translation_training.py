@@ -135,6 +135,7 @@ def test_an_exported_run_translates_as_torch_does(trained: Path, tmp_path: Path)
         ("cyclegan", {"pixel_weight": 1}, "need pairs"),
         ("cyclegan", {"domain_b": None}, "go together"),
         ("pix2pix", {"accumulate": 2}, "not trained with accumulate"),
+        ("pix2pix", {"g_beta2_end": 0.9}, "not trained with g_beta2_end"),
         ("pix2pix", {"loss": "relativistic"}, "relativistic"),
         ("pix2pix", {"nfg": 3}, "no setting 'nfg'"),
         ("pix2pix", {"gan_weight": 0, "pixel_weight": 0}, "weight 0"),
