@@ -275,7 +275,7 @@ def precision_row(precision: Precision, size: int, parity: Parity) -> str:
         if fidelity.weight_bits == 8:
             beside += ", which need a CPU with VNNI"
         if fidelity.layers_in_fp32:
-            beside += f"; in fp32 stays {', '.join(fidelity.layers_in_fp32)}"
+            beside += f"; computed in fp32: {', '.join(fidelity.layers_in_fp32)}"
     return f"| `{precision}` | `{PRECISION_FILES[precision]}` | {size / 1e6:.2f} MB | {beside} |"
 
 

@@ -243,7 +243,7 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
         echo(json.dumps(listed, indent=2))
         return
     for recipe in listing:
-        echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
+        echo(recipe.as_text())
 
 
 @click.command()

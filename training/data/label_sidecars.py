@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gan_serve.errors import DataError
 from gan_serve.training.data.label_tables import LABEL_COLUMNS, NAME_COLUMNS, parquet_columns, rows_of_csv
 from gan_serve.training.data.list_files import Listing
-from gan_serve.training.data.parquet_files import check_table
+from gan_serve.training.data.parquet_files import READ_ERRORS, check_table
 
 BYTES_AN_IMAGE, BYTES_AT_LEAST = 4096, 2**20  # a table of labels may have; more is no table of these images
 
@@ -114,7 +114,10 @@ def _imagefolder(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
 
 def _parquet_columns(content: bytes) -> dict[str, list[Any]]:
     check_table(content, "metadata.parquet")
-    return parquet_columns(content)
+    try:
+        return parquet_columns(content)
+    except READ_ERRORS as error:
+        raise ValueError(str(error)) from error
 
 
 def _jsonl_columns(content: bytes) -> dict[str, list[Any]]:

@@ -17,7 +17,7 @@ from gan_serve.training.data.arrays import ARRAY_ERRORS, stored_arrays
 from gan_serve.training.data.class_names import texts
 from gan_serve.training.data.formats import suffix_of
 from gan_serve.training.data.image_set import list_names
-from gan_serve.training.data.parquet_files import check_table, column_values, open_parquet
+from gan_serve.training.data.parquet_files import READ_ERRORS, check_table, column_values, open_parquet
 
 NAME_COLUMNS = ("image", "file", "filename", "file_name", "image_id", "path", "filepath")
 # Columns whose values are classes: a 0 and a 1 there are two classes, not the absence and the presence of something.
@@ -109,7 +109,7 @@ def parquet_columns(content: bytes) -> dict[str, list[Any]]:
     """Return the columns of a parquet file that hold no images.
 
     Raises:
-        DataError: pyarrow is not installed, or it claims too much. OSError, ValueError: the file is damaged.
+        DataError: pyarrow is not installed, or it claims too much. One of ``READ_ERRORS``: the file is damaged.
     """
     opened = open_parquet(content, "the table")
     plain = [field.name for field in opened.schema_arrow if not str(field.type).startswith(("binary", "struct"))]
@@ -200,7 +200,7 @@ def _parquet(path: Path) -> Mapping[str, list[Any]]:
         content = path.read_bytes()
         check_table(content, str(path))
         return parquet_columns(content)
-    except (OSError, ValueError) as error:
+    except READ_ERRORS as error:
         raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}.", "Fetch the file again.") from error
 
 

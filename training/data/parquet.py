@@ -15,6 +15,7 @@ from gan_serve.training.data.image_set import ImageSet, Wanted, list_names
 from gan_serve.training.data.label_tables import LABEL_COLUMNS
 from gan_serve.training.data.parquet_files import (
     MAX_TEXT,
+    READ_ERRORS,
     check_images,
     column_batches,
     column_values,
@@ -55,7 +56,7 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
         if not label or not wanted.labels:
             return data
         values = _label_values(files, label)
-    except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:  # pyarrow's errors are among these
+    except READ_ERRORS as error:
         raise DataError(f"{where} cannot be read: {' '.join(str(error).split())}.", "Fetch the files again.") from error
     class_names = features.get(label, {}).get("names") or ()
     if not all(isinstance(value, int) for value in values if value is not None):

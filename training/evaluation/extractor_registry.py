@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -116,9 +117,18 @@ def find_extractor(name: str | Path) -> Extractor:
         from gan_serve.training.evaluation.inception import Inception  # it imports torch, which takes seconds
 
         return Inception()
+    return find_small_extractor(name, (INCEPTION,))
+
+
+def find_small_extractor(name: str | Path, others: Sequence[str] = ()) -> SmallExtractor:
+    """Return the small extractor with a name, or the one in a folder; see ``find_extractor`` for the errors.
+
+    Args:
+        name: one of ``extractors()``, or a folder. others: further names that the caller takes, for the error.
+    """
     directory = folder_of(name)
     if not directory.is_dir():
-        raise InvalidOption.unknown("extractor of features", str(name), [*extractors(), INCEPTION])
+        raise InvalidOption.unknown("extractor of features", str(name), [*extractors(), *others])
     extractor = SmallExtractor(directory)
     if directory.resolve().parent != EXTRACTORS.resolve():
         check_own_name(extractor.name)

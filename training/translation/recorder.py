@@ -11,6 +11,7 @@ import numpy as np
 from gan_serve.atomic_files import cannot_write
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.terminal import echo
+from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.evaluation.pixel_metrics import checkerboard, diversity, mean_gradient
 from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.monitoring.grids import write_grid, write_progress
@@ -21,7 +22,6 @@ from gan_serve.training.monitoring.tensorboard import open_tensorboard
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
 from gan_serve.training.translation.examples import choose_examples, write_examples
-from gan_serve.training.translation.losses import FeatureMaps
 from gan_serve.training.translation.measure import compare, translate_images
 from gan_serve.training.translation.pairs import PairedImages, as_rows
 from gan_serve.training.translation.step import TranslationTraining
