@@ -252,7 +252,8 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
 def learn(name: str | None, out: Path | None) -> None:
     """Run a page of theory.
 
-    A page is a small experiment: it prints its figures and writes a picture of them. Without NAME, the pages are listed.
+    A page is a small experiment: it prints its figures and writes a picture of them. Without NAME, the pages are
+    listed.
     """
     with needs_extra("train"):
         from gan_serve.training.learn import PAGES

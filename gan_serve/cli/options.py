@@ -85,4 +85,5 @@ def latents_option(command: Command) -> Command:
 
 def as_label(text: str, labels: tuple[str, ...]) -> str | int:
     """Return a label: a class name, which may be a number, or else an index."""
-    return int(text) if text.isdecimal() and text not in labels else text
+    is_index = text.isdecimal() and len(text) < 10 and text not in labels  # Python refuses to read 5,000 digits
+    return int(text) if is_index else text

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from clear_errors import one_clear_error
 from click.testing import CliRunner
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve import InvalidCheckpoint
 from gan_serve.checkpoint.files import read_config
 from gan_serve.cli import cli, main
-from gan_serve.errors import DataError
+from gan_serve.errors import DataError, UnknownLabel
 from gan_serve.sampling.formats import folder_names
 from gan_serve.terminal import escape
 
@@ -36,6 +37,13 @@ def test_no_error_controls_the_terminal(monkeypatch, capfd, arguments):
 def test_an_error_has_no_controls_from_python_either():
     error = DataError(f"{EVIL} has no column.", f"Did you mean {EVIL!s}?")
     assert all(text.isprintable() for text in (str(error), error.message, error.hint, *map(str, error.args)))
+
+
+def test_a_label_of_5000_digits_is_one_clear_error():
+    with one_clear_error(UnknownLabel, "has no label"):
+        CliRunner().invoke(
+            cli, ["generate", "fashion-cgan", "--label", "9" * 5000, "--out", "a.png"], catch_exceptions=False
+        )
 
 
 def test_a_key_of_a_config_does_not_control_the_terminal(tiny, monkeypatch, capfd):
