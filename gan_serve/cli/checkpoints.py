@@ -199,12 +199,14 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--out", type=OutputPath(), required=True, help="A new directory for the site.")
 @click.option("--single-file", is_flag=True, help="All of it in one index.html, which also opens from a disk.")
-@click.option("--runtime", type=click.Path(path_type=Path), help="A folder with onnxruntime-web, instead of npm pack.")
+@click.option(
+    "--runtime", type=click.Path(path_type=Path), help="node_modules with the two packages, instead of npm pack."
+)
 def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
     """Write the page as a site that samples in the browser.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
-    first. Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.
+    first. It needs onnxruntime-web and gifenc, which npm fetches. The path of the page is printed.
     """
     from gan_serve.service.static_site import export_web as export
 
