@@ -45,6 +45,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Self
 
+from gan_serve.terminal import escape
+
 
 class GanServeError(Exception):
     """Base of all errors of gan-serve.
@@ -65,9 +67,9 @@ class GanServeError(Exception):
     status = 500
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}" if hint else message)
-        self.message = message
-        self.hint = hint
+        # Both may quote names and texts of other people's files, which must not control the terminal of a traceback.
+        self.message, self.hint = escape(message), escape(hint)
+        super().__init__(f"{self.message} {self.hint}" if hint else self.message)
 
     def __reduce__(self) -> tuple[type[GanServeError], tuple[str, str], dict[str, object]]:
         return type(self), (self.message, self.hint), self.__dict__

@@ -200,9 +200,9 @@ def _widths(recommended: float, device: torch.device) -> list[float]:
 def _why_width(tried: list[tuple[float, float]], is_given: bool) -> str:
     width, rate = tried[-1]
     if is_given:
-        return f"width {width:g}: as you set it, {_speed(rate)} measured here"
+        return f"width {width:g} of the networks' channels: as you set it, {_speed(rate)} measured here"
     others = "".join(f"; {wider:g} trains only {_speed(slower)}" for wider, slower in tried[:-1] if slower < rate)
-    return f"width {width:g}: {_speed(rate)} measured here{others}"
+    return f"width {width:g} of the networks' channels: {_speed(rate)} measured here{others}"
 
 
 def _speed(rate: float) -> str:

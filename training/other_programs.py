@@ -12,10 +12,12 @@ STAT = Path("/proc/stat")  # only Linux has it
 class OtherPrograms:
     """Measures the processors that other programs keep busy, from now on.
 
-    Programs of lower priority do not count, since they give way. Without ``/proc/stat``, nothing is measured.
+    Programs of low priority do not count, since they give way, unless this program is one. Without ``/proc/stat``,
+    nothing is measured.
     """
 
     def __init__(self) -> None:
+        self._is_low = hasattr(os, "nice") and os.nice(0) > 0
         self._before = self._seconds(), time.perf_counter()
 
     def processors(self) -> float:
@@ -23,16 +25,13 @@ class OtherPrograms:
         seconds, now = self._seconds(), time.perf_counter()
         return max(0.0, seconds - self._before[0]) / max(now - self._before[1], 1e-3)
 
-    @staticmethod
-    def _seconds() -> float:
+    def _seconds(self) -> float:
         """Return the seconds of processors that all programs but this one have used since the machine started."""
         if not STAT.exists():
             return 0.0
         user, nice, system, _idle, _iowait, *others = map(int, STAT.read_text().split("\n", 1)[0].split()[1:9])
         own = os.times()
-        if os.nice(0) <= 0:
-            nice = 0
-        busy = (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
+        busy = (user + self._is_low * nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
         return busy - sum(own[:4])
 
 

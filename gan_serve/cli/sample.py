@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
-@click.option("--offsets", help="How far to move along each of `gan-serve directions`, such as 1.5,-2.")
-@click.option("--columns", type=int, help="Images in a row of the grid.")
+@click.option(
+    "--offsets",
+    help="How far to move along the first of `gan-serve directions`, the second, ..., such as 1.5,-2; 1 is a standard "
+    "deviation of the latents.",
+)
+@click.option("--columns", type=int, help="Images in a row of the grid; chosen for a nearly square grid if not given.")
 @output_options("a grid")
 @sampling_options
 def generate(
@@ -80,7 +84,7 @@ def generate(
 )
 @click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
 @click.option("--names", is_flag=True, help="Enlarge small images, and write the class beside each row; no receipt.")
-@output_options("a sheet", "A folder for one PNG per image, in one folder per label.")
+@output_options("a sheet", "A folder for a PNG of each image, in a folder for each label.")
 @sampling_options
 def condition(
     model: str,
@@ -118,26 +122,41 @@ def condition(
 
 @click.command()
 @click.argument("model")
-@click.option("--seeds", help='Two or more key seeds, such as "0,5,9"; with --latents also @0.')
+@click.option(
+    "--seeds", help='The keys, two or more seeds that the walk passes through, such as "0,5,9"; with --latents also @0.'
+)
 @latents_option
 @click.option("--direction", type=int, help="Walk along this direction of `gan-serve directions`, through one key.")
-@click.option("--reach", type=float, default=4.0, show_default=True, help="With --direction: how far, up to 20.")
-@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key seed to the next.")
-@click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
-@click.option("--loop", is_flag=True, help="Return to the first key seed.")
+@click.option(
+    "--reach",
+    type=float,
+    default=4.0,
+    show_default=True,
+    help="With --direction: how far to both sides, in standard deviations of the latents, up to 20.",
+)
+@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key to the next.")
+@click.option(
+    "--method",
+    default="slerp",
+    show_default=True,
+    help="The path between two keys: slerp (an arc, which keeps the length of latents) or lerp (a line).",
+)
+@click.option("--loop", is_flag=True, help="Return to the first key.")
 @click.option(
     "--label",
     "labels",
     multiple=True,
     help="A class name or index; given once for the whole walk, or once for each key: a frame has that of the nearer.",
 )
-@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames per second.")
-@click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
+@click.option(
+    "--fps", type=float, default=12.0, show_default=True, help="Frames per second of .gif, .webp, .mp4, .webm."
+)
+@click.option("--columns", type=int, help="Frames in a row of a picture; all if not given.")
 @click.option(
     "--out",
     type=OutputPath(),
     required=True,
-    help="A file: .gif, .webp, .mp4, .webm, .png or .jpg (a strip), .npz, .zip, .json.",
+    help="A file: .gif, .webp, .mp4 or .webm (a film), .png or .jpg (a strip), .npz, .json, .zip (all PNGs).",
 )
 @scale_option
 @sampling_options
@@ -159,7 +178,7 @@ def interpolate(
     precision: str,
     device: str,
 ) -> None:
-    """Sample a walk between seeds, or latents.
+    """Sample a walk: frames on the path from one seed, or latent, to the next.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
@@ -191,7 +210,13 @@ def interpolate(
 @click.argument("model")
 @click.option("--coarse", required=True, help='Seeds of the first layers, such as "0-3": a row for each.')
 @click.option("--fine", required=True, help='Seeds of the other layers, such as "4-7": a column for each.')
-@click.option("--crossover", type=int, default=4, show_default=True, help="The first layer that follows a fine seed.")
+@click.option(
+    "--crossover",
+    type=int,
+    default=4,
+    show_default=True,
+    help="The first layer that takes its style from a fine seed; 0: all do.",
+)
 @click.option("--label", help="A class name or index for all images.")
 @click.option("--columns", type=int, help="Images in a row of the sheet; one for each fine seed if not given.")
 @output_options("a sheet")
@@ -210,7 +235,7 @@ def mix(
     precision: str,
     device: str,
 ) -> None:
-    """Mix the styles of two sets of seeds.
+    """Mix the styles of two sets of seeds: coarse layers follow one, fine layers the other.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. Its network needs a w
     space, as StyleGAN has it.

@@ -99,7 +99,9 @@ def _imagefolder(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
         try:
             columns = readers[table.suffix](content)
         except (ValueError, OSError, RecursionError) as error:
-            raise DataError(f"{path} cannot be read: {error}.", "Repair it, or move it away.") from error
+            raise DataError(
+                f"{path} cannot be read: {' '.join(str(error).split())}.", "Repair it, or move it away."
+            ) from error
         names = next((columns[column] for column in columns if column.casefold() in NAME_COLUMNS), None)
         column = next((column for column in LABEL_COLUMNS if column in columns), None)
         if names is None or column is None:
