@@ -8,7 +8,7 @@ from typing import Any
 from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
 
 
-def encode_animation(frames: UInt8Array, format: str, *, fps: float, scale: int = 1) -> bytes:
+def encode_animation(frames: UInt8Array, format: str, *, fps: float = 12.0, scale: int = 1) -> bytes:
     """Return uint8 [N, H, W, C] as an endless animation: ``gif`` (256 colours; exact for gray) or lossless ``webp``.
 
     Each pixel becomes a square of ``scale`` x ``scale``.
