@@ -1,4 +1,4 @@
-"""``gan-serve models``, ``info``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
+"""``gan-serve models``, ``info``, ``directions``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan_serve.cli.options import PRECISION_HELP, OutputPath, as_label
 from gan_serve.errors import CannotWrite, CheckpointError, HubUnreachable, InvalidCheckpoint
 from gan_serve.terminal import echo
 
-DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+DIRECTION_STEPS = range(-4, 5)
 
 
 @click.command()
@@ -103,6 +103,8 @@ def directions(
     deviation of the latents. With --out or --sheet, pictures show the directions instead. For a film of one:
     `gan-serve interpolate MODEL --seeds 7 --direction 0 --out walk.gif`.
     """
+    import numpy as np
+
     from gan_serve.generator import Generator
 
     generator = Generator.from_pretrained(model)
@@ -123,11 +125,7 @@ def directions(
             content = generator.sample_direction(number, seeds, label=chosen).grid_png()
             echo(write_atomically(sheet / f"direction-{number}.png", content))
     if out:
-        offsets = [
-            [0.0] * row + [step] + [0.0] * (len(space.directions) - row - 1)
-            for row in range(len(space.directions))
-            for step in DIRECTION_STEPS
-        ]
+        offsets = np.kron(np.eye(len(space.directions)), np.reshape(DIRECTION_STEPS, (-1, 1)))  # a row for each image
         samples = generator.sample(seeds=[seed] * len(offsets), offsets=offsets, label=chosen)
         echo(write_atomically(out, samples.grid_png(len(DIRECTION_STEPS))))
 

@@ -21,8 +21,8 @@ from gan_serve.hub.resolve import resolve
 from gan_serve.images.compare import psnr
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.progress import Meter, Progress
+from gan_serve.sampling.labels import Labels
 from gan_serve.sampling.latents import FloatArray, latents_from_seeds
-from gan_serve.sampling.options import Labels
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.session import Int64Array
 from gan_serve.training.evaluation.extractor_registry import EXTRACTORS, INFO_FILE, ExtractorInfo, extractors
