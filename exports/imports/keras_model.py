@@ -122,9 +122,9 @@ def _roles(inputs: dict[str, Shape], layers: dict[str, KerasLayer], name: str, o
         for layer in layers.values()
         if layer.kind == "Embedding" and layer.inputs[0] in inputs
     }
-    for told in (options.z_input, options.c_input):
-        if told is not None and told not in inputs:
-            raise InvalidOption.unknown(f"input in {name}", told, inputs)
+    for stated in (options.z_input, options.c_input):
+        if stated is not None and stated not in inputs:
+            raise InvalidOption.unknown(f"input in {name}", stated, inputs)
     rest = [each for each in inputs if each not in (options.z_input, options.c_input)]
     c = options.c_input
     if c is None and len(inputs) == 2:

@@ -162,8 +162,8 @@ def project(
             numbers.append(number)
             ways.append(generator.sample(latents=path, label=number).pixels)
     latents = np.stack(rows)
-    told = [number for number in numbers if number is not None]  # all of them, or none
-    samples = generator.sample(latents=latents, label=told or None)
+    known = [number for number in numbers if number is not None]  # all of them, or none
+    samples = generator.sample(latents=latents, label=known or None)
     return Projection(
         latents=latents,
         targets=targets,
