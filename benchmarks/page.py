@@ -308,6 +308,8 @@ def film(browser: Browser, address: str) -> list[Image.Image]:
     began = time.time()
     page.goto(address, wait_until="commit")
     page.wait_for_timeout(1000 * FILM[-1] + 500)
+    session.remove_listener("Page.screencastFrame", keep)
+    session.send("Page.stopScreencast")
     page.context.close()
     blank = Image.new("RGB", (640, 450), "white")
     pictures = []

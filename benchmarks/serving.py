@@ -35,7 +35,6 @@ from serving_peers.turns import (
     CORES,
     DISTURBED,
     LOADS,
-    TRIES,
     BareLoop,
     Load,
     Turns,
@@ -64,6 +63,7 @@ def main() -> None:
     parser.add_argument("--loads", help=f"some of {', '.join(load.name for load in LOADS)}")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of a turn")
+    parser.add_argument("--tries", type=int, default=4, help="of a turn that other processes disturb")
     parser.add_argument("--starts", type=int, default=ROUNDS, help="cold starts of gan-serve in each precision")
     parser.add_argument("--model", type=Path, default=MODEL, help="a checkpoint in fp32 and int8, without classes")
     options = parser.parse_args()
@@ -91,7 +91,7 @@ def main() -> None:
                 skipped[f"{name} ({precision})"] = str(error)
         warm_up(servers, model, WARM_UP)
         pause_those_that_spin(servers, IDLE)
-        turns = all_turns(model, servers, bare, loads, options.rounds, options.seconds)
+        turns = all_turns(model, servers, bare, loads, options.rounds, options.seconds, options.tries)
         sizes = {server.precision: memory(server) for server in servers if server.name == GAN_SERVE}
     finally:
         for server in servers:
@@ -202,7 +202,7 @@ def introduction(options: argparse.Namespace, checkpoint: Path, servers: list[Se
         f"at once and take turns, {options.rounds} rounds of {options.seconds} s each, under wrk: one thread, "
         "keep-alive connections, another seed in each request. wrk shares the cores. Results are medians over the "
         "rounds, and ratios are medians of the ratios. A turn in which other processes took more than "
-        f"{DISTURBED:g} of a core was taken again, up to {TRIES} times; the quietest counts. Before that, the "
+        f"{DISTURBED:g} of a core was taken again, up to {options.tries} times; the quietest counts. Before that, the "
         f"image of each server for seed {CHECKED_SEED} was compared with the local one. On a machine that "
         "other work keeps busy, the kernel gives a server more of "
         "the cores the more of its threads wait for them, so that images/s compare unlike shares; the CPU time an "

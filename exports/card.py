@@ -281,8 +281,8 @@ def precision_row(precision: Precision, size: int, parity: Parity) -> str:
 
 def missing_precisions(refused: Mapping[Precision, str]) -> str:
     """Return the remarks on precisions, with the reason for each that has no file."""
-    told = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
-    return " ".join([told, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
+    use = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
+    return " ".join([use, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
 
 
 def truncation(in_w: bool, measured: Measurements, real: Mapping[str, float]) -> str:

@@ -85,8 +85,8 @@ def export(
         return
     echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
     written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
-    if told := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
-        echo(f"Warning: {told}", err=True)
+    if warning := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
+        echo(f"Warning: {warning}", err=True)
     echo(f"Checkpoint: {written}")
     echo(f"Next: {shlex.join(['gan-serve', 'generate', str(written), '--seeds', '0-63', '--out', 'grid.png'])}")
 

@@ -59,7 +59,7 @@ from gan_serve.terminal import echo
     help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32.",
 )
 def import_command(
-    source: str, out: Path, license: str, name: str | None, credit: str, note: str, **told: str | None
+    source: str, out: Path, license: str, name: str | None, credit: str, note: str, **stated: str | None
 ) -> None:
     """Turn a generator of others into a checkpoint.
 
@@ -71,8 +71,8 @@ def import_command(
         from gan_serve.exports.imports.import_generator import import_generator
         from gan_serve.exports.imports.options import ImportOptions
 
-    precisions, classes = told.pop("precisions"), told.pop("classes")
-    options: Any = told | {"class_names": _class_names(classes)}
+    precisions, classes = stated.pop("precisions"), stated.pop("classes")
+    options: Any = stated | {"class_names": _class_names(classes)}
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     imported = import_generator(
         source,

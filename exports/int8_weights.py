@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx
 
-from gan_serve.exports.graph import Array, Graph, attribute
+from gan_serve.exports.graph import Array, Graph, attribute, attributes
 
 SMALLEST = 4096  # weights; below it the two nodes and the scales are not worth the bytes
 LARGEST = 127  # symmetric: the integers are -127 to 127
@@ -34,8 +34,7 @@ def store_weights_in_int8(model: onnx.ModelProto, nodes: Collection[str]) -> Non
         with graph.replacing(node) as op:
             stored = op("Cast", op.constant(f"{node.input[1]}_int8", integers), to=onnx.TensorProto.FLOAT)
             restored = op("Mul", stored, op.constant(f"{node.input[1]}_scale", scale))
-            attributes = {held.name: onnx.helper.get_attribute_value(held) for held in node.attribute}
-            op(node.op_type, node.input[0], restored, *node.input[2:], **attributes)
+            op(node.op_type, node.input[0], restored, *node.input[2:], **attributes(node))
     graph.write(model)
 
 

@@ -121,6 +121,15 @@ def test_the_search_finds_the_minimum_of_a_network_without_hidden_layers() -> No
     assert torch.equal(found.way[-1], found.latent)
 
 
+def test_the_refined_start_is_the_nearest_after_the_last_step() -> None:
+    """A step of 0.15 takes the first start to the target, and the second one beyond it."""
+    search = Search(steps=1, learning_rate=0.15, refined=1, iterations=0, prior_weight=0)
+    objective = Objective(lambda z, _: z[:, :, None, None], torch.zeros(1, 1, 1, 1), None, search)
+    found = search_latent(objective, torch.tensor([[0.15], [0.05]]), None, lambda steps: None)
+    assert found.start == 0
+    assert found.latent.item() == pytest.approx(0, abs=1e-3)
+
+
 def test_the_distance_of_features_is_zero_for_the_same_image_and_grows_with_noise() -> None:
     features = PerceptualFeatures("cnn-general")
     images = torch.rand(1, 1, 28, 28) * 2 - 1

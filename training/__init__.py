@@ -6,6 +6,7 @@ so that its commands can be listed where torch is not installed.
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +25,17 @@ if TYPE_CHECKING:
     from gan_serve.training.projection.project import Projection, project
 
 __all__ = ["FinishedRun", "Projection", "Tick", "project", "train"]
+MODULES = {
+    "FinishedRun": "api",
+    "Projection": "projection.project",
+    "Tick": "monitoring.callbacks",
+    "project": "projection.project",
+    "train": "api",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are used: they need torch."""
-    if name == "Tick":
-        from gan_serve.training.monitoring import callbacks
-
-        return callbacks.Tick
-    if name in ("Projection", "project"):
-        from gan_serve.training.projection import project as module
-
-        return getattr(module, name)
-    if name in __all__:
-        from gan_serve.training import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import signal
 import sys
@@ -20,6 +19,7 @@ from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 from gan_serve.training.data.commands import data as data_command
 from gan_serve.training.projection.command import project
+from gan_serve.training.stopping import FIRST
 
 
 def register(group: click.Group) -> None:
@@ -32,7 +32,6 @@ def register(group: click.Group) -> None:
 
 
 CTRL_C = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended
-FIRST = os.environ.get("RANK", "0") == "0"  # only the first process that torchrun started prints
 
 
 @contextlib.contextmanager

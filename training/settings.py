@@ -73,8 +73,8 @@ class NetworkSettings(BaseModel):
     conditional: Annotated[bool | None, BeforeValidator(_auto)] = False  # use labels; auto: if the images have any
     conditioning: Literal["planes", "projection"] = "projection"  # how labels enter the discriminator
     spectral_norm: bool = False  # divide each of the discriminator's weights by its largest singular value
-    init: Literal["torch", "glorot"] = "torch"  # first weights as torch draws them, or as Keras does
-    init_std: Weight = 0.0  # initial weights from N(0, init_std²); 0: those of torch
+    init: Literal["torch", "glorot"] = "torch"  # initial weights: the defaults of torch, or Glorot uniform, as in Keras
+    init_std: Weight = 0.0  # initial weights from N(0, init_std²); 0: those of init
     stage_kimg: Positive | None = None  # progressive: duration of each size before the next fades in
     fade_kimg: Positive | None = None  # progressive: duration of each fade
 

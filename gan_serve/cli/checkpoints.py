@@ -1,4 +1,4 @@
-"""``gan-serve models``, ``info``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
+"""``gan-serve models``, ``info``, ``directions``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan_serve.cli.options import PRECISION_HELP, OutputPath, as_label
 from gan_serve.errors import CannotWrite, CheckpointError, HubUnreachable, InvalidCheckpoint
 from gan_serve.terminal import echo
 
-DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+DIRECTION_STEPS = range(-4, 5)
 
 
 @click.command()
@@ -103,6 +103,8 @@ def directions(
     deviation of the latents. With --out or --sheet, pictures show the directions instead. For a film of one:
     `gan-serve interpolate MODEL --seeds 7 --direction 0 --out walk.gif`.
     """
+    import numpy as np
+
     from gan_serve.generator import Generator
 
     generator = Generator.from_pretrained(model)
@@ -123,11 +125,7 @@ def directions(
             content = generator.sample_direction(number, seeds, label=chosen).grid_png()
             echo(write_atomically(sheet / f"direction-{number}.png", content))
     if out:
-        offsets = [
-            [0.0] * row + [step] + [0.0] * (len(space.directions) - row - 1)
-            for row in range(len(space.directions))
-            for step in DIRECTION_STEPS
-        ]
+        offsets = np.kron(np.eye(len(space.directions)), np.reshape(DIRECTION_STEPS, (-1, 1)))  # a row for each image
         samples = generator.sample(seeds=[seed] * len(offsets), offsets=offsets, label=chosen)
         echo(write_atomically(out, samples.grid_png(len(DIRECTION_STEPS))))
 
@@ -212,13 +210,13 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
 @click.option(
     "--runtime",
     type=click.Path(path_type=Path),
-    help="A folder with the npm package onnxruntime-web; without it, `npm pack` fetches it.",
+    help="A node_modules folder with onnxruntime-web and gifenc; without it, `npm pack` fetches them.",
 )
 def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
     """Write the page as a site that samples in the browser.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
-    first. Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.
+    first. It needs onnxruntime-web and gifenc, which npm fetches. The path of the page is printed.
     """
     from gan_serve.service.static_site import export_web as export
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from gan_serve.errors import InvalidOption
 
 if TYPE_CHECKING:
     from gan_serve.generator import Generator
-    from gan_serve.sampling.options import Labels
+    from gan_serve.sampling.labels import Labels
 
 
 @click.command()
@@ -63,8 +64,7 @@ def generate(
 
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [as_label(label, generator.labels) for label in labels]
-    label: Labels | None = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
+    label = _labels(generator, labels)
     moves = None if offsets is None else _numbers(offsets)
     keys: Any = seeds
     if file is not None:
@@ -115,7 +115,7 @@ def condition(
             "--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns and no --scale."
         )
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [as_label(label, generator.labels) for label in labels] or None
+    chosen = _labels(generator, labels)
     request = generator.condition_request(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
     write_and_report(generator, request, format)
 
@@ -190,8 +190,7 @@ def interpolate(
 
     format = choose_format(out, None)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    several = [as_label(label, generator.labels) for label in labels]
-    chosen: Labels | None = None if not several else several[0] if len(several) == 1 else several
+    chosen = _labels(generator, labels)
     if file is not None:
         keys, chosen = _keys_of_file(generator, file, seeds, chosen, walk=True)
     elif seeds is None:
@@ -199,7 +198,9 @@ def interpolate(
     else:
         keys = parse_seeds(seeds)
     if direction is not None:
-        [key] = _only_key(keys)
+        if len(keys) != 1:
+            raise InvalidOption(f"A walk along a direction has one key, not {len(keys)}.", "For example --seeds 7.")
+        [key] = keys
         if chosen is None and generator.c_dim and isinstance(key, int):
             chosen = key % generator.c_dim  # that of the seed, as in other walks
         keys, method = list(generator.direction_keys(direction, key, reach)), "lerp"  # between them it is straight
@@ -255,6 +256,12 @@ def mix(
     write_and_report(generator, request, format)
 
 
+def _labels(generator: Generator, texts: Sequence[str]) -> Labels | None:
+    """Return the labels of a repeated option: None if it was not given, a single label, or a list."""
+    labels = [as_label(text, generator.labels) for text in texts]
+    return labels[0] if len(labels) == 1 else labels or None
+
+
 def _keys_of_file(
     generator: Generator, file: Path, seeds: str | None, label: Labels | None, walk: bool = False
 ) -> tuple[list[Any], Labels | None]:
@@ -271,12 +278,6 @@ def _keys_of_file(
         return keys, only_label(found)
     numbers = [key if isinstance(key, int) else place for place, key in enumerate(keys)]
     return keys, [name or number % generator.c_dim for name, number in zip(found, numbers, strict=True)]
-
-
-def _only_key(keys: list[Any]) -> list[Any]:
-    if len(keys) != 1:
-        raise InvalidOption(f"A walk along a direction has one key, not {len(keys)}.", "For example --seeds 7.")
-    return keys
 
 
 def _numbers(text: str) -> list[float]:

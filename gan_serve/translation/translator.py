@@ -54,7 +54,7 @@ class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
 
     @property
     def scale(self) -> int:
-        """Outputs are so many times as wide and as high as inputs."""
+        """The factor between the width and height of an input and those of its output."""
         return self.config.scale
 
     @property
@@ -116,12 +116,12 @@ class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
         return self.translations(images, fit=fit).to_output(output)
 
     def translations(self, images: Any, *, fit: str = "crop") -> Translations:
-        """Return what ``translate`` returns as ``Translations``, which keep inputs and can be encoded as files."""
+        """Return the images of ``translate`` as ``Translations``, which keep inputs and can be encoded as files."""
         request = self.request(read_pictures(images), fit=fit)
         return request.samples(self.run(request))
 
     def request(self, pictures: Iterable[Picture], *, fit: str = "crop") -> TranslationRequest:
-        """Return pictures that ``read_pictures`` returned as a request, fitted; see ``translate`` for the errors.
+        """Return a request for the translation of pictures, which are fitted; see ``translate`` for the errors.
 
         An iterator is read picture by picture, so that of large pictures only the fitted ones are held.
         """

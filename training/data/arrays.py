@@ -28,7 +28,6 @@ ARRAY_ERRORS = (
     OSError, ValueError, TypeError, EOFError, SyntaxError, RuntimeError, NotImplementedError, zipfile.BadZipFile,
     zlib.error, tokenize.TokenError,
 )  # fmt: skip
-NPZ_ERRORS = ARRAY_ERRORS
 TRAIN = Wanted()
 PART_BYTES = 16 * 2**20
 FORM = "Store uint8 [N, H, W] or [N, H, W, 1 or 3]."

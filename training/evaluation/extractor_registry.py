@@ -159,6 +159,11 @@ def extractors() -> list[str]:
     return sorted(path.parent.name for path in EXTRACTORS.glob(f"*/{INFO_FILE}"))
 
 
+def installed_extractors() -> list[ExtractorInfo]:
+    """Return the descriptions of the small extractors that are installed, in the order of ``extractors()``."""
+    return [ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text()) for name in extractors()]
+
+
 def extractor_for(train: ImageSet) -> str | None:
     """Return the name of the small extractor that was trained on these images; None if there is none.
 
@@ -166,7 +171,7 @@ def extractor_for(train: ImageSet) -> str | None:
     data with the name and the classes of the extractor's data also count as the same, with a warning: their size or the
     held-out share may differ.
     """
-    infos = [ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text()) for name in extractors()]
+    infos = installed_extractors()
     digest = train.digest
     for info in infos:
         if digest == info.data_digest or (train.name == info.data and _is_named_source(train)):

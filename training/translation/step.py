@@ -271,7 +271,7 @@ def _adam(networks: Iterable[nn.Module], lr: float, betas: tuple[float, float]) 
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.02²) and the scales of norms from N(1, 0.02²), as Pix2Pix and CycleGAN do."""
+    """Initialise weights from N(0, 0.02²) and the scales of norms from N(1, 0.02²), as Pix2Pix and CycleGAN do."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, WEIGHT_STD)
