@@ -27,7 +27,7 @@ class _File(io.BytesIO):
         return super().write(content)
 
 
-def encode_animation(frames: UInt8Array, format: str, *, fps: float, scale: int = 1) -> bytes:
+def encode_animation(frames: UInt8Array, format: str, *, fps: float = 12.0, scale: int = 1) -> bytes:
     """Return uint8 [N, H, W, C] as an endless animation: ``gif`` (256 colours; exact for gray) or lossless ``webp``.
 
     Each pixel becomes a square of ``scale`` x ``scale``.
