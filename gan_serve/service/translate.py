@@ -8,7 +8,7 @@ import binascii
 import functools
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -202,7 +202,7 @@ async def _read_upload(request: Request) -> Uploaded:
 
 
 async def _read_form(request: Request, content: bytes) -> Uploaded:
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(content), PARSED_AT_ONCE):
             yield content[start : start + PARSED_AT_ONCE]
             await asyncio.sleep(0)  # others have their turn: 4 MB take up to 20 ms
