@@ -34,6 +34,7 @@ from timing import describe_cpu
 CLIENTS = 6
 PAUSE = 0.02  # longest pause of a client in seconds
 SETTLING = 300  # seconds until memory is measured
+MEASURED_EVERY = 5  # seconds
 FORMATS = ("png", "webp", "npz", "json", "zip")
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 WALK_FORMATS = (*FORMATS, "gif", "ndjson")
@@ -213,7 +214,7 @@ async def soak(server: Server, models: list[dict[str, Any]], seconds: float, pau
         sizes = server.sizes()
         record.memory.append((time.monotonic() - began, sum(sizes)))
         record.largest = max(record.largest, *sizes)
-        await asyncio.wait([working], timeout=5)
+        await asyncio.wait([working], timeout=MEASURED_EVERY)
     await working
     return record
 
@@ -221,9 +222,10 @@ async def soak(server: Server, models: list[dict[str, Any]], seconds: float, pau
 def report(record: Record, same: bool, workers: tuple[set[int], set[int]], seconds: float) -> list[str]:
     """Return the lines of the report."""
     settled = min(SETTLING, seconds / 4)
-    minute = min(60, seconds / 4)
-    early = statistics.mean(size for when, size in record.memory if settled <= when <= settled + minute)
-    late = statistics.mean(size for when, size in record.memory if when >= seconds - minute)
+    minute = round(min(60, seconds / 4) / MEASURED_EVERY)
+    # Counted in measurements, since a pause of the whole process leaves minutes without any.
+    early = statistics.mean([size for when, size in record.memory if when >= settled][:minute])
+    late = statistics.mean([size for _, size in record.memory][-minute:])
     kinds = sorted({kind for kind, _ in record.statuses})
     counts = {
         kind: ", ".join(f"{status}: {n:,}" for (of, status), n in sorted(record.statuses.items()) if of == kind)
