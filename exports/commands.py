@@ -109,9 +109,7 @@ class FeaturesOption(click.Option):
             from gan_serve.training.evaluation.features import INCEPTION
 
         names = ", ".join([*extractors(), INCEPTION])
-        self.help = (
-            f"The feature extractor: {names}, or a folder with one; default: that of these images, else cnn-general."
-        )
+        self.help = f"{names}, or the folder of an extractor; default: the extractor of these images, else cnn-general."
         return super().get_help_record(ctx)
 
 

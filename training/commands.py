@@ -249,9 +249,9 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
 @click.argument("name", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG to write; learn-NAME.png if not given.")
 def learn(name: str | None, out: Path | None) -> None:
-    """Run a page of the theory of GANs: a small experiment.
+    """Run a page of theory.
 
-    It prints its figures and writes a picture of them. Without NAME, the pages are listed.
+    A page is a small experiment: it prints its figures and writes a picture of them. Without NAME, the pages are listed.
     """
     with needs_extra("train"):
         from gan_serve.training.learn import PAGES

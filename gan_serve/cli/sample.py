@@ -178,7 +178,9 @@ def interpolate(
     precision: str,
     device: str,
 ) -> None:
-    """Sample a walk: frames on the path from one seed, or latent, to the next.
+    """Sample a walk between seeds, or latents.
+
+    The frames lie on the path from each key to the next; a key is a seed or a latent.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
@@ -236,7 +238,9 @@ def mix(
     precision: str,
     device: str,
 ) -> None:
-    """Mix the styles of two sets of seeds: coarse layers follow one, fine layers the other.
+    """Mix the styles of two sets of seeds.
+
+    Coarse layers follow one set, fine layers the other.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. Its network needs a w
     space, as StyleGAN has it.

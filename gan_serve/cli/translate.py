@@ -37,7 +37,7 @@ def translate(
     precision: str,
     device: str,
 ) -> None:
-    """Translate images with a model that turns pictures into pictures.
+    """Translate images with a model.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub: one that enlarges images,
     colours outlines or changes a style.
