@@ -35,6 +35,7 @@ def speed(monkeypatch):
 
     def of(rate: float) -> None:
         monkeypatch.setattr(choose, "images_per_second", lambda config, data, device: rate / config.width)
+        monkeypatch.setattr(choose.OtherPrograms, "processors", lambda self: 0.0)
 
     return of
 

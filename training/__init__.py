@@ -7,10 +7,17 @@ so that its commands can be listed where torch is not installed.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "gan_serve.training":
     raise ImportError("import gan_serve.training: the folder training/ of the checkout is installed under that name.")
+
+# Threads of torch that wait for one another spin, for some milliseconds each time. Where other programs keep processors
+# busy, this takes the time from the thread that they wait for, and a step lasts up to ten times as long. OpenMP (GNU's,
+# the one of torch on Linux) reads this when torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from gan_serve.training.api import FinishedRun, train

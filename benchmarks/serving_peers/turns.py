@@ -18,6 +18,8 @@ from serving_peers.servers import GAN_SERVE, HERE, Server
 BARE = "bare"
 CORES = os.cpu_count() or 1
 SEEDS_OF_A_TURN = 1_000_000  # no seed is repeated, so that caches have no effect
+DISTURBED = 0.1  # of a core: a turn in which other processes took more is taken again
+TRIES = 4
 WRONG = ("refused", "connect", "read", "write", "timeout")  # as post.lua counts them
 
 
@@ -162,9 +164,17 @@ def all_turns(
                     )
                     first_seed += SEEDS_OF_A_TURN
             for name, take in takes.items():
-                turns.setdefault((load.name, name), []).append(take())
+                turns.setdefault((load.name, name), []).append(undisturbed(take))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return turns
+
+
+def undisturbed(take: Callable[[], Turn]) -> Turn:
+    """Return a turn in which other processes took at most ``DISTURBED`` of a core, or the best of several."""
+    turns = [take()]
+    while turns[-1].others > DISTURBED and len(turns) < TRIES:
+        turns.append(take())
+    return min(turns, key=lambda turn: turn.others)
 
 
 def warm_up(servers: list[Server], model: str, seconds: int) -> None:

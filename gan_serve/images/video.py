@@ -10,6 +10,7 @@ import numpy as np
 
 from gan_serve.errors import InvalidOption
 from gan_serve.images.pixels import UInt8Array, enlarge
+from gan_serve.images.wanted import check_wanted
 
 LUMA = np.array([0.299, 0.587, 0.114])
 # With more threads, or macroblock trees, x264 does not always give the same bytes.
@@ -60,6 +61,7 @@ def encode_video(frames: UInt8Array, format: str, *, fps: float, scale: int = 1)
         stream: Any = container.add_stream(codec.name, rate=rate, options=codec.options)
         stream.pix_fmt = "yuv420p"
         for place, frame in enumerate(frames):
+            check_wanted()
             picture = _even(enlarge(frame, scale))
             if not place:
                 stream.height, stream.width = picture.shape[:2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import itertools
 import json
@@ -150,6 +151,7 @@ FORMATS = {
 }
 
 
+@functools.cache
 def served_formats() -> dict[str, Format]:
     """Return the formats of HTTP responses."""
     return {name: format for name, format in FORMATS.items() if format.is_served}

@@ -54,7 +54,7 @@ from gan_serve.training.data.parquet_files import _check
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "build" / "fuzz"
-LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-max_len=20000", "-print_final_stats=1")
+LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-max_len=20000", "-print_final_stats=1", f"-artifact_prefix={OUT}/")
 SUFFIXES = {"zip": ".zip", "tar": ".tar", "parquet": ".parquet", "npz": ".npz", "npy": ".npy", "idx": "-idx3-ubyte"}
 
 
