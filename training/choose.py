@@ -97,9 +97,9 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
         chosen = {"resolution": data.img_resolution}
         if recipe == SMALL:
             chosen |= {"minibatch": "std"} | ({} if data.labels is None else {"conditional": True})
-        threads, told = _threads(asked, others.processors(), device)
+        threads, notes = _threads(asked, others.processors(), device)
         chosen |= threads
-        reasons += told
+        reasons += notes
         measured, why = _by_speed(recipe, chosen, asked, length, data, device)
     else:
         measured, why = _measured_length(recipe, asked, length, data, device)
