@@ -152,7 +152,7 @@ gpu-data: .venv/dev  ## pack a part of a data set, 40 MB of PNG, for make gpu
 bench-evaluation: .venv/dev  ## measure how long 10,000 images take to evaluate (needs Fashion-MNIST)
 	$(BIN)/python benchmarks/evaluation.py
 
-# MODEL: a checkpoint's directory; by default one with random weights is made. The peers have an environment of their own.
+# MODEL: a checkpoint's directory; by default that of faces-wgan-gp. The peers have an environment of their own.
 bench-serve: .venv/dev .venv-serving-peers/ready  ## measure the service beside its peers (needs wrk and java)
 	$(BIN)/python benchmarks/serving.py $(if $(MODEL),--model $(MODEL))
 

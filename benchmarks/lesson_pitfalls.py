@@ -30,7 +30,7 @@ from gan_serve.checkpoint.files import read_config
 from gan_serve.hub.resolve import BUNDLED
 from gan_serve.images.captions import with_row_names
 from gan_serve.images.grid import grid
-from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.pixels import UInt8Array, enlarge
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training import regularizers
@@ -168,7 +168,7 @@ def neighbours_in_training_mode(generator: nn.Module, z_dim: int, path: Path) ->
         differences.append(int(np.abs(pair[0].astype(int) - pair[1]).max()))
     generator.load_state_dict(state)  # training mode has moved the statistics of BatchNorm
     generator.eval()
-    write_atomically(path, encode_png(enlarged(grid(np.concatenate(rows), 8))))
+    write_atomically(path, encode_png(enlarge(grid(np.concatenate(rows), 8), ENLARGED)))
     return differences[0], differences[1]
 
 
@@ -198,14 +198,8 @@ def latents(trained: Trained, n: int) -> Tensor:
 
 def picture(images: Mapping[str, UInt8Array], path: Path) -> None:
     """Write the images of each run, uint8 [32, H, W, C], in two rows with its name."""
-    sheet = enlarged(grid(np.concatenate(list(images.values())), SHOWN // 2), 2)
+    sheet = enlarge(grid(np.concatenate(list(images.values())), SHOWN // 2), 2)
     write_atomically(path, encode_png(with_row_names(sheet, [word for name in images for word in (name, "")])))
-
-
-def enlarged(sheet: UInt8Array, times: int = ENLARGED) -> UInt8Array:
-    """Repeat each pixel."""
-    result: UInt8Array = sheet.repeat(times, 0).repeat(times, 1)
-    return result
 
 
 def table(rows: list[Any], neighbours: tuple[int, int] | None, options: argparse.Namespace) -> str:

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 from gan_serve.atomic_files import write_atomically
-from gan_serve.images.captions import enlarge, with_row_names
+from gan_serve.images.captions import with_row_names
 from gan_serve.images.grid import grid
-from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.pixels import UInt8Array, enlarge
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import as_typed

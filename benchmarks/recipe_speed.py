@@ -20,6 +20,8 @@ from pathlib import Path
 # Runs in both versions. Prints images per core-second, or nothing if there is no such recipe.
 MEASURE = """
 import sys, time
+# An editable install would find modules of this checkout first.
+sys.meta_path = [finder for finder in sys.meta_path if "Editable" not in getattr(finder, "__name__", "")]
 from gan_serve.training import loop
 from gan_serve.training.config import make_config
 from gan_serve.training.data.load import load_images

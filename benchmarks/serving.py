@@ -29,10 +29,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from serving_peers.report import Memory, Start, memory_table, speed_tables, start_table, targets_table
-from serving_peers.servers import GAN_SERVE, PEERS_BIN, WAYS, WORK, Server, start, wait_until_ready
+from serving_peers.servers import GAN_SERVE, PEERS_BIN, ROOT, WAYS, WORK, Server, start, wait_until_ready
 from serving_peers.turns import (
     BARE,
     CORES,
+    DISTURBED,
     LOADS,
     BareLoop,
     Load,
@@ -48,6 +49,7 @@ from timing import describe_cpu
 from gan_serve import Generator
 from gan_serve.checkpoint.files import read_config
 
+MODEL = ROOT / "gan_serve" / "checkpoints" / "faces-wgan-gp"  # a DCGAN, 64x64x3
 ROUNDS = 5
 SECONDS = 5  # of a turn
 WARM_UP = 3  # seconds
@@ -61,15 +63,16 @@ def main() -> None:
     parser.add_argument("--loads", help=f"some of {', '.join(load.name for load in LOADS)}")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of a turn")
+    parser.add_argument("--tries", type=int, default=4, help="of a turn that other processes disturb")
     parser.add_argument("--starts", type=int, default=ROUNDS, help="cold starts of gan-serve in each precision")
-    parser.add_argument("--model", type=Path, help="a checkpoint in fp32 and int8; an untrained DCGAN if not given")
+    parser.add_argument("--model", type=Path, default=MODEL, help="a checkpoint in fp32 and int8, without classes")
     options = parser.parse_args()
 
     load_average, before = os.getloadavg()[0], processor_time()
     names = chosen(parser, options.only, [BARE, *WAYS])
     wanted = chosen(parser, options.loads, [load.name for load in LOADS])
     loads = [load for load in LOADS if load.name in wanted]
-    checkpoint = (options.model or untrained()).resolve()
+    checkpoint = options.model.resolve()
     model = read_config(checkpoint).name
     starts = cold_starts(checkpoint, loads, options.starts) if GAN_SERVE in names else {}
     servers: list[Server] = []
@@ -88,7 +91,7 @@ def main() -> None:
                 skipped[f"{name} ({precision})"] = str(error)
         warm_up(servers, model, WARM_UP)
         pause_those_that_spin(servers, IDLE)
-        turns = all_turns(model, servers, bare, loads, options.rounds, options.seconds)
+        turns = all_turns(model, servers, bare, loads, options.rounds, options.seconds, options.tries)
         sizes = {server.precision: memory(server) for server in servers if server.name == GAN_SERVE}
     finally:
         for server in servers:
@@ -114,13 +117,6 @@ def chosen(parser: argparse.ArgumentParser, text: str | None, there: list[str]) 
     if unknown := set(wanted) - {name.lower() for name in there}:
         parser.error(f"there is no {', '.join(sorted(unknown))}; choose from: {', '.join(there)}")
     return [name for name in there if name.lower() in wanted]
-
-
-def untrained() -> Path:
-    """Return the default checkpoint, which is created once."""
-    from serving_peers.checkpoint import make_checkpoint  # needs torch, and takes a minute the first time
-
-    return make_checkpoint(WORK / "dcgan64")
 
 
 def to_start(names: list[str], loads: list[Load]) -> list[tuple[str, str]]:
@@ -205,8 +201,10 @@ def introduction(options: argparse.Namespace, checkpoint: Path, servers: list[Se
         f"All use {config.name} ({config.architecture.family}, {side}x{side}x{config.img_channels}). All servers run "
         f"at once and take turns, {options.rounds} rounds of {options.seconds} s each, under wrk: one thread, "
         "keep-alive connections, another seed in each request. wrk shares the cores. Results are medians over the "
-        f"rounds, and ratios are medians of the ratios. Before that, the image of each server for seed {CHECKED_SEED} "
-        "was compared with the local one. On a machine that other work keeps busy, the kernel gives a server more of "
+        "rounds, and ratios are medians of the ratios. A turn in which other processes took more than "
+        f"{DISTURBED:g} of a core was taken again, up to {options.tries} times; the quietest counts. Before that, the "
+        f"image of each server for seed {CHECKED_SEED} was compared with the local one. On a machine that "
+        "other work keeps busy, the kernel gives a server more of "
         "the cores the more of its threads wait for them, so that images/s compare unlike shares; the CPU time an "
         "image does not depend on them.",
         "",

@@ -3,6 +3,7 @@
 python docs/zoo.py make NAME     train, export and evaluate a checkpoint of docs/zoo.toml, from the root of a checkout
 python docs/zoo.py bounds NAME   write the bounds of docs/zoo.toml, and which of them are met, into the card
 python docs/zoo.py blind NAME    write shuffled sheets of real and sampled images; with answers, count the correct ones
+python docs/zoo.py int8 NAME     quantise the fp32 file of a checkpoint again, after a change of the quantisation
 python docs/zoo.py page          write docs/zoo.md and docs/zoo/*.png from the checkpoints that exist
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 import click
 from zoo_blind import count_answers, write_sheets
 from zoo_entries import REPOSITORY, Entry, read_zoo
+from zoo_int8 import quantise_again
 from zoo_pictures import make_pictures
 
 from gan_serve.atomic_files import check_new_directory, write_atomically
@@ -251,6 +253,20 @@ def make(name: str, runs: str, checkpoints: str, dry_run: bool, zoo: Path) -> No
 def bounds(name: str, checkpoints: Path, zoo: Path) -> None:
     """Compare the metrics of a checkpoint with its bounds, and write both into its card."""
     _write_bounds(_entry(zoo, name), checkpoints / name)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--checkpoints", type=click.Path(path_type=Path), default=CHECKPOINTS, help="Their folder.")
+def int8(name: str, checkpoints: Path) -> None:
+    """Quantise the fp32 file of a checkpoint again, and state the result in its card."""
+    try:
+        fidelity = quantise_again(checkpoints / name)
+    except GanServeError as error:
+        raise click.ClickException(f"{error} {error.hint}") from error
+    click.echo(
+        f"PSNR {fidelity.psnr_mean} dB in the mean over {fidelity.images:,} seeds, 1 % below {fidelity.psnr_p1}."
+    )
 
 
 def _write_bounds(entry: Entry, directory: Path) -> None:

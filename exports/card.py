@@ -275,14 +275,14 @@ def precision_row(precision: Precision, size: int, parity: Parity) -> str:
         if fidelity.weight_bits == 8:
             beside += ", which need a CPU with VNNI"
         if fidelity.layers_in_fp32:
-            beside += f"; in fp32 stays {', '.join(fidelity.layers_in_fp32)}"
+            beside += f"; computed in fp32: {', '.join(fidelity.layers_in_fp32)}"
     return f"| `{precision}` | `{PRECISION_FILES[precision]}` | {size / 1e6:.2f} MB | {beside} |"
 
 
 def missing_precisions(refused: Mapping[Precision, str]) -> str:
     """Return the remarks on precisions, with the reason for each that has no file."""
-    told = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
-    return " ".join([told, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
+    use = '`int8` is for CPUs, `fp16` for GPUs; `precision="auto"` takes the fastest one.'
+    return " ".join([use, *(f"There is no {precision} file: {reason}." for precision, reason in refused.items())])
 
 
 def truncation(in_w: bool, measured: Measurements, real: Mapping[str, float]) -> str:

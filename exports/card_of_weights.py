@@ -63,7 +63,7 @@ class Origin:
         kind: the kind of the source, such as ``ONNX file``.
         sha256: of the source file; empty for a module in memory.
         credit: whose weights they are, and their terms. note: a remark for users.
-        taken: what was assumed or told about the generator, a sentence each.
+        taken: what was assumed or stated about the generator, a sentence each.
         fine_tuning: a sentence on the weights for fine-tuning; empty if there are none.
     """
 

@@ -131,7 +131,7 @@ def _low_precisions(
     """
     if set(wanted) == {"fp32"}:
         return {}, dict.fromkeys([other for other in PRECISION_FILES if other != "fp32"], "it was not requested")
-    inputs = _all_inputs(network, GATE_SEEDS)
+    inputs = all_inputs(network, GATE_SEEDS)
     session, _ = open_session(fp32, "cpu")
     reference = run_in_batches(session, inputs)
 
@@ -139,7 +139,7 @@ def _low_precisions(
     optimize(fused, "int8")
 
     def int8() -> LowPrecision | None:
-        usual, large = (_all_inputs(network, seeds) for seeds in (CALIBRATION_SEEDS, LARGE_SEEDS))
+        usual, large = (all_inputs(network, seeds) for seeds in (CALIBRATION_SEEDS, LARGE_SEEDS))
         large["z"] = with_large_latents(large["z"])
         calibration = {name: np.concatenate([usual[name], large[name]]) for name in usual}
         return to_int8(fused, calibration, inputs, reference)
@@ -175,7 +175,7 @@ def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
     return is_batch_invariant(session, inputs, run_in_batches(session, inputs), sizes)
 
 
-def _all_inputs(network: Reference, seeds: Iterable[int]) -> dict[str, Any]:
+def all_inputs(network: Reference, seeds: Iterable[int]) -> dict[str, Any]:
     """Return the inputs for seeds under their default labels, the optional ones included: arrays [N, ...] by name."""
     seeds = list(seeds)
     labels = default_labels(seeds, network.c_dim)

@@ -28,13 +28,22 @@ def register(group: click.Group) -> None:
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory for the checkpoint.")
 @click.option("--name", help="The checkpoint's name; default: that of the directory.")
-@click.option("--license", help="SPDX name; default: that of the data if it is known, else `other`.")
+@click.option(
+    "--license",
+    help="Licence of the images, an SPDX name; default: that of known data, else `other`.",
+)
 @click.option("--credit", help="The authors of the training images and their terms, for the card.")
 @click.option("--note", default="", help="A remark for the card, such as that a longer training would help.")
-@click.option("--snapshot", help="A snapshot of the run, or `best`; default: the last.")
-@click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
 @click.option(
-    "--precisions", help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32."
+    "--snapshot",
+    help="A snapshot file of the run, or `best`, the one with the best measured quality; default: the last.",
+)
+@click.option(
+    "--family-file", type=click.Path(path_type=Path), help="The --family-file of the run, if it had one; it is run."
+)
+@click.option(
+    "--precisions",
+    help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32.",
 )
 def export(
     run: Path | None,
@@ -49,8 +58,8 @@ def export(
 ) -> None:
     """Turn a training run into a checkpoint.
 
-    RUN is the folder of the run; without it, the last one in runs/ is taken. Its ONNX files are compared with torch; a
-    file whose images differ beyond the bound is not written.
+    RUN is the folder of the run; without it, the last one in runs/ is taken. Each ONNX file is compared with the
+    trained network, which takes some minutes; one whose images differ too much is not written.
     """
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
@@ -76,8 +85,8 @@ def export(
         return
     echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
     written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
-    if told := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
-        echo(f"Warning: {told}", err=True)
+    if warning := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
+        echo(f"Warning: {warning}", err=True)
     echo(f"Checkpoint: {written}")
     echo(f"Next: {shlex.join(['gan-serve', 'generate', str(written), '--seeds', '0-63', '--out', 'grid.png'])}")
 
@@ -106,11 +115,11 @@ class FeaturesOption(click.Option):
 
 @click.command()
 @click.argument("model_or_run", required=False)
-@click.option("--data", help="Real images, as gan-serve train takes them; default: the run's own data.")
+@click.option("--data", help="Real images, as `gan-serve train` takes them; default: those of the training.")
 @click.option("--labels", help="Labels, as file.csv:column or file.npz:attribute; default: as in training.")
 @click.option(
     "--split",
-    help="The split of the real images: test, holdout or train; default: holdout if a share was held out, else test.",
+    help="The real images: test, holdout (those that training left out) or train; default: holdout, else test.",
 )
 @click.option(
     "--holdout", type=float, help="The share of the images that was held out from training; default: as in training."
@@ -123,15 +132,24 @@ class FeaturesOption(click.Option):
     show_default=True,
     help="The largest number of images to compare.",
 )
-@click.option("--snapshot", help="For a run: a snapshot file, or `best`; default: the last snapshot.")
-@click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
-@click.option("--dial/--no-dial", default=True, help="Also measure at several truncations; default: --dial.")
+@click.option(
+    "--snapshot",
+    help="For a run: a snapshot file, or `best`, the one with the best measured quality; default: the last.",
+)
+@click.option(
+    "--family-file", type=click.Path(path_type=Path), help="The --family-file of the run, if it had one; it is run."
+)
+@click.option("--dial/--no-dial", default=True, help="Also measure at several truncations (yes by default).")
 @click.option(
     "--pairs/--no-pairs",
     default=True,
-    help="Also write a picture of generated images with their nearest training images; default: --pairs.",
+    help="Also show generated images with their nearest training images (yes by default).",
 )
-@click.option("--write", is_flag=True, help="Write metrics and pictures into the checkpoint and its card.")
+@click.option(
+    "--write",
+    is_flag=True,
+    help="Write the metrics and pictures into the checkpoint and its card, in place of earlier ones.",
+)
 @click.option("--out-dir", type=click.Path(path_type=Path), help="Write metrics.json and the pictures to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the metrics, as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")

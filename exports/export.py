@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_serve.checkpoint.class_names import clean_class_name
-from gan_serve.checkpoint.config import Architecture, Precision, TrainingData
+from gan_serve.checkpoint.config import Architecture, Precision
 from gan_serve.errors import ExportRefused, InvalidOption
 from gan_serve.exports.card import Publication, model_card
 from gan_serve.exports.card_of_weights import Origin, card_of_weights
@@ -68,9 +68,7 @@ def export_run(
         architecture=Architecture(family=config.family, arguments=trained.arguments),
         card=partial(model_card, name, trained, publication),
         class_names=trained.class_names,
-        training_data=TrainingData(
-            name=data.name, digest=data.digest, holdout=config.holdout or 0.0, labels=config.labels
-        ),
+        training_data=trained.training_data,
         real_metrics=data.metrics,
         weights=trained.generator.state_dict(),
         latent_space=partial(measure_latent_space, trained.generator),

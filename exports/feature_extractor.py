@@ -28,6 +28,7 @@ from gan_serve.training.data.splits import HOLDOUT
 from gan_serve.training.evaluation.classifier import BATCH, Classifier, as_input, train_classifier
 from gan_serve.training.evaluation.extractor_registry import INFO_FILE, MODEL_FILE, ExtractorInfo
 from gan_serve.training.evaluation.features import Floats
+from gan_serve.training.precision import bf16_pays
 
 LARGEST = 998_000  # bytes of weights at most, so that an ONNX file stays below 1 MB
 CHUNK = 64  # images at a time
@@ -196,7 +197,7 @@ def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False,
 
         model = train_classifier(
             seen.images, examples.targets, outputs, epochs=epochs, flip=flip, progress=report,
-            bf16=any(torch.cpu.get_capabilities().get(flag, False) for flag in ("amx_bf16", "avx512_bf16")),
+            bf16=bf16_pays(torch.device("cpu")),
         )  # fmt: skip
     if examples.targets.ndim == 1:
         _calibrate(model, examples.unseen.images, examples.truth)

@@ -107,8 +107,7 @@ class Builder:
         """Add a copy of ``node`` with ``x`` as its first input; without a node, return ``x``."""
         if node is None:
             return x
-        attributes = {held.name: helper.get_attribute_value(held) for held in node.attribute}
-        return self(node.op_type, x, *node.input[1:], **attributes)
+        return self(node.op_type, x, *node.input[1:], **attributes(node))
 
     def constant(self, name: str, array: Array) -> str:
         """Add a constant and return its name; a constant of the same name and content is reused."""
@@ -124,8 +123,13 @@ class Builder:
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """Return the value of an attribute of a node."""
-    return next((helper.get_attribute_value(held) for held in node.attribute if held.name == name), default)
+    """Return the value of an attribute of a node; ``default`` if it has none of this name."""
+    return attributes(node).get(name, default)
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """Return the attributes of a node by name."""
+    return {held.name: helper.get_attribute_value(held) for held in node.attribute}
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:

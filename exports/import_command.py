@@ -19,9 +19,9 @@ from gan_serve.terminal import echo
 @click.option("--name", help="The checkpoint's name; default: that of the directory.")
 @click.option("--credit", default="", help="Whose weights they are, and their terms, for the card.")
 @click.option("--note", default="", help="A remark for the card.")
-@click.option("--file", help="The file of a folder or repository that has several.")
+@click.option("--file", help="The file to import, if SOURCE is a folder or repository with several.")
 @click.option("--key", help="PyTorch: the state dict of a file that has several, such as netG.")
-@click.option("--classes", help="Names of the classes, separated by commas, or their number.")
+@click.option("--classes", help="The classes of a network with labels: names, separated by commas, or their number.")
 @click.option(
     "--latents",
     type=click.Choice(["normal", "uniform"]),
@@ -38,19 +38,28 @@ from gan_serve.terminal import echo
 )
 @click.option("--z-input", help="ONNX: the input for latents, if it is not recognised.")
 @click.option("--c-input", help="ONNX: the input for labels, if it is not recognised.")
-@click.option("--labels", type=click.Choice(["index", "onehot"]), help="The form of the labels.")
-@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="ONNX: the axes of the images.")
+@click.option(
+    "--labels",
+    type=click.Choice(["index", "onehot"]),
+    help="The form of the labels: their index, or one-hot; recognised if not given.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["nchw", "nhwc"]),
+    help="ONNX: the order of the axes of the images; recognised if not given.",
+)
 @click.option(
     "--range",
     "pixel_range",
     type=click.Choice(["tanh", "unit", "bytes"]),
-    help="The values of the images: -1 to 1, 0 to 1, 0 to 255.",
+    help="The values of the images: tanh, -1 to 1; unit, 0 to 1; bytes, 0 to 255; recognised if not given.",
 )
 @click.option(
-    "--precisions", help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32."
+    "--precisions",
+    help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32.",
 )
 def import_command(
-    source: str, out: Path, license: str, name: str | None, credit: str, note: str, **told: str | None
+    source: str, out: Path, license: str, name: str | None, credit: str, note: str, **stated: str | None
 ) -> None:
     """Turn a generator of others into a checkpoint.
 
@@ -62,8 +71,8 @@ def import_command(
         from gan_serve.exports.imports.import_generator import import_generator
         from gan_serve.exports.imports.options import ImportOptions
 
-    precisions, classes = told.pop("precisions"), told.pop("classes")
-    options: Any = told | {"class_names": _class_names(classes)}
+    precisions, classes = stated.pop("precisions"), stated.pop("classes")
+    options: Any = stated | {"class_names": _class_names(classes)}
     wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     imported = import_generator(
         source,

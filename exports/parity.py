@@ -142,12 +142,16 @@ def compare_with(model: bytes, reference: Reference) -> Parity:
         torch_version=torch.__version__,
         onnxruntime_version=onnxruntime.__version__,
     )
-    if not invariant:
+    check_parity(parity.max_difference, invariant, reference.origin)
+    return parity
+
+
+def check_parity(max_difference: int, batch_invariant: bool, origin: str) -> None:
+    """Raise ``ExportRefused`` if images depend on their batch, or differ from those of ``origin`` by over ``BOUND``."""
+    if not batch_invariant:
         raise ExportRefused("The pixels of an image depend on its batch.", "Nothing was written.")
-    if parity.max_difference > BOUND:
+    if max_difference > BOUND:
         raise ExportRefused(
-            f"The ONNX file differs from {reference.origin} by {parity.max_difference} grey levels; at most {BOUND} is "
-            "allowed.",
+            f"The ONNX file differs from {origin} by {max_difference} grey levels; at most {BOUND} is allowed.",
             "Nothing was written. Try the versions of torch and ONNX Runtime that constraints.txt pins.",
         )
-    return parity

@@ -26,6 +26,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from pydantic import BaseModel
 
 from gan_serve.exports.graph import Array, Graph, attribute, copy_of
+from gan_serve.exports.int8_weights import store_weights_in_int8
 from gan_serve.images.compare import psnr
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import FloatArray
@@ -108,8 +109,8 @@ def to_int8(model: onnx.ModelProto, calibration: Inputs, inputs: Inputs, referen
     """Quantise an optimised model; return None if its images are not close enough to those of fp32.
 
     Weights of 7 bits are tried first, because products of 8 by 8 bits saturate on x86 CPUs without VNNI and products of
-    8 by 7 bits do not. Weights of 8 bits come next. Then layers are kept in fp32, one more at a time: the cheapest
-    layer that suffices, or else the layer that helps most.
+    8 by 7 bits do not. Weights of 8 bits come next. Then layers are computed in fp32 (``int8_weights.py``), one more at
+    a time: the cheapest layer that suffices, or else the layer that helps most.
 
     Args:
         model: the result of ``optimize(model, "int8")``.
@@ -307,6 +308,7 @@ def _quantise(
     overrides = {
         name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in activations.items()
     }
+    in_fp32 = [node.name for node in model.graph.node if layer_of(node) in keep]
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         path = Path(scratch) / "int8.onnx"
         quantize_static(
@@ -319,10 +321,12 @@ def _quantise(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=[*LAYERS, *ACTIVATIONS, *MOVES],
-            nodes_to_exclude=[node.name for node in model.graph.node if layer_of(node) in keep],
+            nodes_to_exclude=in_fp32,
             extra_options={"TensorQuantOverrides": overrides},
         )
-        return bytes(onnx.load(path).SerializeToString(deterministic=True))
+        quantised = onnx.load(path)
+    store_weights_in_int8(quantised, in_fp32)
+    return bytes(quantised.SerializeToString(deterministic=True))
 
 
 def _batches(inputs: Inputs) -> Iterator[dict[str, Any]]:

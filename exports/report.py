@@ -295,10 +295,8 @@ def truncation_tables(metrics: Mapping[str, float]) -> dict[str, TruncationTable
         if name and name.truncation is not None and name.features:
             tables.setdefault(name.protocol, {}).setdefault(name.truncation, {})[name.stem] = value
             sources[name.protocol] = name.source
-    for (
-        text,
-        value,
-    ) in metrics.items():  # sharpness has no features, so it belongs to every table with the same real images
+    # Sharpness has no features, so it belongs to every table with the same real images.
+    for text, value in metrics.items():
         name = MetricName.parse(text)
         if name and name.truncation is not None and name.stem == "mean_gradient":
             for protocol, rows in tables.items():

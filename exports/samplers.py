@@ -62,6 +62,5 @@ def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSam
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
         raise RunError("The generator has weights that are not finite; the training diverged.", "Train anew.")
-    data, config = trained.info.data, trained.config
-    seen = TrainingData(name=data.name, digest=data.digest, holdout=config.holdout or 0.0, labels=config.labels)
+    data, seen = trained.info.data, trained.training_data
     return NetworkSampler(trained.generator, data.img_resolution, data.img_channels, trained.class_names, seen)

@@ -17,9 +17,8 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gan_serve.checkpoint.config import Precision
-from gan_serve.errors import ExportRefused
 from gan_serve.exports.graph import copy_of
-from gan_serve.exports.parity import BATCH_SIZES, BOUND, is_batch_invariant
+from gan_serve.exports.parity import BATCH_SIZES, BOUND, check_parity, is_batch_invariant
 from gan_serve.exports.quantize import LOW_PSNR, MEAN_PSNR, Fidelity, LowPrecision, to_fp16, to_int8
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import export_graph, serialize
@@ -140,13 +139,7 @@ def _measure_parity(model: bytes, pixels: PixelTranslator, examples: UInt8Array)
         largest = max(largest, int(difference.max()))
         differing.append(float((difference > 0).mean()))
         invariant = invariant and is_batch_invariant(session, {"x": inputs[:32]}, found[:32])
-    if largest > BOUND:
-        raise ExportRefused(
-            f"The ONNX file differs from torch by {largest} grey levels; at most {BOUND} is allowed.",
-            "Nothing was written. Try the versions of torch and ONNX Runtime that constraints.txt pins.",
-        )
-    if not invariant:
-        raise ExportRefused("The pixels of an image depend on its batch.", "Nothing was written.")
+    check_parity(largest, invariant, "torch")
     return TranslationParity(
         max_difference=largest,
         differing_pixels=max(differing),

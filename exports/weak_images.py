@@ -1,4 +1,4 @@
-"""Tell images that nobody would want to export: one grey, or one image again and again."""
+"""Recognise the images of a failed training: grey, or all alike."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
 
     Raises:
         InvalidCheckpoint, DigestMismatch: the files do not match the config, or the card's metadata cannot be read.
-        CannotWrite: a file cannot be written; see ``_put``.
+        CannotWrite: a file cannot be written; see ``put_files``.
     """
     directory = Path(os.path.realpath(directory))
     config = read_config(directory)
@@ -51,7 +51,7 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
     files = {METRICS_FILE: (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(), **pictures}
     if (directory / CARD_FILE).is_file():
         files[CARD_FILE] = _card(directory / CARD_FILE, metrics, {*config.files, *pictures}).encode()
-    _put(directory, config, files)
+    put_files(directory, config, files)
 
 
 def write_bounds(directory: str | Path, block: str) -> None:
@@ -67,10 +67,10 @@ def write_bounds(directory: str | Path, block: str) -> None:
     if CARD_FILE not in config.files:
         raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
     card = read_verified(directory, config, CARD_FILE).decode()
-    _put(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
+    put_files(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
 
 
-def _put(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
+def put_files(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
     """Write files into a checkpoint and describe them in its config.
 
     Everything is first written to a temporary folder in the checkpoint, so that a full disk changes nothing. Then files

@@ -8,17 +8,13 @@ from typing import Literal, overload
 
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES
-from gan_serve.errors import InvalidOption
 from gan_serve.generator import Generator
-from gan_serve.hub.file_sets import network_files
-from gan_serve.hub.resolve import find_local, resolve
+from gan_serve.hub.resolve import locate_once
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
-from gan_serve.sampling.device import AUTO, check_device
 from gan_serve.sampling.keys import Keys
-from gan_serve.sampling.options import Labels
+from gan_serve.sampling.labels import Labels
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output, check_output
 
@@ -260,25 +256,9 @@ def interpolate(
 
 
 def _load(model: str | Path, device: str, precision: str) -> Generator:
-    check_device(device)
-    if not isinstance(precision, str):
-        raise InvalidOption.unknown("precision", precision, [*PRECISION_FILES, AUTO])
-    local = find_local(model)
-    directory = local or _fetch(model, device, precision)
-    if local is None and not (directory / CONFIG_FILE).exists():  # the cache was emptied
-        _fetch.cache_clear()
-        directory = _fetch(model, device, precision)
-    config = directory / CONFIG_FILE
-    changed = config.stat().st_mtime_ns if config.exists() else 0
-    return _load_directory(directory.resolve(), device, precision, changed)
-
-
-@functools.lru_cache(maxsize=64)
-def _fetch(model: str | Path, device: str, precision: str) -> Path:
-    """Return the directory of a repository. The commit of a branch is looked up once per process."""
-    return resolve(model, files=network_files(precision, device))
+    return _load_directory(*locate_once(model, device, precision), device, precision)
 
 
 @functools.lru_cache(maxsize=4)
-def _load_directory(directory: Path, device: str, precision: str, _changed: int) -> Generator:
+def _load_directory(directory: Path, _changed: int, device: str, precision: str) -> Generator:
     return Generator(directory, device=device, precision=precision)

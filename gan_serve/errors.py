@@ -45,6 +45,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Self
 
+from gan_serve.terminal import escape
+
 
 class GanServeError(Exception):
     """Base of all errors of gan-serve.
@@ -65,9 +67,9 @@ class GanServeError(Exception):
     status = 500
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}" if hint else message)
-        self.message = message
-        self.hint = hint
+        # Both may quote names and texts of other people's files, which must not control the terminal of a traceback.
+        self.message, self.hint = escape(message), escape(hint)
+        super().__init__(f"{self.message} {self.hint}" if hint else self.message)
 
     def __reduce__(self) -> tuple[type[GanServeError], tuple[str, str], dict[str, object]]:
         return type(self), (self.message, self.hint), self.__dict__
@@ -107,8 +109,8 @@ class InvalidOption(InvalidRequest):
     def unknown(cls, kind: str, value: object, choices: Iterable[str]) -> Self:
         """Return the error for a ``value`` that is not among ``choices``; it lists them and names the nearest."""
         names = list(choices)
-        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-        return cls(f"There is no {kind} {shown}; choose from: {', '.join(names)}.", nearest(value, names))
+        hint = nearest(value, names) if isinstance(value, str) else ""
+        return cls(f"There is no {kind} {shorten(value)}; choose from: {', '.join(names)}.", hint)
 
 
 class InvalidImage(InvalidRequest):
@@ -344,12 +346,12 @@ def nearest(wrong: object, valid: Iterable[str]) -> str:
 def shorten(value: object) -> str:
     """Return a value as text for an error message, at most 40 characters.
 
-    ``reprlib`` raises ``ValueError`` for an int of more than 4300 digits on Python 3.11.
+    Unlike ``reprlib.repr``, it accepts ints of more than 4300 digits, which Python does not convert to text.
     """
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
     try:
         text = repr(value)
-    except ValueError:  # Python does not convert ints of more than 4300 digits
+    except ValueError:  # there is such an int in a list
         text = f"a {type(value).__name__}"
     return text if len(text) <= 40 else text[:37] + "..."

@@ -10,15 +10,14 @@ import numpy.typing as npt
 
 from gan_serve.checkpoint.config import CheckpointConfig, Precision
 from gan_serve.checkpoint.files import read_config
-from gan_serve.checkpoint.latent_space import Directed
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.pretrained import Pretrained
 from gan_serve.progress import PART, Meter, Progress
 from gan_serve.sampling.directions import DirectionSampler
 from gan_serve.sampling.keys import Keys
+from gan_serve.sampling.labels import Label, Labels
 from gan_serve.sampling.mixing import CROSSOVER
-from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import SamplingRequest, join_inputs
 from gan_serve.sampling.result import Output, Samples, check_output
@@ -27,7 +26,7 @@ from gan_serve.sampling.session import Session
 from gan_serve.sampling.walks import make_walk
 
 
-class Generator(Directed, DirectionSampler, Pretrained[CheckpointConfig, Session]):
+class Generator(DirectionSampler, Pretrained[CheckpointConfig, Session]):
     """A checkpoint that is loaded, verified and ready to sample.
 
     >>> g = Generator.from_pretrained("fashion-dcgan")
@@ -261,7 +260,7 @@ class Generator(Directed, DirectionSampler, Pretrained[CheckpointConfig, Session
             method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
             loop: return to the first key seed.
             label: a class name or index for all frames, or a list of one for each key: a frame has that of the nearer
-            key. If None, the class of the first seed, as in ``generate``; of a latent, the first class.
+                key. If None, the class of the first seed, as in ``generate``; of a latent, the first class.
             truncation: ψ from 0 to 1, as for ``generate``.
             start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None,
                 up to its end.

@@ -1,4 +1,4 @@
-"""Name the nearest right keyword where a call has a wrong one."""
+"""Suggest the nearest valid keyword for one that a function does not have."""
 
 from __future__ import annotations
 

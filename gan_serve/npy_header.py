@@ -1,4 +1,4 @@
-"""Read the header of an npy file, so that what it claims can be checked before its array is read."""
+"""Read the header of an npy file, so that shape and dtype can be checked before the array is read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, True for Fortran's order, and the dtype of an npy file, which stands at its data afterwards.
+    """Return the shape of an npy file, True if it is in Fortran order, and the dtype. The file is left at its data.
 
     Raises:
-        ValueError: it is no npy file, or its header is damaged.
+        ValueError: it is not an npy file, or its header is damaged.
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

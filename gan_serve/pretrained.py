@@ -1,15 +1,16 @@
-"""Load a checkpoint: the part that generators and translators have in common."""
+"""Load, copy and publish a checkpoint: the part that generators and translators have in common."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import abc
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Precision, TranslatorConfig
-from gan_serve.checkpoint.files import read_verified
-from gan_serve.hub.file_sets import network_files
-from gan_serve.hub.publishing import Publishing
+from gan_serve.checkpoint.files import copy_checkpoint, read_verified
+from gan_serve.hub.file_sets import every_file, network_files
+from gan_serve.hub.push import push
+from gan_serve.hub.repository import HubRepository
 from gan_serve.hub.resolve import locate
 from gan_serve.keywords import suggest_keywords
 from gan_serve.sampling.device import AUTO, choose_precision
@@ -19,11 +20,13 @@ ConfigT = TypeVar("ConfigT", CheckpointConfig, TranslatorConfig)
 SessionT = TypeVar("SessionT", bound=NetworkSession)
 
 
-class Pretrained(Publishing, Generic[ConfigT, SessionT]):
+class Pretrained(abc.ABC, Generic[ConfigT, SessionT]):
     """A checkpoint in ``directory`` whose network is open in ``_session``."""
 
+    directory: Path
     config: ConfigT
     _session: SessionT
+    _repository: HubRepository | None = None  # of a checkpoint from the Hub: its other files can be fetched
 
     @classmethod
     @suggest_keywords
@@ -66,12 +69,12 @@ class Pretrained(Publishing, Generic[ConfigT, SessionT]):
         loaded._repository = repository
         return loaded
 
-    @abstractmethod
+    @abc.abstractmethod
     def __init__(
         self, directory: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int = 1
     ) -> None: ...
 
-    @abstractmethod
+    @abc.abstractmethod
     def _new_session(self, model: bytes, precision: Precision, device: str, threads: int) -> SessionT:
         """Return a session of the network in the bytes of an ONNX file."""
 
@@ -86,6 +89,57 @@ class Pretrained(Publishing, Generic[ConfigT, SessionT]):
         chosen = choose_precision(self.config, precision, device)
         model = read_verified(self.directory, self.config, PRECISION_FILES[chosen])
         return self._new_session(model, chosen, device, threads)
+
+    @suggest_keywords
+    def save_pretrained(self, directory: str | Path) -> Path:
+        """Copy the checkpoint to a new directory, byte for byte, each file verified; return the directory.
+
+        The files of a checkpoint from the Hub that sampling did not need are downloaded first.
+
+        Raises:
+            CannotWrite: the directory exists and is not empty, or writing fails.
+            InvalidCheckpoint, DigestMismatch: a file is missing or damaged.
+            HubError: a file of a checkpoint from the Hub cannot be downloaded.
+
+        >>> from gan_serve import Generator
+        >>> Generator.from_pretrained("fashion-dcgan").save_pretrained("copy").name  # doctest: +SKIP
+        'copy'
+        """
+        return copy_checkpoint(self._complete_directory(), directory)
+
+    @suggest_keywords
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Publish the checkpoint on the Hugging Face Hub in one commit; return the address of the commit.
+
+        Args:
+            repo: ``org/name``; created if it does not exist.
+            private: create it as a private repository; an error if it exists and is public.
+            token: a token with write access; HF_TOKEN or that of ``hf auth login`` if None.
+            revision: a branch, created if it does not exist; the main branch if None.
+            message: the commit message.
+
+        Raises:
+            InvalidCheckpoint, DigestMismatch, GoldenSampleMismatch: a file is damaged, or a network does not compute
+                the golden sample; nothing is sent.
+            InvalidOption: not a repository name, or the repository contains another kind of model, or is public.
+            AccessDenied, HubUnreachable, HubError: the Hub refuses the push or cannot be reached.
+
+        >>> from gan_serve import Generator
+        >>> Generator.from_pretrained("my-checkpoint").push_to_hub("org/name")  # doctest: +SKIP
+        """
+        directory = self._complete_directory()
+        return push(directory, repo, private=private, token=token, revision=revision, message=message)
+
+    def _complete_directory(self) -> Path:
+        return self._repository.fetch(every_file) if self._repository else self.directory
 
     @property
     def device(self) -> str:

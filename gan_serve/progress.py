@@ -1,10 +1,10 @@
-"""Tell how far a call is: with a bar, or to a function of the user."""
+"""Report the progress of a call: with a bar, or to a function of the user."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 PART = 64  # images that are sampled between two reports
 
@@ -12,14 +12,8 @@ Progress = bool | Callable[[int, int], object]
 """True shows a bar on standard error; a function is called with the images that are done, and with all images."""
 
 
-class ProgressOption(TypedDict, total=False):
-    """The keyword that changes no image."""
-
-    progress: Progress
-
-
 class Meter:
-    """Counts the images, or the steps, of a call for ``progress``; a context manager.
+    """Count the images, or the steps, of a call for ``progress``; a context manager.
 
     >>> with Meter(lambda done, total: print(done, "of", total), 3) as meter:
     ...     meter.add(2)

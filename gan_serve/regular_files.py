@@ -1,4 +1,4 @@
-"""Read files of other people: regular files of a stated size only, never a device, a pipe or an endless link."""
+"""Read untrusted files: regular files up to a stated size only, never a device, a pipe or an endless link."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def open_regular(path: str | Path) -> IO[bytes]:
     """Return a regular file, open for reading.
 
     Raises:
-        OSError: it is a device, a pipe, a socket or a directory, or cannot be opened. A pipe is not waited for.
+        OSError: it is a device, a pipe, a socket or a directory, or cannot be opened. It does not wait for a pipe.
     """
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(number).st_mode):

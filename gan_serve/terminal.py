@@ -1,4 +1,4 @@
-"""Print text. Names, labels and errors may come from files of other people and must not control the terminal."""
+"""Print text. Names, labels and errors may come from untrusted files and must not control the terminal."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The tensors are those of the network (see ``gan_serve.checkpoint.config``), for a batch of up to ``max_batch_size``
 images: z float32 [N, z_dim]; c int64 [N, 1] where the model is conditional; psi float32 [N, 1] where its truncation
-space is w; img uint8 [N, H, W, C]. Those of a translator are x uint8 [N, H, W, C] and img; -1 stands for the sides of
-one of any size, whose images in a batch have equal ones.
+space is w; img uint8 [N, H, W, C]. Those of a translator are x uint8 [N, H, W, C] and img; if it takes any size, width
+and height are -1, and are equal for the images of a batch.
 
 Triton has no seeds, no labels by name, no truncation in z and no receipts.
 """

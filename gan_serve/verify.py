@@ -1,11 +1,11 @@
-"""Verify an image: sample it again from its receipt and compare."""
+"""Verify an image: make it again from its receipt and compare."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,16 +21,18 @@ from gan_serve.images.compare import describe_mismatch
 from gan_serve.images.grid import cut_grid, grid, grid_size
 from gan_serve.images.pixels import BROKEN, UInt8Array, enlarge, from_pil
 from gan_serve.regular_files import open_regular
-from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.latents import FloatArray, decode_latents
 from gan_serve.sampling.receipt import RECEIPT_KEY, Receipt, SealedReceipt, read_receipt, read_receipt_of
 from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import runtime_version
-from gan_serve.sampling.walks import Walk, walk_latents
+from gan_serve.sampling.walks import walk_latents
+from gan_serve.translation.inputs import read_pictures
 from gan_serve.translation.result import TranslationReceipt
-from gan_serve.translation.verify import verify_translation
+from gan_serve.translation.translator import Translator
 
 LARGE = 2**22  # pixels, 12 MB in RGB
 MAX_SHEET = 2**26  # pixels of a translated image, or of a sheet of them
+Loaded = TypeVar("Loaded", Generator, Translator)
 # Pillow's names for content of a PNG that changes how it looks; a text chunk of the same name must not hide it.
 AFFECTS_APPEARANCE = {"transparency", "icc_profile", "gamma", "srgb", "chromaticity", "exif", "default_image", "loop"}
 
@@ -41,7 +43,7 @@ class Verification:
 
     Args:
         receipt: the receipt of the image.
-        max_difference: grey levels between the image and the one sampled here; 0 if bit-equal.
+        max_difference: grey levels between the image and the one made here; 0 if bit-equal.
         other_runtime: how the versions of ONNX Runtime differ; empty if they do not, or the receipt does not have one.
     """
 
@@ -74,19 +76,19 @@ def verify_image(path: str | Path, model: str | Path | None = None, inputs: Sequ
 
     Args:
         path: a PNG of gan-serve: one image, a grid or a frame, a translated picture or a sheet of them.
-        inputs: of a translated image, the pictures that it was made from, in their order.
         model: the checkpoint; by default the one in the package that the receipt names. A path in a receipt is never
             loaded.
+        inputs: of a translated image, the pictures that it was made from, in their order.
 
     Raises:
-        ReceiptError: there is no receipt, the pixels or the receipt were altered, another checkpoint sampled it, or the
-            sampled image differs by more than rounding; the hint names a difference in ONNX Runtime versions.
+        ReceiptError: there is no receipt, the pixels or the receipt were altered, another checkpoint made the image, an
+            input is missing or is another picture, or the image made here differs by more than rounding; the hint names
+            a difference in ONNX Runtime versions.
+        InvalidImage: an input cannot be read. InvalidOption: an image that was sampled has no inputs.
         UnknownModel: the checkpoint is not in the package and ``model`` was not given.
     """
     if translated := _read_translation(path):
-        receipt, pixels = translated
-        made = verify_translation(path, pixels, receipt, model or _bundled(receipt.model), inputs)
-        return Verification(made.receipt, made.max_difference, _compare_runtimes(made.receipt))
+        return _verify_translation(path, *translated, model, inputs)
     if inputs:
         raise InvalidOption(f"{path} was sampled and has no input.", "Leave --input out.")
     return _verify_samples(path, model)
@@ -94,16 +96,8 @@ def verify_image(path: str | Path, model: str | Path | None = None, inputs: Sequ
 
 def _verify_samples(path: str | Path, model: str | Path | None) -> Verification:
     receipt, pixels = _read(path, model)
-    if not receipt.matches(pixels):
-        raise ReceiptError(f"{path} was altered: the digest in its receipt does not fit its pixels and receipt.")
-    generator = Generator.from_pretrained(model or _bundled(receipt.model), precision=receipt.precision)
-    if (generator.name, generator.digest) != (receipt.model, receipt.digest):
-        raise ReceiptError(
-            f"{path} was sampled from another checkpoint named {receipt.model} ({receipt.digest[:19]}..., "
-            f"not {generator.digest[:19]}...).",
-            "Give the directory of that checkpoint (--model).",
-        )
-    columns = receipt.columns
+    _check_digest(path, receipt, pixels)
+    generator = _load(Generator, path, receipt, model)
     _check_size(path, receipt, generator.config, (pixels.shape[1], pixels.shape[0]))
     if pixels.shape[2] != generator.img_channels:
         raise _other_size(path)
@@ -113,14 +107,67 @@ def _verify_samples(path: str | Path, model: str | Path | None) -> Verification:
             raise ReceiptError(f"{path} was altered: the squares that its pixels were enlarged to are not even.")
         pixels = small
     again = _sample_again(generator, receipt)
+    columns = receipt.columns
     images = pixels[None] if columns is None else cut_grid(pixels, len(again), columns)
     if columns is not None and not np.array_equal(grid(images, columns), pixels):
         raise ReceiptError(f"{path} was altered: the space between the images of its grid is not empty.")
+    return _compare(path, receipt, images, again)
+
+
+def _verify_translation(
+    path: str | Path,
+    receipt: TranslationReceipt,
+    pixels: UInt8Array,
+    model: str | Path | None,
+    inputs: Sequence[str | Path],
+) -> Verification:
+    _check_digest(path, receipt, pixels)
+    digests = [receipt.input] if receipt.inputs is None else receipt.inputs
+    if len(inputs) != len(digests):
+        raise ReceiptError(
+            f"{path} was made from {len(digests)} picture(s), and {len(inputs)} were given.",
+            "Give each with --input, in their order.",
+        )
+    pictures = read_pictures(list(inputs))
+    for place, (picture, digest) in enumerate(zip(pictures, digests, strict=True)):
+        if picture.digest != digest:
+            raise ReceiptError(
+                f"Input {place} is not the picture that {path} was made from (pixels {picture.digest[:19]}..., "
+                f"not {str(digest)[:19]}...).",
+                "Give the original file; a smaller or recompressed one has other pixels.",
+            )
+    translator = _load(Translator, path, receipt, model)
+    request = translator.request(pictures, fit=receipt.fit)
+    again = request.samples(translator.run(request))
+    expected = again.outputs[0] if receipt.inputs is None else again.sheet()
+    return _compare(path, receipt, pixels[None], expected[None])
+
+
+def _check_digest(path: str | Path, receipt: SealedReceipt, pixels: UInt8Array) -> None:
+    if not receipt.matches(pixels):
+        raise ReceiptError(f"{path} was altered: the digest in its receipt does not fit its pixels and receipt.")
+
+
+def _load(kind: type[Loaded], path: str | Path, receipt: SealedReceipt, model: str | Path | None) -> Loaded:
+    """Return the checkpoint of a receipt: the one in the package, or the ``model`` that the caller gave."""
+    loaded = kind.from_pretrained(model or _bundled(receipt.model), precision=receipt.precision)
+    if (loaded.name, loaded.digest) != (receipt.model, receipt.digest):
+        raise ReceiptError(
+            f"{path} was made by another checkpoint named {receipt.model} ({receipt.digest[:19]}..., "
+            f"not {loaded.digest[:19]}...).",
+            "Give the directory of that checkpoint (--model).",
+        )
+    return loaded
+
+
+def _compare(
+    path: str | Path, receipt: Receipt | TranslationReceipt, images: UInt8Array, again: UInt8Array
+) -> Verification:
+    """Return the verification of images, uint8 [N, H, W, C], that were made again from their receipt."""
     other_runtime = _compare_runtimes(receipt)
     if error := describe_mismatch(images, again, receipt.precision):
         raise ReceiptError(f"{path} is not the image that its receipt describes: {error}.", other_runtime)
-    difference = int(np.abs(again.astype(np.int16) - images).max())
-    return Verification(receipt, difference, other_runtime)
+    return Verification(receipt, int(np.abs(again.astype(np.int16) - images).max()), other_runtime)
 
 
 def _compare_runtimes(receipt: SealedReceipt) -> str:
@@ -143,7 +190,7 @@ def _bundled(name: str) -> str:
 
 
 def _check_size(path: str | Path, receipt: Receipt, config: CheckpointConfig, size: tuple[int, int]) -> None:
-    """Raise ``ReceiptError`` where an image of this width and height is not what its receipt describes.
+    """Raise ``ReceiptError`` if an image of this width and height is not what its receipt describes.
 
     Nothing is sampled: a receipt of some bytes can ask for 100,000 images.
     """
@@ -183,9 +230,8 @@ def _read_translation(path: str | Path) -> tuple[TranslationReceipt, UInt8Array]
 
 
 def _check_unaltered(path: str | Path, image: Image.Image) -> None:
-    """Raise ``ReceiptError`` where a PNG has content beside its pixels that would change how it looks."""
+    """Raise ``ReceiptError`` if a PNG has content that changes how it looks, such as a palette or a second frame."""
     image.load()
-    # A palette, transparency, a colour profile or a second frame would change how it looks.
     harmless = {"dpi"} | set(getattr(image, "text", ())) - AFFECTS_APPEARANCE
     beside = set(image.info) - harmless
     if image.format != "PNG" or image.mode not in ("L", "RGB") or beside or getattr(image, "n_frames", 1) != 1:
@@ -212,29 +258,20 @@ def _read(path: str | Path, model: str | Path | None) -> tuple[Receipt, UInt8Arr
 def _sample_again(generator: Generator, receipt: Receipt) -> UInt8Array:
     """Return the images that a receipt describes, uint8 [N, H, W, C]."""
     label = receipt.label if receipt.labels is None else receipt.labels
-    if receipt.walk is not None:
-        latents = _walk_latents(generator, receipt.walk)
-        samples = generator.sample(latents=latents, label=label, truncation=receipt.truncation)
-    elif receipt.latents is not None:
-        latents = _given_latents(receipt.latents, receipt.latent_dim or generator.z_dim)
-        samples = generator.sample(latents=latents, label=label, truncation=receipt.truncation)
-    else:
+    if receipt.walk is None and receipt.latents is None:
         seeds = receipt.seed if receipt.seeds is None else receipt.seeds
         request = generator.sample_request(seeds=seeds, label=label, truncation=receipt.truncation)
         return generator.run(request if receipt.mix is None else generator.with_mix(request, receipt.mix))
-    return samples.pixels
+    latents = _latents(receipt, generator.z_dim)
+    return generator.sample(latents=latents, label=label, truncation=receipt.truncation).pixels
 
 
-def _walk_latents(generator: Generator, path: Walk) -> FloatArray:
-    """Return the latents of the frames in a receipt."""
+def _latents(receipt: Receipt, z_dim: int) -> FloatArray:
+    """Return the latents of a receipt that has a walk or given latents."""
     try:
-        return walk_latents(path, generator.z_dim)
-    except (InvalidOption, InvalidLatents) as error:
-        raise ReceiptError(f"The walk of the receipt is invalid: {error.message}") from error
-
-
-def _given_latents(encoded: str, latent_dim: int) -> FloatArray:
-    try:
-        return np.frombuffer(base64.b64decode(encoded, validate=True), "<f4").reshape(-1, latent_dim)
-    except ValueError as error:
-        raise ReceiptError("The latents of the receipt cannot be read.", "Use the original file.") from error
+        if receipt.walk is not None:
+            return walk_latents(receipt.walk, z_dim)
+        return decode_latents(receipt.latents or "").reshape(-1, receipt.latent_dim or z_dim)
+    except (InvalidOption, InvalidLatents, ValueError) as error:
+        reason = error.message if isinstance(error, InvalidOption | InvalidLatents) else "their number is wrong."
+        raise ReceiptError(f"The latents of the receipt are invalid: {reason}", "Use the original file.") from error

@@ -35,6 +35,7 @@ def speed(monkeypatch):
 
     def of(rate: float) -> None:
         monkeypatch.setattr(choose, "images_per_second", lambda config, data, device: rate / config.width)
+        monkeypatch.setattr(choose.OtherPrograms, "processors", lambda self: 0.0)
 
     return of
 
@@ -172,7 +173,7 @@ def test_narrower_networks_count_as_no_slower_and_a_short_run_is_called_so(tmp_p
     rates = iter([8.0, 2.0])  # other programs started while the narrower ones were measured
     monkeypatch.setattr(choose, "images_per_second", lambda config, data, device: next(rates))
     plan = plan_run(None, {"data": photos(tmp_path)}, Length(minutes=20))
-    assert "width 0.25: 8.0 images/s measured here" in plan.reasons
+    assert "width 0.25 of the networks' channels: 8.0 images/s measured here" in plan.reasons
     assert plan.length is not None
     assert plan.length["images_per_s_measured"] == 8
     assert plan.reasons[-1].startswith("this is little: ")

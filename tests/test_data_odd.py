@@ -141,6 +141,7 @@ def test_a_column_called_image_wins_and_others_can_be_chosen(tmp_path):
     path = parquet(tmp_path / "a.parquet", mask=[png(9)] * 2, image=[png(1), png(2)])
     assert load_images(path).images[:, 0, 0, 0].tolist() == [1, 2]
     assert load_images(f"{path}:mask").images[:, 0, 0, 0].tolist() == [9, 9]
+    assert "columns that are not read: mask." in load_images(str(path)).notes
     with pytest.raises(DataError, match="no column of images 'masc'"):
         load_images(f"{path}:masc")
     path = parquet(tmp_path / "b.parquet", front=[png()], back=[png()])

@@ -14,6 +14,7 @@ from torch import nn
 from gan_serve.training.config import setting_names
 from gan_serve.training.diagnosis import PATIENCE, SIGNS, Diagnosis, Finding, count_swings, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity
+from gan_serve.training.losses import LOSSES, Loss, critic_wasserstein, generator_by_score
 
 KIMG = 2.0  # of a tick here
 WARM_UP = 2  # ticks: 4 kimg
@@ -204,6 +205,15 @@ def test_a_relativistic_discriminator_that_wins_every_pair_is_reported():
     assert [finding.sign for finding in findings] == ["discriminator-overpowering"]
     assert "99.0% of all pairs" in findings[0].what
     assert not any(option.startswith("label_") for option in findings[0].options)
+
+
+def test_settings_that_the_loss_or_the_targets_of_the_run_refuse_are_not_recommended(monkeypatch):
+    own = Loss(critic_wasserstein, generator_by_score, has_targets=False, boundary=0.0)
+    monkeypatch.setitem(LOSSES, "own", own)
+    for settings, left in (({"loss": "own"}, set()), ({"loss": "lsgan", "real_target": (0.7, 1.0)}, {"label_flip"})):
+        doctor = Diagnosis(70.0, wasserstein=False, settings=settings)
+        ((_, finding),) = examine(doctor, run((SURE, 9)))
+        assert {option.partition("=")[0] for option in finding.options if option.startswith("label_")} == left
 
 
 @pytest.mark.parametrize("wasserstein", [False, True])

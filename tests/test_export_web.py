@@ -15,9 +15,13 @@ from tiny_translator import write_translator
 from gan_serve.errors import CannotWrite, InvalidOption, UnknownModel
 from gan_serve.service import static_site, web_runtime
 from gan_serve.service.static_site import export_web
-from gan_serve.service.web_runtime import MODULE, WASM
+from gan_serve.service.web_runtime import GIF, MODULE, WASM
 
-FILES = {MODULE: b"const a = 1, b = import.meta.url;export{a as Tensor,b as env};\n", WASM: b"\0asm"}
+FILES = {
+    MODULE: b"const a = 1, b = import.meta.url;export{a as Tensor,b as env};\n",
+    WASM: b"\0asm",
+    GIF: b"var c=1;export{c as GIFEncoder,c as default};\n",
+}
 
 
 @pytest.fixture
@@ -62,7 +66,8 @@ def test_a_single_file_is_whole_and_has_the_cards(runtime: Path, tmp_path: Path)
     assert "worker-src blob:" in page
     assert "library_name: gan-serve" in page
     assert "license: cc-by-sa-3.0\n" in (site / "README.md").read_text("utf-8")
-    worker = static_site._plain_worker(FILES[MODULE].decode())
+    worker = static_site._plain_worker(FILES)
+    assert "globalThis.gifenc = { GIFEncoder: c, default: c }" in worker
     assert "globalThis.ort = { Tensor: a, env: b }" in worker
     assert "import.meta" not in worker
 
@@ -99,5 +104,5 @@ def test_a_runtime_that_is_missing_or_another_one_is_refused(
     with pytest.raises(InvalidOption, match="is not that of onnxruntime-web"):
         export_web(["mnist-cgan"], tmp_path / "site", runtime=runtime)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InvalidOption, match="npm, which fetches onnxruntime-web, is not installed"):
+    with pytest.raises(InvalidOption, match="npm, which fetches onnxruntime-web and gifenc, is not installed"):
         export_web(["mnist-cgan"], tmp_path / "site")

@@ -154,6 +154,8 @@ def test_cuda_where_there_is_none_raises_with_the_fix(capfd):
 def test_an_unknown_precision_lists_what_there_is():
     with pytest.raises(InvalidOption, match="fp32"):
         Generator.from_pretrained("fashion-dcgan", precision="int4")
+    with pytest.raises(InvalidOption, match="a number of 16610 bits"):
+        gan_serve.generate("fashion-dcgan", output=10**5000)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_file_in_the_format_of_onnx_runtime_is_refused(tiny):
     ],
 )
 def test_what_is_no_onnx_file_is_refused(tiny, content):
-    with pytest.raises(InvalidCheckpoint, match="no ONNX file"):
+    with pytest.raises(InvalidCheckpoint, match="not an ONNX file"):
         loaded(tiny, content)
 
 

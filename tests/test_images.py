@@ -13,6 +13,7 @@ from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import from_pil
 from gan_serve.images.png import encode_png
+from gan_serve.images.wanted import NotWanted, while_wanted
 from gan_serve.sampling.formats import FORMATS, check_encoding, encode
 from gan_serve.sampling.receipt import RECEIPT_KEY, read_receipt
 from gan_serve.sampling.walks import Walk
@@ -54,6 +55,17 @@ def test_every_format_holds_the_same_pixels(generator):
     }
     for name, pixels in decoded.items():
         np.testing.assert_array_equal(pixels, samples.pixels, err_msg=name)
+
+
+@pytest.mark.parametrize("format", ["gif", "webp", "mp4", "webm", "zip", "json"])
+@pytest.mark.parametrize("most", [3, 15])
+def test_encoding_stops_between_images_that_nobody_waits_for(generator, format, most):
+    samples = generator.sample_walk([0, 5], steps=20)
+    checks = []
+    with while_wanted(lambda: len(checks.append(0) or checks) <= most), pytest.raises(NotWanted):
+        encode(samples, format)
+    assert len(checks) <= most + 2  # Pillow seeks once more in the end
+    assert encode(samples, format)
 
 
 @pytest.mark.parametrize("format", sorted(FORMATS))

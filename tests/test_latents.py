@@ -8,7 +8,7 @@ from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, Invali
 from gan_serve.sampling.latents import check_latents, latents_from_seeds
 from gan_serve.sampling.seeds import choose_seeds, parse_seeds
 from gan_serve.sampling.truncation import check_truncation, truncate
-from gan_serve.sampling.walks import lerp, slerp, walk
+from gan_serve.sampling.walks import lerp, make_walk, slerp, walk_latents
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_slerp_without_one_great_circle_is_lerp(end):
 @pytest.mark.parametrize("method", ["slerp", "lerp"])
 def test_a_walk_passes_exactly_through_its_keys(method):
     keys = latents_from_seeds([0, 5, 9], 100)
-    path = walk(keys, 16, method)
+    path = walk_latents(make_walk([0, 5, 9], steps=16, method=method), 100)
     assert path.shape == (33, 100)
     np.testing.assert_array_equal(path[[0, 16, 32]], keys)
-    looped = walk(keys, 16, method, loop=True)
+    looped = walk_latents(make_walk([0, 5, 9], steps=16, method=method, loop=True), 100)
     assert looped.shape == (48, 100)
     np.testing.assert_array_equal(looped[[0, 16, 32]], keys)
     # The last stretch leads back: its end lies nearer to the first key than its beginning.
@@ -188,9 +188,8 @@ def test_a_walk_passes_exactly_through_its_keys(method):
     ],
 )
 def test_impossible_walks_are_refused(wish):
-    keys = latents_from_seeds(range(wish.pop("keys", 2)), 4)
     with pytest.raises(InvalidOption) as error:
-        walk(keys, **wish)
+        make_walk(range(wish.pop("keys", 2)), **wish)
     assert error.value.hint
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,17 @@ def config() -> TrainConfig:
 
 @pytest.fixture
 def monitor(tmp_path: Path, config: TrainConfig) -> Monitor:
-    return Monitor(tmp_path, config, 0, data_diversity=50.0, quiet=True)
+    return with_pictures(Monitor(tmp_path, config, 0, quiet=True))
+
+
+def with_pictures(monitor: Monitor) -> Monitor:
+    for write in (write_progress, write_filmstrip, write_curves):
+        monitor.add_picture(partial(write, monitor.run_dir))
+    return monitor
+
+
+def sample(painter: Painter) -> np.ndarray:
+    return sample_images(painter, *grid_inputs(4, painter.c_dim))
 
 
 def test_an_unconditional_grid_is_the_seeds_0_to_63():
@@ -72,8 +83,8 @@ def test_an_unconditional_grid_is_the_seeds_0_to_63():
     assert np.array_equal(z.numpy(), latents_from_seeds(range(64), 4))
 
 
-def test_a_conditional_grid_has_a_row_a_class_with_the_same_latents_in_each(monitor):
-    images = monitor.sample(Painter(c_dim=3)).astype(int)
+def test_a_conditional_grid_has_a_row_a_class_with_the_same_latents_in_each():
+    images = sample(Painter(c_dim=3)).astype(int)
     assert images.shape == (24, 8, 8, 1)
     rows = images.reshape(3, 8, -1)[:, :, 0]
     assert np.abs(np.diff(rows, axis=0) - 127.5 / 3).max() <= 1  # each class is lighter by a third of the range
@@ -83,8 +94,8 @@ def test_a_conditional_grid_has_a_row_a_class_with_the_same_latents_in_each(moni
     assert torch.equal(z[:8], z[16:])
 
 
-def test_a_grid_has_at_most_16_classes(monitor):
-    assert len(monitor.sample(Painter(c_dim=100))) == 8 * MAX_ROWS
+def test_a_grid_has_at_most_16_classes():
+    assert len(sample(Painter(c_dim=100))) == 8 * MAX_ROWS
 
 
 def test_images_are_drawn_in_eval_mode_64_at_a_time_and_the_mode_is_put_back():
@@ -99,14 +110,14 @@ def test_images_are_drawn_in_eval_mode_64_at_a_time_and_the_mode_is_put_back():
     assert not painter.training
 
 
-def test_drawing_leaves_the_random_state_alone(monitor):
+def test_drawing_leaves_the_random_state_alone():
     before = torch.get_rng_state()
-    monitor.sample(Painter())
+    sample(Painter())
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_tick_is_a_line_of_the_log_and_a_grid(monitor, tmp_path):
-    images = monitor.sample(Painter())
+    images = sample(Painter())
     monitor.tick(RECORD, images)
     monitor.tick(RECORD | {"kimg": 2.0, "doctor": ["mode-collapse: ..."]}, images)
     assert read_log(tmp_path)[1]["doctor"] == ["mode-collapse: ..."]
@@ -117,7 +128,7 @@ def test_a_tick_is_a_line_of_the_log_and_a_grid(monitor, tmp_path):
 
 def test_curves_and_animation_are_there_when_the_run_ends(monitor, tmp_path):
     for kimg in range(5):
-        monitor.tick(RECORD | {"kimg": float(kimg)}, monitor.sample(Painter()) // (5 - kimg))
+        monitor.tick(RECORD | {"kimg": float(kimg)}, sample(Painter()) // (5 - kimg))
     assert not (tmp_path / "curves.png").exists()  # the run has just begun
     monitor.close()
     with Image.open(tmp_path / "curves.png") as curves:
@@ -136,7 +147,7 @@ def test_a_monitor_without_ticks_writes_nothing_and_a_resumed_one_refreshes(moni
     monitor.close()
     assert not list(tmp_path.glob("*.*"))
     (tmp_path / "log.jsonl").write_text(json.dumps(RECORD) + "\n")
-    Monitor(tmp_path, config, 1000, quiet=True).close()
+    with_pictures(Monitor(tmp_path, config, 1000, quiet=True)).close()
     assert (tmp_path / "curves.png").exists()
 
 
@@ -199,7 +210,7 @@ def test_findings_are_said_on_the_terminal_unless_it_is_quiet(config, tmp_path, 
     record = RECORD | {"doctor": ["oscillation: g_loss swung."]}
     for quiet in (True, False):
         monitor = Monitor(tmp_path, config, 0, quiet=quiet)
-        monitor.tick(record, monitor.sample(Painter()))
+        monitor.tick(record, sample(Painter()))
         monitor.close()
         captured = capsys.readouterr()
         assert ("1.0 kimg: oscillation: g_loss swung." in captured.out + captured.err) is not quiet
@@ -261,7 +272,7 @@ def test_the_figure_of_single_levels_is_not_drawn_beside_their_mean():
 
 def test_rewinding_drops_what_was_logged_and_drawn_after_the_snapshot(monitor, tmp_path):
     for kimg in (1.0, 2.0, 3.0):
-        monitor.tick(RECORD | {"kimg": kimg}, monitor.sample(Painter()))
+        monitor.tick(RECORD | {"kimg": kimg}, sample(Painter()))
     rewind_log(tmp_path, 2.0)
     assert [record["kimg"] for record in read_log(tmp_path)] == [1.0, 2.0]
     assert [path.name for path in sorted((tmp_path / "grids").iterdir())] == [
@@ -274,7 +285,7 @@ def test_a_run_dir_that_cannot_be_written_is_one_clear_error(config, tmp_path):
     (tmp_path / "grids").write_text("in the way")
     monitor = Monitor(tmp_path, config, 0, quiet=True)
     with pytest.raises(CannotWrite):
-        monitor.tick(RECORD, monitor.sample(Painter()))
+        monitor.tick(RECORD, sample(Painter()))
 
 
 def test_tensorboard_gets_scalars_and_grids_where_it_is_installed(config, tmp_path):
@@ -284,7 +295,7 @@ def test_tensorboard_gets_scalars_and_grids_where_it_is_installed(config, tmp_pa
     def show(shown: int, kimgs: tuple[float, ...], loss: float) -> None:
         monitor = Monitor(tmp_path, config, shown, quiet=True)
         for kimg in kimgs:
-            monitor.tick(RECORD | {"kimg": kimg, "d_loss": loss}, monitor.sample(Painter()))
+            monitor.tick(RECORD | {"kimg": kimg, "d_loss": loss}, sample(Painter()))
         monitor.close()
 
     show(0, (1.0, 2.0, 3.0), 0.25)
@@ -303,6 +314,6 @@ def test_without_tensorboard_nothing_is_missed(monitor, tmp_path):
     try:
         import tensorboard  # noqa: F401
     except ImportError:
-        monitor.tick(RECORD, monitor.sample(Painter()))
+        monitor.tick(RECORD, sample(Painter()))
         monitor.close()
         assert not (tmp_path / "tensorboard").exists()

@@ -19,7 +19,7 @@ from gan_serve.sampling.formats import encode
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.receipt import RECEIPT_KEY
 from gan_serve.sampling.request import RequestBuilder
-from gan_serve.sampling.walks import make_walk, walk, walk_between_seeds
+from gan_serve.sampling.walks import make_walk, walk_latents
 from gan_serve.verify import verify_image
 
 PLANS = {
@@ -104,11 +104,11 @@ def test_a_part_that_is_the_whole_has_the_same_receipt(generator):
 @pytest.mark.parametrize("loop", [False, True])
 def test_every_part_of_a_walk_has_the_latents_of_the_whole(method, loop):
     seeds = [0, 5, 9, 4]
-    whole = walk(latents_from_seeds(seeds, 6), 3, method, loop)
+    whole = walk_latents(make_walk(seeds, steps=3, method=method, loop=loop), 6)
     for start in range(len(whole)):
         for stop in range(start + 1, len(whole) + 1):
-            part = walk_between_seeds(seeds, 6, 3, method, loop, start=start, stop=stop)
-            np.testing.assert_array_equal(part, whole[start:stop])
+            part = make_walk(seeds, steps=3, method=method, loop=loop, start=start, stop=stop)
+            np.testing.assert_array_equal(walk_latents(part, 6), whole[start:stop])
 
 
 @pytest.mark.parametrize(

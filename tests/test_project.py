@@ -15,10 +15,11 @@ from gan_serve import Generator
 from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.errors import InvalidImage, InvalidOption, UnknownLabel
 from gan_serve.training import project, weights_from_onnx
-from gan_serve.training.evaluation.extractor_registry import find_extractor
+from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.projection.known import read_known
 from gan_serve.training.projection.perceptual import PerceptualFeatures
 from gan_serve.training.projection.search import Objective, Search, search_latent
+from gan_serve.training.translation.losses import perceptual_distance
 from gan_serve.verify import verify_image
 
 FAST = "mnist-mlp"  # of the bundled models the one with the fewest operations
@@ -120,6 +121,15 @@ def test_the_search_finds_the_minimum_of_a_network_without_hidden_layers() -> No
     assert torch.equal(found.way[-1], found.latent)
 
 
+def test_the_refined_start_is_the_nearest_after_the_last_step() -> None:
+    """A step of 0.15 takes the first start to the target, and the second one beyond it."""
+    search = Search(steps=1, learning_rate=0.15, refined=1, iterations=0, prior_weight=0)
+    objective = Objective(lambda z, _: z[:, :, None, None], torch.zeros(1, 1, 1, 1), None, search)
+    found = search_latent(objective, torch.tensor([[0.15], [0.05]]), None, lambda steps: None)
+    assert found.start == 0
+    assert found.latent.item() == pytest.approx(0, abs=1e-3)
+
+
 def test_the_distance_of_features_is_zero_for_the_same_image_and_grows_with_noise() -> None:
     features = PerceptualFeatures("cnn-general")
     images = torch.rand(1, 1, 28, 28) * 2 - 1
@@ -132,14 +142,13 @@ def test_the_distance_of_features_is_zero_for_the_same_image_and_grows_with_nois
 
 
 def test_features_follow_the_layers_of_the_extractor() -> None:
-    """The mean over the pixels of the last layer is the feature vector of the ONNX file."""
-    features = PerceptualFeatures("cnn-fashion")
-    pixels = np.random.RandomState(0).randint(0, 256, (2, 28, 28, 1)).astype(np.uint8)
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-    for layer in features.layers:
-        x = torch.relu(torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride=layer.stride, padding=1))
-    expected = find_extractor("cnn-fashion")(pixels).features
-    np.testing.assert_allclose(x.mean((2, 3)).numpy(), expected, rtol=1e-3, atol=1e-4)
+    """Their distance is the sum of the LPIPS distances of its strided layers."""
+    one, other = torch.rand(2, 1, 28, 28) * 2 - 1
+    maps = FeatureMaps("cnn-fashion")
+    layers = [x for x, stride in zip(maps(torch.stack([one, other])), maps.strides, strict=True) if stride > 1]
+    expected = sum(float(perceptual_distance([x[:1]], [x[1:]])) for x in layers)
+    features = PerceptualFeatures("cnn-fashion")(torch.stack([one, other]))
+    assert float((features[0] - features[1]).square().sum()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_command_writes_latents_and_a_sheet(cli, tmp_path: Path) -> None:

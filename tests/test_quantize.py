@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_serve.exports.graph import copy_of
+from gan_serve.exports.int8_weights import SMALLEST, store_weights_in_int8
 from gan_serve.exports.parity import varied_styles
 from gan_serve.exports.quantize import (
     LARGEST_LATENT,
@@ -184,8 +186,8 @@ def weights_of(model: onnx.ModelProto) -> dict[str, list[np.ndarray]]:
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm"):
             name = node.input[1]
-            if name not in constants:
-                assert makers[name].op_type == "DequantizeLinear"
+            while name not in constants:
+                assert makers[name].op_type in ("DequantizeLinear", "Mul", "Cast")
                 name = makers[name].input[0]
             found.setdefault(layer_of(node), []).append(constants[name])
     return found
@@ -227,9 +229,47 @@ def test_layers_are_kept_in_fp32_where_that_holds_the_gate(models):
     assert kept < shares.keys()
     assert sum(shares[layer] for layer in kept) <= MAX_IN_FP32
     weights = weights_of(onnx.load_from_string(reduced.model))
-    assert all(array.dtype == np.float32 for layer in kept for array in weights.pop(layer))
+    large = [array for layer in kept for array in weights.pop(layer) if array.size >= SMALLEST]
+    assert {array.dtype for array in large} <= {np.dtype(np.int8)}  # stored in int8, computed in fp32
     assert {array.dtype for arrays in weights.values() for array in arrays} == {np.dtype(np.int8)}
     assert measure(reduced.model, INPUTS, drawn(model.SerializeToString(), INPUTS)).psnr_mean >= MEAN_PSNR
+
+
+def dense(weight: np.ndarray, transposed: int = 0) -> onnx.ModelProto:
+    """z float32 [N, in] -> y float32 [N, out], of a weight [in, out], which is stored as [out, in] if transposed."""
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", weight.shape[1]])
+    z = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", weight.shape[0]])
+    node = helper.make_node("Gemm", ["z", "weight"], ["y"], name="dense", transB=transposed)
+    constant = numpy_helper.from_array(np.ascontiguousarray(weight.T if transposed else weight), "weight")
+    graph = helper.make_graph([node], "dense", [z], [y], [constant])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_weights_in_int8_are_within_half_a_step_of_their_channel(transposed):
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((128, 64)).astype(np.float32) * np.geomspace(0.01, 10, 64, dtype=np.float32)
+    weight[:, 7] = 0
+    model = dense(weight, transposed)
+    whole = len(model.SerializeToString())
+    store_weights_in_int8(model, ["dense"])
+    z = np.eye(128, dtype=np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    [restored] = session.run(None, {"z": z})
+    step = np.abs(weight).max(0) / 127
+    assert (np.abs(restored - weight) <= step * 0.501).all()
+    assert (restored[:, 7] == 0).all()
+    assert len(model.SerializeToString()) < 0.3 * whole
+
+
+def test_few_weights_and_other_layers_stay_as_they_are():
+    model = dense(np.ones((8, 8), np.float32))
+    before = [node.op_type for node in model.graph.node]
+    store_weights_in_int8(model, ["dense"])
+    assert [node.op_type for node in model.graph.node] == before
+    model = dense(np.ones((128, 64), np.float32))
+    store_weights_in_int8(model, ["another"])
+    assert [node.op_type for node in model.graph.node] == before
 
 
 def chaos() -> onnx.ModelProto:

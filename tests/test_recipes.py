@@ -108,7 +108,8 @@ def test_each_step_moves_its_own_network_and_all_of_it(recipe, digits):
     batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
 
     for _ in range(3):  # what lies behind a zero weight moves once that has moved
-        fakes = training.discriminator_step(batch, draws)
+        fakes = training.discriminator_gradient(batch, draws)
+        training.move_discriminator()
     assert _moved(training.generator, generator) == set()
     # The last bias cancels in a difference of logits.
     moved = _moved(training.discriminator, discriminator) | ({"logit.bias"} & _in_use(training.discriminator))
@@ -259,7 +260,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(digits):
         training, loader = start("mlp-gan", digits, accumulate=parts)
         batch, draws = loader.batch(0, 16), StepRandom(0, 0, torch.device("cpu"))
         training.generator.eval()  # BatchNorm would see the parts
-        training.discriminator_step(batch, draws)
+        training.discriminator_gradient(batch, draws)
         gradients.append([weight.grad.clone() for weight in training.discriminator.parameters()])
     for whole, cut in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, cut)

@@ -137,6 +137,7 @@ def test_a_full_temporary_folder_costs_the_counts_of_other_workers_and_nothing_e
             post(server.client, "/sample", seed=seed)
         assert "gan_serve_requests_total" in server.client.get("/metrics").text
         assert "has no room for metrics" in server.text()
+        assert all(line.startswith("{") for line in server.text().splitlines())
 
 
 def test_a_killed_worker_is_logged_with_its_signal(tmp_path: Path) -> None:

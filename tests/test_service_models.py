@@ -81,6 +81,21 @@ def test_a_model_is_told_in_detail(server: httpx.Client, generator: Generator, c
     assert server.get("/models/conditional").json()["class_names"] == list(CLASSES)
 
 
+def test_only_a_server_of_several_models_needs_the_name(server: httpx.Client, tmp_path: Path) -> None:
+    def required(client: httpx.Client) -> bool:
+        return "model" in client.get("/docs.json").json()["components"]["schemas"]["SampleRequest"].get("required", [])
+
+    with running([NAME], tmp_path, GAN_SERVE_WORKERS="1") as alone:
+        for path, fields in {"/sample": {"seed": 7}, "/interpolate": {"seeds": "0,5", "steps": 3}}.items():
+            assert alone.post(path, json=fields).content == post(server, path, **fields).content
+        error(alone.post("/sample", json={"model": "nope"}), 404, "unknown_model")
+        assert not required(alone)
+    assert f'"model": "{NAME}", "format": "gif"' in (tmp_path / "log.txt").read_text()
+    told = error(server.post("/sample", json={"seed": 7}), 422, "invalid_request")
+    assert told["hint"] == f"This server has several models: {NAME}, conditional."
+    assert required(server)
+
+
 def test_models_also_tells_the_limits(server: httpx.Client) -> None:
     limits = Settings()
     assert server.get("/models").json()["limits"] == {

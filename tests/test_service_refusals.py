@@ -44,7 +44,14 @@ INVALID: list[tuple[dict[str, Any], int, str, str, str]] = [
     ({"seeds": "0-4000000000"}, 422, "invalid_seeds", "more than 100,000 seeds", ""),
     ({"model": "fashion-dcgam"}, 404, "unknown_model", "no model 'fashion-dcgam'", "'fashion-dcgan'"),
     ({"model": "../checkpoints/fashion-dcgan"}, 404, "unknown_model", "no model", ""),
-    ({"model": None}, 422, "invalid_request", "model must be the name of a model", ""),
+    (
+        {"model": None},
+        422,
+        "invalid_request",
+        "The field model is missing.",
+        "several models: fashion-dcgan, conditional",
+    ),
+    ({"model": 3}, 422, "invalid_request", "model must be the name of a model of this server, not 3.", ""),
     ({"model": "x" * 1_000_000}, 422, "invalid_request", "model must be the name of a model", ""),
 ]
 

@@ -22,11 +22,13 @@ import pytest
 from answers import error
 from PIL import Image
 from servers import running
+from starlette.requests import Request
 from test_translate import animation, as_file, bomb, noise
 from tiny_translator import SIDE, expected, write_translator
 
 from gan_serve import AsyncClient, Client, Translator
 from gan_serve.errors import InvalidImage, InvalidOption, TooManyImages
+from gan_serve.service.translate import _read_form
 
 SEED = 20_261_130
 
@@ -70,7 +72,7 @@ def test_json_forms_python_and_clients_give_the_same_pixels(http: httpx.Client, 
         assert np.array_equal(arrays, 255 - noise(3, SIDE, SIDE, 3))
         many = client.translate("negative", noise(150, 4, 4, 3), output="numpy")  # in several requests
         assert len(many) == 150
-        with pytest.raises(InvalidImage, match="no image of a known format"):
+        with pytest.raises(InvalidImage, match="not an image of a supported format"):
             client.translate("negative", b"nothing")
         with pytest.raises(InvalidOption, match="translates images and does not generate"):
             client.generate("negative")
@@ -124,6 +126,31 @@ def test_a_server_of_translators_alone_documents_no_example_that_would_fail(mode
         paths = client.get("/docs.json").json()["paths"]
         assert "examples" not in paths["/sample"]["post"]["requestBody"]["content"]["application/json"]
         assert client.get("/").status_code == 200
+        picture = as_file(noise(SIDE, SIDE, 3))
+        named = client.post("/translate", json=body(picture))
+        unnamed = client.post("/translate", files={"images": ("photo.png", picture)})
+        assert (unnamed.status_code, unnamed.content) == (200, named.content)
+
+
+def test_a_large_form_lets_other_requests_have_their_turn() -> None:
+    content = b'--y\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n' + b"\r\n" * 2_000_000
+    headers = [(b"content-type", b"multipart/form-data; boundary=y")]
+    turns = 0
+
+    async def parse_beside_others() -> None:
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        others = asyncio.create_task(take_turns())
+        uploaded = await _read_form(Request({"type": "http", "headers": headers}), content + b"\r\n--y--\r\n")
+        others.cancel()
+        assert [len(file) for file in uploaded.files] == [4_000_000]
+
+    asyncio.run(parse_beside_others())
+    assert turns > 50
 
 
 def test_a_client_that_leaves_is_not_translated_for(http: httpx.Client) -> None:

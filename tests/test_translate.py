@@ -33,8 +33,10 @@ from gan_serve.errors import (
     ReceiptError,
     TooManyImages,
 )
+from gan_serve.images.wanted import NotWanted, while_wanted
 from gan_serve.sampling.translator_session import TILE, largest_side, tiles
-from gan_serve.translation.inputs import MAX_PIXELS, read_picture
+from gan_serve.translation.inputs import MAX_PIXELS, read_picture, read_pictures
+from gan_serve.translation.result import encode_translations
 from gan_serve.verify import verify_image
 
 
@@ -73,6 +75,16 @@ def test_arrays_files_and_pillow_images_give_the_same_pixels(negative: Translato
     [alone] = gan_serve.translate(negative.directory, pixels)
     assert alone.mode == "RGB"
     assert np.array_equal(np.asarray(alone), 255 - pixels)
+
+
+@pytest.mark.parametrize("format", ["zip", "json", "gif", "webp"])
+def test_encoding_stops_between_images_that_nobody_waits_for(negative: Translator, format: str) -> None:
+    request = negative.request(read_pictures([noise(SIDE, SIDE, 3, seed=seed) for seed in range(12)]))
+    translations = request.samples(negative.run(request))
+    wanted = iter([True] * 5)
+    with while_wanted(lambda: next(wanted, False)), pytest.raises(NotWanted):
+        encode_translations(translations, format)
+    assert encode_translations(translations, format)
 
 
 def test_other_sizes_are_cut_square_and_resized_or_refused(negative: Translator) -> None:
@@ -198,20 +210,20 @@ def animation() -> bytes:
 
 
 WRONG = [
-    (b"", "no image of a known format"),
-    (b"GIF89a", "no image of a known format|cannot be decoded"),
+    (b"", "not an image of a supported format"),
+    (b"GIF89a", "not an image of a supported format|cannot be decoded"),
     (as_file(noise(8, 8, 3))[:60], "cannot be decoded|no image"),
     (bomb(60_000, 60_000), "claims more pixels than at most"),
     (bomb(MAX_PIXELS + 1, 1), "at most"),
     (animation(), "is an animation"),
     (as_file(noise(8, 8, 3), "JPEG") + b"\xff\xda" * 100, "more than 64 scans"),
-    (as_file(noise(8, 8, 3), "TIFF"), "no image of a known format"),
+    (as_file(noise(8, 8, 3), "TIFF"), "not an image of a supported format"),
     (np.zeros((8, 8, 3), np.float32), "The array is float32"),
     (np.zeros((8, 8, 2), np.uint8), "The array is uint8"),
     (np.zeros((0, 8, 3), np.uint8), "has no pixels"),
-    (3, "int is no image"),
+    (3, "int is not an image"),
     ([], "There are no images"),
-    (None, "NoneType is no image"),
+    (None, "NoneType is not an image"),
     ("no-such-file.png", "cannot be read: No such file"),
 ]
 
@@ -233,6 +245,14 @@ def test_the_outputs_of_a_call_are_bounded(doubled: Translator) -> None:
     large = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (4000, 4000, 3))
     with pytest.raises(TooManyImages, match="outputs of"):
         doubled.translate([large, large])
+
+
+def test_a_wrong_keyword_names_the_nearest(negative: Translator) -> None:
+    image, options = noise(SIDE, SIDE, 3), {"outputs": "numpy"}
+    with pytest.raises(TypeError, match="Did you mean 'output'"):
+        negative.translate(image, **options)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="Did you mean 'output'"):
+        gan_serve.translate(negative.directory, image, **options)  # type: ignore[call-overload]
 
 
 def test_generators_and_translators_are_told_apart(negative: Translator, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_cache import hub_cache
 from hub_server import DEPRECATED, REPO, WRITER, Hub
 from tiny_checkpoint import contents
 from tiny_translator import SIDE, write_translator
@@ -38,3 +40,11 @@ def test_what_does_not_compute_its_golden_sample_is_not_sent(writing: Hub, tmp_p
     with pytest.raises(GoldenSampleMismatch):
         gan_serve.hub.push.push(directory, REPO)
     assert REPO not in writing.repositories
+
+
+def test_a_cache_that_was_emptied_is_filled_again(hub: Hub, tmp_path: Path) -> None:
+    hub.publish("somebody/negative", write_translator(tmp_path / "negative"))
+    image = np.full((SIDE, SIDE, 3), 7, np.uint8)
+    for _ in range(2):
+        assert (gan_serve.translate("somebody/negative", image, output="numpy") == 248).all()
+        shutil.rmtree(hub_cache())

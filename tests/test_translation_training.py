@@ -14,6 +14,7 @@ import torch
 from gan_serve import Translator
 from gan_serve.errors import InvalidOption, RunError
 from gan_serve.exports.export_translator import evaluate_trained, export_translator
+from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.losses import LOSSES
 from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.run_folders import last_run
@@ -21,7 +22,7 @@ from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
 from gan_serve.training.translation.load import load_trained_translator
-from gan_serve.training.translation.losses import FeatureMaps, absolute_error, perceptual_distance, squared_error
+from gan_serve.training.translation.losses import absolute_error, perceptual_distance, squared_error
 from gan_serve.training.translation.measure import ssim, translate_images
 from gan_serve.training.translation.networks import ResNetTranslator, SRResNet, UNet
 from gan_serve.training.translation.pool import ImagePool
@@ -134,6 +135,7 @@ def test_an_exported_run_translates_as_torch_does(trained: Path, tmp_path: Path)
         ("cyclegan", {"pixel_weight": 1}, "need pairs"),
         ("cyclegan", {"domain_b": None}, "go together"),
         ("pix2pix", {"accumulate": 2}, "not trained with accumulate"),
+        ("pix2pix", {"g_beta2_end": 0.9}, "not trained with g_beta2_end"),
         ("pix2pix", {"loss": "relativistic"}, "relativistic"),
         ("pix2pix", {"nfg": 3}, "no setting 'nfg'"),
         ("pix2pix", {"gan_weight": 0, "pixel_weight": 0}, "weight 0"),
@@ -173,6 +175,12 @@ def test_feature_maps_are_those_of_the_extractor() -> None:
     features = find_extractor("cnn-fashion")(images).features
     assert np.abs(maps[-1].mean(dim=(2, 3)).numpy() - features).max() < 1e-4
     assert len(FeatureMaps("cnn-fashion")(torch.zeros(1, 3, 40, 24))) == len(maps)  # colour, another size
+
+
+@pytest.mark.parametrize("name", ["inception", "cnn-fasion"])
+def test_feature_maps_of_other_networks_are_refused(name) -> None:
+    with pytest.raises(InvalidOption, match=f"There is no extractor of features '{name}'"):
+        FeatureMaps(name)
 
 
 def test_ssim_against_torchmetrics() -> None:

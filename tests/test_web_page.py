@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import Visit, chromium, expect, saved
+from PIL import Image, ImageSequence
 from web_engine import runtime_folder
 
 from gan_serve import Generator, list_models
@@ -91,6 +92,45 @@ def use_as_a_person(visit: Visit, folder: Path) -> None:
     sheet = saved(visit, page.locator("#drawer [data-format=png]").last, folder)
     assert verify_image(picture).receipt.latents is not None
     assert len(verify_image(sheet).receipt.seeds or []) == 32
+
+
+def frames_of(path: Path) -> np.ndarray[Any, Any]:
+    """The frames of an animation, uint8 [N, H, W]; each is shown as long as 12 a second are."""
+    with Image.open(path) as animation:
+        frames = []
+        for frame in ImageSequence.Iterator(animation):
+            frames.append(np.asarray(frame.convert("L")))
+            assert frame.info["duration"] in (80, 83)  # GIF counts in hundredths of a second
+        assert animation.info["loop"] == 0
+    return np.stack(frames)
+
+
+def test_walks_are_saved_as_gif_and_as_lossless_webp(browser: Any, exported: Path, tmp_path: Path) -> None:
+    site = Site(exported)
+    visit = Visit(browser, site.address)
+    try:
+        visit.open()
+        page = begin(visit)
+        page.get_by_role("button", name="Files and code").click()
+        gif, webp = (
+            frames_of(saved(visit, page.locator(f"#drawer [data-format={kind}]"), tmp_path)) for kind in ("gif", "webp")
+        )
+        visit.check()
+    finally:
+        site.stop()
+    assert gif.shape == (90, 532, 532)
+    np.testing.assert_array_equal(gif, webp)
+    small = gif[0, ::19, ::19, None]
+    np.testing.assert_array_equal(gif[0], small[..., 0].repeat(19, 0).repeat(19, 1))
+    differences = [
+        describe_mismatch(
+            small[None],
+            Generator.from_pretrained("fashion-dcgan", precision=precision).generate(seeds=0, output="numpy"),
+            precision,
+        )
+        for precision in ("fp32", "int8")
+    ]
+    assert "" in differences, differences  # the page chooses the faster one
 
 
 def test_after_the_first_visit_it_works_without_a_network(browser: Any, exported: Path, tmp_path: Path) -> None:

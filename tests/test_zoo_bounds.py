@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,12 @@ from PIL import Image
 from tiny_checkpoint import SIDE
 from zoo_program import load_program, run, write_zoo
 
+from gan_serve import Generator
 from gan_serve.checkpoint.files import verify_checkpoint
+from gan_serve.exports import certify
+from gan_serve.exports.parity import Parity
+
+CHECKPOINTS = Path(__file__).parents[1] / "gan_serve" / "checkpoints"
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,38 @@ def test_a_bound_may_be_on_a_difference_or_a_judgement(zoo):
     assert [row[1:] for row in rows] == [
         ("at least 0.8", "0.7", "**no**"), ("", "0.1", ""), ("at most 0.8", "not measured", "")
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_int8_file_that_is_close_to_fp32_stays_and_one_that_is_not_is_made_again(zoo, tmp_path, monkeypatch):
+    directory = tmp_path / "mnist-cgan"
+    shutil.copytree(CHECKPOINTS / "mnist-cgan", directory)
+    before = (directory / "generator.int8.onnx").read_bytes()
+    program = sys.modules["zoo_int8"]
+    monkeypatch.setattr(program, "GATE_SEEDS", range(32))
+    monkeypatch.setattr(certify, "GATE_SEEDS", range(32))
+
+    result = run(zoo, "int8", "mnist-cgan", "--checkpoints", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (directory / "generator.int8.onnx").read_bytes() == before
+    assert "in the mean over 32 seeds" in (directory / "README.md").read_text()
+
+    monkeypatch.setattr(program, "measure", lambda *_: measured.model_copy(update={"psnr_mean": 39.0}))
+    measured = Parity.model_validate_json((directory / "parity.json").read_bytes()).int8
+    assert measured is not None
+    assert measured.images == 32
+    result = run(zoo, "int8", "mnist-cgan", "--checkpoints", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (directory / "generator.int8.onnx").read_bytes() != before
+    assert (directory / "generator.onnx").read_bytes() == (CHECKPOINTS / "mnist-cgan/generator.onnx").read_bytes()
+    verify_checkpoint(directory)
+    assert Generator.from_pretrained(directory, precision="int8").generate(1)[0].size == (28, 28)
+
+
+def test_a_checkpoint_without_an_int8_file_is_refused(zoo):
+    result = run(zoo, "int8", "fashion-stylegan")
+    assert result.exit_code == 1
+    assert "no int8 file" in result.output
 
 
 @pytest.fixture

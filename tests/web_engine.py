@@ -14,9 +14,9 @@ import pytest
 from gan_serve.atomic_files import directory_atomically
 from gan_serve.errors import CannotWrite, InvalidOption
 from gan_serve.service.static_site import engine_module
-from gan_serve.service.web_runtime import MODULE, VERSION, WASM, web_runtime
+from gan_serve.service.web_runtime import MODULE, PACKAGES, WASM, web_runtime
 
-CACHE = Path(__file__).parents[1] / "build" / f"onnxruntime-web-{VERSION}"
+CACHE = Path(__file__).parents[1] / "build" / "-".join(["web", *(version for version, _ in PACKAGES.values())])
 
 _PRELUDE = """
 import {{ readFileSync, writeFileSync }} from "node:fs";
@@ -30,7 +30,7 @@ const save = (path, bytes) => writeFileSync(path, bytes);
 
 @functools.cache
 def runtime_folder() -> Path:
-    """A folder with onnxruntime-web, fetched once for all test runs of a checkout."""
+    """A folder with onnxruntime-web and gifenc, fetched once for all test runs of a checkout."""
     if not CACHE.is_dir():
         if shutil.which("npm") is None:
             pytest.skip("npm is not installed (Debian: apt-get install npm)")

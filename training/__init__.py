@@ -6,10 +6,18 @@ so that its commands can be listed where torch is not installed.
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "gan_serve.training":
     raise ImportError("import gan_serve.training: the folder training/ of the checkout is installed under that name.")
+
+# Threads of torch that wait for one another spin, for some milliseconds each time. Where other programs keep processors
+# busy, this takes the time from the thread that they wait for, and a step lasts up to ten times as long. OpenMP (GNU's,
+# the one of torch on Linux) reads this when torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from gan_serve.training.api import FinishedRun, train
@@ -17,20 +25,17 @@ if TYPE_CHECKING:
     from gan_serve.training.projection.project import Projection, project
 
 __all__ = ["FinishedRun", "Projection", "Tick", "project", "train"]
+MODULES = {
+    "FinishedRun": "api",
+    "Projection": "projection.project",
+    "Tick": "monitoring.callbacks",
+    "project": "projection.project",
+    "train": "api",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are used: they need torch."""
-    if name == "Tick":
-        from gan_serve.training.monitoring import callbacks
-
-        return callbacks.Tick
-    if name in ("Projection", "project"):
-        from gan_serve.training.projection import project as module
-
-        return getattr(module, name)
-    if name in __all__:
-        from gan_serve.training import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from gan_serve.errors import InvalidOption, RunError
 from gan_serve.terminal import echo
 from gan_serve.training.choose import NO_LENGTH, Length, Plan, plan_run
-from gan_serve.training.config import check_config, command_line, read_config
+from gan_serve.training.config import TrainConfig, check_config, command_line, read_config
 from gan_serve.training.distributed import started_processes
 from gan_serve.training.loop import check_run_dir, run_training
 from gan_serve.training.monitoring.callbacks import Callback, Observers
@@ -101,14 +101,12 @@ def train(
     found = run_to_resume(data, run_dir, say) if resume else None
     length = Length(minutes, epochs)
     if found is not None and (found / "config.json").exists():
-        folder, plan = found, Plan(_resumed(found, recipe, asked, length))
+        folder, plan = found, Plan(_resumed(found, recipe, asked))
     else:
         if "data" not in asked:
-            raise (
-                RunError(f"{found} has no run to resume.", "Give the --run-dir of the first call.")
-                if resume
-                else (InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources."))
-            )
+            if resume:
+                raise RunError(f"{found} has no run to resume.", "Give the --run-dir of the first call.")
+            raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
         if run_dir is not None:
             check_run_dir(Path(run_dir), resume)  # before anything is read or measured
         if found is not None:
@@ -149,10 +147,10 @@ def run_to_resume(data: str | Path | None, run_dir: str | Path | None, say: Call
     return found
 
 
-def _resumed(run_dir: Path, recipe: str | None, asked: Mapping[str, Any], length: Length) -> Any:
+def _resumed(run_dir: Path, recipe: str | None, asked: Mapping[str, Any]) -> TrainConfig:
     """Return the config of a resumed run: the recorded one with the settings that were given now.
 
-    The command of the new run may be repeated with ``--resume``: its minutes were converted to kimg already.
+    The command of the new run may be repeated with ``--resume``: its minutes or epochs have become kimg already.
     """
     if recipe is not None:
         asked = {**asked, "recipe": recipe}

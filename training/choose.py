@@ -6,6 +6,7 @@ What the user sets is never changed. The rules come from the runs in docs/traini
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.summary import passes
 from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.measure_speed import images_per_second
+from gan_serve.training.other_programs import OtherPrograms, free_threads
 from gan_serve.training.recipes import RECOMMENDED, recipes
 
 SMALL = "dcgan-28"  # the recipe for images up to SMALL_SIDE pixels
@@ -86,6 +88,7 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
         check_names(asked, setting_names())
         checked = make_config(RECOMMENDED, {key: asked[key] for key in OF_IMAGES if key in asked})
     device = pick_device(checked.device)
+    others = OtherPrograms()
     data, reasons = _read(checked, device, find_resolution=recipe is None and "resolution" not in asked)
     chosen: dict[str, Any] = {}
     if recipe is None:
@@ -94,6 +97,9 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
         chosen = {"resolution": data.img_resolution}
         if recipe == SMALL:
             chosen |= {"minibatch": "std"} | ({} if data.labels is None else {"conditional": True})
+        threads, told = _threads(asked, others.processors(), device)
+        chosen |= threads
+        reasons += told
         measured, why = _by_speed(recipe, chosen, asked, length, data, device)
     else:
         measured, why = _measured_length(recipe, asked, length, data, device)
@@ -174,6 +180,19 @@ def _by_speed(
     return Plan(config, length=_record(length, rate, kimg)), [*reasons, *_why_length(config, length, data, rate)]
 
 
+def _threads(asked: Mapping[str, Any], busy: float, device: torch.device) -> tuple[dict[str, Any], list[str]]:
+    """Return fewer threads as a setting, and the reason, if other programs keep ``busy`` processors busy."""
+    most = torch.get_num_threads()
+    threads = free_threads(most, busy, os.cpu_count() or most)
+    if device.type != "cpu" or "threads" in asked or threads == most:
+        return {}, []
+    why = (
+        f"threads {threads} of {most}: other programs keep {busy:.1f} processors busy, and each step waits for its "
+        f"slowest thread; --set threads={most} uses all"
+    )
+    return {"threads": threads}, [why]
+
+
 def _widths(recommended: float, device: torch.device) -> list[float]:
     return [max(1.0, recommended)] if device.type == "cuda" else [recommended, recommended / 2]
 
@@ -181,9 +200,9 @@ def _widths(recommended: float, device: torch.device) -> list[float]:
 def _why_width(tried: list[tuple[float, float]], is_given: bool) -> str:
     width, rate = tried[-1]
     if is_given:
-        return f"width {width:g}: as you set it, {_speed(rate)} measured here"
+        return f"width {width:g} of the networks' channels: as you set it, {_speed(rate)} measured here"
     others = "".join(f"; {wider:g} trains only {_speed(slower)}" for wider, slower in tried[:-1] if slower < rate)
-    return f"width {width:g}: {_speed(rate)} measured here{others}"
+    return f"width {width:g} of the networks' channels: {_speed(rate)} measured here{others}"
 
 
 def _speed(rate: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import signal
 import sys
@@ -20,6 +19,7 @@ from gan_serve.errors import GanServeError, InvalidOption
 from gan_serve.terminal import echo
 from gan_serve.training.data.commands import data as data_command
 from gan_serve.training.projection.command import project
+from gan_serve.training.stopping import FIRST
 
 
 def register(group: click.Group) -> None:
@@ -32,7 +32,6 @@ def register(group: click.Group) -> None:
 
 
 CTRL_C = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended
-FIRST = os.environ.get("RANK", "0") == "0"  # only the first process that torchrun started prints
 
 
 @contextlib.contextmanager
@@ -53,12 +52,19 @@ def _only_first_process_reports() -> Iterator[None]:
     help="Images: a folder, zip, tar, .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, "
     "mnist, cifar10, avatars, bricks.",
 )
-@click.option("--labels", help="Labels: file.csv:column or file.npz:attribute; `none` ignores the labels of the data.")
-@click.option("--family-file", type=click.Path(path_type=Path), help="Python file with a family of your own networks.")
+@click.option(
+    "--labels",
+    help="Labels of a table: file.csv:column or file.npz:attribute; `none`: no labels; default: those of the data.",
+)
+@click.option(
+    "--family-file",
+    type=click.Path(path_type=Path),
+    help="A Python file with networks of your own (docs/own-network.md); it is run.",
+)
 @click.option(
     "--init-from",
     metavar="CHECKPOINT",
-    help="A checkpoint whose generator to start from: a name, a directory or org/name.",
+    help="A checkpoint whose generator to start from, instead of random weights: a name, a directory or org/name.",
 )
 @click.option(
     "--run-dir",
@@ -66,7 +72,9 @@ def _only_first_process_reports() -> Iterator[None]:
     help="The folder of the run; default: runs/DATA-RECIPE, and with --resume the last run in runs/.",
 )
 @click.option(
-    "--minutes", type=float, help="The length in minutes on this machine; the measured speed turns it into kimg."
+    "--minutes",
+    type=float,
+    help="The length in minutes: the measured speed of this machine turns them into kimg, once.",
 )
 @click.option("--epochs", type=float, help="The length in passes over the images.")
 @click.option(
@@ -77,14 +85,14 @@ def _only_first_process_reports() -> Iterator[None]:
     "pairs",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting of `gan-serve recipes NAME`; may be given several times.",
+    help="Change a setting, such as width=0.5; may be given several times. `gan-serve recipes NAME` lists them.",
 )
 @click.option(
     "--resume",
     is_flag=True,
     help="Continue from the last snapshot; --set may change learning rates, penalties and augmentation.",
 )
-@click.option("--wandb", metavar="PROJECT", help="Log to a project of Weights & Biases as well.")
+@click.option("--wandb", metavar="PROJECT", help="Also log to this project of Weights & Biases.")
 @click.option("--quiet", is_flag=True, help="Print only the summary at the end.")
 @_only_first_process_reports()
 def train(
@@ -191,14 +199,24 @@ def _train_translator(
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With NAME: change a setting.")
 @click.option(
-    "--classes", type=click.IntRange(1), default=10, show_default=True, help="With NAME: classes of the images."
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="With NAME: change a setting, as in train; may be given several times.",
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="With NAME: the number of classes, if the recipe uses labels.",
 )
 def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: int) -> None:
     """List the training recipes, or show one.
 
-    With NAME: its settings, layers and parameters.
+    With NAME: its settings, and the layers of both networks with their shapes and parameters.
     """
     from gan_serve.training.recipes import TRANSLATE
     from gan_serve.training.recipes import recipes as all_recipes
@@ -224,16 +242,16 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
         echo(json.dumps(listed, indent=2))
         return
     for recipe in listing:
-        echo(f"{recipe.name}: {recipe.title}\n    from   {recipe.source}\n    needs  {recipe.needs}")
+        echo(recipe.as_text())
 
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--out", type=click.Path(path_type=Path), help="PNG file for the figure; learn-NAME.png if not given.")
+@click.option("--out", type=click.Path(path_type=Path), help="The PNG to write; learn-NAME.png if not given.")
 def learn(name: str | None, out: Path | None) -> None:
     """Run a page of theory.
 
-    It prints its numbers and writes its figure. Without NAME, the pages are listed.
+    A page is a small experiment: it prints its figures and writes a picture of them. Without NAME, the pages are listed.
     """
     with needs_extra("train"):
         from gan_serve.training.learn import PAGES

@@ -251,10 +251,14 @@ def command_line(config: TrainConfig, run_dir: str | None = "RUN") -> str:
     >>> command_line(make_config("dcgan-28", {"data": "fashion-mnist", "kimg": 5}))
     'gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir RUN --kimg 5'
     """
-    plain = make_config(config.recipe, {"data": config.data}).model_dump()
-    parts = ["gan-serve", "train", "--recipe", config.recipe, "--data", config.data]
+    plain = make_config(config.recipe, {"data": config.data})
+    return command_of(config.model_dump(), plain.model_dump(), run_dir)
+
+
+def command_of(settings: Mapping[str, Any], plain: Mapping[str, Any], run_dir: str | None) -> str:
+    """Return the command of a run with ``settings``; see ``command_line``. ``plain``: the settings of its recipe."""
+    parts = ["gan-serve", "train", "--recipe", settings["recipe"], "--data", settings["data"]]
     parts += ["--run-dir", run_dir] if run_dir is not None else []
-    settings = config.model_dump()
     for key in dict.fromkeys([*settings, *plain]):
         value = settings.get(key)
         if value != plain.get(key) and key not in OF_THE_MACHINE:

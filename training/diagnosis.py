@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_serve.training.changes import may_change
+from gan_serve.training.losses import LOSSES
 
 WARM_UP_KIMG, WARM_UP_SECONDS = 4.0, 300.0  # a run is not judged before one of these
 PERIOD_KIMG, PERIOD_SECONDS = 0.5, 45.0  # shorter ticks are not judged, such as the first one of a run
@@ -149,10 +150,13 @@ class Diagnosis:
         return (option, f"{key}_end={float(f'{end * factor:.2g}'):g}") if end else (option,)
 
     def _is_new(self, option: str) -> bool:
-        """Return True unless the run already has this setting or a larger value of it."""
+        """Return True unless the run already has this setting or a larger value of it, or cannot take it."""
         key, _, value = option.partition("=")
-        if key.startswith("label_") and self.settings.get("loss") in ("hinge", "relativistic"):
-            return False  # this loss has no targets to soften
+        loss = LOSSES.get(self.settings.get("loss", ""))
+        if key.startswith("label_") and loss is not None and not loss.has_targets:
+            return False
+        if key == "label_smoothing" and self.settings.get("real_target"):
+            return False  # which takes its place
         if key.removesuffix("_end") in SCALED:
             return True
         now = self.settings.get(key)
@@ -350,5 +354,4 @@ def _is_finite(tensor: Tensor) -> bool:
 def number_in(record: Record, name: str) -> float | None:
     """Return a number of a record; None if it is missing or not finite."""
     value = record.get(name)
-    is_number = isinstance(value, int | float) and math.isfinite(value)
-    return float(value) if is_number and value is not None else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

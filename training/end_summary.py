@@ -12,7 +12,7 @@ from gan_serve.training.config import read_config
 
 
 def end_lines(run: FinishedRun) -> list[str]:
-    """Return what a run made: where it is, its best and its last figures, and the commands that come next."""
+    """Return where the results of a run are, its best and last quality, and the next commands."""
     grids = sorted((run.run_dir / "grids").glob("*.png"))
     state = "Finished" if run.is_complete else f"Stopped before its {run.kimg_planned:g} kimg"
     lines = [
@@ -31,11 +31,11 @@ def end_lines(run: FinishedRun) -> list[str]:
 
 
 def next_commands(run: FinishedRun) -> list[str]:
-    """Return two commands for a shell: to continue a run that was stopped, to export it and to measure the export."""
+    """Return two shell commands: resume and export for a run that was stopped, else export and evaluate."""
     config = read_config(run.run_dir / "config.json")
     out = f"{run.run_dir.name}-model"
     export = ["gan-serve", "export", str(run.run_dir), "--out", out]
-    # A run that was stopped was not measured at its end, which is not to say that its end is worse.
+    # The last record of a run that was stopped has no quality, so its last snapshot is not known to be worse.
     if run.best is not None and run.best["quality"] < run.figures.get("quality", run.best["quality"]):
         export += ["--snapshot", "best"]
     if not run.is_complete:

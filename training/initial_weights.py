@@ -89,8 +89,8 @@ def compare_classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     pairs = enumerate(zip(before, now, strict=True) if before else ())
     changes = [f"class {place} was {old!r} and is {new!r} now" for place, (old, new) in pairs if old != new]
     more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
-    told = f"Classes have other names than in the checkpoint: {'; '.join(changes[:3])}{more}."
-    return f"{told} Each class starts from the one with the same index." if changes else ""
+    renamed = f"Classes have other names than in the checkpoint: {'; '.join(changes[:3])}{more}."
+    return f"{renamed} Each class starts from the one with the same index." if changes else ""
 
 
 def _check_fits(checkpoint: CheckpointConfig, config: TrainConfig, img_channels: int, c_dim: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from gan_serve.checkpoint.config import TrainingData
 from gan_serve.errors import RunError
 from gan_serve.training.config import TrainConfig, generator_arguments, read_config
 from gan_serve.training.monitoring.run_log import best_kimg
@@ -33,6 +34,12 @@ class Trained(NamedTuple):
     def class_names(self) -> tuple[str, ...]:
         """The classes of a conditional generator; empty for an unconditional one."""
         return self.info.data.class_names if self.config.conditional else ()
+
+    @property
+    def training_data(self) -> TrainingData:
+        """The record of the training images for a checkpoint."""
+        data, config = self.info.data, self.config
+        return TrainingData(name=data.name, digest=data.digest, holdout=config.holdout or 0.0, labels=config.labels)
 
     @property
     def diverged(self) -> bool:

@@ -177,10 +177,7 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
         chosen = {"length": dict(options.length) if options.length else None, "chosen": tuple(options.reasons)}
         info = continued(run_dir, info.model_copy(update=chosen | {"changes": tuple(changes)}))
         if processes.first:
-            remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
-            write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
-            write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
-            rewind_log(run_dir, training.shown / 1000)
+            write_record(run_dir, config, info, training.shown)
             # One of several processes may be lost before the first tick, and a checkpoint may be gone when the run
             # resumes.
             if not earlier and (processes.world > 1 or initial):
@@ -198,6 +195,14 @@ def run_training(config: TrainConfig, run_dir: str | Path, options: RunOptions) 
                 recorder.close()
         last_snapshot = last_snapshot or snapshot_path(run_dir, training.shown / 1000)
         return Finished(last_snapshot, training.shown, training.seconds, stop.signal)
+
+
+def write_record(run_dir: Path, config: RunSettings, info: RunInfo, shown: int) -> None:
+    """Write ``config.json`` and ``run.json``, and remove what a killed process wrote after ``shown`` images."""
+    remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
+    write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
+    write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
+    rewind_log(run_dir, shown / 1000)
 
 
 def run_loop(training: Run, advance: Callable[[], None], recorder: RunRecorder[Run] | None, stop: Stop) -> Path | None:
@@ -330,11 +335,11 @@ def _as_started(run_dir: Path, config: TrainConfig) -> TrainConfig:
         return config
     before = read_config(run_dir / "config.json")
     if before.init_from != config.init_from:
-        told = [
+        starts = [
             f"the checkpoint {name!r}" if name else "random weights" for name in (before.init_from, config.init_from)
         ]
         raise RunError(
-            f"The run in {run_dir} was started from {told[0]}, not from {told[1]}.",
+            f"The run in {run_dir} was started from {starts[0]}, not from {starts[1]}.",
             "Leave init_from unchanged to resume it, or start a new run.",
         )
     return config if config.holdout is not None else config.model_copy(update={"holdout": before.holdout})

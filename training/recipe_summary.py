@@ -9,6 +9,7 @@ import torch
 
 from gan_serve.training.build import build_networks
 from gan_serve.training.config import as_typed, make_config
+from gan_serve.training.data.summary import COLOURS
 from gan_serve.training.distributed import Processes
 from gan_serve.training.networks.summary import NetworkSummary, summarise
 from gan_serve.training.recipes import Recipe, recipes
@@ -47,20 +48,12 @@ class RecipeSummary(NamedTuple):
 
     def as_text(self) -> str:
         """Return the summary as lines for a terminal."""
-        recipe = self.recipe
-        lines = [f"{recipe.name}: {recipe.title}", f"    from   {recipe.source}", f"    needs  {recipe.needs}", ""]
+        lines = [self.recipe.as_text(), ""]
         lines += [f"    {name} = {as_typed(value)}" for name, value in self.settings.items()]
         labels = f", {self.classes} classes" if self.classes else ""
-        colours = "gray" if self.channels == 1 else "RGB"
+        heading = f"{COLOURS[self.channels]}{labels}"
         for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
-            lines += ["", f"{name}, {colours}{labels}: {network.parameters:,} parameters"]
-            rows = [
-                (layer.name, layer.kind, "-" if layer.shape is None else "x".join(map(str, layer.shape)) or "1",
-                 f"{layer.parameters:,}" if layer.parameters else "")
-                for layer in network.layers
-            ]  # fmt: skip
-            path, kind, shape, count = (max(len(row[column]) for row in rows) for column in range(4))
-            lines += [f"    {a:<{path}}  {b:<{kind}}  {c:<{shape}}  {d:>{count}}".rstrip() for a, b, c, d in rows]
+            lines += ["", f"{name}, {heading}: {network.parameters:,} parameters", *network.as_lines()]
         return "\n".join(lines)
 
 

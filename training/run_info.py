@@ -137,7 +137,8 @@ def describe_machine(device: torch.device, processes: Processes) -> str:
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
-        processor = f"{torch.get_num_threads()} CPU threads ({_cpu_name()})"
+        threads = torch.get_num_threads()
+        processor = f"{threads} CPU thread{'' if threads == 1 else 's'} ({_cpu_name()})"
     times = f"{processes.world} x " if processes.world > 1 else ""
     return f"{times}{processor}, torch {torch.__version__}"
 

@@ -20,7 +20,8 @@ def _names(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def _known(name: str, registry: Mapping[str, object]) -> str:
+def known(name: str, registry: Mapping[str, object]) -> str:
+    """Return ``name``; raise ``ValueError`` if the registry does not have it."""
     if name not in registry:
         raise ValueError(f"there is no {name!r}, only {', '.join(registry)}")
     return name
@@ -43,8 +44,8 @@ Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 TargetRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
-LossName = Annotated[str, AfterValidator(lambda name: _known(name, LOSSES))]
-Augmentation = Annotated[str, AfterValidator(lambda name: _known(name, AUGMENTATIONS))]
+LossName = Annotated[str, AfterValidator(lambda name: known(name, LOSSES))]
+Augmentation = Annotated[str, AfterValidator(lambda name: known(name, AUGMENTATIONS))]
 
 
 class DataSettings(BaseModel):
@@ -72,8 +73,8 @@ class NetworkSettings(BaseModel):
     conditional: Annotated[bool | None, BeforeValidator(_auto)] = False  # use labels; auto: if the images have any
     conditioning: Literal["planes", "projection"] = "projection"  # how labels enter the discriminator
     spectral_norm: bool = False  # divide each of the discriminator's weights by its largest singular value
-    init: Literal["torch", "glorot"] = "torch"  # first weights as torch draws them, or as Keras does
-    init_std: Weight = 0.0  # initial weights from N(0, init_std²); 0: those of torch
+    init: Literal["torch", "glorot"] = "torch"  # initial weights: the defaults of torch, or Glorot uniform, as in Keras
+    init_std: Weight = 0.0  # initial weights from N(0, init_std²); 0: those of init
     stage_kimg: Positive | None = None  # progressive: duration of each size before the next fades in
     fade_kimg: Positive | None = None  # progressive: duration of each fade
 

@@ -137,11 +137,11 @@ class Training:
             keep = turn == len(batches) and self.config.accumulate == 1
             fakes = self.discriminator_gradient(batch, random, keep_graph=keep)
             if not self.config.simultaneous:
-                self._move_discriminator()
+                self.move_discriminator()
             self.shown = min(self.shown + self.config.batch_size, self._step_began + self.images_a_step)
         self.generator_step(batches[-1], fakes, random, fresh)
         if self.config.simultaneous:
-            self._move_discriminator()
+            self.move_discriminator()
         self.ema.update(self.generator, self.images_a_step, ema_half_life(self.config, self.shown))
 
     def _follow_schedules(self) -> None:
@@ -154,14 +154,8 @@ class Training:
                     beta1 = getattr(config, f"{network}_beta1")
                     group["betas"] = (beta1, scheduled(config, f"{network}_beta2", self.shown))
 
-    def discriminator_step(self, batch: Batch, random: StepRandom, *, keep_graph: bool = False) -> list[Tensor]:
-        """Move the discriminator once. Return the images it saw, with their graph where it is to be kept."""
-        fakes = self.discriminator_gradient(batch, random, keep_graph=keep_graph)
-        self._move_discriminator()
-        return fakes
-
     def discriminator_gradient(self, batch: Batch, random: StepRandom, *, keep_graph: bool = False) -> list[Tensor]:
-        """Compute the discriminator's gradient; returns as ``discriminator_step``."""
+        """Compute the discriminator's gradient; return its generated images, with their graph if ``keep_graph``."""
         config, objective = self.config, self.objective
         self.d_optimizer.zero_grad()
         fakes = []
@@ -180,7 +174,8 @@ class Training:
         self._note(d_grad_norm=_gradient_norm(self.discriminator))
         return fakes
 
-    def _move_discriminator(self) -> None:
+    def move_discriminator(self) -> None:
+        """Update the weights of the discriminator by its gradient, and clip them if the config says so."""
         self.d_optimizer.step()
         if self.config.clip:
             clip_weights(self.discriminator.parameters(), self.config.clip)

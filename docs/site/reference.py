@@ -93,6 +93,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if kind == "array":
         return f"array of {_type(schema.get('items', {}))}"
     least, most = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+    if kind == "integer":  # OpenAPI has its limits as 0.0
+        least, most = (None if limit is None else int(limit) for limit in (least, most))
     limits = f"{least} to {most}" if None not in (least, most) else f"from {least}" if least is not None else ""
     return f"{kind}, {limits}" if limits else kind
 

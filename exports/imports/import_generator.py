@@ -150,11 +150,11 @@ def _import_state_dict(
 
 def _choose_key(found: Mapping[str, StateDict], name: str, key: str | None) -> str:
     """Return the key of the state dict that is meant: the only one, or the only one that fits a generator."""
-    if key is not None and key not in found:
-        raise InvalidOption.unknown(f"state dict in {name}", key, found)
-    if key is not None or len(found) == 1:
-        return next(iter(found)) if key is None else key
-    fitting = [each for each, weights in found.items() if _fits(weights, name)]
+    if key is not None:
+        if key not in found:
+            raise InvalidOption.unknown(f"state dict in {name}", key, found)
+        return key
+    fitting = [each for each, weights in found.items() if _fits(weights, name)] if len(found) > 1 else [*found]
     if len(fitting) != 1:
         raise InvalidOption(f"{name} has several state dicts: {', '.join(found)}.", "Choose one with --key.")
     return fitting[0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gan_serve.errors import ImportRefused, InvalidOption
 from gan_serve.exports.imports.keras_file import KerasLayer
 from gan_serve.exports.imports.keras_layers import Shape, build_layer
-from gan_serve.exports.imports.options import ImportOptions
+from gan_serve.exports.imports.options import PIXEL_RANGES, ImportOptions
 
 OF_LABELS = re.compile(r"label|class|cond|one_?hot", re.IGNORECASE)
 MAX_NUMBERS = 2**24  # in all layers: 1 GB for the batches in which it is compared with its checkpoint
@@ -122,9 +122,9 @@ def _roles(inputs: dict[str, Shape], layers: dict[str, KerasLayer], name: str, o
         for layer in layers.values()
         if layer.kind == "Embedding" and layer.inputs[0] in inputs
     }
-    for told in (options.z_input, options.c_input):
-        if told is not None and told not in inputs:
-            raise InvalidOption.unknown(f"input in {name}", told, inputs)
+    for stated in (options.z_input, options.c_input):
+        if stated is not None and stated not in inputs:
+            raise InvalidOption.unknown(f"input in {name}", stated, inputs)
     rest = [each for each in inputs if each not in (options.z_input, options.c_input)]
     c = options.c_input
     if c is None and len(inputs) == 2:
@@ -168,15 +168,11 @@ def _range_of(modules: dict[str, nn.Module], layers: dict[str, KerasLayer], outp
 
 
 def _taken(roles: _Roles, options: ImportOptions) -> tuple[str, ...]:
-    ranges = {"tanh": "-1 to 1", "unit": "0 to 1", "bytes": "0 to 255"}
-    uniform = "uniform from -1 to 1" if options.latents == "uniform" else "normal, N(0, 1)"
     sentences = [
-        f"Latents: input `{roles.z}` {list(roles.z_shape)}, {uniform}.",
-        f"Images: values from {ranges[roles.pixel_range]}.",
+        options.about_latents(f"`{roles.z}` {list(roles.z_shape)}"),
+        f"Images: values from {PIXEL_RANGES[roles.pixel_range]}.",
         "Transposed convolutions as TensorFlow and JAX compute them.",
     ]
     if roles.c:
-        form = "one-hot" if roles.onehot else "an index"
-        named = "" if options.class_names else "; the file does not name the classes"
-        sentences.append(f"Labels: input `{roles.c}`, {form}, of {roles.classes} classes{named}.")
+        sentences.append(options.about_labels(f"`{roles.c}`", roles.classes, onehot=roles.onehot))
     return tuple(sentences)

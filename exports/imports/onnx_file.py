@@ -18,7 +18,7 @@ from gan_serve.errors import ImportRefused, InvalidCheckpoint
 from gan_serve.exports.graph import Array
 from gan_serve.exports.imports.onnx_signature import Input, Signature, recognise
 from gan_serve.exports.imports.onnx_wrap import SCALES, without_default_inputs, wrapped
-from gan_serve.exports.imports.options import ImportOptions
+from gan_serve.exports.imports.options import PIXEL_RANGES, ImportOptions
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import BATCH_SIZE, first_line, open_session
@@ -182,22 +182,19 @@ def _measured_range(original: OriginalFile, name: str) -> str:
 
 
 def _taken(signature: Signature, original: OriginalFile, options: ImportOptions) -> tuple[str, ...]:
-    ranges = {"tanh": "-1 to 1", "unit": "0 to 1", "bytes": "0 to 255"}
-    uniform = "uniform from -1 to 1" if options.latents == "uniform" else "normal, N(0, 1)"
+    values = PIXEL_RANGES[original.pixel_range]
     sentences = [
-        f"Latents: input `{signature.z.name}` {_shown(signature.z)}, {uniform}.",
-        f"Images: output `{signature.output}`, {signature.layout.upper()}, values from {ranges[original.pixel_range]}.",
+        options.about_latents(_shown(signature.z)),
+        f"Images: output `{signature.output}`, {signature.layout.upper()}, values from {values}.",
     ]
     if signature.c is not None:
-        form = "one-hot" if signature.labels == "onehot" else "an index"
-        named = "" if options.class_names else "; the file does not name the classes"
-        sentences.append(
-            f"Labels: input `{signature.c.name}` {_shown(signature.c)}, {form}, of {original.c_dim} classes{named}."
-        )
+        onehot = signature.labels == "onehot"
+        sentences.append(options.about_labels(_shown(signature.c), original.c_dim, onehot=onehot))
     if signature.batch:
         sentences.append(f"The original computes batches of {signature.batch}; the checkpoint takes any number.")
     return tuple(sentences)
 
 
 def _shown(value: Input) -> str:
-    return f"[{', '.join(map(str, ('N', *value.sides[1:])))}]"
+    """Return an input in words: its name and its shape."""
+    return f"`{value.name}` [{', '.join(map(str, ('N', *value.sides[1:])))}]"

@@ -122,9 +122,9 @@ def _type(kind: int) -> str:
 def _roles(inputs: list[Input], name: str, options: ImportOptions) -> tuple[Input, Input | None]:
     """Return the inputs for latents and for labels, by the options, the types, and the names."""
     by_name = {each.name: each for each in inputs}
-    for told in (options.z_input, options.c_input):
-        if told is not None and told not in by_name:
-            raise InvalidOption.unknown(f"input in {name}", told, by_name)
+    for stated in (options.z_input, options.c_input):
+        if stated is not None and stated not in by_name:
+            raise InvalidOption.unknown(f"input in {name}", stated, by_name)
     rest = [each for each in inputs if each.name not in (options.z_input, options.c_input)]
     z = by_name[options.z_input] if options.z_input else None
     c = by_name[options.c_input] if options.c_input else None
@@ -155,9 +155,9 @@ def _classes(
     model: onnx.ModelProto, c: Input | None, name: str, options: ImportOptions
 ) -> tuple[Labels | None, tuple[str, ...]]:
     """Return the form of the labels and the names of the classes."""
-    told = options.class_names
+    stated = options.class_names
     if c is None:
-        if told:
+        if stated:
             raise InvalidOption(f"{name} has no input for labels, but there are class names.", "Leave out --classes.")
         return None, ()
     onehot = len(c.sides) == 2 and c.sides[1] != 1
@@ -167,13 +167,13 @@ def _classes(
             f"They must be an index [N] or [N, 1], or one-hot [N, K]. {IN_PYTHON}",
         )
     count = c.sides[1] if onehot else _rows(model, c.name)
-    if not count and not told:
+    if not count and not stated:
         raise InvalidOption(
             f"{name} does not say how many classes its labels {c.name} have.", "Give --classes, as names or a number."
         )
-    if told and count and len(told) != count:
-        raise InvalidOption(f"{name} has {count} classes, but {len(told)} names were given.", "Name each of them.")
-    return "onehot" if onehot else "index", told or tuple(map(str, range(count)))
+    if stated and count and len(stated) != count:
+        raise InvalidOption(f"{name} has {count} classes, but {len(stated)} names were given.", "Name each of them.")
+    return "onehot" if onehot else "index", stated or tuple(map(str, range(count)))
 
 
 def _rows(model: onnx.ModelProto, name: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+PIXEL_RANGES = {"tanh": "-1 to 1", "unit": "0 to 1", "bytes": "0 to 255"}
+
 
 @dataclass(frozen=True)
 class ImportOptions:
@@ -32,3 +34,14 @@ class ImportOptions:
     labels: Literal["index", "onehot"] | None = None
     layout: Literal["nchw", "nhwc"] | None = None
     pixel_range: Literal["tanh", "unit", "bytes"] | None = None
+
+    def about_latents(self, name: str) -> str:
+        """Return the sentence of a card on the input for latents."""
+        kind = "uniform from -1 to 1" if self.latents == "uniform" else "normal, N(0, 1)"
+        return f"Latents: input {name}, {kind}."
+
+    def about_labels(self, name: str, classes: int, *, onehot: bool) -> str:
+        """Return the sentence of a card on the input for labels."""
+        form = "one-hot" if onehot else "an index"
+        named = "" if self.class_names else "; the file does not name the classes"
+        return f"Labels: input {name}, {form}, of {classes} classes{named}."

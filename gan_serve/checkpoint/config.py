@@ -54,6 +54,7 @@ def _printable(text: str) -> str:
 
 Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]  # text written by others, which terminals show
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Dimension = Annotated[int, Field(ge=1, le=65536)]
 Precision = Literal["fp32", "int8", "fp16"]
 PRECISION_FILES: dict[Precision, str] = {
@@ -134,7 +135,7 @@ class GoldenSample(GoldenImage):
         reduced: Mapping[Precision, UInt8Array] = MappingProxyType({}),
     ) -> Self:
         """Return the golden sample with ``pixels``, uint8 [H, W, C], and those of the other precisions."""
-        others = {precision: _as_png(drawn) for precision, drawn in reduced.items()}
+        others = {precision: _as_png(image) for precision, image in reduced.items()}
         return cls(seed=seed, label=label, png=_as_png(pixels), reduced=others)
 
 
@@ -148,7 +149,7 @@ class GoldenTranslation(GoldenImage):
         cls, source: UInt8Array, pixels: UInt8Array, reduced: Mapping[Precision, UInt8Array] = MappingProxyType({})
     ) -> Self:
         """Return the golden image of ``source``; both are uint8 [H, W, C]."""
-        others = {precision: _as_png(drawn) for precision, drawn in reduced.items()}
+        others = {precision: _as_png(image) for precision, image in reduced.items()}
         return cls(input=_as_png(source), png=_as_png(pixels), reduced=others)
 
     def input_pixels(self) -> UInt8Array:
@@ -160,7 +161,7 @@ class TrainingData(_Strict):
     """The images that a checkpoint was trained on. An evaluation uses it to find images that were held out."""
 
     name: Text
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]  # of the pixels
+    digest: Digest  # of the pixels
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share that was held out
     labels: Text | None = None  # the source of the labels, if not that of the images
 

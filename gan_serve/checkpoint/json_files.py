@@ -1,4 +1,4 @@
-"""Parse JSON of other people: what it takes in memory, and how deep it is, is bounded first."""
+"""Parse untrusted JSON: its size in memory and its depth are bounded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parse_json(content: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is no JSON, it has NaN, an infinite number or text that is not Unicode, or it has more than
+        ValueError: it is not JSON, it has NaN, an infinite number or text that is not Unicode, or it has more than
             ``MAX_PARTS`` values or is nested more than ``MAX_DEPTH`` deep.
     """
     if sum(map(content.count, (b",", b"[", b"{"))) > MAX_PARTS:  # an empty list takes twenty times its text

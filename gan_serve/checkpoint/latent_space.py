@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +46,7 @@ class LatentSpace(BaseModel):
 
 
 def read_latent_space(directory: Path, config: CheckpointConfig) -> LatentSpace:
-    """Return the content of ``latent_space.json``; one without directions where the checkpoint does not list the file.
+    """Return the content of ``latent_space.json``; one without directions if the checkpoint does not list the file.
 
     Raises:
         InvalidCheckpoint: it is missing, or does not fit the schema or ``z_dim``. DigestMismatch: it was altered.
@@ -65,34 +64,3 @@ def read_latent_space(directory: Path, config: CheckpointConfig) -> LatentSpace:
             "Download or export the checkpoint again.",
         ) from error
     return space
-
-
-class Directed:
-    """A checkpoint in ``directory`` whose directions are read when they are asked for."""
-
-    directory: Path
-    config: CheckpointConfig
-
-    @cached_property
-    def latent_space(self) -> LatentSpace:
-        """The content of ``latent_space.json``: directions with their change of the images, and the truncation floor.
-
-        Raises:
-            InvalidCheckpoint, DigestMismatch: the file is missing or damaged.
-        """
-        return read_latent_space(self.directory, self.config)
-
-    @property
-    def directions(self) -> npt.NDArray[np.float32]:
-        """Directions in z, float32 [K, z_dim], of norm 1, those that change the images most first; K may be 0.
-
-        They are principal components of w or of the first layer (GANSpace, arXiv:2004.02546).
-
-        >>> from gan_serve import Generator
-        >>> g = Generator.from_pretrained("mnist-cgan")
-        >>> g.directions.shape
-        (6, 100)
-        >>> g.generate(seeds="7,7,7", offsets=[[-3], [0], [3]], output="numpy").shape
-        (3, 28, 28, 1)
-        """
-        return self.latent_space.vectors(self.config.z_dim)

@@ -1,6 +1,6 @@
-"""Bound what a network takes before ONNX Runtime sees it: the shape of every tensor follows from those of the inputs.
+"""Bound the memory and time of a network before ONNX Runtime loads it, from the shapes of all of its tensors.
 
-A network that is a few hundred bytes may otherwise ask for any memory and time, when it is loaded or for one seed only.
+A network of a few hundred bytes could otherwise take any memory and time, when it is loaded or for a single seed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from gan_serve.errors import InvalidCheckpoint, shorten
 
 GIGABYTE = 2**30
 MAX_IMAGE_BYTES = GIGABYTE  # tensors that are in memory at once, for one image; StyleGAN2 at 1024x1024 takes half
-MAX_BATCH_BYTES = 2 * GIGABYTE  # the same for a batch, which is made smaller where that is needed
+MAX_BATCH_BYTES = 2 * GIGABYTE  # the same for a batch, which is made smaller if needed
 MAX_CONSTANT_BYTES = GIGABYTE // 4  # tensors that are computed once, from constants
 MAX_WORK = 5e11  # multiplications and additions for one image; StyleGAN2 at 1024x1024 needs a tenth
 MAX_CHECKED = 1000  # shapes that are remembered; those of a generator are its batches
@@ -53,7 +53,7 @@ class Cost:
     """The cost of a network for a batch.
 
     Args:
-        outputs: the shapes of the outputs that were asked for.
+        outputs: the shapes of the requested outputs.
         peak: bytes of the tensors that are in memory at once, weights excepted.
         work: multiplications and additions, and elements read and written at ``ELEMENT_WORK`` each.
     """
@@ -70,7 +70,7 @@ class Cost:
 
 
 def network_cost(model: bytes, inputs: Mapping[str, Shape], *outputs: str) -> Cost:
-    """Return what a network takes for inputs of these shapes; its ``outputs`` are ``img`` if none are named.
+    """Return the cost of a network for inputs of these shapes; its ``outputs`` are ``img`` if none are named.
 
     Raises:
         InvalidCheckpoint: shapes do not fit together or depend on values of the inputs, an operator is not allowed, or
@@ -96,9 +96,9 @@ def _read(model: bytes) -> Graph:
 
 
 class NetworkBounds:
-    """The bounds of a network: ``check`` is to be called before it is run with inputs of other shapes.
+    """The bounds of a network: call ``check`` before it is run with inputs of other shapes.
 
-    A network can compute with the shapes of its inputs, so what it takes for one batch does not follow from another.
+    A network can compute with the shapes of its inputs, so its cost for one batch does not follow from another.
     """
 
     def __init__(self, model: bytes, example: Mapping[str, Shape], output: str = "img") -> None:
@@ -171,7 +171,7 @@ class NetworkBounds:
 
 
 class _Walk:
-    """The tensors of a network while its nodes are gone through in order."""
+    """The live tensors of a network, and its cost so far, while its nodes are visited in order."""
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Shape]) -> None:
         self.graph = graph
@@ -186,7 +186,7 @@ class _Walk:
         self.work = 0.0
 
     def run(self, *wanted: str) -> Cost:
-        """Go through all nodes; the outputs that are wanted stay in memory to the end."""
+        """Visit all nodes and return the cost; the wanted outputs stay in memory to the end."""
         for i, node in enumerate(self.graph.nodes):
             inputs = [self._tensor(name) for name in node.inputs]
             outputs, work, workspace = self._outputs(node, inputs)
@@ -210,7 +210,7 @@ class _Walk:
         return self.tensors[name]
 
     def _outputs(self, node: Node, inputs: Inputs) -> tuple[list[Tensor], float, int]:
-        """Return the outputs of a node, its work, and the bytes that it takes beside them."""
+        """Return the outputs of a node, its work, and the further bytes that it takes while it runs."""
         rule = RULES.get(node.operator)
         try:
             if rule is None:
@@ -316,7 +316,7 @@ _EVALUATED: dict[str, Callable[..., Values]] = {
 
 
 def _values(node: Node, inputs: Inputs) -> Values | None:
-    """Return the values of the first output of a node, None where they are not known."""
+    """Return the values of the first output of a node, or None if they are not known."""
     get = node.attributes.get
     if node.operator == "Shape":
         return np.array(inputs[0].shape[get("start") or 0 : get("end")], np.int64)

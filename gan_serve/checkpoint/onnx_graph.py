@@ -6,6 +6,7 @@ twice. Such fields are refused: the bounds of ``network_cost`` would be those of
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ EMPTY = memoryview(b"")
 
 @dataclass(frozen=True)
 class Tensor:
-    """The shape of a tensor, the bytes of an element, and its values where they are few and known."""
+    """The shape of a tensor, the bytes of an element, and its values if they are few and known."""
 
     shape: Shape
     item_size: int = 4
@@ -73,10 +74,7 @@ class Tensor:
     @property
     def elements(self) -> int:
         """The number of elements."""
-        elements = 1
-        for side in self.shape:
-            elements *= side
-        return elements
+        return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:

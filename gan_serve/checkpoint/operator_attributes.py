@@ -1,4 +1,4 @@
-"""The attributes of ONNX operators that say what a node takes, by opset.
+"""The attributes of ONNX operators that determine the cost of a node, by opset.
 
 ONNX Runtime ignores an attribute that an operator does not have in the opset of a file. It must not be read either.
 """

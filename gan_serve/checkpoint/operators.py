@@ -1,8 +1,8 @@
 """The ONNX operators that a network may use, each with the rule for the shapes of its outputs.
 
 They are those that exporters and imports produce for generators and feature extractors. There is no control flow (If,
-Loop, Scan), nothing random, and nothing whose output size depends on pixels or latents: what a network takes is known
-before it is loaded. Definitions: https://onnx.ai/onnx/operators/.
+Loop, Scan), nothing random, and nothing whose output size depends on pixels or latents: the cost of a network is
+known before it is loaded. Definitions: https://onnx.ai/onnx/operators/.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SizeUnknown(Exception):
 
 
 def known(inputs: Inputs, index: int) -> Values | None:
-    """Return the values of an optional input, None where it is left out."""
+    """Return the values of an optional input, or None if it is left out."""
     if index >= len(inputs) or inputs[index].shape == (-1,):
         return None
     values = inputs[index].values

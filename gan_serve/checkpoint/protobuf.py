@@ -11,7 +11,7 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Yield the fields of a message: the number of each, and its bytes or its value if it is a varint.
 
     Raises:
-        ValueError, IndexError: it is no protobuf message.
+        ValueError, IndexError: it is not a protobuf message.
     """
     for number, _, value in read_typed_fields(message):
         yield number, value

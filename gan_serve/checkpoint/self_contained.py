@@ -45,7 +45,7 @@ def check_self_contained(model: bytes) -> None:
         _check(memoryview(model))
     except (ValueError, IndexError) as error:
         raise InvalidCheckpoint(
-            "ONNX Runtime cannot load the network: it is no ONNX file.", "Download the checkpoint again."
+            "ONNX Runtime cannot load the network: it is not an ONNX file.", "Download the checkpoint again."
         ) from error
 
 

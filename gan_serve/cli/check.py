@@ -77,7 +77,8 @@ def doctor() -> None:
             Generator.from_pretrained(names[0], device="cuda")
             devices.append("cuda")
         except DeviceUnavailable as error:
-            echo(f"No GPU is used: {error.message} {error.hint}")
+            hint = error.hint.removesuffix(' Or use device="cpu".')
+            echo(f"No GPU is used, models run on the CPU. {error.message} {hint}")
         except GanServeError:
             pass  # a damaged checkpoint is reported below
     failures = 0

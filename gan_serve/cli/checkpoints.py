@@ -1,4 +1,4 @@
-"""``gan-serve models``, ``info``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
+"""``gan-serve models``, ``info``, ``directions``, ``pull``, ``push``, ``export-triton`` and ``export-web``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from gan_serve.atomic_files import write_atomically
-from gan_serve.cli.options import OutputPath, as_label
+from gan_serve.cli.options import PRECISION_HELP, OutputPath, as_label
 from gan_serve.errors import CannotWrite, CheckpointError, HubUnreachable, InvalidCheckpoint
 from gan_serve.terminal import echo
 
-DIRECTION_STEPS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+DIRECTION_STEPS = range(-4, 5)
 
 
 @click.command()
@@ -43,7 +43,7 @@ def models(as_json: bool) -> None:
 @click.command()
 @click.argument("model")
 @click.option("--all", "everything", is_flag=True, help="Print the whole config, all metrics and all files.")
-@click.option("--json", "as_json", is_flag=True, help="Print these as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 def info(model: str, everything: bool, as_json: bool) -> None:
     """Show size, speed here, licence and quality of a model.
 
@@ -62,6 +62,10 @@ def info(model: str, everything: bool, as_json: bool) -> None:
     if not (everything or as_json):
         has_metrics = METRICS_FILE in config.files and os.path.lexists(directory / METRICS_FILE)
         metrics = read_json(directory, config, METRICS_FILE) if has_metrics else {}
+        if not isinstance(metrics, dict):
+            raise InvalidCheckpoint(
+                f"{directory / METRICS_FILE} does not map names to numbers.", "Export the checkpoint again."
+            )
         for line in summary(config, directory, metrics, model):
             echo(line)
         return
@@ -83,9 +87,9 @@ def info(model: str, everything: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the vectors.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the picture.")
-@click.option("--label", help="A class name or index for the picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the vectors, instead of the list.")
+@click.option("--seed", type=int, default=0, show_default=True, help="With --out: the seed of the picture.")
+@click.option("--label", help="With --out or --sheet: a class name or index; default: that of the seed.")
 @click.option("--out", type=OutputPath(), help="A PNG: a row for each direction, with the offsets from -4 to 4.")
 @click.option("--sheet", type=OutputPath(), help="A folder for a PNG of each direction: a row for each of --seeds.")
 @click.option("--seeds", default="0-3", show_default=True, help="With --sheet: the seeds of its rows.")
@@ -94,11 +98,13 @@ def directions(
 ) -> None:
     """List the directions in the latent space of MODEL.
 
-    The option offsets of generate(), of the clients and of /sample moves latents along these directions. An offset of
-    1 is one standard deviation of the latents. The change is the difference between the offsets -2 and 2, in grey
-    levels. With --out or --sheet, pictures show the directions instead. For a film of one: `gan-serve interpolate MODEL
-    --seeds 7 --direction 0 --out walk.mp4`.
+    The list has the number of each direction and its change: how much images differ between the offsets -2 and 2, in
+    grey levels of 255. `gan-serve generate --offsets` moves along the directions; an offset of 1 is one standard
+    deviation of the latents. With --out or --sheet, pictures show the directions instead. For a film of one:
+    `gan-serve interpolate MODEL --seeds 7 --direction 0 --out walk.gif`.
     """
+    import numpy as np
+
     from gan_serve.generator import Generator
 
     generator = Generator.from_pretrained(model)
@@ -119,11 +125,7 @@ def directions(
             content = generator.sample_direction(number, seeds, label=chosen).grid_png()
             echo(write_atomically(sheet / f"direction-{number}.png", content))
     if out:
-        offsets = [
-            [0.0] * row + [step] + [0.0] * (len(space.directions) - row - 1)
-            for row in range(len(space.directions))
-            for step in DIRECTION_STEPS
-        ]
+        offsets = np.kron(np.eye(len(space.directions)), np.reshape(DIRECTION_STEPS, (-1, 1)))  # a row for each image
         samples = generator.sample(seeds=[seed] * len(offsets), offsets=offsets, label=chosen)
         echo(write_atomically(out, samples.grid_png(len(DIRECTION_STEPS))))
 
@@ -131,7 +133,7 @@ def directions(
 @click.command()
 @click.argument("model")
 @click.option("--revision", help="A branch, tag or commit; or use org/name@revision.")
-@click.option("--out", type=OutputPath(), help="Also copy it into this new directory.")
+@click.option("--out", type=OutputPath(), help="Also copy the model into this new directory.")
 def pull(model: str, revision: str | None, out: Path | None) -> None:
     """Download a model from the Hugging Face Hub.
 
@@ -153,9 +155,9 @@ def pull(model: str, revision: str | None, out: Path | None) -> None:
 @click.command()
 @click.argument("directory")
 @click.argument("repository", metavar="ORG/NAME")
-@click.option("--private", is_flag=True, help="Create the repository as private.")
-@click.option("--revision", help="The branch; main if not given.")
-@click.option("--message", help="The commit message.")
+@click.option("--private", is_flag=True, help="Make the repository private, if it does not exist yet.")
+@click.option("--revision", help="The branch to commit to; main if not given.")
+@click.option("--message", help="The commit message; one with the model's name if not given.")
 def push(directory: str, repository: str, private: bool, revision: str | None, message: str | None) -> None:
     """Publish a checkpoint on the Hugging Face Hub.
 
@@ -178,8 +180,10 @@ def push(directory: str, repository: str, private: bool, revision: str | None, m
     help="The Triton model repository; created if it does not exist.",
 )
 @click.option("--name", help="The name of the model in Triton; the name of the checkpoint if not given.")
-@click.option("--precision", default="fp32", show_default=True, help="fp32, int8, fp16 or auto.")
-@click.option("--max-batch-size", type=int, default=64, show_default=True, help="Images in a batch.")
+@click.option("--precision", default="fp32", show_default=True, help=PRECISION_HELP)
+@click.option(
+    "--max-batch-size", type=int, default=64, show_default=True, help="The largest number of images in a batch."
+)
 @click.option("--instances", type=int, default=1, show_default=True, help="Copies of the model that run in parallel.")
 def export_triton(model: str, out: Path, name: str | None, precision: str, max_batch_size: int, instances: int) -> None:
     """Write a model for NVIDIA Triton Inference Server.
@@ -198,13 +202,21 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
 @click.command("export-web")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--out", type=OutputPath(), required=True, help="A new directory for the site.")
-@click.option("--single-file", is_flag=True, help="All of it in one index.html, which also opens from a disk.")
-@click.option("--runtime", type=click.Path(path_type=Path), help="A folder with onnxruntime-web, instead of npm pack.")
+@click.option(
+    "--single-file",
+    is_flag=True,
+    help="Write everything into one index.html, which a browser also opens without a server.",
+)
+@click.option(
+    "--runtime",
+    type=click.Path(path_type=Path),
+    help="A node_modules folder with onnxruntime-web and gifenc; without it, `npm pack` fetches them.",
+)
 def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
     """Write the page as a site that samples in the browser.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
-    first. Its engine needs onnxruntime-web, which npm fetches. The path of the page is printed.
+    first. It needs onnxruntime-web and gifenc, which npm fetches. The path of the page is printed.
     """
     from gan_serve.service.static_site import export_web as export
 

@@ -14,6 +14,7 @@ from gan_serve.checkpoint.config import PRECISION_FILES, AnyConfig, TranslatorCo
 SPEED_SECONDS = 0.3  # duration of a measurement, about
 SPEED_BATCH = 16
 LABELS_SHOWN = 6
+LARGEST_METRIC = 1e9  # a checkpoint of others may claim anything
 # A word for each range of the ratio of the Fréchet distance to its floor, with the upper limit of the range.
 WORDS = ((2.0, "close to real images"), (10.0, "good"), (50.0, "fair"), (float("inf"), "weak"))
 
@@ -22,6 +23,7 @@ def facts_of(config: AnyConfig) -> dict[str, Any]:
     """Return the facts that ``gan-serve models`` shows of a checkpoint."""
     entry = manifest().get(config.name)
     text = entry.description.partition(". ")[0].rstrip(".") + "." if entry else ""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)  # a link of Markdown, as its text
     return {
         "name": config.name,
         "description": text,
@@ -108,16 +110,15 @@ def quality(metrics: Mapping[str, Any]) -> str:
     protocol = ""
     for name, value in metrics.items():
         match = re.fullmatch(r"(fd|fd_floor|kd|precision|recall|coverage)(\d+k?)_([\w-]+?)_(test|holdout|train)", name)
-        if match and isinstance(value, int | float):
+        if match and isinstance(value, int | float) and abs(value) < LARGEST_METRIC:  # no NaN either
             found[match[1]] = float(value)
             protocol = f"{match[3]}, {match[2]} images, {match[4]}"
-    if not found:
-        return "not measured; run gan-serve evaluate"
     parts = []
-    if "fd" in found and found.get("fd_floor"):
-        word = next(text for limit, text in WORDS if found["fd"] / found["fd_floor"] < limit)
+    if "fd" in found and found.get("fd_floor", 0) > 0:
+        ratio = found["fd"] / found["fd_floor"]
+        word = next((text for limit, text in WORDS if ratio < limit), WORDS[-1][1])
         parts.append(f"{word}: FD {found['fd']:.2g} (between real images: {found['fd_floor']:.2g})")
     else:
         parts += [f"{stem.upper()} {found[stem]:.2g}" for stem in ("fd", "kd") if stem in found]
     parts += [f"{stem} {found[stem]:.2g}" for stem in ("precision", "recall", "coverage") if stem in found]
-    return f"{', '.join(parts)} ({protocol})"
+    return f"{', '.join(parts)} ({protocol})" if parts else "not measured; run gan-serve evaluate"

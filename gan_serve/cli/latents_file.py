@@ -95,8 +95,8 @@ def only_label(labels: Sequence[str | None]) -> str | None:
     >>> only_label(["Bag", None, "Bag"]), only_label(["Bag", "Coat"])
     ('Bag', None)
     """
-    told = {label for label in labels if label is not None}
-    return told.pop() if len(told) == 1 else None
+    distinct = {label for label in labels if label is not None}
+    return distinct.pop() if len(distinct) == 1 else None
 
 
 def _arrays(content: bytes) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _arrays(content: bytes) -> dict[str, Any]:
 
 
 def _array(content: bytes) -> Any:
-    """Return the array of a .npy, whose header may not claim more bytes than there are."""
+    """Return the array of an npy file; raise ``ValueError`` if its header states more bytes than there are."""
     shape, _, dtype = read_npy_header(io.BytesIO(content))
     count = int(np.prod([int(side) for side in shape], dtype=object)) if shape else 1
     if dtype.hasobject or count * dtype.itemsize > len(content):

@@ -25,24 +25,33 @@ class OutputPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+DEVICE_HELP = "cpu, cuda, or auto: cuda where it works, else cpu."
+PRECISION_HELP = (
+    "fp32, int8 or fp16 (smaller, nearly the same images; not every model has them), or auto: the fastest that it "
+    "has for the device."
+)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def model_options(command: Command) -> Command:
     """Add ``--device`` and ``--precision`` to a command."""
-    command = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")(command)
-    return click.option("--precision", default="fp32", show_default=True, help="fp32, int8, fp16 or auto.")(command)
+    command = click.option("--device", default="auto", show_default=True, help=DEVICE_HELP)(command)
+    return click.option("--precision", default="fp32", show_default=True, help=PRECISION_HELP)(command)
 
 
 def sampling_options(command: Command) -> Command:
     """Add ``--truncation``, ``--device`` and ``--precision`` to a command."""
-    command = click.option("--truncation", type=float, default=1.0, show_default=True, help="From 0 to 1.")(command)
+    text = "From 0 to 1: lower values give more typical images that differ less; 1 changes nothing."
+    command = click.option("--truncation", type=float, default=1.0, show_default=True, help=text)(command)
     return model_options(command)
 
 
-def output_options(picture: str, folder: str = "A folder for one PNG per image.") -> Callable[[Command], Command]:
+def output_options(picture: str, folder: str = "A folder for a PNG of each image.") -> Callable[[Command], Command]:
     """Return a decorator that adds ``--out``, ``--out-dir`` and ``--scale``; ``picture``: what a PNG of several is."""
-    text = f"A file: .png or .jpg ({picture}), .npz, .zip, .json, .gif, .webp, .mp4, .webm; - for standard output."
+    text = (
+        f"A file for all images: .png or .jpg ({picture}), .gif, .webp, .mp4 or .webm (a frame for each), .npz, .json, "
+        ".zip (a PNG for each); - writes a PNG to standard output. Give it or --out-dir."
+    )
 
     def add(command: Command) -> Command:
         command = click.option("--out-dir", type=OutputPath(), help=folder)(scale_option(command))
@@ -59,11 +68,13 @@ def scale_option(command: Command) -> Command:
 
 def seed_options(command: Command) -> Command:
     """Add ``--seeds``, ``--seed`` and ``--n`` to a command."""
-    command = click.option("-n", "--n", type=int, help="Number of images; without --seed, the seeds are random.")(
+    command = click.option(
+        "-n", "--n", type=int, help="Number of images, 1 if not given; without --seed, the seeds are random."
+    )(command)
+    command = click.option("--seed", type=int, help="The first seed of --n; the others follow it.")(command)
+    return click.option("--seeds", help='Seeds, such as 7 or "0-15,99": an image for each. Not with --seed or --n.')(
         command
     )
-    command = click.option("--seed", type=int, help="The first of --n seeds.")(command)
-    return click.option("--seeds", help='Seeds, such as 7 or "0-15,99".')(command)
 
 
 def latents_option(command: Command) -> Command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from gan_serve.errors import InvalidOption
 
 if TYPE_CHECKING:
     from gan_serve.generator import Generator
-    from gan_serve.sampling.options import Labels
+    from gan_serve.sampling.labels import Labels
 
 
 @click.command()
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
 @click.option(
     "--label", "labels", multiple=True, help="A class name or index; given once for all images, or once for each image."
 )
-@click.option("--offsets", help="How far to move along each of `gan-serve directions`, such as 1.5,-2.")
-@click.option("--columns", type=int, help="Images in a row of the grid.")
+@click.option(
+    "--offsets",
+    help="How far to move along the first of `gan-serve directions`, the second, ..., such as 1.5,-2; 1 is a standard "
+    "deviation of the latents.",
+)
+@click.option("--columns", type=int, help="Images in a row of the grid; chosen for a nearly square grid if not given.")
 @output_options("a grid")
 @sampling_options
 def generate(
@@ -59,8 +64,7 @@ def generate(
 
     format = choose_format(out, out_dir)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [as_label(label, generator.labels) for label in labels]
-    label: Labels | None = None if not chosen else chosen[0] if len(chosen) == 1 else chosen
+    label = _labels(generator, labels)
     moves = None if offsets is None else _numbers(offsets)
     keys: Any = seeds
     if file is not None:
@@ -80,7 +84,7 @@ def generate(
 )
 @click.option("--columns", type=int, help="Images in a row of the sheet; a row for each label if not given.")
 @click.option("--names", is_flag=True, help="Enlarge small images, and write the class beside each row; no receipt.")
-@output_options("a sheet", "A folder for one PNG per image, in one folder per label.")
+@output_options("a sheet", "A folder for a PNG of each image, in a folder for each label.")
 @sampling_options
 def condition(
     model: str,
@@ -111,33 +115,48 @@ def condition(
             "--names is for a sheet with a row for each label.", "Give --out FILE.png, no --columns and no --scale."
         )
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    chosen = [as_label(label, generator.labels) for label in labels] or None
+    chosen = _labels(generator, labels)
     request = generator.condition_request(n, seed=seed, seeds=seeds, labels=chosen, truncation=truncation)
     write_and_report(generator, request, format)
 
 
 @click.command()
 @click.argument("model")
-@click.option("--seeds", help='Two or more key seeds, such as "0,5,9"; with --latents also @0.')
+@click.option(
+    "--seeds", help='The keys, two or more seeds that the walk passes through, such as "0,5,9"; with --latents also @0.'
+)
 @latents_option
 @click.option("--direction", type=int, help="Walk along this direction of `gan-serve directions`, through one key.")
-@click.option("--reach", type=float, default=4.0, show_default=True, help="With --direction: how far, up to 20.")
-@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key seed to the next.")
-@click.option("--method", default="slerp", show_default=True, help="slerp or lerp.")
-@click.option("--loop", is_flag=True, help="Return to the first key seed.")
+@click.option(
+    "--reach",
+    type=float,
+    default=4.0,
+    show_default=True,
+    help="With --direction: how far to both sides, in standard deviations of the latents, up to 20.",
+)
+@click.option("--steps", type=int, default=16, show_default=True, help="Frames from one key to the next.")
+@click.option(
+    "--method",
+    default="slerp",
+    show_default=True,
+    help="The path between two keys: slerp (an arc, which keeps the length of latents) or lerp (a line).",
+)
+@click.option("--loop", is_flag=True, help="Return to the first key.")
 @click.option(
     "--label",
     "labels",
     multiple=True,
     help="A class name or index; given once for the whole walk, or once for each key: a frame has that of the nearer.",
 )
-@click.option("--fps", type=float, default=12.0, show_default=True, help="Frames per second.")
-@click.option("--columns", type=int, help="Frames in a row of a PNG; all if not given.")
+@click.option(
+    "--fps", type=float, default=12.0, show_default=True, help="Frames per second of .gif, .webp, .mp4, .webm."
+)
+@click.option("--columns", type=int, help="Frames in a row of a picture; all if not given.")
 @click.option(
     "--out",
     type=OutputPath(),
     required=True,
-    help="A file: .gif, .webp, .mp4, .webm, .png or .jpg (a strip), .npz, .zip, .json.",
+    help="A file: .gif, .webp, .mp4 or .webm (a film), .png or .jpg (a strip), .npz, .json, .zip (all PNGs).",
 )
 @scale_option
 @sampling_options
@@ -161,6 +180,8 @@ def interpolate(
 ) -> None:
     """Sample a walk between seeds, or latents.
 
+    The frames lie on the path from each key to the next; a key is a seed or a latent.
+
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub.
     """
     from gan_serve.generator import Generator
@@ -169,8 +190,7 @@ def interpolate(
 
     format = choose_format(out, None)
     generator = Generator.from_pretrained(model, device=device, precision=precision)
-    several = [as_label(label, generator.labels) for label in labels]
-    chosen: Labels | None = None if not several else several[0] if len(several) == 1 else several
+    chosen = _labels(generator, labels)
     if file is not None:
         keys, chosen = _keys_of_file(generator, file, seeds, chosen, walk=True)
     elif seeds is None:
@@ -178,7 +198,9 @@ def interpolate(
     else:
         keys = parse_seeds(seeds)
     if direction is not None:
-        [key] = _only_key(keys)
+        if len(keys) != 1:
+            raise InvalidOption(f"A walk along a direction has one key, not {len(keys)}.", "For example --seeds 7.")
+        [key] = keys
         if chosen is None and generator.c_dim and isinstance(key, int):
             chosen = key % generator.c_dim  # that of the seed, as in other walks
         keys, method = list(generator.direction_keys(direction, key, reach)), "lerp"  # between them it is straight
@@ -191,7 +213,13 @@ def interpolate(
 @click.argument("model")
 @click.option("--coarse", required=True, help='Seeds of the first layers, such as "0-3": a row for each.')
 @click.option("--fine", required=True, help='Seeds of the other layers, such as "4-7": a column for each.')
-@click.option("--crossover", type=int, default=4, show_default=True, help="The first layer that follows a fine seed.")
+@click.option(
+    "--crossover",
+    type=int,
+    default=4,
+    show_default=True,
+    help="The first layer that takes its style from a fine seed; 0: all do.",
+)
 @click.option("--label", help="A class name or index for all images.")
 @click.option("--columns", type=int, help="Images in a row of the sheet; one for each fine seed if not given.")
 @output_options("a sheet")
@@ -212,6 +240,8 @@ def mix(
 ) -> None:
     """Mix the styles of two sets of seeds.
 
+    Coarse layers follow one set, fine layers the other.
+
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. Its network needs a w
     space, as StyleGAN has it.
 
@@ -224,6 +254,12 @@ def mix(
     chosen = None if label is None else as_label(label, generator.labels)
     request = generator.mix_request(coarse, fine, crossover=crossover, label=chosen, truncation=truncation)
     write_and_report(generator, request, format)
+
+
+def _labels(generator: Generator, texts: Sequence[str]) -> Labels | None:
+    """Return the labels of a repeated option: None if it was not given, a single label, or a list."""
+    labels = [as_label(text, generator.labels) for text in texts]
+    return labels[0] if len(labels) == 1 else labels or None
 
 
 def _keys_of_file(
@@ -242,12 +278,6 @@ def _keys_of_file(
         return keys, only_label(found)
     numbers = [key if isinstance(key, int) else place for place, key in enumerate(keys)]
     return keys, [name or number % generator.c_dim for name, number in zip(found, numbers, strict=True)]
-
-
-def _only_key(keys: list[Any]) -> list[Any]:
-    if len(keys) != 1:
-        raise InvalidOption(f"A walk along a direction has one key, not {len(keys)}.", "For example --seeds 7.")
-    return keys
 
 
 def _numbers(text: str) -> list[float]:

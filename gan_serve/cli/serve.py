@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import click
 
+from gan_serve.cli.options import DEVICE_HELP, PRECISION_HELP
 from gan_serve.terminal import echo
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
 @click.option(
     "--model",
     "models",
     multiple=True,
     help="A name, a directory or org/name on the Hub; may be repeated. All models of the package if not given.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes; one for each core, up to 8, if not given.")
-@click.option("--lazy", is_flag=True, help="Load a model at its first request.")
-@click.option("--memory", type=click.IntRange(0), help="Megabytes for the models of a worker; no limit if not given.")
-@click.option("--precision", help="fp32 (the default), int8, fp16 or auto.")
-@click.option("--device", help="auto (the default), cpu or cuda.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes that sample; one for each core, up to 8, if not given."
+)
+@click.option("--lazy", is_flag=True, help="Load each model at its first request, not at the start.")
+@click.option(
+    "--memory",
+    type=click.IntRange(0),
+    help="Megabytes for the models of a worker; others are unloaded. No limit if not given.",
+)
+@click.option("--precision", help=f"{PRECISION_HELP} fp32 if not given.")
+@click.option("--device", help=f"{DEVICE_HELP} auto if not given.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser when the server is ready.")
 def serve(
     host: str,

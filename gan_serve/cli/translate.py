@@ -15,9 +15,18 @@ from gan_serve.terminal import echo
 @click.command()
 @click.argument("model")
 @click.argument("images", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--fit", default="crop", show_default=True, help="crop (square from the middle, resized) or exact.")
-@click.option("--out", type=OutputPath(), help="A file: .png (inputs above outputs), .npz, .zip, .json, .gif, .webp.")
-@click.option("--out-dir", type=OutputPath(), help="A folder; it gets one PNG for each image, of the same name.")
+@click.option(
+    "--fit",
+    default="crop",
+    show_default=True,
+    help="crop: cut to the middle square and resized; exact: refused unless it has the model's size.",
+)
+@click.option(
+    "--out",
+    type=OutputPath(),
+    help="A file for all images: .png (a sheet, inputs above outputs), .gif, .webp, .npz, .json, .zip.",
+)
+@click.option("--out-dir", type=OutputPath(), help="A folder for a PNG of each output, with the name of its input.")
 @model_options
 def translate(
     model: str,

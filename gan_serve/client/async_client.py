@@ -18,12 +18,11 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
 from gan_serve.sampling.keys import Keys
+from gan_serve.sampling.labels import Label, Labels
 from gan_serve.sampling.mixing import CROSSOVER
-from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds
-from gan_serve.sampling.walks import make_walk
 
 
 class AsyncClient(AsyncSender):
@@ -86,7 +85,7 @@ class AsyncClient(AsyncSender):
         output: Output = "pil",
         progress: Progress = False,
     ) -> list[GeneratedImage] | UInt8Array:
-        """Sample images. More images than the server accepts in one request are asked for in several.
+        """Sample images. More images than the server accepts in one request take several.
 
         Args:
             model: a name of ``models()``.
@@ -95,7 +94,8 @@ class AsyncClient(AsyncSender):
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
                 whole number from 0 to 2**32-1. A list may also have latents, each a list or an array of numbers.
             latents: float32 [N, z_dim] instead of seeds, finite; or [N, z_dim + w_dim], see ``Generator.generate``.
-            offsets: -20 to 20 standard deviations along each direction, for all images or a list for each.
+            offsets: distances along each of the model's directions, from -20 to 20: a list of numbers for all images,
+                or such a list for each image.
             label: a class name or index for all images, or a list of one for each image. If None, the class of a seed
                 is seed modulo c_dim, and that of latent number i is i modulo c_dim.
             truncation: ψ from 0 to 1. 1 leaves the latents unchanged; smaller values move them towards their mean: less
@@ -251,10 +251,10 @@ class AsyncClient(AsyncSender):
             method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
             loop: return to the first key seed.
             label: a class name or index for all frames, or a list of one for each key: a frame has that of the nearer
-            key. If None, the class of the first seed, as in ``generate``; of a latent, the first class.
+                key. If None, the class of the first seed, as in ``generate``; of a latent, the first class.
             truncation: ψ from 0 to 1, as for ``generate``.
-            start, stop: return only the frames start .. stop-1, equal to those of the whole walk; to its end if stop
-                is None.
+            start, stop: return only the frames start to stop-1, which equal those of the whole walk; if stop is None,
+                up to its end.
             output: ``pil`` or ``numpy``.
             progress: True for a bar, or a function that is called with the images done and all images.
 
@@ -269,8 +269,9 @@ class AsyncClient(AsyncSender):
         >>> len(await client.interpolate("fashion-dcgan", [0, 5], steps=8))  # doctest: +SKIP
         9
         """
-        walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
-        request = requests.walk_frames(model, walk, label=label, truncation=truncation)
+        request = requests.walk_frames(
+            model, seeds, steps, method=method, loop=loop, label=label, truncation=truncation, start=start, stop=stop
+        )
         return await self._run(exchanges.fetch_images(self._limits, request, output, progress))
 
     @suggest_keywords
@@ -298,8 +299,10 @@ class AsyncClient(AsyncSender):
         >>> async for frame in client.iter_frames("fashion-dcgan", [0, 5, 9], steps=64):  # doctest: +SKIP
         ...     frame.image.save(f"{frame.number:04d}.png")
         """
-        walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
-        return self._iter(exchanges.FrameStream(requests.walk_frames(model, walk, label=label, truncation=truncation)))
+        request = requests.walk_frames(
+            model, seeds, steps, method=method, loop=loop, label=label, truncation=truncation, start=start, stop=stop
+        )
+        return self._iter(exchanges.FrameStream(request))
 
     @overload
     async def mix(

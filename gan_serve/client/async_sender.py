@@ -91,7 +91,7 @@ class AsyncSender(ClientSettings):
             raise
 
     async def _next_frame(self, stream: exchanges.FrameStream, lines: AsyncGenerator[bytes, None]) -> Frame | None:
-        """Return the next frame of a response, or None at its end, also where that comes too early."""
+        """Return the next frame of a response, or None at its end, even if that comes too early."""
         try:
             if not stream.done:
                 return stream.read(await anext(lines, b""))

@@ -7,10 +7,11 @@ thrown in), and returns the result. The client that drives it sends the requests
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar
 
 from gan_serve.client.requests import (
     Call,
@@ -43,12 +44,9 @@ from gan_serve.errors import (
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import check_keywords
 from gan_serve.progress import Meter, Progress
-from gan_serve.sampling.mixing import MixOptions
-from gan_serve.sampling.options import ConditionOptions, SampleOptions, WalkOptions
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 from gan_serve.sampling.result import Output, check_output
 from gan_serve.sampling.seeds import parse_seeds
-from gan_serve.sampling.walks import make_walk
 
 Kind = Literal["sample", "condition", "interpolate", "mix"]
 Result = TypeVar("Result")
@@ -56,27 +54,17 @@ Result = TypeVar("Result")
 Exchange = Generator[Call, Any, Result]
 
 
-def _keywords(options: type) -> list[str]:
-    """Return the keywords of a call that choose its images."""
-    return [name for name in get_type_hints(options) if name != "progress"]
-
-
-_KEYWORDS = {
-    "sample": ["n", *_keywords(SampleOptions)],
-    "condition": ["n", *_keywords(ConditionOptions)],
-    "interpolate": ["seeds", *_keywords(WalkOptions)],
-    "mix": ["coarse", "fine", *_keywords(MixOptions)],
-}
 _REQUESTS: dict[str, Callable[..., ImageRequest]] = {
     "sample": sample_images,
     "condition": condition_images,
+    "interpolate": walk_frames,
     "mix": mix_images,
 }
 _FILE_OPTIONS = ("format", "columns", "fps")
 
 
-class Limits(dict[str, int]):
-    """The number of images that the server accepts in one request, by model; known once it has refused more."""
+Limits = dict[str, int]
+"""The number of images that the server accepts in one request, by model; known once it has refused more."""
 
 
 def fetch_images(
@@ -93,14 +81,11 @@ def fetch_by_label(
 ) -> Exchange[dict[str, list[GeneratedImage]] | dict[str, UInt8Array]]:
     """Fetch the images of ``condition_images``: in one request or, if it is too large, in several for each label."""
     check_output(output)
-    try:
-        images: ReceivedImages = yield request.call(output, request.whole)
-    except (TooManyImages, BodyTooLarge):
+    images = yield from _fetch_whole(request, output, progress)
+    if images is None:
         labels = request.shared["labels"] or (yield describe(request.shared["model"], "class_names"))["class_names"]
         rows = [replace(request, shared=request.shared | {"labels": [label]}, rows=1) for label in labels]
         images = yield from _fetch_rows(limits, rows, output, progress)
-    else:
-        _report_all(progress, len(images.images))
     if images.labels is None:
         raise DamagedResponse("its images have no labels")
     return images.by_label()
@@ -111,33 +96,27 @@ def fetch_mix(
 ) -> Exchange[list[GeneratedImage] | UInt8Array]:
     """Fetch the images of ``mix_images``: in one request or, if it is too large, in several for each coarse seed."""
     check_output(output)
-    try:
-        images: ReceivedImages = yield request.call(output, request.whole)
-    except (TooManyImages, BodyTooLarge):
+    images = yield from _fetch_whole(request, output, progress)
+    if images is None:
         seeds = parse_seeds(request.shared["coarse"])
         rows = [replace(request, shared=request.shared | {"coarse": seed}, rows=1) for seed in seeds]
         images = yield from _fetch_rows(limits, rows, output, progress)
-    else:
-        _report_all(progress, len(images.images))
     return images.images
 
 
 def fetch_file(kind: Kind, model: str, path: str | Path | None, options: Fields) -> Exchange[bytes]:
     """Fetch the file of ``Client.download``."""
-    if kind not in _KEYWORDS:
-        raise InvalidOption.unknown("kind of download", kind, _KEYWORDS)
-    check_keywords("download", options, [*_KEYWORDS[kind], *_FILE_OPTIONS])
-    options = dict(options)
-    encoding = {name: options.pop(name) for name in _FILE_OPTIONS if name in options}
+    if kind not in _REQUESTS:
+        raise InvalidOption.unknown("kind of download", kind, _REQUESTS)
+    make_request = _REQUESTS[kind]
+    _, *keywords = inspect.signature(make_request).parameters  # the first is the model
+    check_keywords("download", options, [*keywords, *_FILE_OPTIONS])
+    encoding = {name: options[name] for name in _FILE_OPTIONS if name in options}
     if path is not None:
         encoding.setdefault("format", Path(path).suffix.removeprefix(".").lower() or None)
     if encoding.get("format") == "ndjson":
         raise InvalidOption("ndjson is a stream, not a file.", "Use iter_frames.")
-    if kind == "interpolate":
-        own = {name: options.pop(name) for name in ("label", "truncation") if name in options}
-        request = walk_frames(model, make_walk(**options), **own)
-    else:
-        request = _REQUESTS[kind](model, **options)
+    request = make_request(model, **{name: options[name] for name in keywords if name in options})
     content: bytes = yield Call("POST", request.path, read_bytes, request.fields(request.whole, **encoding))
     return content
 
@@ -205,6 +184,17 @@ class FrameStream:
         return asked > 1
 
 
+def _fetch_whole(request: ImageRequest, output: Output, progress: Progress) -> Exchange[ReceivedImages | None]:
+    """Fetch all images in one request; return None if it is too large for the server."""
+    try:
+        images: ReceivedImages = yield request.call(output, request.whole)
+    except (TooManyImages, BodyTooLarge):
+        return None
+    with Meter(progress, len(images.images)) as meter:
+        meter.add(len(images.images))
+    return images
+
+
 def _fetch_rows(
     limits: Limits, rows: Sequence[ImageRequest], output: Output, progress: Progress
 ) -> Exchange[ReceivedImages]:
@@ -214,12 +204,6 @@ def _fetch_rows(
         for row in rows:
             parts.append((yield from _fetch_in_parts(limits, row, output, meter)))
     return ReceivedImages.joined(parts)
-
-
-def _report_all(progress: Progress, images: int) -> None:
-    """Report images that came in one response."""
-    with Meter(progress, images) as meter:
-        meter.add(images)
 
 
 def _fetch_in_parts(limits: Limits, request: ImageRequest, output: Output, meter: Meter) -> Exchange[ReceivedImages]:

@@ -27,15 +27,14 @@ from gan_serve.errors import (
     UnknownModel,
     shorten,
 )
-from gan_serve.sampling.keys import Keys, choose_keys, parse_keys, unpack_latent
+from gan_serve.sampling.keys import Keys, choose_keys, numbers_of_keys, parse_keys, unpack_latent
+from gan_serve.sampling.labels import Label, as_list
 from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets
 from gan_serve.sampling.mixing import CROSSOVER, make_mix
-from gan_serve.sampling.options import Label
-from gan_serve.sampling.request import as_list
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds, format_seeds, parse_seeds
 from gan_serve.sampling.truncation import check_truncation
-from gan_serve.sampling.walks import Walk
+from gan_serve.sampling.walks import make_walk
 from gan_serve.translation.inputs import check_fit, encoded_pictures
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class ImageRequest:
         own: the fields of the latents or frames of a part.
         rows: the number of images in the response for each of ``count``; None if only the server knows it.
         first: the number of the first frame of a walk.
-        numbers: of latents without labels, the number of each whose remainder by c_dim is its class.
+        numbers: for latents without labels, a number for each; its class is the number modulo c_dim.
     """
 
     path: str
@@ -163,8 +162,20 @@ def translate_pictures(model: str, images: Any, *, fit: str = "crop") -> ImageRe
     )
 
 
-def walk_frames(model: str, walk: Walk, *, label: Any = None, truncation: float = 1.0) -> ImageRequest:
+def walk_frames(
+    model: str,
+    seeds: Keys,
+    steps: int = 16,
+    *,
+    method: str = "slerp",
+    loop: bool = False,
+    label: Any = None,
+    truncation: float = 1.0,
+    start: int = 0,
+    stop: int | None = None,
+) -> ImageRequest:
     """Return the request of ``Client.interpolate``, with its arguments checked as far as the client can."""
+    walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
     shared: Fields = {"model": _check_model(model), "truncation": check_truncation(truncation)}
     several = _label_list(label)
     if several is not None and len(several) != len(walk.seeds):
@@ -234,13 +245,13 @@ def _latent_fields(
 
 
 def _class_numbers(count: int, seeds: Keys | None, latents: npt.ArrayLike | None) -> Sequence[int] | None:
-    """Return the number of each image whose class depends on its place in the whole request; None for seeds alone."""
+    """Return ``numbers`` of an ``ImageRequest`` without labels; None for seeds alone, whose class is the server's."""
     if latents is not None:
         return range(count)
     keys: Sequence[int | str] = [] if seeds is None or isinstance(seeds, str) else parse_keys(seeds)
     if not any(isinstance(key, str) for key in keys):
         return None
-    return [key if isinstance(key, int) else place for place, key in enumerate(keys)]
+    return numbers_of_keys(keys)
 
 
 def _as_fields(keys: Sequence[int | str]) -> str | list[Any]:

@@ -114,7 +114,7 @@ def raise_for_error(response: httpx.Response) -> None:
 
 
 def check_type(media_type: str, response: httpx.Response) -> None:
-    """Raise ``ServerUnreachable`` where a response with status 200 is not of the media type of a gan-serve server."""
+    """Raise ``ServerUnreachable`` if a response with status 200 does not have the media type of a gan-serve server."""
     if _media_type(response) != media_type:
         raise _other_error(response)
 
@@ -171,7 +171,7 @@ def read_frame(line: bytes) -> Frame:
 
 
 def check_same_checkpoint(first: str, second: str) -> None:
-    """Raise ``ServerError`` where two digests differ: parts of a result come from different checkpoints."""
+    """Raise ``ServerError`` if two digests differ: parts of a result come from different checkpoints."""
     if first != second:
         raise ServerError("The server changed its checkpoint between two requests of this call.", "Repeat the call.")
 

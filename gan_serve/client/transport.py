@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 API_KEY = "GAN_SERVE_API_KEY"
 TIMEOUT = 75.0  # seconds; a server gives up after 60 by default, and its error says more than ours
 CONNECT_TIMEOUT = 10.0  # seconds
-MAX_WAIT = 30.0  # seconds before another try; if a server asks for more, there is no other try
+MAX_WAIT = 30.0  # seconds before a retry; if a server asks for more, there is none
 KEPT_CONNECTIONS = 32
 MAX_REQUESTS = 32  # at a time, of one client: half of the default length of a server's queue
 THREAD_SIZE = 2**16  # bytes of a response from which on the async client reads it in a thread
@@ -123,7 +123,7 @@ def _connection(address: str, api_key: str | None, timeout: float | None) -> dic
         "verify": url.scheme == "https",  # reading the certificates, which http does not use, takes 30 ms or more
         "headers": {"User-Agent": f"gan-serve/{__version__}"} | _authorization(api_key),
         "timeout": httpx.Timeout(_seconds(timeout), connect=_seconds(timeout, CONNECT_TIMEOUT)),
-        # Without a limit: each streamed walk holds a connection for as long as its reader takes.
+        # Without a limit: each streamed walk keeps a connection until its reader has finished.
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS),
     }
 
@@ -154,7 +154,7 @@ def _connect_hint(address: str) -> str:
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Return the seconds until the next try: Retry-After, or a random time of up to 0.4, 0.8, 1.6, ... seconds."""
+    """Return the seconds until the next attempt: Retry-After, or a random time of up to 0.4, 0.8, 1.6, ... seconds."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, ServerError) else None
     # Random, so that clients that were refused together do not return together.

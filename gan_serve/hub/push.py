@@ -136,7 +136,7 @@ def _repository(api: HfApi, target: HubRepository, *, private: bool, card: bytes
 
 
 def _check_golden_samples(content: dict[str, bytes], config: AnyConfig) -> None:
-    """Raise an error where a network does not compute the golden sample of its precision."""
+    """Raise an error if a network does not compute the golden sample of its precision."""
     for precision in precisions(config):
         with contextlib.suppress(DeviceUnavailable):  # a precision for another device
             model = content[PRECISION_FILES[precision]]

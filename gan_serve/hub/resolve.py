@@ -6,14 +6,17 @@ tried in this order.
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import replace
 from pathlib import Path
 
 from gan_serve.checkpoint.bundled import BUNDLED, left_out, list_models, not_in_package
+from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES
 from gan_serve.errors import InvalidOption, UnknownModel, nearest, shorten
-from gan_serve.hub.file_sets import FileSet, config_only
+from gan_serve.hub.file_sets import FileSet, config_only, network_files
 from gan_serve.hub.repository import HubRepository
+from gan_serve.sampling.device import AUTO, check_device
 
 
 def find_local(model: str | Path) -> Path | None:
@@ -70,3 +73,28 @@ def locate(
         nearest(model, [*names, *left_out()])
         or f"The package has: {', '.join(names)}. Write org/name for a model on the Hub.",
     )
+
+
+def locate_once(model: str | Path, device: str, precision: str) -> tuple[Path, int]:
+    """Return the directory of a checkpoint with the network for ``device``, and the time at which its config changed.
+
+    Together they identify what a process has loaded. The commit of a branch is looked up once per process.
+
+    Raises:
+        InvalidOption: unknown device or precision. Others: see ``locate``.
+    """
+    check_device(device)
+    if not isinstance(precision, str):
+        raise InvalidOption.unknown("precision", precision, [*PRECISION_FILES, AUTO])
+    local = find_local(model)
+    directory = local or _fetch(model, device, precision)
+    if local is None and not (directory / CONFIG_FILE).exists():  # the cache was emptied
+        _fetch.cache_clear()
+        directory = _fetch(model, device, precision)
+    config = directory / CONFIG_FILE
+    return directory.resolve(), config.stat().st_mtime_ns if config.exists() else 0
+
+
+@functools.lru_cache(maxsize=64)
+def _fetch(model: str | Path, device: str, precision: str) -> Path:
+    return resolve(model, files=network_files(precision, device))

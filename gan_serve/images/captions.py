@@ -7,17 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gan_serve.images.pixels import UInt8Array, from_pil, to_pil
+from gan_serve.images.pixels import UInt8Array, enlarge, from_pil, to_pil
 
 FONT_SIZE = 12
 LINE = 18  # pixels of a line of text
 SMALL = 32  # pixels of an image up to which sheets of it are enlarged
-
-
-def enlarge(image: UInt8Array, times: int) -> UInt8Array:
-    """Repeat each pixel of an image uint8 [H, W, C], so that it is ``times`` as wide and high."""
-    result: UInt8Array = image.repeat(times, axis=0).repeat(times, axis=1)
-    return result
 
 
 def enlarge_small(sheet: UInt8Array, side: int) -> UInt8Array:

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from gan_serve.images.pixels import UInt8Array
 
+GREY_LEVELS = 1  # difference between machines or versions of ONNX Runtime in fp32
+DECIBELS = 40.0  # lowest PSNR between machines in int8 and fp16, whose rounding steps are larger
 IDENTICAL = 100.0  # decibels: the PSNR of identical images
 
 
@@ -21,10 +23,6 @@ def psnr(images: UInt8Array, reference: UInt8Array) -> npt.NDArray[np.float64]:
     squares = (images.astype(np.float64) - reference) ** 2
     decibels: npt.NDArray[np.float64] = 10 * np.log10(255**2 / np.maximum(squares.mean(axis=(1, 2, 3)), 1e-9))
     return np.minimum(IDENTICAL, decibels)
-
-
-GREY_LEVELS = 1  # difference between machines or versions of ONNX Runtime in fp32
-DECIBELS = 40.0  # lowest PSNR between machines in int8 and fp16, whose rounding steps are larger
 
 
 def describe_mismatch(images: UInt8Array, expected: UInt8Array, precision: str) -> str:

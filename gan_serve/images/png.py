@@ -7,6 +7,7 @@ import struct
 import numpy as np
 
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.wanted import check_wanted
 
 try:
     from isal import isal_zlib as zlib  # the functions of zlib, several times faster
@@ -32,6 +33,7 @@ def encode_png(pixels: UInt8Array, text: dict[str, str] | None = None) -> bytes:
     >>> encode_png(np.zeros((28, 28, 1), np.uint8))[1:4]
     b'PNG'
     """
+    check_wanted()
     height, width, channels = pixels.shape
     levels = pixels.reshape(height, width * channels)
     rows = np.empty((height, 1 + width * channels), np.uint8)

@@ -1,4 +1,4 @@
-"""Encode films: MP4 (H.264) and WebM (VP9). Needs PyAV, the extra ``[video]``."""
+"""Encode videos: MP4 (H.264) and WebM (VP9). Needs PyAV, the extra ``[video]``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from gan_serve.errors import InvalidOption
 from gan_serve.images.pixels import UInt8Array, enlarge
+from gan_serve.images.wanted import check_wanted
 
 LUMA = np.array([0.299, 0.587, 0.114])
 # With more threads, or macroblock trees, x264 does not always give the same bytes.
@@ -31,7 +32,7 @@ CODECS = {
 
 
 def check_codec(format: str) -> None:
-    """Raise ``InvalidOption`` where PyAV is not installed, or was built without the codec of a format."""
+    """Raise ``InvalidOption`` if PyAV is not installed, or was built without the codec of a format."""
     try:
         import av
     except ModuleNotFoundError as error:
@@ -44,7 +45,7 @@ def check_codec(format: str) -> None:
 
 
 def encode_video(frames: UInt8Array, format: str, *, fps: float, scale: int = 1) -> bytes:
-    """Return uint8 [N, H, W, C] as a film, ``mp4`` (H.264) or ``webm`` (VP9), in 4:2:0 so that every browser shows it.
+    """Return uint8 [N, H, W, C] as a video, ``mp4`` (H.264) or ``webm`` (VP9), in 4:2:0 so that every browser shows it.
 
     Each pixel becomes a square of ``scale`` x ``scale``. An odd width or height is made even by repeating the border.
 
@@ -52,7 +53,7 @@ def encode_video(frames: UInt8Array, format: str, *, fps: float, scale: int = 1)
         InvalidOption: see ``check_codec``.
     """
     check_codec(format)
-    import av  # only for films: it is an extra
+    import av  # an extra
 
     codec, rate = CODECS[format], Fraction(fps).limit_denominator(1000)
     file = io.BytesIO()
@@ -60,6 +61,7 @@ def encode_video(frames: UInt8Array, format: str, *, fps: float, scale: int = 1)
         stream: Any = container.add_stream(codec.name, rate=rate, options=codec.options)
         stream.pix_fmt = "yuv420p"
         for place, frame in enumerate(frames):
+            check_wanted()
             picture = _even(enlarge(frame, scale))
             if not place:
                 stream.height, stream.width = picture.shape[:2]
@@ -71,7 +73,7 @@ def encode_video(frames: UInt8Array, format: str, *, fps: float, scale: int = 1)
 def to_yuv420(picture: UInt8Array) -> UInt8Array:
     """Return a picture uint8 [H, W, C], H and W even, as planes Y, U and V below each other: uint8 [1.5·H, W].
 
-    BT.601 with Y from 16 to 235, the default of players for small films; a chroma value is the mean of 2x2 pixels.
+    BT.601 with Y from 16 to 235, the default of players for small videos; a chroma value is the mean of 2x2 pixels.
     FFmpeg's own conversion does not give the same bytes each time.
     """
     height, width = picture.shape[:2]

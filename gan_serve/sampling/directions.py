@@ -1,17 +1,21 @@
-"""Walks along the directions of a checkpoint."""
+"""The directions of a checkpoint, and walks along them."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
 from gan_serve.errors import InvalidLatents, InvalidOption, shorten
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.keys import key_latents, parse_keys
+from gan_serve.sampling.labels import Label
 from gan_serve.sampling.latents import MAX_OFFSET, FloatArray, check_offsets
-from gan_serve.sampling.options import Label
 from gan_serve.sampling.request import RequestBuilder, SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import Seeds, check_int, parse_seeds
@@ -20,7 +24,33 @@ REACH = 4.0  # standard deviations, by default
 
 
 class DirectionSampler(RequestBuilder, abc.ABC):
-    """A generator whose latents can be moved along ``directions``."""
+    """A generator with a checkpoint in ``directory``, whose latents can be moved along ``directions``."""
+
+    directory: Path
+
+    @cached_property
+    def latent_space(self) -> LatentSpace:
+        """The content of ``latent_space.json``: directions with their change of the images, and the truncation floor.
+
+        Raises:
+            InvalidCheckpoint, DigestMismatch: the file is missing or damaged.
+        """
+        return read_latent_space(self.directory, self.config)
+
+    @property
+    def directions(self) -> npt.NDArray[np.float32]:
+        """Directions in z, float32 [K, z_dim], of norm 1, those that change the images most first; K may be 0.
+
+        They are principal components of w or of the first layer (GANSpace, arXiv:2004.02546).
+
+        >>> from gan_serve import Generator
+        >>> g = Generator.from_pretrained("mnist-cgan")
+        >>> g.directions.shape
+        (6, 100)
+        >>> g.generate(seeds="7,7,7", offsets=[[-3], [0], [3]], output="numpy").shape
+        (3, 28, 28, 1)
+        """
+        return self.latent_space.vectors(self.config.z_dim)
 
     @abc.abstractmethod
     def run(self, *requests: SamplingRequest) -> UInt8Array:
@@ -94,7 +124,7 @@ class DirectionSampler(RequestBuilder, abc.ABC):
         )
         parts = [self.run(part) for part in wanted.parts(count)]
         samples = wanted.samples(np.concatenate(parts))
-        return samples.with_columns(count)
+        return dataclasses.replace(samples, columns=count)
 
     def _check_direction(self, direction: int) -> int:
         count, number = len(self.directions), check_int(direction, "direction", InvalidOption)

@@ -9,13 +9,12 @@ import numpy as np
 
 from gan_serve.images.animation import encode_animation
 from gan_serve.images.grid import grid
-from gan_serve.images.pixels import UInt8Array, from_pil
+from gan_serve.images.pixels import UInt8Array, enlarge, from_pil
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.receipt import GeneratedImage
 
-SIDE = 640  # pixels that a grid or an animation is enlarged to at most
-MOST_IMAGES = 256  # of a grid
-FPS = 12.0
+SIDE = 640  # the largest side of an enlarged grid or animation, in pixels
+MOST_IMAGES = 256  # that are shown
 
 
 class GeneratedImages(list[GeneratedImage]):
@@ -31,17 +30,15 @@ class GeneratedImages(list[GeneratedImage]):
         if not self or len({(image.size, image.mode) for image in self}) > 1:
             return bundle
         frames = np.stack([from_pil(image) for image in self[:MOST_IMAGES]])
-        kind, content = "png", _enlarged_png(grid(frames))
         if self._animated:
-            kind, content = "gif", encode_animation(enlarged(frames), "gif", fps=FPS)
+            kind, content = "gif", encode_animation(frames, "gif", scale=_scale(frames[0]))
+        else:
+            sheet = grid(frames)
+            kind, content = "png", encode_png(enlarge(sheet, _scale(sheet)))
         return bundle | {f"image/{kind}": base64.b64encode(content).decode()}
 
 
-def enlarged(images: UInt8Array) -> UInt8Array:
-    """Repeat the pixels of uint8 [N, H, W, C] as often as ``SIDE`` allows, at least once."""
-    factor = max(1, SIDE // max(images.shape[1:3]))
-    return images.repeat(factor, axis=1).repeat(factor, axis=2)
-
-
-def _enlarged_png(pixels: UInt8Array) -> bytes:
-    return encode_png(enlarged(pixels[None])[0])
+def _scale(image: UInt8Array) -> int:
+    """Return how often the pixels of an image, uint8 [H, W, C], are repeated to fill ``SIDE``; at least once."""
+    side: int = max(image.shape[:2])
+    return max(1, SIDE // side)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import itertools
 import json
@@ -19,6 +20,7 @@ from gan_serve.images.animation import encode_animation
 from gan_serve.images.grid import grid_columns
 from gan_serve.images.pixels import enlarge, to_pil
 from gan_serve.images.video import check_codec, encode_video
+from gan_serve.sampling.receipt import SealedReceipt
 from gan_serve.sampling.result import Samples
 
 MAX_SCALE = 64
@@ -35,9 +37,14 @@ class Layout(NamedTuple):
 class Format(NamedTuple):
     """A file format.
 
-    is_picture: it can be enlarged. moves: it shows one image after the other. is_served: in HTTP responses too; a JPEG
-    is not, because it has no receipt, and no bound of its size that is known before it is encoded. check: raises
-    ``InvalidOption`` where this machine cannot write it.
+    Args:
+        media_type: of an HTTP response.
+        encode: the function that returns the bytes of the file.
+        is_picture: its pixels can be enlarged.
+        moves: it is an animation.
+        is_served: HTTP responses may have it. JPEG is not served: it has no receipt, and its size has no bound that is
+            known before it is encoded.
+        check: a function that raises ``InvalidOption`` if this machine cannot write it.
     """
 
     media_type: str
@@ -119,20 +126,13 @@ def _npz(samples: Samples, _layout: Layout) -> bytes:
 
 
 def _zip(samples: Samples, layout: Layout) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for index, name in enumerate(image_names(samples)):
-            # A fixed date (the default of ZipInfo), so that the same request gives the same bytes.
-            archive.writestr(zipfile.ZipInfo(name), samples.png(index, layout.scale))
-    return out.getvalue()
+    return zip_files((name, samples.png(index, layout.scale)) for index, name in enumerate(image_names(samples)))
 
 
 def _json(samples: Samples, _layout: Layout) -> bytes:
-    images = [
-        {"png": base64.b64encode(samples.png(index)).decode(), "receipt": samples.receipt(index).as_dict()}
-        for index in range(len(samples))
-    ]
-    return json.dumps({"model": samples.model, "images": images}).encode()
+    return images_as_json(
+        samples.model, ((samples.png(index), samples.receipt(index)) for index in range(len(samples)))
+    )
 
 
 FORMATS = {
@@ -150,9 +150,25 @@ FORMATS = {
 }
 
 
+@functools.cache
 def served_formats() -> dict[str, Format]:
     """Return the formats of HTTP responses."""
     return {name: format for name, format in FORMATS.items() if format.is_served}
+
+
+def zip_files(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return files, each a name and its content, as a zip archive; equal files give equal bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files:
+            archive.writestr(zipfile.ZipInfo(name), content)  # with the fixed date that is the default of ZipInfo
+    return out.getvalue()
+
+
+def images_as_json(model: str, images: Iterable[tuple[bytes, SealedReceipt]]) -> bytes:
+    """Return the PNG and the receipt of each image as JSON."""
+    items = [{"png": base64.b64encode(png).decode(), "receipt": receipt.as_dict()} for png, receipt in images]
+    return json.dumps({"model": model, "images": items}).encode()
 
 
 def image_names(samples: Samples) -> list[str]:

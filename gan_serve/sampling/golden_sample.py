@@ -25,7 +25,7 @@ def check_golden_sample(
     Args:
         config: of the checkpoint.
         precision: of the network.
-        run: a function that computes the sample, uint8 [1, H, W, C]; its options end it between two nodes.
+        run: a function that computes the sample, uint8 [1, H, W, C], with options that can stop it between two nodes.
 
     Raises:
         GoldenSampleMismatch: the pixels differ by more than rounding.

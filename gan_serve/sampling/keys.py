@@ -1,4 +1,4 @@
-"""Lists in which seeds and latents are mixed: the keys of a walk, and of images whose latents were found.
+"""Keys: lists of seeds and latents, through which a walk passes or which ``generate`` samples.
 
 A latent is float32 [z_dim]. For a network with a w space it may be longer, [z_dim + w_dim]: the numbers after z are
 added to w.
@@ -6,7 +6,6 @@ added to w.
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from gan_serve.errors import InvalidLatents, InvalidSeeds
-from gan_serve.sampling.latents import FloatArray, check_latents, latents_from_seeds
+from gan_serve.sampling.latents import FloatArray, check_latents, decode_latents, encode_latents, latents_from_seeds
 from gan_serve.sampling.seeds import MAX_SEEDS, Seed, Seeds, choose_seeds, parse_seeds
 
 Keys = Seeds | Iterable[int | npt.ArrayLike]
@@ -55,28 +54,37 @@ def choose_keys(n: int | None, seed: int | None, keys: Keys | None) -> Sequence[
     return parse_keys(keys)
 
 
+def numbers_of_keys(keys: Sequence[int | str]) -> list[int]:
+    """Return the number of each key, which chooses its class if no label is given: the seed, or the place of a latent.
+
+    >>> numbers_of_keys([7, "AAAAAAAAgD8="])
+    [7, 1]
+    """
+    return [key if isinstance(key, int) else place for place, key in enumerate(keys)]
+
+
 def pack_latent(latent: npt.ArrayLike) -> str:
-    """Return one latent as base64 of little-endian float32."""
+    """Return one latent as ``encode_latents`` encodes it.
+
+    Raises:
+        InvalidLatents: it is not a list of finite numbers.
+    """
     try:
         row = np.asarray(latent)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths, or a tensor on a GPU
         raise InvalidLatents("A latent is not a list of numbers.", "Give float32 [z_dim].") from error
     if row.ndim != 1 or not row.size:
         raise InvalidLatents(f"A latent has the shape {list(row.shape)}.", "Give float32 [z_dim].")
-    checked = check_latents(row[None], len(row))
-    return base64.b64encode(checked.astype("<f4").tobytes()).decode()
+    return encode_latents(check_latents(row[None], len(row)))
 
 
 def unpack_latent(packed: str) -> FloatArray:
     """Return a packed latent, float32 [D].
 
     Raises:
-        InvalidLatents: it is not base64 of whole numbers of four bytes, or not finite.
+        InvalidLatents: it is not base64 of float32, or not finite.
     """
-    try:
-        latent = np.frombuffer(base64.b64decode(packed, validate=True), "<f4").astype(np.float32)
-    except ValueError as error:
-        raise InvalidLatents("A latent is not base64 of float32.", "Use the original file.") from error
+    latent = decode_latents(packed)
     checked: FloatArray = check_latents(latent[None], len(latent))[0]
     return checked
 
@@ -96,14 +104,14 @@ def key_latents(keys: Iterable[int | str], z_dim: int) -> FloatArray:
 
 
 def check_key_latents(keys: Iterable[int | str], z_dim: int, w_dim: int) -> None:
-    """Raise ``InvalidLatents`` where a latent among keys does not have the length that a model takes."""
+    """Raise ``InvalidLatents`` if a latent among keys does not have the length that a model takes."""
     for key in keys:
         if isinstance(key, str):
             check_latents(unpack_latent(key)[None], z_dim, w_dim)
 
 
 def _is_vector(item: object) -> bool:
-    """Return True for what may be a latent: a list, a tuple, an array with dimensions."""
+    """Return True if an item may be a latent: a list, a tuple, an array with dimensions."""
     return (
         isinstance(item, list | tuple)
         or (isinstance(item, np.ndarray) and item.ndim > 0)

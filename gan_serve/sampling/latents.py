@@ -6,6 +6,7 @@ does not change.
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -45,7 +46,7 @@ def check_latents(latents: Any, z_dim: int, w_dim: int = 0) -> FloatArray:
     Args:
         latents: what the caller gave.
         z_dim: the length of a latent.
-        w_dim: the length of an offset in w, which may follow z in each row; 0 where the network takes none.
+        w_dim: the length of an offset in w, which may follow z in each row; 0 if the network takes none.
 
     Raises:
         InvalidLatents: another shape, no rows, too many, or numbers that are not finite.
@@ -66,6 +67,27 @@ def check_latents(latents: Any, z_dim: int, w_dim: int = 0) -> FloatArray:
     if not np.isfinite(array).all():
         raise InvalidLatents("latents contain NaN or infinity.", "Give finite numbers.")
     return array
+
+
+def encode_latents(latents: FloatArray) -> str:
+    """Return latents as base64 of little-endian float32, the form of receipts.
+
+    >>> encode_latents(np.array([0, 1], np.float32))
+    'AAAAAAAAgD8='
+    """
+    return base64.b64encode(latents.astype("<f4").tobytes()).decode()
+
+
+def decode_latents(encoded: str) -> FloatArray:
+    """Return the numbers of latents that ``encode_latents`` encoded, float32 [N * D].
+
+    Raises:
+        InvalidLatents: it is not base64 of float32.
+    """
+    try:
+        return np.frombuffer(base64.b64decode(encoded, validate=True), "<f4").astype(np.float32)
+    except ValueError as error:
+        raise InvalidLatents("Latents are not base64 of float32.", "Use the original file.") from error
 
 
 def check_offsets(offsets: Any, n: int, directions: int) -> FloatArray:

@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gan_serve.errors import InvalidOption, TooManyImages, shorten
-from gan_serve.progress import ProgressOption
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.seeds import MAX_SEEDS, Seed, Seeds, check_int, parse_seeds
 
@@ -16,14 +15,6 @@ MIX_INPUTS = ("z_mix", "crossover")  # of the network, both optional
 W_OFFSET = "w_offset"  # another optional input: what is added to w
 CROSSOVER = 4  # by default; the layers before it are those at 4x4 and 8x8, the coarse styles of the paper's figure 3
 NEVER = np.iinfo(np.int64).max  # a crossover behind every layer
-
-
-class MixOptions(ProgressOption, total=False):
-    """The keywords of ``Generator.mix`` beside ``coarse``, ``fine`` and ``output``."""
-
-    crossover: int
-    label: str | int | None
-    truncation: float
 
 
 class Mix(BaseModel):

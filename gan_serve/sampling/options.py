@@ -1,17 +1,12 @@
-"""The keywords of the calls that sample, as types."""
+"""The keywords that choose latents, as a type."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy.typing as npt
 
-from gan_serve.progress import ProgressOption
 from gan_serve.sampling.keys import Keys
-
-Label = str | int
-Labels = Label | Sequence[Label]
 
 
 class LatentOptions(TypedDict, total=False):
@@ -22,27 +17,3 @@ class LatentOptions(TypedDict, total=False):
     latents: npt.ArrayLike | None
     offsets: npt.ArrayLike | None
     truncation: float
-
-
-class SampleOptions(LatentOptions, ProgressOption, total=False):
-    """The keywords of ``Generator.generate`` beside ``n`` and ``output``."""
-
-    label: Labels | None
-
-
-class ConditionOptions(LatentOptions, ProgressOption, total=False):
-    """The keywords of ``Generator.condition`` beside ``n`` and ``output``."""
-
-    labels: Labels | None
-
-
-class WalkOptions(ProgressOption, total=False):
-    """The keywords of ``Generator.interpolate`` beside ``seeds`` and ``output``."""
-
-    steps: int
-    method: str
-    loop: bool
-    label: Labels | None
-    truncation: float
-    start: int
-    stop: int | None

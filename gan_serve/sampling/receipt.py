@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gan_serve.checkpoint.config import Digest
 from gan_serve.checkpoint.json_files import parse_json
 from gan_serve.errors import ReceiptError
 from gan_serve.images.pixels import UInt8Array
@@ -24,7 +25,7 @@ from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
 Kind = TypeVar("Kind", bound="SealedReceipt")
-SHOWN_SIDE = 128  # pixels that a notebook enlarges an image to at most
+SHOWN_SIDE = 128  # the largest side of an enlarged image in a notebook, in pixels
 _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would construct an encoder for each receipt
 
 
@@ -34,7 +35,7 @@ class SealedReceipt(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    digest: Digest
     precision: str
     version: str
     runtime: str | None = None

@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Precision
-from gan_serve.errors import InvalidOption, TooManyImages, UnknownLabel, nearest, shorten
+from gan_serve.errors import InvalidOption, TooManyImages
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.keys import Keys, check_key_latents, choose_keys, key_latents
+from gan_serve.sampling.keys import Keys, check_key_latents, choose_keys, key_latents, numbers_of_keys
+from gan_serve.sampling.labels import Label, Labels, as_list, classes_of_images, classes_of_rows
 from gan_serve.sampling.latents import (
     FloatArray,
     check_latents,
@@ -29,7 +30,6 @@ from gan_serve.sampling.latents import (
     latents_from_seeds,
 )
 from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, W_OFFSET, Mix, fill_optional_inputs, make_mix
-from gan_serve.sampling.options import Label, Labels
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds
 from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
@@ -86,7 +86,7 @@ class SamplingRequest:
             yield self.part(start, min(start + size, len(self)))
 
     def z(self) -> FloatArray:
-        """Return the latents before truncation: computed now, or those that were given.
+        """Return the latents before truncation: computed from seeds, or as given.
 
         float32 [N, z_dim], or [N, z_dim + w_dim] with offsets in w.
         """
@@ -207,7 +207,7 @@ class RequestBuilder:
     ) -> SamplingRequest:
         """Return a request for the images of seeds or latents; ``Generator.generate`` explains arguments and errors."""
         request, keys = self._without_labels(n, seed, seeds, latents, offsets, truncation)
-        return dataclasses.replace(request, classes=self._classes(label, keys))
+        return dataclasses.replace(request, classes=classes_of_images(self.config, label, keys))
 
     def condition_request(
         self,
@@ -225,7 +225,7 @@ class RequestBuilder:
         ``Generator.condition`` explains arguments and errors.
         """
         request, _ = self._without_labels(n, seed, seeds, latents, offsets, truncation)
-        classes = self._each_class(labels)
+        classes = classes_of_rows(self.config, labels)
         columns, rows = len(request), len(classes)
         if columns * rows > MAX_SEEDS:
             raise TooManyImages(
@@ -251,9 +251,9 @@ class RequestBuilder:
         check_key_latents(walk.seeds, self.z_dim, self.w_dim)
         length = len(walk.frames)
         if as_list(label) is None:
-            classes = self._classes(label, [key if isinstance(key, int) else 0 for key in walk.seeds[:1]])
+            classes = classes_of_images(self.config, label, numbers_of_keys(walk.seeds[:1]))
         else:
-            of_key = self._classes(label, range(len(walk.seeds)))
+            of_key = classes_of_images(self.config, label, range(len(walk.seeds)))
             classes = None if of_key is None else of_key[walk.nearest_keys]
         return SamplingRequest(
             config=self.config,
@@ -316,7 +316,7 @@ class RequestBuilder:
         if latents is not None and not (n is None and seed is None and seeds is None):
             raise InvalidOption("Both latents and seeds were given.", "Give one of them.")
         keys = choose_keys(n, seed, seeds) if latents is None else []
-        numbers = [key if isinstance(key, int) else place for place, key in enumerate(keys)]
+        numbers = numbers_of_keys(keys)
         if latents is not None:
             checked = check_latents(latents, self.z_dim, self.w_dim)
             given: FloatArray | None = checked
@@ -337,55 +337,3 @@ class RequestBuilder:
         directions = self.directions
         rows = check_offsets(offsets, len(request), len(directions))
         return dataclasses.replace(request, offsets=rows, directions=directions[: rows.shape[1]]), numbers
-
-    def _classes(self, label: Label | Iterable[Label] | None, keys: Sequence[int]) -> Int64Array | None:
-        """Return the class of each image, int64 [N], or None for a model without classes."""
-        if label is None:
-            return np.array([key % self.c_dim for key in keys], np.int64) if self.c_dim else None
-        one_each = as_list(label)
-        if one_each is None or not self.c_dim:
-            return np.full(len(keys), self._class(label), np.int64)
-        classes = [self._class(each) for each in one_each]
-        if len(classes) != len(keys):
-            raise UnknownLabel(
-                f"There are {len(classes)} labels for {len(keys)} images.", "Give one label, or one for each image."
-            )
-        return np.array(classes, np.int64)
-
-    def _each_class(self, labels: Label | Iterable[Label] | None) -> list[int]:
-        """Return the classes that ``labels`` name, none of them twice."""
-        if not self.c_dim:
-            raise UnknownLabel(
-                f"{self.name} has no labels; it is not conditional.", "Use generate, or POST /sample, instead."
-            )
-        if labels is None:
-            return list(range(self.c_dim))
-        several = as_list(labels)
-        classes = [self._class(each) for each in ([labels] if several is None else several)]
-        if not classes:
-            raise UnknownLabel("The list of labels is empty.", "Name one or more, or leave labels out for all of them.")
-        for place, number in enumerate(classes):
-            if number in classes[:place]:
-                raise UnknownLabel(f"The label {self.class_names[number]!r} is given twice.", "Give each label once.")
-        return classes
-
-    def _class(self, label: object) -> int:
-        if not self.c_dim:
-            raise UnknownLabel(f"{self.name} has no labels; it is not conditional.", "Leave the label out.")
-        if isinstance(label, str) and label in self.class_names:
-            return self.class_names.index(label)
-        if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < self.c_dim:
-            return int(label)
-        raise UnknownLabel(
-            f"{self.name} has no label {shorten(label)}; it has: "
-            f"{', '.join(self.class_names)} (or 0 to {self.c_dim - 1}).",
-            nearest(label, self.class_names) if isinstance(label, str) else "",
-        )
-
-
-def as_list(label: Any) -> list[Any] | None:
-    """Return several labels as a list, or None for a single one (an array without dimensions is a single one)."""
-    try:
-        return None if isinstance(label, str | bytes) else list(label)
-    except TypeError:
-        return None

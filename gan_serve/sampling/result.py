@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +14,7 @@ from gan_serve.images.grid import grid, grid_columns
 from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.display import GeneratedImages
-from gan_serve.sampling.latents import FloatArray
+from gan_serve.sampling.latents import FloatArray, encode_latents
 from gan_serve.sampling.mixing import Mix
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, Receipt
 from gan_serve.sampling.walks import Walk
@@ -58,10 +56,6 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.pixels)
-
-    def with_columns(self, columns: int) -> Samples:
-        """Return the same images with another number of them in a row of a grid."""
-        return dataclasses.replace(self, columns=columns)
 
     def receipt(self, index: int) -> Receipt:
         """Return the sealed receipt of one image."""
@@ -151,9 +145,7 @@ class Samples:
         )
 
     def _latents(self, which: slice) -> str | None:
-        if self.latents is None:
-            return None
-        return base64.b64encode(self.latents[which].astype("<f4").tobytes()).decode()
+        return None if self.latents is None else encode_latents(self.latents[which])
 
 
 def check_output(output: str) -> None:

@@ -133,11 +133,11 @@ class NetworkSession(abc.ABC):
         return images
 
     def _read_style_layers(self, model: bytes) -> int | None:
-        """Return the number of layers whose styles can be mixed; None where there are none."""
+        """Return the number of layers whose styles can be mixed; None if the network cannot mix."""
         return None
 
     def _read_w_dim(self) -> int:
-        """Return the length of an offset in w; 0 where the network has no input for it."""
+        """Return the length of an offset in w; 0 if the network has no input for it."""
         return 0
 
     def _check_golden_sample(self) -> None:
@@ -205,7 +205,7 @@ class Session(NetworkSession):
         return int(layers.item())
 
     def _read_w_dim(self) -> int:
-        """Return the length of an offset in w; 0 where the network has no such input, or one of another type."""
+        """Return the length of an offset in w; 0 if the network has no such input, or one of another type."""
         for value in self._session.get_overridable_initializers():
             if value.name == W_OFFSET and value.type == "tensor(float)" and len(value.shape) == 2:
                 return value.shape[1] if isinstance(value.shape[1], int) else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -60,9 +59,9 @@ class Walk(BaseModel):
         return [((2 * frame + self.steps - 1) // (2 * self.steps)) % keys for frame in self.frames]
 
     def frame_at(self, index: int) -> Self:
-        """Return the frame with this index among ``frames`` as a place between the two keys that it lies between.
+        """Return the frame with this index among ``frames`` as a frame of the walk between its two nearest keys.
 
-        Receipts of a thousand frames that each repeated a hundred thousand keys would be a gigabyte.
+        With all keys, the receipts of a thousand frames of a walk through a hundred thousand would take a gigabyte.
         """
         frame = (self.start or 0) + index
         between = self._between(frame, frame + 1)
@@ -91,14 +90,18 @@ class Walk(BaseModel):
 def make_walk(
     seeds: Keys, *, steps: int = 16, method: str = "slerp", loop: bool = False, start: int = 0, stop: int | None = None
 ) -> Walk:
-    """Return the walk through keys that a caller asked for, checked.
+    """Return a walk through keys, with its arguments checked.
 
     Args:
         seeds: two or more keys: seeds in any form that ``parse_seeds`` reads, or a list of seeds and latents.
-        steps, method, loop, start, stop: as for ``walk``.
+        steps: frames from one key to the next, 1 or more.
+        method: ``slerp`` (keeps the norm) or ``lerp``.
+        loop: return to the first key.
+        start, stop: the frames start to stop-1; to the end of the walk if stop is None.
 
     Raises:
-        InvalidSeeds, InvalidLatents: see ``parse_keys``. InvalidOption: see ``walk``.
+        InvalidSeeds, InvalidLatents: see ``parse_keys``.
+        InvalidOption: an unknown method, too few keys, steps below 1, a range outside the walk, or too many frames.
     """
     keys = parse_keys(seeds)
     check_walk(len(keys), steps, method, loop)
@@ -136,69 +139,45 @@ def walk_length(keys: int, steps: int, loop: bool) -> int:
     return keys * steps if loop else (keys - 1) * steps + 1
 
 
-def walk(
-    keys: FloatArray,
-    steps: int,
-    method: str = "slerp",
-    loop: bool = False,
-    *,
-    start: int = 0,
-    stop: int | None = None,
-) -> FloatArray:
-    """Return latents along a path through key latents.
+def walk_latents(walk: Walk, z_dim: int) -> FloatArray:
+    """Return the latents of ``walk.frames``, float32 [N, z_dim], or [N, z_dim + w_dim] where keys have offsets in w.
 
-    Args:
-        keys: float32 [k, z_dim], k of 2 or more.
-        steps: frames from one key to the next.
-        method: ``slerp`` (keeps the norm) or ``lerp``.
-        loop: return to the first key.
-        start, stop: compute only the frames start .. stop-1, equal to those of the whole walk; all if stop is None.
-
-    Returns:
-        float32 [(k-1)·steps+1, z_dim], or [k·steps, z_dim] if looped; every key is among them, bit-equal.
+    Only the keys next to these frames are computed. Frames that are keys are bit-equal to them. The offsets are
+    interpolated by ``lerp``, because their norm has no meaning.
 
     Raises:
-        InvalidOption: an unknown method, too few keys, steps below 1, a range outside the walk, or too many frames.
+        InvalidOption: the walk of a receipt is not one that ``make_walk`` returns, or it has too many frames for one
+            call. InvalidLatents: a key cannot be unpacked.
+
+    >>> walk_latents(make_walk([0, 5, 9], steps=4), 100).shape
+    (9, 100)
     """
-    check_walk(len(keys), steps, method, loop)
-    start, stop = check_frame_range(start, stop, walk_length(len(keys), steps, loop))
-    return _interpolate(keys, steps, method, range(start, stop), keys.shape[1])
-
-
-def walk_between_seeds(
-    seeds: Sequence[int | str],
-    z_dim: int,
-    steps: int,
-    method: str = "slerp",
-    loop: bool = False,
-    *,
-    start: int = 0,
-    stop: int | None = None,
-) -> FloatArray:
-    """Return ``walk`` through the latents of keys. Only those next to the frames start .. stop-1 are computed.
-
-    Offsets in w, which may follow z, are interpolated by ``lerp``.
-
-    >>> from gan_serve.sampling.latents import latents_from_seeds
-    >>> whole = walk(latents_from_seeds([0, 5, 9], 4), 3, loop=True)
-    >>> np.array_equal(walk_between_seeds([0, 5, 9], 4, 3, loop=True, start=4, stop=9), whole[4:])
-    True
-    """
-    check_walk(len(seeds), steps, method, loop)
-    start, stop = check_frame_range(start, stop, walk_length(len(seeds), steps, loop))
-    first, end = start // steps, (stop - 1) // steps + 1
-    keys = key_latents((seeds[key % len(seeds)] for key in range(first, end + 1)), z_dim)
-    return _interpolate(keys, steps, method, range(start - first * steps, stop - first * steps), z_dim)
-
-
-def walk_latents(walk: Walk, z_dim: int) -> FloatArray:
-    """Return the latents of ``walk.frames``, float32 [N, z_dim or more]; see ``walk`` for the errors."""
+    check_walk(len(walk.seeds), walk.steps, walk.method, walk.loop)
     start, stop = (walk.start or 0, walk.stop) if walk.frame is None else (walk.frame, walk.frame + 1)
-    return walk_between_seeds(walk.seeds, z_dim, walk.steps, walk.method, walk.loop, start=start, stop=stop)
+    start, stop = check_frame_range(start, stop, walk.total)
+    if stop - start > MAX_SEEDS:
+        raise InvalidOption(
+            f"{stop - start:,} frames are too many for one call.",
+            f"Ask for parts (start, stop) of at most {MAX_SEEDS:,} frames.",
+        )
+    first, last = start // walk.steps, (stop - 1) // walk.steps + 1
+    keys = key_latents((walk.seeds[key % len(walk.seeds)] for key in range(first, last + 1)), z_dim)
+    interpolate = slerp if walk.method == "slerp" else lerp
+    latents = []
+    for frame in range(start, stop):
+        key, step = divmod(frame, walk.steps)
+        before = keys[key - first]
+        if step == 0:
+            latents.append(before)
+            continue
+        after, t = keys[key - first + 1], step / walk.steps
+        z = interpolate(before[:z_dim], after[:z_dim], t)
+        latents.append(np.concatenate([z, lerp(before[z_dim:], after[z_dim:], t)]))
+    return np.stack(latents)
 
 
 def check_walk(keys: int, steps: int, method: str, loop: bool) -> None:
-    """Raise ``InvalidOption`` where ``walk`` would, before any latent is computed."""
+    """Raise ``InvalidOption`` for an unknown method, too few keys, or steps and loop that are out of range."""
     if method not in WALK_METHODS:
         raise InvalidOption.unknown("method", method, WALK_METHODS)
     if keys < 2:
@@ -227,27 +206,3 @@ def check_frame_range(start: Any, stop: Any, length: int) -> tuple[int, int]:
             f"It has {length} frames: start may be 0 to {length - 1}, and stop start + 1 to {length}.",
         )
     return first, end
-
-
-def _interpolate(keys: FloatArray, steps: int, method: str, frames: range, z_dim: int) -> FloatArray:
-    """Return frames, by number, of the walk through ``keys`` that returns to its first key: float32 [N, D].
-
-    What follows the ``z_dim`` numbers of z in a key is an offset, whose norm means nothing: ``lerp`` interpolates it.
-    """
-    if len(frames) > MAX_SEEDS:
-        raise InvalidOption(
-            f"{len(frames):,} frames are too many for one call.",
-            f"Ask for parts (start, stop) of at most {MAX_SEEDS:,} frames.",
-        )
-    between = slerp if method == "slerp" else lerp
-    latents = []
-    for number in frames:
-        key, step = divmod(number, steps)
-        start = keys[key]
-        if step == 0:
-            latents.append(start)
-            continue
-        end, t = keys[(key + 1) % len(keys)], step / steps
-        z = between(start[:z_dim], end[:z_dim], t)
-        latents.append(np.concatenate([z, lerp(start[z_dim:], end[z_dim:], t)]))
-    return np.stack(latents)

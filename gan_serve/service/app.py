@@ -62,7 +62,7 @@ def create() -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        metrics.forget_ended_workers()
+        metrics.start()
         models.load(settings)
         shutdown.install()
         patience = settings.drain + settings.timeout

@@ -8,7 +8,6 @@ it does not delay small ones. benchmarks/serving.md compares this with BentoML's
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
 import threading
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.errors import TooManyRequests
-from gan_serve.sampling.result import Samples
+from gan_serve.images.wanted import NotWanted, while_wanted
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
 from gan_serve.service.tracing import Stages
@@ -96,28 +95,8 @@ class Job:
         """True if no client waits for the images any more."""
         return self.failed or self.future.done()
 
-    def samples(self) -> Any:
-        """Return the sampled images; encoding them stops between two images once no client waits any more."""
-        assert self.pixels is not None
-        samples = self.wanted.samples(self.pixels)
-        if len(samples) <= ENCODED_AT_ONCE or not isinstance(samples, Samples):
-            return samples
-        fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
-        return _StoppableSamples(**fields, over=lambda: self.over)
 
-
-class _Abandoned(Exception):
-    """No client waits for the images that are being encoded."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _StoppableSamples(Samples):
-    over: Callable[[], bool] = lambda: False
-
-    def png(self, index: int, scale: int = 1) -> bytes:
-        if self.over():
-            raise _Abandoned
-        return super().png(index, scale)
+Outcome = tuple[Job, object, Exception | None]
 
 
 class Piece(NamedTuple):
@@ -328,13 +307,19 @@ class Batcher:
         for piece in batch:
             piece.job.stages["inference"] = (piece.job.stages.get("inference", (started,))[0], ended)
         metrics.batch_images.labels(generator.name).observe(len(pixels))
-        offset = 0
+        offset, complete = 0, []
         for piece in batch:
             count = piece.stop - piece.start
-            self._keep(piece, pixels[offset : offset + count])
+            if self._keep(piece, pixels[offset : offset + count]):
+                complete.append(piece.job)
             offset += count
+        large = [job for job in complete if len(job.wanted) > ENCODED_AT_ONCE]
+        for job in large:
+            self._encoders.submit(_encode, [job])
+        _encode([job for job in complete if job not in large])
 
-    def _keep(self, piece: Piece, pixels: npt.NDArray[Any]) -> None:
+    def _keep(self, piece: Piece, pixels: npt.NDArray[Any]) -> bool:
+        """Keep the pixels of a piece; return True if they are the last of its job."""
         job = piece.job
         with self._changed:  # two threads may have pieces of one job
             if len(pixels) == len(job.wanted):
@@ -344,42 +329,43 @@ class Batcher:
                     job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), pixels.dtype)
                 job.pixels[piece.start : piece.stop] = pixels
             job.to_sample -= len(pixels)
-            if job.to_sample:
-                return
-        if len(job.wanted) <= ENCODED_AT_ONCE:
-            _encode(job)
-        else:
-            self._encoders.submit(_encode, job)
+            return not job.to_sample
 
 
-def _encode(job: Job) -> None:
-    if job.over:
-        return
-    started = time.perf_counter()
-    try:
-        result = job.encode(job.samples())
-    except _Abandoned:
-        return
-    except Exception as error:
-        _settle([(job, None, error)])
-        return
-    ended = time.perf_counter()
-    metrics.encoding_seconds.labels(job.format).observe(ended - started)
-    job.stages["encoding"] = (started, ended)
-    metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
-    _settle([(job, result, None)])
+def _encode(jobs: list[Job]) -> None:
+    """Encode jobs and pass all results on at once.
+
+    After each, the event loop and this thread would wait for each other: only one of them runs Python at a time.
+    """
+    outcomes: list[Outcome] = []
+    for job in jobs:
+        if job.over:
+            continue
+        started = time.perf_counter()
+        try:
+            with while_wanted(lambda job=job: not job.over):  # type: ignore[misc]
+                outcomes.append((job, job.encode(job.wanted.samples(job.pixels)), None))
+        except NotWanted:
+            continue
+        except Exception as error:
+            outcomes.append((job, None, error))
+            continue
+        ended = time.perf_counter()
+        metrics.encoding_seconds.labels(job.format).observe(ended - started)
+        job.stages["encoding"] = (started, ended)
+        metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
+    _settle(outcomes)
 
 
-def _settle(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
+def _settle(outcomes: list[Outcome]) -> None:
     """Pass results and errors to the event loop that waits for them."""
     for job, _, error in outcomes:
         job.failed = error is not None
-    loop = outcomes[0][0].loop
-    if not loop.is_closed():
+    if outcomes and not (loop := outcomes[0][0].loop).is_closed():
         loop.call_soon_threadsafe(_wake, outcomes)
 
 
-def _wake(outcomes: list[tuple[Job, object, Exception | None]]) -> None:
+def _wake(outcomes: list[Outcome]) -> None:
     for job, result, error in outcomes:
         if job.future.done():
             continue

@@ -19,10 +19,10 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _RESERVED = {"counter": 2**17, "histogram": 2**19, "gauge_livesum": 2**15}  # bytes by prometheus_client's file names
 
 
-def _reserve_space() -> None:
-    """Reserve the space of this worker's files, or leave multiprocess mode."""
+def _reserve_space() -> str:
+    """Reserve the space of this worker's files; otherwise leave multiprocess mode and return the reason."""
     if not (folder := os.environ.get(FOLDER)):
-        return
+        return ""
     files = {Path(folder) / f"{kind}_{os.getpid()}.db": size for kind, size in _RESERVED.items()}
     try:
         for path, size in files.items():
@@ -34,12 +34,11 @@ def _reserve_space() -> None:
         for path in files:
             path.unlink(missing_ok=True)
         del os.environ[FOLDER]
-        request_log.service.warning(
-            "%s has no room for metrics (%s): this worker's are kept apart.", folder, error.strerror
-        )
+        return f"{folder} has no room for metrics ({error.strerror}): this worker's are kept apart."
+    return ""
 
 
-_reserve_space()
+_kept_apart = _reserve_space()
 
 from prometheus_client import (  # noqa: E402  # it reads the variable when it is imported
     REGISTRY,
@@ -88,8 +87,13 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-def forget_ended_workers() -> None:
-    """Drop the gauges of workers that were killed: they could not do it themselves, and would be counted for ever."""
+def start() -> None:
+    """Log if this worker's metrics are kept apart, and drop the gauges of workers that were killed.
+
+    These could not do it themselves, and would be counted for ever.
+    """
+    if _kept_apart:
+        request_log.service.warning(_kept_apart)
     for file in Path(os.environ.get(FOLDER, os.devnull)).glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
         if not _runs(process):

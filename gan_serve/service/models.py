@@ -23,6 +23,7 @@ from gan_serve.errors import (
     GanServeError,
     InvalidCheckpoint,
     InvalidOption,
+    InvalidRequest,
     UnknownModel,
     nearest,
     shorten,
@@ -73,36 +74,39 @@ class Models:
         """True if there are models and none of them failed to load or to compute its golden sample."""
         return bool(self._served) and not any(served.error for served in self._served.values())
 
-    async def get(self, name: str) -> Generator:
-        """Return the generator of that name; if necessary, load it first, in a thread.
+    async def get(self, name: str | None) -> Generator:
+        """Return the generator of that name; if necessary, load it first, in a thread. See ``find`` for None.
 
         Raises:
             UnknownModel: this server has no such model. InvalidOption: it is a translator. CheckpointError,
                 DeviceUnavailable: it cannot be loaded.
         """
-        if isinstance(self.find(name).config, TranslatorConfig):
-            raise InvalidOption(f"{name} translates images and does not generate them.", "POST /translate uses it.")
-        model = await self._get(name)
+        served = self.find(name)
+        if isinstance(served.config, TranslatorConfig):
+            raise InvalidOption(
+                f"{served.name} translates images and does not generate them.", "POST /translate uses it."
+            )
+        model = await self._get(served)
         assert isinstance(model, Generator)
         return model
 
     async def get_translator(self, name: str) -> Translator:
         """Return the translator of that name; see ``get``."""
-        if isinstance(self.find(name).config, CheckpointConfig):
+        served = self.find(name)
+        if isinstance(served.config, CheckpointConfig):
             raise InvalidOption(f"{name} generates images and does not translate them.", "POST /sample uses it.")
-        model = await self._get(name)
+        model = await self._get(served)
         assert isinstance(model, Translator)
         return model
 
-    async def _get(self, name: str) -> Generator | Translator:
-        served = self.find(name)
+    async def _get(self, served: ServedModel) -> Generator | Translator:
         served.used = time.monotonic()
         generator = served.generator  # another thread may unload it at any time
         if generator is None or served.error is not None:
             return await asyncio.to_thread(self._load_for_request, served)
         return generator
 
-    async def get_in(self, name: str, precision: str | None) -> Generator:
+    async def get_in(self, name: str | None, precision: str | None) -> Generator:
         """Return the model of that name in a precision, which is loaded on the first request for it.
 
         Raises:
@@ -132,8 +136,18 @@ class Models:
             except GanServeError as error:
                 raise _for_clients(error, served) from error
 
-    def find(self, name: str) -> ServedModel:
-        """Return the model of that name, loaded or not; raise ``UnknownModel`` if this server has none."""
+    def find(self, name: str | None) -> ServedModel:
+        """Return the model of that name, loaded or not; without a name, the only model of this server.
+
+        Raises:
+            UnknownModel: this server has no such model. InvalidRequest: there is no name, and not exactly one model.
+        """
+        if name is None:
+            if len(self._served) != 1:
+                raise InvalidRequest(
+                    "The field model is missing.", f"This server has several models: {', '.join(self.names())}."
+                )
+            name = self.names()[0]
         if name not in self._served:
             if name in left_out() and name not in list_models():
                 raise not_in_package(name)

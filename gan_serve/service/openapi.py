@@ -155,6 +155,10 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
         operation["responses"].pop("422", None)
     document["servers"] = [{"url": "/"}]
     document["security"] = [{}, {"key": []}]  # a key if the operator set one
+    if len(models) > 1:  # then a request has to choose
+        for methods in document["paths"].values():
+            for schema in _body_schemas(methods.get("post", {}), document).values():
+                schema["required"] = sorted({"model", *schema.get("required", ())})
     plain = next((model.name for model in models if model.task != "translate"), None)
     conditional = next((model.name for model in models if model.c_dim), None)
     styled = next((model.name for model in models if model.style_layers), None)
@@ -169,23 +173,31 @@ def _completed(document: dict[str, Any], models: list[ModelInfo]) -> dict[str, A
     return document
 
 
+def _body_schemas(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of the body of an operation by media type."""
+    schemas = {kind: each["schema"] for kind, each in operation.get("requestBody", {}).get("content", {}).items()}
+    components = document["components"]["schemas"]
+    return {
+        kind: components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        for kind, schema in schemas.items()
+    }
+
+
 def bentoml_schema(document: dict[str, Any]) -> dict[str, Any]:
     """Return the POST endpoints of ``document`` as ``/schema.json``, from which BentoML's own clients make their calls.
 
     They take every response as bytes.
     """
-    schemas = document["components"]["schemas"]
     routes = []
     for path, methods in document["paths"].items():
         if operation := methods.get("post"):
-            schema = operation["requestBody"]["content"]["application/json"]["schema"]
             routes.append(
                 {
                     "name": operation["operationId"],
                     "route": path,
                     "doc": operation["description"],
                     "batchable": False,
-                    "input": schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema,
+                    "input": _body_schemas(operation, document)["application/json"],
                     "output": BINARY,
                 }
             )

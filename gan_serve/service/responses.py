@@ -21,7 +21,7 @@ from gan_serve.errors import GanServeError, RequestTimeout, ServerError, TooMany
 from gan_serve.generator import Generator
 from gan_serve.images.grid import GRID_GAP, grid_columns
 from gan_serve.images.png import gzip_pixels
-from gan_serve.sampling.formats import FORMATS, Layout, check_encoding, encode
+from gan_serve.sampling.formats import FORMATS, Layout, check_encoding
 from gan_serve.sampling.request import SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import format_seeds
@@ -96,7 +96,7 @@ class Responses:
             queue is full.
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
-        _log(request, body, len(wanted))
+        _log(request, body, wanted)
         check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale, served=True)
         self._check_images(wanted, self.settings.max_images)
         size = self._check_size(estimated_size(wanted, body.format, body.columns, body.scale))
@@ -124,7 +124,7 @@ class Responses:
         self, request: Request, body: InterpolateRequest, generator: Generator, wanted: SamplingRequest
     ) -> Response:
         """Return the frames of a walk, a line of JSON each, as they are sampled; see ``whole`` for the errors."""
-        _log(request, body, len(wanted))
+        _log(request, body, wanted)
         self._check_images(wanted, self.settings.max_frames)
         first, *rest = wanted.parts(BATCH_SIZE[generator.device])
         release = self.batcher.reserve(len(first), 2 * self._check_size(estimated_size(first, STREAM)))
@@ -245,8 +245,9 @@ def _size_of_keys(wanted: SamplingRequest) -> _KeySizes:
     return _KeySizes(0 if wanted.mix is None else len(wanted.mix.seeds) * SEED_SIZE)
 
 
-def _log(request: Request, body: ImageRequest, images: int) -> None:
-    request.scope[LOG_FIELDS] = {"model": body.model, "format": body.format, "images": images}
+def _log(request: Request, body: ImageRequest, wanted: SamplingRequest) -> None:
+    model = body.model or wanted.config.name
+    request.scope[LOG_FIELDS] = {"model": model, "format": body.format, "images": len(wanted)}
 
 
 def _etag(request: Request, body: ImageRequest, generator: Generator) -> str:
@@ -264,7 +265,7 @@ def not_modified(request: Request, tag: str) -> bool:
 
 
 def _encoded(samples: Samples, *, format: str, layout: Layout, compressed: bool) -> Encoded:
-    content = encode(samples, format, columns=layout.columns, fps=layout.fps, scale=layout.scale)
+    content = FORMATS[format].encode(samples, layout)  # which ``check_encoding`` has allowed
     headers = _headers(samples, format)
     if format == "raw":
         headers |= {"X-Gan-Serve-Shape": ",".join(map(str, samples.pixels.shape)), "Vary": "Accept-Encoding"}

@@ -16,8 +16,17 @@ from gan_serve.sampling.options import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
 from gan_serve.sampling.walks import WALK_METHODS
 
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 # Long enough for any name, too short to slow down the search for the nearest one.
 Name = Annotated[str, Field(max_length=200)]
+# May be left out where the server has one model only; ``openapi`` documents it as required where there are several.
+ModelName = Annotated[
+    Name | None, WithJsonSchema({"type": "string", "maxLength": 200}), Field(json_schema_extra=_without_default)
+]
 STREAM = "ndjson"  # the format of a walk that is sent frame by frame
 
 _FORMATS = list(served_formats())
@@ -83,7 +92,7 @@ class RequestBody(BaseModel):
 class ImageRequest(RequestBody):
     """The fields of every request for images."""
 
-    model: Name = Field(description="the name of a model of this server")
+    model: ModelName = Field(default=None, description="the name of a model of this server")
     truncation: Annotated[float, _range("number", 0, 1)] = Field(default=1.0, description="a number from 0 to 1")
     format: Name = Field(default="png", description=_FORMAT, json_schema_extra={"enum": [*_FORMATS]})
     columns: Count | None = Field(
@@ -154,7 +163,7 @@ class SampleRequest(_LatentsRequest):
 class ConditionRequest(_LatentsRequest):
     """The same latents under several labels: all of the first label, then all of the second, and so on."""
 
-    model: Name = Field(description="the name of a model that has classes")
+    model: ModelName = Field(default=None, description="the name of a model that has classes")
     labels: Label | Labels | None = Field(
         default=None, description="a list of class names or indices; by default all of the model"
     )

@@ -30,9 +30,7 @@ from gan_serve.service.bundle import Document, bundle, content_hash, inlined
 from gan_serve.service.page import FOLDER, PAGE, SCRIPT, data_url, small_webp
 from gan_serve.service.served_model import ServedModel
 from gan_serve.service.settings import Settings
-from gan_serve.service.web_runtime import LICENCE, MODULE, WASM, web_runtime
-from gan_serve.service.web_runtime import PACKAGE as RUNTIME_NAME
-from gan_serve.service.web_runtime import VERSION as RUNTIME_VERSION
+from gan_serve.service.web_runtime import GIF, LICENCES, MODULE, PACKAGES, WASM, web_runtime
 
 ENTRY, WORKER, ENGINE, TYPES = "local-main.js", "local-worker.js", "gan-serve.js", "gan-serve.d.ts"
 OFFLINE = "service-worker.js"
@@ -41,6 +39,7 @@ MOST_IMAGES = 1024
 KEYS, FRAMES = 6, (16, 8, 4, 2)  # of the first animation: its keys, and the frames from one to the next
 MOST_ANIMATION = 30_000  # bytes of it: the page and its script stay below 60 KB, compressed
 SOURCE = 'const VERSION = "source";'
+_PACKAGES = " and ".join(f"{package} {version}" for package, (version, _) in PACKAGES.items())
 FIRST_FRAME = '<img id="first-frame" alt="" hidden />'
 FALLBACK = "Everything it does is also there over HTTP: see /docs.json."
 NEVER_SENT = "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'"
@@ -63,13 +62,13 @@ def export_web(
         models: names, directories or repositories on the Hub; the page opens on the first.
         out: the new directory.
         single_file: write all of it into one ``index.html``, which also opens from a disk.
-        runtime: a folder with onnxruntime-web; None to get it with ``npm pack``.
+        runtime: a folder with onnxruntime-web and gifenc; None to get them with ``npm pack``.
 
     Returns:
         The new directory.
 
     Raises:
-        InvalidOption: no models, two of the same name, or no onnxruntime-web. CannotWrite: the directory exists, or
+        InvalidOption: no models, two of the same name, or a missing package. CannotWrite: the directory exists, or
             writing fails. Others: as for ``Generator.from_pretrained``.
     """
     out = Path(out)
@@ -126,7 +125,8 @@ def _site(models: list[_Model], engine: dict[str, bytes]) -> dict[str, str | byt
         f"engine/{TYPES}": (FOLDER / TYPES).read_text("utf-8"),
         f"engine/{MODULE}": engine[MODULE],
         f"engine/{WASM}.gz": gzip.compress(engine[WASM], 9, mtime=0),
-        "engine/LICENSE-onnxruntime-web.txt": LICENCE,
+        f"engine/{GIF}": engine[GIF],
+        **{f"engine/LICENSE-{package}.txt": licence for package, licence in LICENCES.items()},
         **{f"models/{model.config.name}/{name}": data for model in models for name, data in model.files.items()},
     }
     files[OFFLINE] = _service_worker(files)
@@ -139,7 +139,7 @@ def _single_file(models: list[_Model], engine: dict[str, bytes]) -> dict[str, st
     tag = f'<script type="module">{script}</script>'
     needed = {CONFIG_FILE, LATENT_SPACE_FILE, *PRECISION_FILES.values()}
     inside = {
-        "engine/worker.js": _plain_worker(engine[MODULE].decode()).encode(),
+        "engine/worker.js": _plain_worker(engine).encode(),
         f"engine/{WASM}": engine[WASM],
         **{
             f"models/{model.config.name}/{name}": data
@@ -165,13 +165,19 @@ def _worker() -> str:
     return bundle(FOLDER, WORKER).replace(SOURCE, f"const VERSION = {json.dumps(__version__)};")
 
 
-def _plain_worker(runtime: str) -> str:
-    """Return the worker with onnxruntime-web as a script that is no module: pages from a disk may start no other."""
-    code, _, names = runtime.rpartition("export{")
-    exports = names.partition("}")[0]
-    pairs = (name.split(" as ") for name in exports.split(","))
-    runtime = f"{code}globalThis.ort = {{ {', '.join(f'{name}: {variable}' for variable, name in pairs)} }};"
-    return f"(() => {{\n{runtime}\n}})();\n{_worker()}".replace("import.meta.url", "location.href")
+def _plain_worker(engine: dict[str, bytes]) -> str:
+    """Return the worker with its packages as a script that is no module: pages from a disk may start no other."""
+    packages = _as_global("ort", engine[MODULE].decode()) + _as_global("gifenc", engine[GIF].decode())
+    return f"{packages}{_worker()}".replace("import.meta.url", "location.href")
+
+
+def _as_global(name: str, module: str) -> str:
+    """Return a module whose exports stand at its end as a script that gives them to a global variable."""
+    code, _, names = module.rpartition("export{")
+    pairs = (pair.split(" as ") for pair in names.partition("}")[0].split(","))
+    return (
+        f"(() => {{\n{code}globalThis.{name} = {{ {', '.join(f'{key}: {value}' for value, key in pairs)} }};\n}})();\n"
+    )
 
 
 def _document(models: list[_Model], script: str, about: str, *, is_single_file: bool = False) -> Document:
@@ -238,12 +244,14 @@ def _about(models: Iterable[_Model], *, with_cards: bool = False) -> str:
             rows.append(f"<p>{name}: licence {licence}, {link}</p>")
     programs = (
         f"gan-serve {__version__}, licence {distribution('gan-serve').metadata['License-Expression']}; "
-        f"{RUNTIME_NAME} {RUNTIME_VERSION}, licence MIT. Images are sampled in this browser; nothing is sent."
+        f"{_PACKAGES}, licence MIT. Images are sampled in this browser; nothing is sent."
     )
     if with_cards:
-        programs += (
-            f"</p><details><summary>{RUNTIME_NAME}: licence MIT</summary><pre>{html.escape(LICENCE)}</pre></details><p>"
+        texts = "".join(
+            f"<details><summary>{package}: licence MIT</summary><pre>{html.escape(licence)}</pre></details>"
+            for package, licence in LICENCES.items()
         )
+        programs += f"</p>{texts}<p>"
     return (
         '<section class="contact about" aria-labelledby="about-title"><h2 id="about-title">Models and licences</h2>'
         f'{"".join(rows)}<p class="hint">{programs}</p></section>\n'
@@ -274,7 +282,7 @@ Licences of the models:
 
 {rows}
 
-gan-serve {__version__} has the licence in LICENSE, {RUNTIME_NAME} {RUNTIME_VERSION} the MIT licence.
+gan-serve {__version__} has the licence in LICENSE; {_PACKAGES} have the MIT licence.
 """
     licence = distribution("gan-serve").read_text("licenses/LICENSE")
     return {"README.md": readme, **({"LICENSE": licence} if licence else {})}

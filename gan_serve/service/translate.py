@@ -8,7 +8,7 @@ import binascii
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -26,7 +26,7 @@ from gan_serve.service.json_body import check_not_compressed, is_json, media_typ
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.models import Models
 from gan_serve.service.responses import RECEIPT_SIZE, Encoded, respond
-from gan_serve.service.schemas import Name, RequestBody
+from gan_serve.service.schemas import ModelName, RequestBody
 from gan_serve.service.settings import Settings
 from gan_serve.service.tracing import STAGES
 from gan_serve.translation.inputs import FITS, Picture, check_fit, picture_size, read_picture
@@ -36,6 +36,7 @@ from gan_serve.translation.translator import Translator
 MAX_UPLOADS = 64  # pictures in one request
 MAX_ITEMS = 1000  # brackets, braces or commas in a JSON body
 MAX_FIELD = 1000  # bytes of a field of a form that is no file
+PARSED_AT_ONCE = 2**16  # bytes of a form
 MAX_WORK = 1e12  # operations of one request: some ten seconds of a thread
 Result = TypeVar("Result")
 _FEWER = "Send fewer or smaller images."
@@ -45,7 +46,7 @@ FORM = "multipart/form-data"
 class TranslateRequest(RequestBody):
     """Pictures to translate."""
 
-    model: Name = Field(description="the name of a translator")
+    model: ModelName = Field(default=None, description="the name of a translator")
     images: Annotated[list[str], Field(min_length=1)] = Field(
         description="a list of files in base64, 1 to 64: PNG, JPEG, WebP, GIF or BMP"
     )
@@ -58,7 +59,7 @@ class TranslateRequest(RequestBody):
 class Uploaded(NamedTuple):
     """A request for a translation, of either form."""
 
-    model: str
+    model: str | None
     files: list[bytes]
     fit: str
     format: str
@@ -81,9 +82,8 @@ class Translating:
             larger than allowed. TooManyImages: too many, or too large an output. TooManyRequests: the queue is full.
         """
         uploaded = await _read_upload(request)
-        request.scope[LOG_FIELDS] = {
-            "model": uploaded.model, "format": uploaded.format, "images": len(uploaded.files)
-        }  # fmt: skip
+        model = models.find(uploaded.model).name
+        request.scope[LOG_FIELDS] = {"model": model, "format": uploaded.format, "images": len(uploaded.files)}
         if len(uploaded.files) > MAX_UPLOADS:
             raise TooManyImages(
                 f"{len(uploaded.files)} images are more than the {MAX_UPLOADS} that this server takes in one request.",
@@ -91,7 +91,7 @@ class Translating:
             )
         check_fit(uploaded.fit)
         check_format(uploaded.format)
-        translator = await models.get_translator(uploaded.model)
+        translator = await models.get_translator(model)
         wanted = await self._decoded(uploaded, translator)
         size = self._check_output([image.shape[:2] for image in wanted.inputs], uploaded.format, translator)
         _check_work(translator.work(wanted))
@@ -202,8 +202,10 @@ async def _read_upload(request: Request) -> Uploaded:
 
 
 async def _read_form(request: Request, content: bytes) -> Uploaded:
-    async def stream() -> Any:
-        yield content
+    async def stream() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(content), PARSED_AT_ONCE):
+            yield content[start : start + PARSED_AT_ONCE]
+            await asyncio.sleep(0)  # others have their turn: 4 MB take up to 20 ms
 
     try:
         parser = MultiPartParser(
@@ -229,10 +231,9 @@ async def _read_form(request: Request, content: bytes) -> Uploaded:
                 values[key] = value
     finally:
         await form.close()
-    if "model" not in values or "images" not in values:
-        missing = "model" if "model" not in values else "images"
-        raise InvalidRequest(f"The field {missing} is missing.", "A form has model and files called images.")
-    return Uploaded(values["model"], values["images"], values.get("fit", "crop"), values.get("format", "png"))
+    if "images" not in values:
+        raise InvalidRequest("The field images is missing.", "A form has model and files called images.")
+    return Uploaded(values.get("model"), values["images"], values.get("fit", "crop"), values.get("format", "png"))
 
 
 def _named(place: int, uploaded: Uploaded, read: Callable[[bytes], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""onnxruntime-web, the runtime of pages without a server: from npm or a folder, and always the same bytes."""
+"""The packages of pages without a server, onnxruntime-web and gifenc: from npm or a folder, always the same bytes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from pathlib import Path
 
 from gan_serve.errors import InvalidOption
 
-PACKAGE = "onnxruntime-web"
-VERSION = "1.30.0"
 MODULE = "ort.wasm.bundle.min.mjs"
 WASM = "ort-wasm-simd-threaded.wasm"
+GIF = "gifenc.esm.js"
+PACKAGES = {"onnxruntime-web": ("1.30.0", (MODULE, WASM)), "gifenc": ("1.0.3", (GIF,))}  # npm's: version, files
 DIGESTS = {  # sha256; the page computes with these files, so that they are held to more than a version
     MODULE: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
     WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    GIF: "217761244379253ba5815510d3048a4fb1f4c4dbe9fb51a5cfbfe26f34eec093",
 }
 NPM_SECONDS = 600
-LICENCE = """\
-ONNX Runtime Web, https://github.com/microsoft/onnxruntime
+_MIT = """\
+{project}
 
 MIT License
 
-Copyright (c) Microsoft Corporation
+Copyright (c) {holder}
 
 Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
 documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
@@ -40,13 +41,19 @@ WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEM
 COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
 OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
+LICENCES = {  # by package
+    "onnxruntime-web": _MIT.format(
+        project="ONNX Runtime Web, https://github.com/microsoft/onnxruntime", holder="Microsoft Corporation"
+    ),
+    "gifenc": _MIT.format(project="gifenc, https://github.com/mattdesl/gifenc", holder="2017 Matt DesLauriers"),
+}
 
 
 def web_runtime(folder: Path | None = None) -> dict[str, bytes]:
-    """Return the files of onnxruntime-web by name.
+    """Return the files of ``PACKAGES`` by name.
 
     Args:
-        folder: the package, as npm installs it, or a folder with its files; None to get it with ``npm pack``.
+        folder: node_modules, one of the packages in it, or a folder with the files; None to get them with ``npm pack``.
 
     Raises:
         InvalidOption: a file is missing or of another version, or npm is missing or fails.
@@ -56,43 +63,50 @@ def web_runtime(folder: Path | None = None) -> dict[str, bytes]:
     npm = shutil.which("npm")
     if npm is None:
         raise InvalidOption(
-            f"npm, which fetches {PACKAGE}, is not installed.",
-            f"Install Node.js, or give --runtime FOLDER with {MODULE} and {WASM} of {PACKAGE} {VERSION}.",
+            "npm, which fetches onnxruntime-web and gifenc, is not installed.", f"Install Node.js, or {_OFFLINE}"
         )
     with tempfile.TemporaryDirectory() as temporary:
-        _pack(npm, Path(temporary))
+        for package in PACKAGES:
+            _pack(npm, package, Path(temporary))
         return _read(Path(temporary))
 
 
-def _pack(npm: str, folder: Path) -> None:
-    """Write the files of the package, which npm verifies and keeps in its cache, into ``folder``."""
+_OFFLINE = f"give --runtime FOLDER with {', '.join(DIGESTS)}; docs/web.md tells how to get them."
+
+
+def _pack(npm: str, package: str, folder: Path) -> None:
+    """Write the files of a package, which npm verifies and keeps in its cache, into ``folder``."""
+    version, names = PACKAGES[package]
     try:
-        command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}"]
+        command = [npm, "pack", "--silent", f"{package}@{version}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InvalidOption(f"npm pack {PACKAGE}@{VERSION} failed: {error}.", _OFFLINE) from error
+        raise InvalidOption(
+            f"npm pack {package}@{version} failed: {error}.", f"Without a network, {_OFFLINE}"
+        ) from error
     if done.returncode:
         reason = (done.stderr.strip() or "it gave no reason").splitlines()[0][:200]
-        raise InvalidOption(f"npm pack {PACKAGE}@{VERSION} failed: {reason}", _OFFLINE)
-    [archive] = folder.glob("*.tgz")
+        raise InvalidOption(f"npm pack {package}@{version} failed: {reason}", f"Without a network, {_OFFLINE}")
+    [archive] = folder.glob(f"{package}-*.tgz")
     with tarfile.open(archive) as files:
-        for name in DIGESTS:
+        for name in names:
             content = files.extractfile(f"package/dist/{name}")
             (folder / name).write_bytes(content.read() if content else b"")
 
 
-_OFFLINE = f"Without a network, give --runtime FOLDER with {MODULE} and {WASM} of {PACKAGE} {VERSION}."
-
-
 def _read(folder: Path) -> dict[str, bytes]:
     files = {}
-    for name, digest in DIGESTS.items():
-        path = next((path for path in (folder / name, folder / "dist" / name) if path.is_file()), None)
-        if path is None:
-            raise InvalidOption(f"{folder} does not have {name}.", f"It is in the folder dist of {PACKAGE} {VERSION}.")
-        files[name] = path.read_bytes()
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise InvalidOption(
-                f"{path} is not that of {PACKAGE} {VERSION}.", f"npm pack {PACKAGE}@{VERSION} fetches it."
-            )
+    for package, (version, names) in PACKAGES.items():
+        places = (folder, folder / "dist", folder / package / "dist", folder.parent / package / "dist")
+        for name in names:
+            path = next((place / name for place in places if (place / name).is_file()), None)
+            if path is None:
+                raise InvalidOption(
+                    f"{folder} does not have {name}.", f"It is in the folder dist of {package} {version}."
+                )
+            files[name] = path.read_bytes()
+            if hashlib.sha256(files[name]).hexdigest() != DIGESTS[name]:
+                raise InvalidOption(
+                    f"{path} is not that of {package} {version}.", f"npm pack {package}@{version} fetches it."
+                )
     return files

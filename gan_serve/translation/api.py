@@ -6,13 +6,11 @@ import functools
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from gan_serve.checkpoint.config import CONFIG_FILE
-from gan_serve.hub.file_sets import network_files
-from gan_serve.hub.resolve import find_local, resolve
+from gan_serve.hub.resolve import locate_once
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.device import check_device
+from gan_serve.keywords import suggest_keywords
 from gan_serve.sampling.receipt import GeneratedImage
-from gan_serve.sampling.result import Output
+from gan_serve.sampling.result import Output, check_output
 from gan_serve.translation.translator import Translator
 
 
@@ -40,6 +38,7 @@ def translate(
 ) -> UInt8Array: ...
 
 
+@suggest_keywords
 def translate(
     model: str | Path,
     images: Any,
@@ -49,7 +48,7 @@ def translate(
     device: str = "auto",
     output: Output = "pil",
 ) -> list[GeneratedImage] | UInt8Array:
-    """Translate images with a model, such as one that enlarges them. The model is loaded once and kept.
+    """Translate images with a model, such as one that enlarges them. The last four models stay loaded.
 
     Args:
         model: a name of ``list_models()``, a directory, or a repository on the Hub, of a translator.
@@ -61,22 +60,15 @@ def translate(
 
     Raises:
         UnknownModel, CheckpointError, HubError, DeviceUnavailable: the model cannot be used, or it is a generator.
-        InvalidImage, InvalidOption, TooManyImages: the images or the options do not fit.
+        InvalidImage, InvalidOption, TooManyImages: as for ``Translator.translate``.
+        TypeError: unknown keyword; the message names the nearest one.
+
+    >>> translate("org/name", "photo.jpg")[0].save("large.png")  # doctest: +SKIP
     """
-    check_device(device)
-    local = find_local(model)
-    directory = local.resolve() if local else _fetch(model, device, precision)
-    config = directory / CONFIG_FILE
-    changed = config.stat().st_mtime_ns if config.exists() else 0
-    return _load(directory, device, precision, changed).translate(images, fit=fit, output=output)
-
-
-@functools.lru_cache(maxsize=64)
-def _fetch(model: str | Path, device: str, precision: str) -> Path:
-    """Return the directory of a repository. A process asks the Hub once which commit a branch is at."""
-    return resolve(model, files=network_files(precision, device))
+    check_output(output)
+    return _load(*locate_once(model, device, precision), device, precision).translate(images, fit=fit, output=output)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(directory: Path, device: str, precision: str, _changed: int) -> Translator:
+def _load(directory: Path, _changed: int, device: str, precision: str) -> Translator:
     return Translator(directory, device=device, precision=precision)

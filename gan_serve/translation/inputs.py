@@ -22,7 +22,7 @@ from gan_serve.regular_files import read_regular
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_FILE_BYTES = 2**26
 MAX_PIXELS = 2**24  # of a picture that is decoded: 64 MB as RGBA
-STRIP = 256  # rows that are put on white at a time, which takes several copies
+STRIP = 256  # rows that are blended with white at a time, because that takes several copies
 MAX_SCANS = 64  # of a progressive JPEG, each of which goes through all pixels
 FITS = ("crop", "exact")
 
@@ -79,16 +79,16 @@ def encoded_pictures(images: Any) -> list[bytes]:
 def read_picture(image: Any) -> Picture:
     """Read a picture.
 
-    A file or a Pillow image is turned as its EXIF orientation says, transparency becomes white, 16 bits become 8, and
-    gray stays gray.
+    A file or a Pillow image is rotated by its EXIF orientation, transparency becomes white, 16 bits become 8, and gray
+    stays gray.
 
     Args:
         image: a path, the bytes of a file (PNG, JPEG, WebP, GIF, BMP), a Pillow image, or an array uint8 [H, W] or
             [H, W, C] with C of 1, 3 or 4.
 
     Raises:
-        InvalidImage: it is none of these, damaged, animated, empty, or has more than ``MAX_PIXELS`` pixels; these are
-            counted before any is decoded.
+        InvalidImage: it is none of these, damaged, animated, empty, or has more than ``MAX_PIXELS`` pixels, as its
+            header states before it is decoded.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -98,11 +98,13 @@ def read_picture(image: Any) -> Picture:
         return _from_bytes(_read_file(image), str(image))
     if isinstance(image, bytes | bytearray | memoryview):
         return _from_bytes(bytes(image), "The upload")
-    raise InvalidImage(f"{type(image).__name__} is no image.", "Give a Pillow image, an array uint8, a path or bytes.")
+    raise InvalidImage(
+        f"{type(image).__name__} is not an image.", "Give a Pillow image, an array uint8, a path or bytes."
+    )
 
 
 def picture_size(content: bytes) -> tuple[int, int]:
-    """Return the width and height that the head of a file states, without decoding it; see ``read_picture``."""
+    """Return the width and height in the header of a file, which is not decoded; see ``read_picture``."""
     with _opened(content, "The upload") as image:
         return image.size
 
@@ -112,7 +114,9 @@ def _listed(images: Any) -> list[Any]:
     one_array = isinstance(images, np.ndarray) and images.ndim <= 3
     single = one_array or isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image)
     if not single and not isinstance(images, Iterable):
-        raise InvalidImage(f"{type(images).__name__} is no image.", "Give Pillow images, arrays uint8, paths or bytes.")
+        raise InvalidImage(
+            f"{type(images).__name__} is not an image.", "Give Pillow images, arrays uint8, paths or bytes."
+        )
     found = [images] if single else list(images)
     if not found:
         raise InvalidImage("There are no images.", "Give one or more.")
@@ -176,7 +180,7 @@ def _read_file(path: str | Path) -> bytes:
             f"{path} cannot be read: {error.strerror or error}.", "Give the path of an image."
         ) from error
     except ValueError as error:
-        raise InvalidImage(f"{str(path)[:100]!r} is no path of an image.", "Give the path of an image.") from error
+        raise InvalidImage(f"{str(path)[:100]!r} is not the path of an image.", "Give the path of an image.") from error
 
 
 def _from_array(array: Any) -> Picture:
@@ -206,7 +210,9 @@ def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 yield image
         except UnidentifiedImageError as error:
-            raise InvalidImage(f"{name} is no image of a known format.", f"Give {', '.join(FORMATS)}.") from error
+            raise InvalidImage(
+                f"{name} is not an image of a supported format.", f"Give {', '.join(FORMATS)}."
+            ) from error
         except Image.DecompressionBombError:
             raise InvalidImage(
                 f"{name} claims more pixels than at most {MAX_PIXELS:,} that are read.", "Give a smaller image."
@@ -239,7 +245,7 @@ def _decode(image: Image.Image, name: str) -> Picture:
 
 
 def _on_white(image: Image.Image) -> UInt8Array:
-    """Return a picture with transparency on white, uint8 [H, W, C], gray where the result is gray."""
+    """Return a picture with transparency on white, uint8 [H, W, C], gray if the result is gray."""
     flat = np.empty((image.height, image.width, 3), np.uint8)
     gray = True
     for top in range(0, image.height, STRIP):

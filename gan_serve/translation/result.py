@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import io
-import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from gan_serve._version import __version__
+from gan_serve.checkpoint.config import Digest
 from gan_serve.errors import InvalidOption
 from gan_serve.images.animation import encode_animation
 from gan_serve.images.grid import grid
-from gan_serve.images.pixels import UInt8Array, to_pil
+from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
 from gan_serve.images.png import encode_png
+from gan_serve.sampling.formats import images_as_json, zip_files
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, SealedReceipt
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.session import runtime_version
-
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-FPS = 12.0
 
 
 class TranslationReceipt(SealedReceipt):
@@ -100,7 +96,7 @@ class Translations:
         """
         if len({image.shape for image in self.outputs}) > 1:
             raise InvalidOption(
-                "The images differ in size and are no single array.", "Take the output pil, png or zip."
+                "The images differ in size and cannot be one array.", "Take the output pil, png or zip."
             )
         return np.stack(self.outputs)
 
@@ -117,8 +113,7 @@ class Translations:
         height, width = (max(image.shape[axis] for image in self.outputs) for axis in (0, 1))
         cells = np.full((2, len(self), height, width, channels), 255, np.uint8)
         for index, (source, image) in enumerate(zip(self.inputs, self.outputs, strict=True)):
-            factor = image.shape[0] // source.shape[0]
-            large = source.repeat(factor, axis=0).repeat(factor, axis=1)
+            large = enlarge(source, image.shape[0] // source.shape[0])
             cells[0, index, : large.shape[0], : large.shape[1]] = large
             cells[1, index, : image.shape[0], : image.shape[1]] = image
         return grid(cells.reshape(-1, height, width, channels), len(self))
@@ -180,26 +175,18 @@ def _npz(translations: Translations) -> bytes:
 
 
 def _zip(translations: Translations) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for index in range(len(translations)):
-            # A fixed date (the default of ZipInfo), so that the same request gives the same bytes.
-            archive.writestr(zipfile.ZipInfo(f"{index:05d}.png"), translations.png(index))
-    return out.getvalue()
+    return zip_files((f"{index:05d}.png", translations.png(index)) for index in range(len(translations)))
 
 
 def _json(translations: Translations) -> bytes:
-    images = [
-        {"png": base64.b64encode(translations.png(index)).decode(), "receipt": translations.receipt(index).as_dict()}
-        for index in range(len(translations))
-    ]
-    return json.dumps({"model": translations.model, "images": images}).encode()
+    images = ((translations.png(index), translations.receipt(index)) for index in range(len(translations)))
+    return images_as_json(translations.model, images)
 
 
 FORMATS = {
     "png": Format("image/png", _png),
-    "gif": Format("image/gif", lambda each: encode_animation(each.pixels(), "gif", fps=FPS)),
-    "webp": Format("image/webp", lambda each: encode_animation(each.pixels(), "webp", fps=FPS)),
+    "gif": Format("image/gif", lambda each: encode_animation(each.pixels(), "gif")),
+    "webp": Format("image/webp", lambda each: encode_animation(each.pixels(), "webp")),
     "npz": Format("application/x-npz", _npz),
     "zip": Format("application/zip", _zip),
     "json": Format("application/json", _json),

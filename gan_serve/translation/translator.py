@@ -13,6 +13,7 @@ from gan_serve.checkpoint.config import PRECISION_FILES, Precision, TranslatorCo
 from gan_serve.checkpoint.files import read_translator_config
 from gan_serve.errors import TooManyImages
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.keywords import suggest_keywords
 from gan_serve.pretrained import Pretrained
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output, check_output
@@ -53,7 +54,7 @@ class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
 
     @property
     def scale(self) -> int:
-        """Outputs are so many times as wide and as high as inputs."""
+        """The factor between the width and height of an input and those of its output."""
         return self.config.scale
 
     @property
@@ -87,6 +88,7 @@ class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
     @overload
     def translate(self, images: Any, *, fit: str = "crop", output: Literal["numpy"]) -> UInt8Array: ...
 
+    @suggest_keywords
     def translate(self, images: Any, *, fit: str = "crop", output: Output = "pil") -> list[GeneratedImage] | UInt8Array:
         """Translate images. The output of an image does not depend on the other images of the call.
 
@@ -105,17 +107,21 @@ class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
             InvalidImage: an image is damaged, animated, too large, or does not have the size that ``exact`` requires.
             InvalidOption: unknown fit or output, or ``numpy`` for outputs of several sizes.
             TooManyImages: more than 10,000 images, or outputs of more than 256 MB.
+            TypeError: unknown keyword; the message names the nearest one.
+
+        >>> translator = Translator.from_pretrained("org/name")  # doctest: +SKIP
+        >>> translator.translate("photo.jpg")[0].save("large.png")  # doctest: +SKIP
         """
         check_output(output)
         return self.translations(images, fit=fit).to_output(output)
 
     def translations(self, images: Any, *, fit: str = "crop") -> Translations:
-        """Return what ``translate`` returns as ``Translations``, which keep inputs and can be encoded as files."""
+        """Return the images of ``translate`` as ``Translations``, which keep inputs and can be encoded as files."""
         request = self.request(read_pictures(images), fit=fit)
         return request.samples(self.run(request))
 
     def request(self, pictures: Iterable[Picture], *, fit: str = "crop") -> TranslationRequest:
-        """Return pictures that ``read_pictures`` returned as a request, fitted; see ``translate`` for the errors.
+        """Return a request for the translation of pictures, which are fitted; see ``translate`` for the errors.
 
         An iterator is read picture by picture, so that of large pictures only the fitted ones are held.
         """

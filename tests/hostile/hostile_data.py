@@ -176,6 +176,23 @@ def npz_of_objects(where: Path) -> Path:
     return where / "objects.npz"
 
 
+def npz_of_names(where: Path) -> Path:
+    np.savez(where / "names.npz", **{f"\x1b[2J{number}{'x' * 100}": np.zeros(1) for number in range(300)})
+    return where / "names.npz"
+
+
+def broken_images_with_new_lines(where: Path) -> Path:
+    """Their names would be lines of their own: ``Error: ...``."""
+    for number in range(50):
+        (where / f"\x1b[2J{'x' * 150}\nError: {number}.png").write_bytes(b"broken")
+    return where
+
+
+def broken_metadata(where: Path) -> Path:
+    """The message of pyarrow has several lines."""
+    return folder("metadata.parquet", lambda: b"PAR1" + bytes(50) + b"PAR1")(where)
+
+
 def npz_with_labels_of_objects(where: Path) -> Path:
     labels = np.array(["a", 1, None], dtype=object)
     np.savez(where / "labels.npz", images=np.zeros((3, 8, 8), np.uint8), labels=labels)  # type: ignore[arg-type]
@@ -235,6 +252,9 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "tar.gz with a comment of 150 MB": (pax_tar, "a header has 150"),
     "tar.gz of 200,000 empty files": (empty_files_tar, "more than [0-9,]+ files"),
     "zip of 24 GB in 120 KB": (overlapping_zip, "cannot be read"),
+    "npz of 300 long names with controls": (npz_of_names, "no array 'images'"),
+    "broken images with new lines in their names": (broken_images_with_new_lines, "50 of 50 images"),
+    "folder with a broken metadata.parquet": (broken_metadata, "metadata.parquet cannot be read"),
     "npz of Python objects": (npz_of_objects, "Python objects"),
     "npz with labels of Python objects": (npz_with_labels_of_objects, "Python objects"),
     "npz with long labels": (npz_in_npz, "bytes|characters|claims"),

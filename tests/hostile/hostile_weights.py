@@ -271,7 +271,7 @@ FILES: dict[Write, str] = {
     huge_upsampling: "its output has the shape",
     wrong_weights: "its weights have the shapes",
     damaged_hdf5: "is a damaged Keras model",
-    text: "is no ONNX file",
+    text: "is not an ONNX file",
     empty: "is no file of a generator",
     pipe: "not a regular file",
     bytearray_of_3_gb: "the Python object bytearray",

@@ -18,6 +18,8 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 # Two bytes of a file that pyarrow 26.0.1 wrote are others: its reader calls abort().
 ABORTS = Path(__file__).parent / "aborts_pyarrow.parquet"
+# Found by fuzz.py: a column is said to have integers of more than 64 bits, for which pyarrow has an error of its own.
+WIDE_INTEGERS = Path(__file__).parent / "wide_integers.parquet"
 
 
 def empty_rows(where: Path) -> Path:
@@ -41,8 +43,14 @@ def that_aborts(where: Path) -> Path:
     return where / "aborts.parquet"
 
 
+def wide_integers(where: Path) -> Path:
+    (where / "wide.parquet").write_bytes(WIDE_INTEGERS.read_bytes())
+    return where / "wide.parquet"
+
+
 PARQUET: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet that makes pyarrow abort": (that_aborts, "pyarrow crashes|cannot be read"),
+    "parquet of integers of more than 64 bits": (wide_integers, "wide.parquet cannot be read"),
     "parquet of 10 million empty rows": (empty_rows, "claims 10,000,000 rows"),
     "parquet of 2,000 labels of 100 KB": (long_texts, "a text of 102,400 characters"),
 }
@@ -86,6 +94,18 @@ def test_what_a_parquet_claims_is_bounded(tmp_path, name):
     make, says = PARQUET[name]
     with pytest.raises(DataError, match=says):
         load_images(make(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["labels.parquet", "photos/metadata.parquet"])
+def test_a_table_of_wide_integers_is_one_clear_error(tmp_path, name):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(png(tmp_path))
+    (tmp_path / name).write_bytes(WIDE_INTEGERS.read_bytes())
+    labels = None if "/" in name else str(tmp_path / name)
+    with pytest.raises(DataError, match=r"\.parquet cannot be read: Integers with more than 64 bits"):
+        load_images(folder, labels=labels)
 
 
 def test_a_long_text_in_another_column_is_not_read(tmp_path):

@@ -11,6 +11,7 @@ from tiny_checkpoint import write_checkpoint
 from gan_serve import InvalidCheckpoint
 from gan_serve.checkpoint.files import read_config
 from gan_serve.cli import cli, main
+from gan_serve.errors import DataError
 from gan_serve.sampling.formats import folder_names
 from gan_serve.terminal import escape
 
@@ -30,6 +31,11 @@ def test_no_error_controls_the_terminal(monkeypatch, capfd, arguments):
     out, err = capfd.readouterr()
     assert all(line.isprintable() for line in (out + err).splitlines())
     assert "owned" in err
+
+
+def test_an_error_has_no_controls_from_python_either():
+    error = DataError(f"{EVIL} has no column.", f"Did you mean {EVIL!s}?")
+    assert all(text.isprintable() for text in (str(error), error.message, error.hint, *map(str, error.args)))
 
 
 def test_a_key_of_a_config_does_not_control_the_terminal(tiny, monkeypatch, capfd):

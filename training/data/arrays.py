@@ -22,13 +22,12 @@ from gan_serve.npy_header import read_npy_header
 from gan_serve.training.data.class_names import texts, with_labels
 from gan_serve.training.data.formats import suffix_of
 from gan_serve.training.data.image_files import on_white
-from gan_serve.training.data.image_set import ImageSet, Wanted, check_claim, check_memory
+from gan_serve.training.data.image_set import ImageSet, Wanted, check_claim, check_memory, list_names
 
 ARRAY_ERRORS = (
     OSError, ValueError, TypeError, EOFError, SyntaxError, RuntimeError, NotImplementedError, zipfile.BadZipFile,
     zlib.error, tokenize.TokenError,
 )  # fmt: skip
-NPZ_ERRORS = ARRAY_ERRORS
 TRAIN = Wanted()
 PART_BYTES = 16 * 2**20
 FORM = "Store uint8 [N, H, W] or [N, H, W, 1 or 3]."
@@ -127,7 +126,7 @@ def read_npz(path: Path, wanted: Wanted = TRAIN, key: str = "") -> ImageSet:
         if name not in arrays:
             asked = repr(key) if key else "'images'"
             raise DataError(
-                f"{path} has no array {asked}; it has: {', '.join(arrays)}.",
+                f"{path} has no array {asked}; it has: {list_names(arrays)}.",
                 f"{FORM} Another name is given as {path.name}:NAME.",
             )
         images, notes = _read_images(arrays[name], f"'{name}' in {path}")

@@ -16,9 +16,14 @@ TILE = 64  # pixels; larger images are read at this size, since only the sheet s
 
 @click.command()
 @click.argument("source")
-@click.option("--labels", help="Where labels come from: file.csv:column or file.npz:attribute; `none` ignores them.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet, a PNG.")
+@click.option(
+    "--labels",
+    help="Labels of a table: file.csv:column or file.npz:attribute; `none`: no labels; default: those of SOURCE.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path), help="Also write a PNG with some of the images, a row for each class."
+)
 def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> None:
     """Show which images training would take from a source.
 

@@ -200,12 +200,18 @@ def check_claim(claimed: int, packed: int, where: str) -> None:
     check_memory(claimed, f"The contents of {where}")
 
 
-def examples(items: Iterable[str], shown: int = 5) -> str:
-    """Return a few of many for a message: ``a; b; c and 7 more``.
+def list_names(items: Iterable[str]) -> str:
+    """Return the names that something has, for a message: ``a, b, c and 7 more``."""
+    return examples(items, shown=45, longest=20, between=", ")
+
+
+def examples(items: Iterable[str], shown: int = 5, longest: int = 160, between: str = "; ") -> str:
+    """Return a few of many for a message, each on one line and not too long: ``a; b; c and 7 more``.
 
     >>> examples(["a", "b", "c"], shown=2)
     'a; b and 1 more'
     """
     items = list(items)
     more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return "; ".join(items[:shown]) + more
+    lines = [repr(item)[1:-1] if "\n" in item or "\r" in item else item for item in items[:shown]]
+    return between.join(line if len(line) <= longest else f"{line[: longest - 3]}..." for line in lines) + more

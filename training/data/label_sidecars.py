@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gan_serve.errors import DataError
 from gan_serve.training.data.label_tables import LABEL_COLUMNS, NAME_COLUMNS, parquet_columns, rows_of_csv
 from gan_serve.training.data.list_files import Listing
-from gan_serve.training.data.parquet_files import check_table
+from gan_serve.training.data.parquet_files import READ_ERRORS, check_table
 
 BYTES_AN_IMAGE, BYTES_AT_LEAST = 4096, 2**20  # a table of labels may have; more is no table of these images
 
@@ -99,7 +99,9 @@ def _imagefolder(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
         try:
             columns = readers[table.suffix](content)
         except (ValueError, OSError, RecursionError) as error:
-            raise DataError(f"{path} cannot be read: {error}.", "Repair it, or move it away.") from error
+            raise DataError(
+                f"{path} cannot be read: {' '.join(str(error).split())}.", "Repair it, or move it away."
+            ) from error
         names = next((columns[column] for column in columns if column.casefold() in NAME_COLUMNS), None)
         column = next((column for column in LABEL_COLUMNS if column in columns), None)
         if names is None or column is None:
@@ -112,7 +114,10 @@ def _imagefolder(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
 
 def _parquet_columns(content: bytes) -> dict[str, list[Any]]:
     check_table(content, "metadata.parquet")
-    return parquet_columns(content)
+    try:
+        return parquet_columns(content)
+    except READ_ERRORS as error:
+        raise ValueError(str(error)) from error
 
 
 def _jsonl_columns(content: bytes) -> dict[str, list[Any]]:

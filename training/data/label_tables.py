@@ -16,7 +16,8 @@ from gan_serve.errors import DataError, nearest
 from gan_serve.training.data.arrays import ARRAY_ERRORS, stored_arrays
 from gan_serve.training.data.class_names import texts
 from gan_serve.training.data.formats import suffix_of
-from gan_serve.training.data.parquet_files import check_table, column_values, open_parquet
+from gan_serve.training.data.image_set import list_names
+from gan_serve.training.data.parquet_files import READ_ERRORS, check_table, column_values, open_parquet
 
 NAME_COLUMNS = ("image", "file", "filename", "file_name", "image_id", "path", "filepath")
 # Columns whose values are classes: a 0 and a 1 there are two classes, not the absence and the presence of something.
@@ -84,8 +85,7 @@ def _find(file: str, beside: Path | None) -> Path:
 def no_column(path: Path, column: str, columns: Sequence[str]) -> DataError:
     """Return the error for a ``column`` that a table does not have; it names the nearest."""
     asked = f"no column {column!r}" if column else "several columns, and none was named"
-    shown = ", ".join(columns[:50]) + (", ..." if len(columns) > 50 else "")
-    return DataError(f"{path} has {asked}; it has: {shown}.", nearest(column, columns) or FORM)
+    return DataError(f"{path} has {asked}; it has: {list_names(columns)}.", nearest(column, columns[:1000]) or FORM)
 
 
 def rows_of_csv(content: bytes) -> tuple[dict[str, list[str]], tuple[str, ...]]:
@@ -109,7 +109,7 @@ def parquet_columns(content: bytes) -> dict[str, list[Any]]:
     """Return the columns of a parquet file that hold no images.
 
     Raises:
-        DataError: pyarrow is not installed, or it claims too much. OSError, ValueError: the file is damaged.
+        DataError: pyarrow is not installed, or it claims too much. One of ``READ_ERRORS``: the file is damaged.
     """
     opened = open_parquet(content, "the table")
     plain = [field.name for field in opened.schema_arrow if not str(field.type).startswith(("binary", "struct"))]
@@ -200,8 +200,8 @@ def _parquet(path: Path) -> Mapping[str, list[Any]]:
         content = path.read_bytes()
         check_table(content, str(path))
         return parquet_columns(content)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}.", "Fetch the file again.") from error
+    except READ_ERRORS as error:
+        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}.", "Fetch the file again.") from error
 
 
 def _named_column(

@@ -114,9 +114,8 @@ def load_wanted(source: str | Path, wanted: Wanted, labels: str | None = None) -
         data = data.with_(name=fetched.repo.split("/")[-1], license=fetched.license, credit=credit)
     side = wanted.side_for(data.images.shape[2:0:-1]) if 0 not in data.images.shape else wanted.resolution
     data = fit(data, side, wanted.channels)
-    if (
-        brightest := int(data.images.max())
-    ) < 32:  # 12 bits in the 16 of a colour PNG, of which Pillow keeps the upper 8
+    # Such as 12 bits in the 16 of a colour PNG, of which Pillow keeps the upper 8.
+    if (brightest := int(data.images.max())) < 32:
         data = data.with_(notes=(f"all images are nearly black: the largest value is {brightest} of 255.", *data.notes))
     if table:
         return relabel(data, table)

@@ -1,4 +1,4 @@
-"""Batches of a data set that lies on the device as uint8: no loader processes, no copies in a step."""
+"""Batches of a data set that is on the device as uint8: no loader processes, and no copies in a step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Loader:
         self._processes = processes or Processes()
 
     def batch(self, shown: int, size: int) -> Batch:
-        """Return this process' part of the next ``size`` images after ``shown`` images were shown."""
+        """Return the part of this process of the next ``size`` images after ``shown`` images were shown."""
         rank, world, _ = self._processes
         part = size // world
         indices = self._order.batch(shown + rank * part, part)
@@ -40,5 +40,5 @@ class Loader:
         return Batch(images, None if self._labels is None else self._labels[indices])
 
     def fresh_batch(self, shown: int, size: int) -> Batch:
-        """Another batch at the same moment: the images half a pass ahead of ``batch(shown, size)``."""
+        """Return the batch half a pass ahead of ``batch(shown, size)``."""
         return self.batch(shown + self._order.n // 2, size)

@@ -169,26 +169,33 @@ def _is_published(path: Path, pinned: PinnedFile) -> bool:
         raise DataError(f"{path} cannot be read: {error}.", "Fetch the file again.") from error
 
 
-def _download(name: str, source: NamedSource, file: str, home: Path) -> Path:
-    """Download a file under another name, compare its digest, and rename it."""
+def download(url: str, sha256: str, path: Path) -> str:
+    """Download a file to ``path`` once its digest was compared; return why it failed, or an empty text."""
     import pooch
 
+    try:
+        pooch.retrieve(
+            url,
+            known_hash=f"sha256:{sha256}",
+            fname=path.name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=2**16),
+        )
+    except ValueError:  # pooch's own, for another digest
+        return f"the file at {url} is not the published one"
+    except OSError as error:  # also all of requests' errors
+        return f"{url}: {str(error) if len(str(error)) < 160 else type(error).__name__}"
+    return ""
+
+
+def _download(name: str, source: NamedSource, file: str, home: Path) -> Path:
+    """Download a file of ``source`` from the first of its URLs that has it; return its path."""
     reasons = []
     for url in source.urls:
-        try:
-            return Path(
-                pooch.retrieve(
-                    f"{url}{file}",
-                    known_hash=f"sha256:{source.files[file].packed}",
-                    fname=file,
-                    path=home,
-                    downloader=pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=2**16),
-                )
-            )
-        except ValueError:  # pooch's own, for another digest
-            reasons.append(f"what {url}{file} sends is not the published file")
-        except OSError as error:  # also all of requests' errors
-            reasons.append(f"{url}{file}: {str(error) if len(str(error)) < 160 else type(error).__name__}")
+        reason = download(f"{url}{file}", source.files[file].packed, home / file)
+        if not reason:
+            return home / file
+        reasons.append(reason)
     raise DataError(
         f"The data set {name} is not on this machine and could not be downloaded ({'; '.join(reasons)}).",
         source.how_to_get.format(files=", ".join(source.files), home=home),

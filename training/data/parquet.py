@@ -11,10 +11,11 @@ from typing import Any
 from gan_serve.errors import DataError, nearest
 from gan_serve.training.data.archives import check_size
 from gan_serve.training.data.class_names import with_labels
-from gan_serve.training.data.image_set import ImageSet, Wanted
+from gan_serve.training.data.image_set import ImageSet, Wanted, list_names
 from gan_serve.training.data.label_tables import LABEL_COLUMNS
 from gan_serve.training.data.parquet_files import (
     MAX_TEXT,
+    READ_ERRORS,
     check_images,
     column_batches,
     column_values,
@@ -50,13 +51,13 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
                         notes=pixels.notes)  # fmt: skip
         features = _features(schema)
         label, unread = _label_column(schema, features)
-        if unread:
+        if unread := [*(each for each in _columns_of_files(schema) if each != column), *unread]:
             data = data.noting(f"columns that are not read: {', '.join(unread)}.")
         if not label or not wanted.labels:
             return data
         values = _label_values(files, label)
-    except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:  # pyarrow's errors are among these
-        raise DataError(f"{where} cannot be read: {error}.", "Fetch the files again.") from error
+    except READ_ERRORS as error:
+        raise DataError(f"{where} cannot be read: {' '.join(str(error).split())}.", "Fetch the files again.") from error
     class_names = features.get(label, {}).get("names") or ()
     if not all(isinstance(value, int) for value in values if value is not None):
         class_names = ()
@@ -66,21 +67,27 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
     return with_labels(data, [values[row] for row in pixels.readable], f"column {label!r} of {where}", class_names)
 
 
-def _image_column(schema: Any, asked: str, where: str) -> str:
-    found = [
+def _columns_of_files(schema: Any) -> list[str]:
+    return [
         str(field.name) for field in schema
         if "bytes" in _members(field) or str(field.type) in ("binary", "large_binary")
     ]  # fmt: skip
+
+
+def _image_column(schema: Any, asked: str, where: str) -> str:
+    found = _columns_of_files(schema)
     if asked and asked not in found:
         raise DataError(
-            f"{where} has no column of images {asked!r}; it has: {', '.join(found)}.", nearest(asked, found)
+            f"{where} has no column of images {asked!r}; it has: {list_names(found)}.", nearest(asked, found)
         )
     preferred = [name for name in IMAGE_COLUMNS if name in found]
     if asked or preferred or len(found) == 1:
         return asked or (preferred or found)[0]
     if found:
-        raise DataError(f"{where} has several columns of images: {', '.join(found)}.", f"Give one: {where}:{found[0]}.")
-    raise DataError(f"{where} has no column of images; it has: {', '.join(schema.names)}.", "Give a folder of images.")
+        raise DataError(
+            f"{where} has several columns of images: {list_names(found)}.", f"Give one: {where}:{found[0]}."
+        )
+    raise DataError(f"{where} has no column of images; it has: {list_names(schema.names)}.", "Give a folder of images.")
 
 
 def _members(field: Any) -> list[str]:

@@ -16,6 +16,8 @@ from gan_serve.training.data.image_set import check_claim
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 256, 64 * 2**20
 ROWS_ALWAYS, ROWS_A_BYTE = 2**20, 8  # rows that a file may have; equal ones, such as empty cells, take no space in it
+# What pyarrow raises for damaged files; its own exceptions are subclasses of these.
+READ_ERRORS = (OSError, ValueError, LookupError, TypeError, OverflowError, NotImplementedError)
 MAX_TEXT = 4096  # characters of a label, or of the path that is stored with an image
 
 READ_IMAGES = """
@@ -44,8 +46,8 @@ def open_parquet(source: Path | bytes, where: str) -> Any:
     """Return a ``ParquetFile``.
 
     Raises:
-        DataError: pyarrow is not installed, or the file claims far more rows than it can hold. OSError, ValueError: it
-            is damaged.
+        DataError: pyarrow is not installed, or the file claims far more rows than it can hold. One of ``READ_ERRORS``:
+            it is damaged.
     """
     opened = import_pyarrow().ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -67,7 +69,7 @@ def column_values(opened: Any, column: str, where: str) -> Iterator[Any]:
     """Yield the values of a column.
 
     Raises:
-        DataError: a text has more than ``MAX_TEXT`` characters.
+        DataError: a text has more than ``MAX_TEXT`` characters. One of ``READ_ERRORS``: the file is damaged.
     """
     for array in column_batches(opened, column, where):
         for value in array.to_pylist():

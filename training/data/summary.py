@@ -14,7 +14,7 @@ from gan_serve.training.data.formats import suffix_of
 from gan_serve.training.data.image_set import ImageSet, examples
 
 SHEET_COLUMNS, SHEET_ROWS = 8, 16
-MODES = {1: "gray", 3: "RGB"}
+COLOURS = {1: "gray", 3: "RGB"}  # by the number of channels
 
 
 def summary(data: ImageSet, most: int | None = None) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def summary_lines(data: ImageSet, *, conditional: bool | None = None, is_final: 
     side = data.img_resolution
     same = data.sizes == f"{side}x{side}" or not is_final
     resized = "" if same else f", cut square and resized to {side}x{side}"
-    lines = [f"Data: {data.name}, {len(data):,} images of {data.sizes} {MODES[data.img_channels]}{resized}."]
+    lines = [f"Data: {data.name}, {len(data):,} images of {data.sizes} {COLOURS[data.img_channels]}{resized}."]
     counts = class_counts(data)
     if counts is None:
         lines.append("Classes: none.")

@@ -12,7 +12,7 @@ import numpy as np
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import CannotWrite
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.training.data.arrays import NPZ_ERRORS
+from gan_serve.training.data.arrays import ARRAY_ERRORS
 from gan_serve.training.evaluation.features import Extractor, Features, extract
 
 
@@ -34,7 +34,7 @@ def cached_features(
         folder = Path(pooch.os_cache("gan-serve")) / "features"
     path = folder / f"{_key(extractor, images)}.npz"
     with (
-        contextlib.suppress(KeyError, *NPZ_ERRORS),
+        contextlib.suppress(KeyError, *ARRAY_ERRORS),
         path.open("rb") as file,
         np.load(file, allow_pickle=False) as stored,
     ):

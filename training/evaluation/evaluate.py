@@ -219,9 +219,6 @@ def _share_as_near(test: NeighbourTest) -> float:
     return float((test.generated.distance <= nearest_hundredth).mean())
 
 
-# Images and labels
-
-
 def _check(sampler: Sampler, real: ImageSet, n: int) -> None:
     shape = (sampler.img_resolution, sampler.img_resolution, sampler.img_channels)
     if real.images.shape[1:] != shape:

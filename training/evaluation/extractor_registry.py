@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -116,9 +117,18 @@ def find_extractor(name: str | Path) -> Extractor:
         from gan_serve.training.evaluation.inception import Inception  # it imports torch, which takes seconds
 
         return Inception()
+    return find_small_extractor(name, (INCEPTION,))
+
+
+def find_small_extractor(name: str | Path, others: Sequence[str] = ()) -> SmallExtractor:
+    """Return the small extractor with a name, or the one in a folder; see ``find_extractor`` for the errors.
+
+    Args:
+        name: one of ``extractors()``, or a folder. others: further names that the caller takes, for the error.
+    """
     directory = folder_of(name)
     if not directory.is_dir():
-        raise InvalidOption.unknown("extractor of features", str(name), [*extractors(), INCEPTION])
+        raise InvalidOption.unknown("extractor of features", str(name), [*extractors(), *others])
     extractor = SmallExtractor(directory)
     if directory.resolve().parent != EXTRACTORS.resolve():
         check_own_name(extractor.name)
@@ -149,6 +159,11 @@ def extractors() -> list[str]:
     return sorted(path.parent.name for path in EXTRACTORS.glob(f"*/{INFO_FILE}"))
 
 
+def installed_extractors() -> list[ExtractorInfo]:
+    """Return the descriptions of the small extractors that are installed, in the order of ``extractors()``."""
+    return [ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text()) for name in extractors()]
+
+
 def extractor_for(train: ImageSet) -> str | None:
     """Return the name of the small extractor that was trained on these images; None if there is none.
 
@@ -156,7 +171,7 @@ def extractor_for(train: ImageSet) -> str | None:
     data with the name and the classes of the extractor's data also count as the same, with a warning: their size or the
     held-out share may differ.
     """
-    infos = [ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text()) for name in extractors()]
+    infos = installed_extractors()
     digest = train.digest
     for info in infos:
         if digest == info.data_digest or (train.name == info.data and _is_named_source(train)):

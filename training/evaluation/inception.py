@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pooch  # type: ignore[import-untyped]
 import torch
 
 from gan_serve.errors import DataError, InvalidOption
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.training.data.named import TIMEOUT, data_home
+from gan_serve.training.data.named import data_home, download
 from gan_serve.training.evaluation.features import Features, Floats
 
 BATCH = 50
@@ -136,7 +135,13 @@ def _published(pinned: PinnedNetwork, home: Path) -> bytes:
     """Return the content of the pinned file, downloaded into ``home`` if it is not there."""
     path = home / pinned.file
     if not path.is_file():
-        _download(pinned, home)
+        reason = download(pinned.url, pinned.sha256, path)
+        if reason:
+            raise DataError(
+                f"The Inception network is not on this machine and could not be downloaded ({reason}).",
+                f"Put {pinned.file} (sha256 {pinned.sha256}) into {home}, "
+                "or use the small extractors, which come with gan-serve.",
+            )
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -147,26 +152,3 @@ def _published(pinned: PinnedNetwork, home: Path) -> bytes:
             f"Remove it; it is then downloaded again from {pinned.url}.",
         )
     return content
-
-
-def _download(pinned: PinnedNetwork, home: Path) -> None:
-    """Download to a temporary file, check its digest, then rename it."""
-    try:
-        pooch.retrieve(
-            pinned.url,
-            known_hash=f"sha256:{pinned.sha256}",
-            fname=pinned.file,
-            path=home,
-            downloader=pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=2**16),
-        )
-    except ValueError:  # raised by pooch for another digest
-        reason = f"the file at {pinned.url} is not the published one"
-    except OSError as error:  # includes all errors of requests
-        reason = f"{pinned.url}: {str(error) if len(str(error)) < 160 else type(error).__name__}"
-    else:
-        return
-    raise DataError(
-        f"The Inception network is not on this machine and could not be downloaded ({reason}).",
-        f"Put {pinned.file} (sha256 {pinned.sha256}) into {home}, "
-        "or use the small extractors, which come with gan-serve.",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,13 +43,15 @@ def panels(records: Sequence[Mapping[str, Any]], *, loss: str, data_diversity: f
 
 
 def write_curves(run_dir: Path, *, loss: str = "non-saturating", data_diversity: float = 0.0) -> None:
-    """Plot ``curves.png`` from the log.
+    """Plot ``curves.png`` from the log; without matplotlib, do nothing.
 
     Args:
         run_dir: the run's folder.
         loss: as in the config; the cross-entropies have an equilibrium at ln 2.
         data_diversity: diversity of the training images in grey levels, plotted beside the generator's; 0 if unknown.
     """
+    if importlib.util.find_spec("matplotlib") is None:
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

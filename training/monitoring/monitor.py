@@ -1,24 +1,19 @@
-"""Write the log, grids, curves and animation of a run, and show its progress."""
+"""Write the log, grids and pictures of a run of any task, and show its progress."""
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.training.config import TrainConfig
-from gan_serve.training.monitoring.curves import write_curves
-from gan_serve.training.monitoring.grids import grid_inputs, write_filmstrip, write_grid, write_progress
+from gan_serve.training.monitoring.grids import write_grid
 from gan_serve.training.monitoring.progress_bar import ProgressBar
 from gan_serve.training.monitoring.run_log import append_record
 from gan_serve.training.monitoring.tensorboard import TensorBoard, open_tensorboard
 from gan_serve.training.monitoring.wandb_log import WandbLog
-from gan_serve.training.sample_images import sample_images
+from gan_serve.training.settings import RunSettings
 from gan_serve.training.tick_means import TickMeans
 
 INTERVAL = 50  # a picture is written again after 50 times its last duration: 2 % of the run's time
@@ -26,45 +21,32 @@ FIRST_DURATION = 0.2  # seconds, assumed before the first measurement
 
 
 class Monitor:
-    """Writes a run's log, grids, curves and animation, and moves its progress bar.
+    """Writes a run's log, grids and pictures, and moves its progress bar.
 
-    A tick costs a record of the log and a grid; curves and animation take at most 2 % of the time, and are brought up
-    to date at the end.
+    A tick costs a record of the log and a grid; the pictures take at most 2 % of the time each, and are brought up to
+    date at the end.
 
     Args:
         run_dir: the run's folder, with the log of earlier ticks.
         config: of the run. shown: real images shown so far.
-        data_diversity: of the training images, for the curves; 0 if unknown.
-        class_names: of a conditional run, for the animation. epoch_kimg: thousands of images in an epoch; 0 if unknown.
+        epoch_kimg: thousands of images in an epoch; 0 if unknown.
         quiet: no progress bar, and nothing on the terminal.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        config: TrainConfig,
-        shown: int,
-        *,
-        data_diversity: float = 0.0,
-        class_names: Sequence[str] = (),
-        epoch_kimg: float = 0.0,
-        quiet: bool,
-    ) -> None:
+    def __init__(self, run_dir: Path, config: RunSettings, shown: int, *, epoch_kimg: float = 0.0, quiet: bool) -> None:
         self.run_dir = run_dir
         self.config = config
-        self._pictures = [
-            Throttled(lambda: write_progress(run_dir, class_names=class_names, epoch_kimg=epoch_kimg)),
-            Throttled(lambda: write_filmstrip(run_dir, by_class=bool(class_names), epoch_kimg=epoch_kimg)),
-        ]
-        if importlib.util.find_spec("matplotlib") is not None:
-            curves = Throttled(lambda: write_curves(run_dir, loss=config.loss, data_diversity=data_diversity))
-            self._pictures.append(curves)
-        if shown:  # a killed run may have left pictures older than its log
-            for picture in self._pictures:
-                picture.is_stale = True
+        self._is_resumed = bool(shown)
+        self._pictures: list[Throttled] = []
         tensorboard = open_tensorboard(run_dir, shown)
         self._loggers: list[TensorBoard | WandbLog] = [tensorboard] if tensorboard else []
         self._bar = ProgressBar(config.kimg, shown, config.batch_size, epoch_kimg=epoch_kimg, quiet=quiet)
+
+    def add_picture(self, write: Callable[[], object]) -> None:
+        """Let ``write`` make a picture from the log or the grids after ticks, and at the end of the run."""
+        picture = Throttled(write)
+        picture.is_stale = self._is_resumed  # a killed run may have left a picture older than its log
+        self._pictures.append(picture)
 
     def log_to_wandb(self, project: str) -> None:
         """Log to a project of Weights & Biases as well; see ``WandbLog`` for the errors."""
@@ -74,13 +56,8 @@ class Monitor:
         """Move the progress bar to ``shown`` images."""
         self._bar.step(shown, means)
 
-    def sample(self, generator: nn.Module) -> UInt8Array:
-        """Return the images of the run's grid from ``generator``: see ``grid_inputs`` and ``sample_images``."""
-        c_dim = getattr(generator, "c_dim", 0)
-        return sample_images(generator, *grid_inputs(self.config.z_dim, c_dim if isinstance(c_dim, int) else 0))
-
     def tick(self, record: Mapping[str, Any], images: UInt8Array) -> UInt8Array:
-        """Write ``record`` to the log and a grid of ``images`` from ``sample``; print the findings in the record.
+        """Write ``record`` to the log and a grid of ``images`` uint8 [N, H, W, C]; print the findings in the record.
 
         Returns the grid, uint8 [H, W, C].
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,18 +11,21 @@ from torch import nn
 
 from gan_serve.atomic_files import cannot_write
 from gan_serve.errors import RunError
+from gan_serve.images.pixels import UInt8Array
 from gan_serve.terminal import echo
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import passes, summary_lines
 from gan_serve.training.diagnosis import Diagnosis, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import contrast, diversity, random_sample
 from gan_serve.training.monitoring.callbacks import Tick
-from gan_serve.training.monitoring.grids import grid_inputs, write_grid
+from gan_serve.training.monitoring.curves import write_curves
+from gan_serve.training.monitoring.grids import grid_inputs, write_filmstrip, write_grid, write_progress
 from gan_serve.training.monitoring.monitor import Monitor
 from gan_serve.training.monitoring.quality import quality
 from gan_serve.training.monitoring.run_log import best_kimg, read_log
 from gan_serve.training.monitoring.run_options import RunOptions
 from gan_serve.training.run_info import RunInfo
+from gan_serve.training.sample_images import sample_images
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 from gan_serve.training.tick_means import TickMeans
@@ -35,7 +39,7 @@ class Recorder:
 
     Args:
         run_dir: the run's folder. training: as it starts or resumes. data: the training images.
-        options: how to measure, whom to tell, and whether to print; see ``RunOptions``.
+        options: how to measure, what to call, and whether to print; see ``RunOptions``.
         info: the record of the run, with the settings that it has changed so far.
     """
 
@@ -45,7 +49,7 @@ class Recorder:
         self.wants_stop = False  # a callback has asked to stop the run
         self._observers = options.observers
         self._evaluate = (options.evaluate or quality(data, config.features)) if config.ticks_per_evaluation else None
-        self._c = grid_inputs(config.z_dim, training.c_dim)[1]
+        self._inputs = grid_inputs(config.z_dim, training.c_dim)
         chosen = random_sample(len(data), DIVERSITY_IMAGES)
         labels = data.labels[chosen] if config.conditional and data.labels is not None else None
         real_diversity = diversity(data.images[chosen], labels)
@@ -58,16 +62,12 @@ class Recorder:
                 f"Grids: {run_dir / 'grids'}, the first after {FIRST_STEPS} steps, then at least one every "
                 f"{config.seconds_per_tick:g} s."
             )
-        self._epoch_kimg = len(data) / 1000
-        self._monitor = Monitor(
-            run_dir,
-            config,
-            training.shown,
-            data_diversity=real_diversity,
-            class_names=data.class_names if config.conditional else (),
-            epoch_kimg=self._epoch_kimg,
-            quiet=quiet,
-        )
+        self._epoch_kimg = epoch = len(data) / 1000
+        self._monitor = Monitor(run_dir, config, training.shown, epoch_kimg=epoch, quiet=quiet)
+        names = data.class_names if config.conditional else ()
+        self._monitor.add_picture(partial(write_progress, run_dir, class_names=names, epoch_kimg=epoch))
+        self._monitor.add_picture(partial(write_filmstrip, run_dir, by_class=bool(names), epoch_kimg=epoch))
+        self._monitor.add_picture(partial(write_curves, run_dir, loss=config.loss, data_diversity=real_diversity))
         if options.observers.wandb:
             self._monitor.log_to_wandb(options.observers.wandb)
         self._doctor = Diagnosis(
@@ -91,7 +91,7 @@ class Recorder:
     def begin(self, training: Training, note: str = "") -> None:
         """Write a grid before the first step, for a run that starts from a checkpoint, and print ``note``."""
         with cannot_write(self.run_dir):
-            write_grid(self.run_dir, training.shown / 1000, self._monitor.sample(training.ema.generator))
+            write_grid(self.run_dir, training.shown / 1000, self._sample(training))
         if note:
             self._monitor.say(note)
 
@@ -100,17 +100,15 @@ class Recorder:
         self._monitor.step(training.shown, training.tick_means)
 
     def tick(self, training: Training, record: dict[str, Any], *, measure: bool) -> Path:
-        """Sample, measure and write, tell the callbacks, and return the snapshot's path.
-
-        measure: whether the quality is due.
+        """Sample, measure, write, call the callbacks, and return the snapshot's path. ``measure``: the quality is due.
 
         Raises:
             CannotWrite: a file could not be written; earlier snapshots are untouched.
         """
         config = training.config
-        images = self._monitor.sample(training.ema.generator)
+        images = self._sample(training)
         record["epoch"] = round(record["kimg"] / self._epoch_kimg, 4)
-        record["diversity"] = round(diversity(images, self._c), 3)
+        record["diversity"] = round(diversity(images, self._inputs[1]), 3)
         record["contrast"] = round(contrast(images), 3)
         if self._evaluate and measure:
             figures = self._evaluate(training.ema.generator)
@@ -132,6 +130,10 @@ class Recorder:
     def close(self) -> None:
         """Bring curves and animation up to date."""
         self._monitor.close()
+
+    def _sample(self, training: Training) -> UInt8Array:
+        """Return the images of the run's grid, see ``grid_inputs``, by the averaged generator."""
+        return sample_images(training.ema.generator, *self._inputs)
 
 
 class Watched(Protocol):

@@ -86,9 +86,9 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def initialise_glorot(network: nn.Module) -> None:
-    """Draw the weights of every dense and convolutional layer uniformly within ±sqrt(6 / (fan_in + fan_out)).
+    """Initialise weights of dense and convolutional layers uniformly within ±sqrt(6 / (fan_in + fan_out)).
 
-    Keras' start (Glorot and Bengio 2010); biases start at 0, and BatchNorm at 1 and 0.
+    The default of Keras (Glorot and Bengio 2010). Biases start at 0, scale and shift of BatchNorm at 1 and 0.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm
@@ -18,15 +18,13 @@ from gan_serve.training.networks.discriminator import Discriminator, plane_chann
 from gan_serve.training.networks.layers import (
     SLOPE,
     MinibatchStd,
-    latents_as,
     norm_layer,
-    one_hot,
     scaled,
     set_batch_norm,
     start_and_levels,
-    with_labels,
 )
 from gan_serve.training.networks.options import NormalisedDiscriminatorOptions, PlainGeneratorOptions
+from gan_serve.training.networks.plain_generator import PlainGenerator
 
 MaxChannels = Annotated[int, Field(ge=1)]
 MAX_CHANNELS = 512  # of the paper
@@ -54,7 +52,7 @@ class DCGANOptions(DCGANGeneratorOptions, DCGANDiscriminatorOptions):
     """Options of the family ``dcgan``."""
 
 
-class DCGANGenerator(nn.Module):
+class DCGANGenerator(PlainGenerator):
     """A dense layer to the start size, then one 4x4 transposed convolution of stride 2 for each doubling, and tanh.
 
     For 64x64: 512 channels at 4x4, 256 at 8x8, 128 at 16x16, 64 at 32x32, C at 64x64. The dense layer is the paper's
@@ -77,8 +75,6 @@ class DCGANGenerator(nn.Module):
         InvalidOption: the resolution is not a multiple of 4, or a ``g_kernel`` of 4 without ``nearest``.
     """
 
-    truncation_space = "z"
-
     def __init__(
         self,
         z_dim: int,
@@ -88,17 +84,13 @@ class DCGANGenerator(nn.Module):
         width: float = 1.0,
         options: DCGANGeneratorOptions = DCGANGeneratorOptions(),
     ) -> None:
-        super().__init__()
+        super().__init__(z_dim, c_dim, options, conditional_norm=options.g_conditioning == "batchnorm")
         nearest = options.upsampling == "nearest"
         if options.g_kernel != 3 and not nearest:
             raise InvalidOption(
                 f"A generator with {options.upsampling} upsampling has no kernel of {options.g_kernel}.",
                 "Take upsampling=nearest with g_kernel=3 or g_kernel=4.",
             )
-        self.latents = options.latents
-        self.z_dim, self.c_dim = z_dim, c_dim
-        self.joined = 0 if options.g_conditioning == "batchnorm" else c_dim  # labels beside the latent
-        condition_dim = c_dim - self.joined
         start, levels = start_and_levels(img_resolution)
         channels = [scaled(_channels(levels - 1 - level, options.max_channels), width) for level in range(levels)]
 
@@ -110,23 +102,17 @@ class DCGANGenerator(nn.Module):
         layers: OrderedDict[str, nn.Module] = OrderedDict(
             dense=nn.Linear(z_dim + self.joined, channels[0] * start * start, bias=False),
             reshape=nn.Unflatten(1, (channels[0], start, start)),
-            norm0=batch_norm(nn.BatchNorm2d(channels[0]), condition_dim),
+            norm0=batch_norm(nn.BatchNorm2d(channels[0]), self.condition_dim),
             act0=act(),
         )
         for i, (before, after) in enumerate(pairwise(channels), start=1):
             layers |= _doubling(i, before, after, kernel, bias=options.g_bias == "all")
-            layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), condition_dim)
+            layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), self.condition_dim)
             layers[f"act{i}"] = act()
         layers |= _doubling(levels, channels[-1], img_channels, kernel, bias=options.g_bias != "none")
         layers["tanh"] = nn.Tanh()
         self.layers = ConditionalSequential(layers)
         set_batch_norm(self, options)
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
-        condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
-        images: Tensor = self.layers(with_labels(latents_as(self.latents, z), c, self.joined), condition)
-        return images
 
 
 class DCGANDiscriminator(Discriminator):
@@ -185,7 +171,7 @@ class DCGANDiscriminator(Discriminator):
 
 
 def _channels(distance: int, most: int) -> int:
-    """Channels that many halvings below the half-size layer: 64, 128, 256 and so on, up to ``most``."""
+    """Return the channels of the layer ``distance`` halvings below the half-size one: 64, 128, ..., up to ``most``."""
     return int(min(most, 64 * 2**distance))
 
 

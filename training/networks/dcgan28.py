@@ -9,22 +9,20 @@ from collections import OrderedDict
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from gan_serve.training.networks.conditional_norm import ConditionalSequential, batch_norm
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
 from gan_serve.training.networks.layers import (
     SLOPE,
     MinibatchStd,
-    latents_as,
     norm_layer,
-    one_hot,
     scaled,
     set_batch_norm,
     start_and_levels,
-    with_labels,
 )
 from gan_serve.training.networks.options import NormalisedDiscriminatorOptions, PlainGeneratorOptions
+from gan_serve.training.networks.plain_generator import PlainGenerator
 
 
 class DCGAN28GeneratorOptions(PlainGeneratorOptions):
@@ -45,7 +43,7 @@ class DCGAN28Options(DCGAN28GeneratorOptions, DCGAN28DiscriminatorOptions):
     """Options of the family ``dcgan28``."""
 
 
-class DCGAN28Generator(nn.Module):
+class DCGAN28Generator(PlainGenerator):
     """A dense layer to (R/4)²·256, 5x5 transposed convolutions to 128 (stride 1), 64 and C (stride 2), and tanh.
 
     BatchNorm and LeakyReLU 0.2 follow each layer except the last. Only the last layer has a bias; BatchNorm would
@@ -63,8 +61,6 @@ class DCGAN28Generator(nn.Module):
         InvalidOption: the resolution is not a multiple of 4.
     """
 
-    truncation_space = "z"
-
     def __init__(
         self,
         z_dim: int,
@@ -74,25 +70,21 @@ class DCGAN28Generator(nn.Module):
         width: float = 1.0,
         options: DCGAN28GeneratorOptions = DCGAN28GeneratorOptions(),
     ) -> None:
-        super().__init__()
-        self.latents = options.latents
+        super().__init__(z_dim, c_dim, options, conditional_norm=options.g_conditioning == "batchnorm")
         start_and_levels(img_resolution)
-        self.z_dim, self.c_dim = z_dim, c_dim
-        self.joined = 0 if options.g_conditioning == "batchnorm" else c_dim  # labels beside the latent
-        condition_dim = c_dim - self.joined
         start = img_resolution // 4
         w256, w128, w64 = (scaled(channels, width) for channels in (256, 128, 64))
         self.layers = ConditionalSequential(
             OrderedDict(
                 dense=nn.Linear(z_dim + self.joined, start * start * w256, bias=False),
-                norm0=batch_norm(nn.BatchNorm1d(start * start * w256), condition_dim),
+                norm0=batch_norm(nn.BatchNorm1d(start * start * w256), self.condition_dim),
                 act0=nn.LeakyReLU(SLOPE),
                 reshape=nn.Unflatten(1, (w256, start, start)),
                 conv1=nn.ConvTranspose2d(w256, w128, 5, stride=1, padding=2, bias=False),
-                norm1=batch_norm(nn.BatchNorm2d(w128), condition_dim),
+                norm1=batch_norm(nn.BatchNorm2d(w128), self.condition_dim),
                 act1=nn.LeakyReLU(SLOPE),
                 conv2=nn.ConvTranspose2d(w128, w64, 5, stride=2, padding=2, output_padding=1, bias=False),
-                norm2=batch_norm(nn.BatchNorm2d(w64), condition_dim),
+                norm2=batch_norm(nn.BatchNorm2d(w64), self.condition_dim),
                 act2=nn.LeakyReLU(SLOPE),
                 conv3=nn.ConvTranspose2d(
                     w64, img_channels, 5, stride=2, padding=2, output_padding=1, bias=options.g_bias == "last"
@@ -101,12 +93,6 @@ class DCGAN28Generator(nn.Module):
             )
         )
         set_batch_norm(self, options)
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
-        condition = one_hot(c, self.c_dim) if self.c_dim > self.joined else None
-        images: Tensor = self.layers(with_labels(latents_as(self.latents, z), c, self.joined), condition)
-        return images
 
 
 class DCGAN28Discriminator(Discriminator):

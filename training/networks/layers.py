@@ -145,8 +145,8 @@ class ByteDropout(nn.Dropout):
             return x
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
         words.random_(-(2**63), None)
-        drawn = words.view(torch.uint8)[: x.numel()].view(x.shape)
-        return x * (drawn >= threshold).to(x.dtype) * (256 / (256 - threshold))
+        noise = words.view(torch.uint8)[: x.numel()].view(x.shape)
+        return x * (noise >= threshold).to(x.dtype) * (256 / (256 - threshold))
 
 
 def use_byte_dropout(network: nn.Module) -> None:

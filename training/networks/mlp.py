@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
 from gan_serve.training.networks.discriminator import Discriminator, plane_channels
-from gan_serve.training.networks.layers import SLOPE, latents_as, scaled, set_batch_norm, start_and_levels, with_labels
+from gan_serve.training.networks.layers import SLOPE, scaled, set_batch_norm, start_and_levels
 from gan_serve.training.networks.options import NetworkOptions, PlainGeneratorOptions
+from gan_serve.training.networks.plain_generator import PlainGenerator
 
 
 class MLPOptions(PlainGeneratorOptions, NetworkOptions):
     """Options of the family ``mlp``."""
 
 
-class MLPGenerator(nn.Module):
+class MLPGenerator(PlainGenerator):
     """Dense layers of 128, 256, 512 and 1024, BatchNorm after all but the first, LeakyReLU 0.2, and tanh.
 
     Args:
@@ -31,8 +32,6 @@ class MLPGenerator(nn.Module):
         options: see ``latents_as`` and ``set_batch_norm``.
     """
 
-    truncation_space = "z"
-
     def __init__(
         self,
         z_dim: int,
@@ -42,10 +41,8 @@ class MLPGenerator(nn.Module):
         width: float = 1.0,
         options: PlainGeneratorOptions = PlainGeneratorOptions(),
     ) -> None:
-        super().__init__()
+        super().__init__(z_dim, c_dim, options)
         start_and_levels(img_resolution)
-        self.latents = options.latents
-        self.z_dim, self.c_dim = z_dim, c_dim
         lengths = [scaled(length, width) for length in (128, 256, 512, 1024)]
         layers: OrderedDict[str, nn.Module] = OrderedDict(
             dense0=nn.Linear(z_dim + c_dim, lengths[0]), act0=nn.LeakyReLU(SLOPE)
@@ -59,11 +56,6 @@ class MLPGenerator(nn.Module):
         layers["reshape"] = nn.Unflatten(1, (img_channels, img_resolution, img_resolution))
         self.layers = nn.Sequential(layers)
         set_batch_norm(self, options)
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return images float32 [N, C, R, R] in [-1, 1] for z float32 [N, z_dim] and, if conditional, c int64 [N]."""
-        images: Tensor = self.layers(with_labels(latents_as(self.latents, z), c, self.c_dim))
-        return images
 
 
 class MLPDiscriminator(Discriminator):

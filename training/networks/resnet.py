@@ -110,9 +110,9 @@ class ResNetGenerator(nn.Module):
         self.z_dim, self.c_dim = z_dim, c_dim
         self.joined = 0 if g_conditioning == "batchnorm" else c_dim  # labels beside the latent
         self.z_parts = _parts(z_dim, 1 + levels) if options.skip_z else [z_dim]
-        told = c_dim - self.joined
-        self.embed = nn.Linear(told, EMBED_DIM, bias=False) if told and block == "biggan" else None
-        condition_dim = (told if self.embed is None else EMBED_DIM) + sum(self.z_parts[1:2])
+        labels = c_dim - self.joined  # length of the labels for every BatchNorm
+        self.embed = nn.Linear(labels, EMBED_DIM, bias=False) if labels and block == "biggan" else None
+        condition_dim = (labels if self.embed is None else EMBED_DIM) + sum(self.z_parts[1:2])
 
         channels = [
             scaled(min(max_channels, 32 * img_resolution // (start * 2**level)), width) for level in range(levels + 1)
@@ -155,8 +155,8 @@ class ResNetGenerator(nn.Module):
             labels = [self.embed(label) for label in labels]
         x = self.start(with_labels(first, c, self.joined))
         for i, layer in enumerate(self.layers):
-            told = [*labels, *others[i : i + 1]]
-            x = layer(x, torch.cat(told, dim=1)) if told else layer(x)
+            condition = [*labels, *others[i : i + 1]]
+            x = layer(x, torch.cat(condition, dim=1)) if condition else layer(x)
         images: Tensor = self.to_image(x)
         return images
 
@@ -281,6 +281,7 @@ def _changed(before: int, after: int) -> list[nn.Module]:
 
 
 def _hidden(block: str, before: int, after: int) -> int:
+    """Return the channels between the two convolutions of a block; see ``DownBlock``."""
     return after if block == "biggan" else before
 
 

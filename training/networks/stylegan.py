@@ -259,7 +259,7 @@ class StyleGANGenerator(nn.Module):
             track_mean_style(self.w_mean, w)
         ws = w[:, None].expand(-1, self.num_layers, -1)
         if self.training and self.style_mixing:
-            ws = self._mix(ws, self.mapping(torch.randn_like(z), c))
+            z_mix, crossover = torch.randn_like(z), self._random_crossovers(len(z), z.device)
         if z_mix is not None and crossover is not None:
             layers = torch.arange(self.num_layers, device=z.device)
             ws = torch.where((layers >= crossover[:, None])[:, :, None], self.mapping(z_mix, c)[:, None], ws)
@@ -270,13 +270,10 @@ class StyleGANGenerator(nn.Module):
         images: Tensor = self.synthesis(ws)
         return images
 
-    def _mix(self, ws: Tensor, other: Tensor) -> Tensor:
-        """Replace the styles from a random layer on by ``other`` [N, w_dim], in a random share of the images."""
-        n = len(ws)
-        crossover = torch.randint(1, self.num_layers, (n, 1, 1), device=ws.device)
-        mixed = torch.rand(n, 1, 1, device=ws.device) < self.style_mixing
-        layer = torch.arange(self.num_layers, device=ws.device)[None, :, None]
-        return torch.where(mixed & (layer >= crossover), other[:, None], ws)
+    def _random_crossovers(self, n: int, device: torch.device) -> Tensor:
+        """Return int64 [n], a random layer from 1 on for the share ``style_mixing`` of the images, else none."""
+        crossover = torch.randint(1, self.num_layers, (n,), device=device)
+        return torch.where(torch.rand(n, device=device) < self.style_mixing, crossover, self.num_layers)
 
 
 class StyleGANDiscriminator(EqualizedDiscriminator):

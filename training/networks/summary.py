@@ -31,6 +31,16 @@ class NetworkSummary(NamedTuple):
         """Return the summary as plain values: ``{"parameters": ..., "layers": [{"name": ...}, ...]}``."""
         return {"parameters": self.parameters, "layers": [layer._asdict() for layer in self.layers]}
 
+    def as_lines(self) -> list[str]:
+        """Return a line for each layer: its name, class, output shape and parameters, in aligned columns."""
+        rows = [
+            (layer.name, layer.kind, "-" if layer.shape is None else "x".join(map(str, layer.shape)) or "1",
+             f"{layer.parameters:,}" if layer.parameters else "")
+            for layer in self.layers
+        ]  # fmt: skip
+        path, kind, shape, count = (max(len(row[column]) for row in rows) for column in range(4))
+        return [f"    {a:<{path}}  {b:<{kind}}  {c:<{shape}}  {d:>{count}}".rstrip() for a, b, c, d in rows]
+
 
 def summarise(network: nn.Module, *inputs: Tensor | None) -> NetworkSummary:
     """Return the layers of ``network``; it computes once for that, in inference mode.
@@ -62,7 +72,7 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> NetworkSummary:
 
 
 def _is_layer(part: nn.Module) -> bool:
-    """Return whether a module computes something itself: it has parameters, or no parts."""
+    """Return True if a module computes something itself: it has parameters, or no parts."""
     silent = isinstance(part, nn.Identity) or (isinstance(part, nn.Dropout) and not part.p)
     return not silent and (bool(_own_parameters(part)) or not any(True for _ in part.children()))
 

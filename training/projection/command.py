@@ -18,19 +18,40 @@ from gan_serve.terminal import echo
 @click.command()
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
-@click.option("--out", type=OutputPath(), required=True, help="An .npz for latents, labels and PSNR.")
-@click.option("--sheet", type=OutputPath(), help="A PNG of the way: each picture, and images from start to end.")
+@click.option(
+    "--out",
+    type=OutputPath(),
+    required=True,
+    help="A file .npz for what is found: latents, labels, and the PSNR of each, in dB.",
+)
+@click.option(
+    "--sheet", type=OutputPath(), help="A PNG of the search: each picture, and images from the start to the end."
+)
 @click.option(
     "--label",
     "labels",
     multiple=True,
     help="A class name or index; given once for all pictures, or once for each. All classes are tried if not given.",
 )
-@click.option("--fit", default="crop", show_default=True, help="crop (to the middle square, resized) or exact.")
-@click.option("--features", help="An extractor, its folder, or none; default: that of the model's images.")
-@click.option("--starts", type=int, default=8, show_default=True, help="Latents to start from, 1 to 64.")
+@click.option(
+    "--fit",
+    default="crop",
+    show_default=True,
+    help="crop: cut to the middle square and resized; exact: refused unless it has the model's size.",
+)
+@click.option(
+    "--features",
+    help="The extractor that compares images beside their pixels: a name, a folder, none; default: the model's own.",
+)
+@click.option(
+    "--starts",
+    type=int,
+    default=8,
+    show_default=True,
+    help="Random latents to start from, 1 to 64; the best end is kept.",
+)
 @click.option("--steps", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Steps of each start.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the first random latent.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the first of these latents.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def project(
     model: str,

@@ -21,11 +21,11 @@ from gan_serve.hub.resolve import resolve
 from gan_serve.images.compare import psnr
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.progress import Meter, Progress
+from gan_serve.sampling.labels import Labels
 from gan_serve.sampling.latents import FloatArray, latents_from_seeds
-from gan_serve.sampling.options import Labels
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.session import Int64Array
-from gan_serve.training.evaluation.extractor_registry import EXTRACTORS, INFO_FILE, ExtractorInfo, extractors
+from gan_serve.training.evaluation.extractor_registry import installed_extractors
 from gan_serve.training.evaluation.features import GENERAL
 from gan_serve.training.load_checkpoint import load_generator, weight_files
 from gan_serve.training.projection.perceptual import NO_FEATURES, PerceptualFeatures
@@ -162,8 +162,8 @@ def project(
             numbers.append(number)
             ways.append(generator.sample(latents=path, label=number).pixels)
     latents = np.stack(rows)
-    told = [number for number in numbers if number is not None]  # all of them, or none
-    samples = generator.sample(latents=latents, label=told or None)
+    known = [number for number in numbers if number is not None]  # all of them, or none
+    samples = generator.sample(latents=latents, label=known or None)
     return Projection(
         latents=latents,
         targets=targets,
@@ -192,11 +192,7 @@ def _resolve(model: str | Path) -> Path:
 def _features_for(config: CheckpointConfig) -> str:
     """Return the extractor that was trained on a model's images, or that of all kinds of images."""
     data = config.training_data.name if config.training_data else None
-    for name in extractors():
-        info = ExtractorInfo.model_validate_json((EXTRACTORS / name / INFO_FILE).read_text())
-        if info.data == data:
-            return name
-    return GENERAL
+    return next((info.name for info in installed_extractors() if info.data == data), GENERAL)
 
 
 def _fitted(pictures: Sequence[Picture], config: CheckpointConfig) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -51,7 +52,7 @@ class Search:
 
 
 class Found(NamedTuple):
-    """The latent float32 [D] with the smallest loss, which start it came from, and the latents on the way: [T, D]."""
+    """The latent float32 [D] with the smallest loss, the number of its start, and the latents on the way [T, D]."""
 
     latent: Tensor
     start: int
@@ -75,11 +76,16 @@ class Objective:
         images = self.network(latents, labels)
         parts = [(images - self.target).flatten(1) / math.sqrt(self.target.numel())]
         if self.features is not None:
-            difference = self.features(images) - self.features(self.target)
+            difference = self.features(images) - self._target_features
             parts.append(math.sqrt(self.search.feature_weight) * difference)
         if self.search.prior_weight:
             parts.append(math.sqrt(self.search.prior_weight / latents.shape[1]) * latents)
         return torch.cat(parts, dim=1)
+
+    @cached_property
+    def _target_features(self) -> Tensor:
+        assert self.features is not None
+        return self.features(self.target)
 
     @torch.no_grad()
     def psnr(self, latent: Tensor, label: Tensor | None) -> float:
@@ -101,11 +107,11 @@ def search_latent(
     """
     search = objective.search
     ways: list[Tensor] = [starts]
-    losses = torch.zeros(len(starts))
-    for each in _adam(objective, starts, labels):
-        latents, losses = each
+    for latents in _adam(objective, starts, labels):
         ways.append(latents)
         report(1)
+    with torch.no_grad():
+        losses = objective.residuals(ways[-1], labels).square().sum(1)
     finished: list[tuple[float, Found]] = []
     for start in losses.argsort()[: search.refined].tolist():
         label = None if labels is None else labels[start : start + 1]
@@ -123,8 +129,8 @@ def search_latent(
     return min(finished, key=lambda each: each[0])[1]
 
 
-def _adam(objective: Objective, starts: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the latents [S, D] and their losses [S] after each step of Adam. The starts do not affect each other."""
+def _adam(objective: Objective, starts: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+    """Yield the latents [S, D] after each step of Adam. The starts do not affect each other."""
     search = objective.search
     latents = starts.clone().requires_grad_(True)
     optimizer = Adam([latents], betas=BETAS)
@@ -134,7 +140,7 @@ def _adam(objective: Objective, starts: Tensor, labels: Tensor | None) -> Iterat
         optimizer.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        yield latents.detach().clone(), losses.detach()
+        yield latents.detach().clone()
 
 
 @torch.no_grad()

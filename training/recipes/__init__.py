@@ -21,6 +21,10 @@ class Recipe(NamedTuple):
     config: Mapping[str, Any]
     task: str = GENERATE
 
+    def as_text(self) -> str:
+        """Return title, source and requirements as lines for a terminal."""
+        return f"{self.name}: {self.title}\n    from   {self.source}\n    needs  {self.needs}"
+
 
 def recipes(task: str = GENERATE) -> dict[str, Recipe]:
     """Read the recipes of a task, ``generate`` or ``translate``; return them by name."""

@@ -9,8 +9,8 @@ from PIL import Image
 
 from gan_serve.images.pixels import UInt8Array, from_pil, to_pil
 from gan_serve.training.evaluation.extractor_registry import find_extractor
+from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.evaluation.pixel_metrics import mean_gradient, random_sample
-from gan_serve.training.translation.losses import FeatureMaps
 from gan_serve.training.translation.measure import compare
 from gan_serve.training.translation.pairs import PairedImages
 

@@ -11,10 +11,11 @@ from torch import nn
 
 from gan_serve.images.compare import psnr
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.evaluation.pixel_metrics import LUMA
 from gan_serve.training.networks import to_pixels
 from gan_serve.training.translation.loader import as_tensor
-from gan_serve.training.translation.losses import FeatureMaps, perceptual_distance
+from gan_serve.training.translation.losses import perceptual_distance
 
 PIECE = 32  # images at a time
 WINDOW = 11  # pixels of the Gaussian window of SSIM, whose deviation is 1.5

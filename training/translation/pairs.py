@@ -22,11 +22,12 @@ from PIL import Image
 from gan_serve.errors import DataError, InvalidOption
 from gan_serve.images.pixels import UInt8Array, from_pil, to_pil
 from gan_serve.training.data.image_files import read_image, resize
-from gan_serve.training.data.image_set import MAX_LEFT_OUT, MODES, ImageSet, LeftOut, examples, fit, new_images
+from gan_serve.training.data.image_set import MAX_LEFT_OUT, ImageSet, LeftOut, examples, fit, new_images
 from gan_serve.training.data.list_files import image_entries, list_files
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.pixels import UNREADABLE
-from gan_serve.training.data.splits import HOLDOUT, held_out, lay_out
+from gan_serve.training.data.splits import HOLDOUT, check_split, held_out, lay_out
+from gan_serve.training.data.summary import COLOURS
 from gan_serve.training.translation.settings import TranslationConfig
 
 OUTLINE = 32  # grey levels between neighbours, in any channel, that are an edge
@@ -49,7 +50,7 @@ class PairedImages:
     def notes(self) -> list[str]:
         """Return sentences about inputs and targets, for the terminal."""
         sizes = [
-            f"{len(each)} of {each.img_resolution}x{each.img_resolution} {MODES[each.img_channels]}"
+            f"{len(each)} of {each.img_resolution}x{each.img_resolution} {COLOURS[each.img_channels]}"
             for each in (self.inputs, self.targets)
         ]
         how = "in pairs" if self.paired else "without pairs"
@@ -228,9 +229,8 @@ def _side_by_side(config: TranslationConfig, split: str) -> PairedImages:
 
 def _of_split(pairs: PairedImages, split: str, share: float) -> PairedImages:
     """Return the pairs of ``train`` or ``holdout``; of ``test`` all that were read."""
+    check_split(split, share)
     if not share or split == "test":
-        if split == HOLDOUT:
-            raise InvalidOption("No images are held out.", "Say which share was: holdout=0.1, as in the run's config.")
         return pairs
     mask = held_out(len(pairs.inputs), share)
     rows = mask if split == HOLDOUT else ~mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,15 @@ import numpy as np
 from gan_serve.atomic_files import cannot_write
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.terminal import echo
+from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.evaluation.pixel_metrics import checkerboard, diversity, mean_gradient
 from gan_serve.training.monitoring.curves import write_curves
-from gan_serve.training.monitoring.grids import write_grid, write_progress
-from gan_serve.training.monitoring.monitor import Throttled
-from gan_serve.training.monitoring.progress_bar import ProgressBar
-from gan_serve.training.monitoring.run_log import append_record, best_kimg, read_log
-from gan_serve.training.monitoring.tensorboard import open_tensorboard
+from gan_serve.training.monitoring.grids import write_progress
+from gan_serve.training.monitoring.monitor import Monitor
+from gan_serve.training.monitoring.run_log import best_kimg, read_log
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
 from gan_serve.training.translation.examples import choose_examples, write_examples
-from gan_serve.training.translation.losses import FeatureMaps
 from gan_serve.training.translation.measure import compare, translate_images
 from gan_serve.training.translation.pairs import PairedImages, as_rows
 from gan_serve.training.translation.step import TranslationTraining
@@ -47,21 +45,16 @@ class TranslationRecorder:
         self._real = mean_gradient(self._targets), checkerboard(self._targets), diversity(self._targets)
         if not quiet:
             echo("\n".join([f"Data: {data.targets.name}, {data.targets.split}.", *data.notes()]))
-        self._bar = ProgressBar(config.kimg, training.shown, config.batch_size, quiet=quiet)
-        self._tensorboard = open_tensorboard(run_dir, training.shown)
-        self._pictures = [Throttled(lambda: write_progress(run_dir))]
-        if importlib.util.find_spec("matplotlib") is not None:
-            draw = lambda: write_curves(run_dir, loss=config.loss, data_diversity=self._real[2])  # noqa: E731
-            self._pictures.append(Throttled(draw))
-        for picture in self._pictures:
-            picture.is_stale = bool(training.shown)  # a killed run may have left pictures older than its log
+        self._monitor = Monitor(run_dir, config, training.shown, quiet=quiet)
+        self._monitor.add_picture(partial(write_progress, run_dir))
+        self._monitor.add_picture(partial(write_curves, run_dir, loss=config.loss, data_diversity=self._real[2]))
         self._doctor = TranslationDiagnosis(self._real[2], wasserstein=False, settings=config.model_dump())
         self._doctor.read(read_log(run_dir))
         self.wants_stop = False
 
     def step(self, training: TranslationTraining) -> None:
         """Move the progress bar."""
-        self._bar.step(training.shown, training.tick_means)
+        self._monitor.step(training.shown, training.tick_means)
 
     def tick(self, training: TranslationTraining, record: dict[str, Any], *, measure: bool) -> Path:
         """Translate, measure and write, and return the snapshot's path. ``measure``: the quality is due.
@@ -78,14 +71,7 @@ class TranslationRecorder:
         if findings := self._doctor.examine(record):
             record["doctor"] = [str(finding) for finding in findings]
         with cannot_write(self.run_dir):
-            append_record(self.run_dir, record)
-            sheet = write_grid(self.run_dir, record["kimg"], self._grid(training, outputs))
-            for finding in record.get("doctor", ()):
-                self._bar.say(f"{record['kimg']:.1f} kimg: {finding}")
-            if self._tensorboard is not None:
-                self._tensorboard.write(record, sheet)
-            for picture in self._pictures:
-                picture.update()
+            self._monitor.tick(record, self._grid(training, outputs))
             keep, best = training.config.keep_snapshots, best_kimg(self.run_dir)
             return save_snapshot(self.run_dir, training.state(), keep=keep, best=best)
 
@@ -115,8 +101,4 @@ class TranslationRecorder:
 
     def close(self) -> None:
         """Bring curves and animation up to date."""
-        self._bar.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        for picture in self._pictures:
-            picture.finish()
+        self._monitor.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -11,22 +10,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gan_serve.checkpoint.json_files import read_json_file
 from gan_serve.errors import InvalidOption
-from gan_serve.training.config import OF_THE_MACHINE, as_typed, check_names
+from gan_serve.training.config import check_names, command_of
 from gan_serve.training.losses import LOSSES
-from gan_serve.training.networks.options import validate
+from gan_serve.training.networks.options import arguments_of, validate
 from gan_serve.training.recipes import TRANSLATE, recipes
-from gan_serve.training.settings import Count, LossName, RunSettings, Share, Weight
+from gan_serve.training.settings import Count, LossName, RunSettings, Share, Weight, known
 from gan_serve.training.translation.networks import ResNetTranslator, SRResNet, Translator, UNet
 
 TRANSLATORS: dict[str, type[Translator]] = {"srresnet": SRResNet, "unet": UNet, "resnet": ResNetTranslator}
 PairKind = Literal["auto", "folders", "side", "downscale", "edges", "unpaired"]
 NORMS = Literal["batch", "instance", "layer", "none"]
-
-
-def _known_family(name: str) -> str:
-    if name not in TRANSLATORS:
-        raise ValueError(f"there is no {name!r}, only {', '.join(TRANSLATORS)}")
-    return name
 
 
 def _of_pairs(name: str) -> str:
@@ -53,7 +46,7 @@ class PairSettings(BaseModel):
 class TranslatorSettings(BaseModel):
     """Translator and discriminator."""
 
-    family: Annotated[str, AfterValidator(_known_family)]  # srresnet, unet or resnet
+    family: Annotated[str, AfterValidator(lambda name: known(name, TRANSLATORS))]  # srresnet, unet or resnet
     scale: Literal[1, 2, 4, 8] = 1  # srresnet: targets are so many times as large as inputs
     ngf: Count = 64  # channels of the translator
     blocks: Count | None = None  # residual blocks, of srresnet and resnet
@@ -64,9 +57,8 @@ class TranslatorSettings(BaseModel):
     upsample: Literal["transposed", "nearest"] | None = None  # unet and resnet
     critic: Literal["patch", "image"] = "patch"  # discriminator of patches, or of whole images
     ndf: Count = 64  # channels of the discriminator
-    d_layers: Annotated[int, Field(ge=1, le=6)] | None = (
-        None  # patch: None: the largest patch that fits, up to 70 pixels
-    )
+    # Strided layers of the discriminator; None: for patches the largest patch that fits, up to 70 pixels, else 4.
+    d_layers: Annotated[int, Field(ge=1, le=6)] | None = None
     d_norm: NORMS = "batch"
     sees_input: bool = False  # the discriminator sees the input beside the image, for pairs
 
@@ -81,9 +73,7 @@ class TranslationLosses(BaseModel):
     content_weight: Weight = 0.0  # of the perceptual distance from the target, for pairs
     cycle_weight: Weight = 0.0  # of the difference after there and back, unpaired
     identity_weight: Weight = 0.0  # of the change of images of the target domain; a multiple of cycle_weight
-    pool: Annotated[int, Field(ge=0, le=1000)] = (
-        0  # earlier outputs that the discriminator may see in place of new ones
-    )
+    pool: Annotated[int, Field(ge=0, le=1000)] = 0  # earlier outputs that D may see in place of new ones
     pixel_kimg: Weight = 0.0  # duration of the first phase, which has the pixel loss alone
 
 
@@ -106,7 +96,10 @@ class TranslationConfig(RunSettings, TranslationLosses, TranslatorSettings, Pair
         return self.resolution // self.scale
 
 
-NOT_USED = {"accumulate": 1, "optimizer": "adam", "compile": False, "legacy": ()}  # settings of generators alone
+# Settings of generators alone, and the values that translators have for them.
+NOT_USED = {
+    "accumulate": 1, "optimizer": "adam", "compile": False, "legacy": (), "g_beta2_end": None, "d_beta2_end": None,
+}  # fmt: skip
 
 
 def make_translation_config(recipe: str, settings: Mapping[str, Any]) -> TranslationConfig:
@@ -119,7 +112,11 @@ def make_translation_config(recipe: str, settings: Mapping[str, Any]) -> Transla
     available = recipes(TRANSLATE)
     if recipe not in available:
         raise InvalidOption.unknown("recipe for translators", recipe, available)
-    return check_translation_config(dict(available[recipe].config) | dict(settings) | {"recipe": recipe})
+    config = check_translation_config(dict(available[recipe].config) | dict(settings) | {"recipe": recipe})
+    for name, value in NOT_USED.items():  # not in the check of a resumed run, which an earlier version may have begun
+        if getattr(config, name) != value:
+            raise InvalidOption(f"Translators are not trained with {name}.", f"Leave {name} out.")
+    return config
 
 
 def check_translation_config(values: Mapping[str, Any]) -> TranslationConfig:
@@ -131,9 +128,6 @@ def check_translation_config(values: Mapping[str, Any]) -> TranslationConfig:
 
 
 def _check_together(config: TranslationConfig) -> None:
-    for name, value in NOT_USED.items():
-        if getattr(config, name) != value:
-            raise InvalidOption(f"Translators are not trained with {name}.", f"Leave {name} out.")
     if config.scale > 1 and config.family != "srresnet":
         raise InvalidOption(f"A {config.family} gives images of the size of its input.", "Add --set family=srresnet.")
     if config.resolution % config.scale:
@@ -162,22 +156,15 @@ def _check_together(config: TranslationConfig) -> None:
 
 def translator_arguments(config: TranslationConfig, *, in_channels: int, img_channels: int) -> dict[str, Any]:
     """Return the arguments of the translator's class for a config; a checkpoint records them."""
-    import inspect
-
-    known = inspect.signature(TRANSLATORS[config.family]).parameters
     values = config.model_dump() | {"in_channels": in_channels, "img_channels": img_channels}
     values["in_resolution"] = config.in_resolution
-    return {name: values[name] for name in known if values.get(name) is not None}
+    return {name: values[name] for name in arguments_of(TRANSLATORS[config.family]) if values.get(name) is not None}
 
 
-def translation_command(config: TranslationConfig, run_dir: str = "RUN") -> str:
-    """Return the command that repeats this run: the recipe, and the settings that differ from it."""
-    plain = make_translation_config(config.recipe, {"data": config.data}).model_dump()
-    parts = ["gan-serve", "train", "--recipe", config.recipe, "--data", config.data, "--run-dir", run_dir]
-    for key, value in config.model_dump().items():
-        if value != plain.get(key) and key not in OF_THE_MACHINE:
-            parts += ["--kimg", as_typed(value)] if key == "kimg" else ["--set", f"{key}={as_typed(value)}"]
-    return shlex.join(parts)
+def translation_command(config: TranslationConfig) -> str:
+    """Return the command that repeats this run; see ``command_line``."""
+    plain = make_translation_config(config.recipe, {"data": config.data})
+    return command_of(config.model_dump(), plain.model_dump(), "RUN")
 
 
 def is_translation_run(run_dir: Path) -> bool:

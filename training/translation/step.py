@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gan_serve.errors import RunError
 from gan_serve.training import losses
 from gan_serve.training.ema import GeneratorEMA
+from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.memory import memory_in_use
 from gan_serve.training.optimizers import Adam
 from gan_serve.training.random_numbers import StepRandom
@@ -20,7 +21,7 @@ from gan_serve.training.schedules import ema_half_life, learning_rate
 from gan_serve.training.tick_means import TickMeans
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic, patch_layers
 from gan_serve.training.translation.loader import PairBatch, PairLoader
-from gan_serve.training.translation.losses import PIXEL_LOSSES, FeatureMaps, absolute_error, perceptual_distance
+from gan_serve.training.translation.losses import PIXEL_LOSSES, absolute_error, perceptual_distance
 from gan_serve.training.translation.networks import Translator
 from gan_serve.training.translation.pool import ImagePool
 from gan_serve.training.translation.settings import TRANSLATORS, TranslationConfig, translator_arguments
@@ -271,7 +272,7 @@ def _adam(networks: Iterable[nn.Module], lr: float, betas: tuple[float, float]) 
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.02²) and the scales of norms from N(1, 0.02²), as Pix2Pix and CycleGAN do."""
+    """Initialise weights from N(0, 0.02²) and the scales of norms from N(1, 0.02²), as Pix2Pix and CycleGAN do."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, WEIGHT_STD)

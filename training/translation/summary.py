@@ -26,20 +26,15 @@ class TranslationSummary(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """Return the summary as plain values, as ``--json`` prints them."""
         networks = {name: network.as_json() for name, network in self.networks.items()}
-        told = self.recipe._asdict() | {"settings": self.settings} | networks
-        return {name: value for name, value in told.items() if name != "config"}
+        values = self.recipe._asdict() | {"settings": self.settings} | networks
+        return {name: value for name, value in values.items() if name != "config"}
 
     def as_text(self) -> str:
         """Return the summary as lines for a terminal."""
-        recipe = self.recipe
-        lines = [f"{recipe.name}: {recipe.title}", f"    from   {recipe.source}", f"    needs  {recipe.needs}", ""]
+        lines = [self.recipe.as_text(), ""]
         lines += [f"    {name} = {as_typed(value)}" for name, value in self.settings.items()]
         for name, network in self.networks.items():
-            lines += ["", f"{name}, RGB: {network.parameters:,} parameters"]
-            for layer in network.layers:
-                shape = "-" if layer.shape is None else "x".join(map(str, layer.shape)) or "1"
-                count = f"{layer.parameters:,}" if layer.parameters else ""
-                lines.append(f"    {layer.name:<24}  {layer.kind:<18}  {shape:<12}  {count:>10}".rstrip())
+            lines += ["", f"{name}, RGB: {network.parameters:,} parameters", *network.as_lines()]
         return "\n".join(lines)
 
 

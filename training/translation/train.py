@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from gan_serve._version import __version__
-from gan_serve.atomic_files import remove_leftovers, write_atomically
 from gan_serve.errors import RunError
 from gan_serve.training.distributed import Processes, started_processes
 from gan_serve.training.evaluation.extractor_registry import extractor_for
-from gan_serve.training.loop import Finished, check_kimg, check_run_dir, pick_device, run_loop, use_machine
-from gan_serve.training.monitoring.run_log import rewind_log
+from gan_serve.training.loop import (
+    Finished,
+    check_kimg,
+    check_run_dir,
+    pick_device,
+    run_loop,
+    use_machine,
+    write_record,
+)
 from gan_serve.training.run_info import RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.snapshots import load_snapshot, snapshot_path, snapshots
 from gan_serve.training.stopping import stop_on_signal
@@ -80,10 +86,7 @@ def train_translator(
 
         # Write the config and the record of the run.
         info = continued(run_dir, _run_info(data, describe_machine(device, Processes())))
-        remove_leftovers(run_dir, run_dir / "grids", run_dir / "snapshots")
-        write_atomically(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
-        write_atomically(run_dir / "run.json", info.model_dump_json(indent=2) + "\n")
-        rewind_log(run_dir, training.shown / 1000)
+        write_record(run_dir, config, info, training.shown)
 
         # Train.
         loader = PairLoader(data, seed=config.seed, device=device)

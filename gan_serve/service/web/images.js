@@ -105,7 +105,8 @@ export class Images {
   }
 }
 
-function enlarged({ data, width, height, channels }, scale) {
+/** An image with each pixel as a square of `scale` x `scale`. */
+export function enlarged({ data, width, height, channels }, scale) {
   if (!(Number.isInteger(scale) && scale >= 1 && scale <= MOST_SCALE)) {
     throw new GanServeError("invalid_option", `scale must be a whole number from 1 to ${MOST_SCALE}, not ${scale}.`);
   }

@@ -11,7 +11,7 @@ export class LocalBackend {
   #calls = new Map();
   #count = 0;
   #loaded = new Map(); // promises, by model
-  formats = ["png", "zip", "npz"];
+  formats = ["png", "zip", "npz", "gif", "webp"];
 
   /**
    * @param {{models: object[], limits: object, details: Record<string, object>}} site what export-web wrote into the page

@@ -3,8 +3,8 @@
  *
  * @typedef {object} Files
  * @property {() => Promise<Worker>} worker
- * @property {() => Promise<{module: ?string, wasm: string | Uint8Array}>} runtime the address of onnxruntime-web, null
- *   where the worker has it, and its WebAssembly
+ * @property {() => Promise<{module: ?string, wasm: string | Uint8Array, gif: ?string}>} runtime the address of
+ *   onnxruntime-web, null where the worker has it; its WebAssembly; and the address of gifenc, or null
  * @property {(model: string) => Promise<string | Record<string, Uint8Array>>} source as `Generator.load` takes it
  * @property {(model: string) => ?string} address of a checkpoint, where it has one
  */
@@ -17,6 +17,7 @@ export const beside = {
   worker: async () => new Worker(addressOf(`${ENGINE}worker.js`), { type: "module" }),
   runtime: async () => ({
     module: addressOf(`${ENGINE}ort.wasm.bundle.min.mjs`),
+    gif: addressOf(`${ENGINE}gifenc.esm.js`),
     wasm: addressOf(`${ENGINE}ort-wasm-simd-threaded.wasm.gz`),
   }),
   source: async (model) => addressOf(`models/${model}/`),
@@ -34,7 +35,7 @@ export const inside = {
     const script = new Blob([await contentOf("engine/worker.js")], { type: "text/javascript" });
     return new Worker(URL.createObjectURL(script));
   },
-  runtime: async () => ({ module: null, wasm: await contentOf("engine/ort-wasm-simd-threaded.wasm") }),
+  runtime: async () => ({ module: null, gif: null, wasm: await contentOf("engine/ort-wasm-simd-threaded.wasm") }),
   source: async (model) => {
     const start = `models/${model}/`;
     const files = [...document.querySelectorAll("script[data-file]")].map((each) => each.dataset.file);

@@ -1,18 +1,22 @@
 /** The worker of a page without a server: loads checkpoints and samples them. `LocalBackend` speaks to it. */
 
+import { gif, webp } from "./animations.js";
 import { Generator } from "./gan-serve.js";
 import { setWasm } from "./network.js";
 
 const generators = new Map(); // promises, by model and precision
 const sources = new Map();
+const FPS = 12; // of animations, as for POST /sample
 let runtime = null; // the promise of onnxruntime-web: networks are fetched meanwhile
+let gifenc = null; // its address; null where it stands before this script
 
 const methods = {
   /**
    * Load onnxruntime-web: the address of its module, null where it stands before this script; the address, or the bytes,
-   * of its WebAssembly.
+   * of its WebAssembly. `gif`: the address of gifenc, which is loaded for the first GIF.
    */
   async begin(options) {
+    gifenc = options.gif;
     runtime = findRuntime(options);
     await runtime;
   },
@@ -33,6 +37,8 @@ const methods = {
     const images = await imagesOf(request);
     if (format === "npz") return images.npz();
     if (format === "zip") return images.zip({ scale });
+    if (format === "webp") return webp(images, { fps: FPS, scale });
+    if (format === "gif") return gif(images, { gifenc: gifenc ? await import(gifenc) : globalThis.gifenc, fps: FPS, scale });
     return images.n === 1 ? images.png(0, { scale }) : images.gridPng({ columns, scale });
   },
 
