@@ -13,8 +13,9 @@ demo: .venv/runtime  ## install the runtime (no torch) and sample a grid of avat
 serve: .venv/runtime  ## serve the bundled checkpoints on http://localhost:3000
 	$(BIN)/gan-serve serve
 
-# A test process on each core, with one thread of its own: threads of several processes would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
+# A test process on each core and one more, since tests wait for servers and browsers; each computes with one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal \
+    --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 test: .venv/dev  ## run the everyday tests, on all cores
 	$(PYTEST) -m "not slow"

@@ -157,4 +157,4 @@ def test_every_family_exports_with_labels(family):
     assert {prop.key: prop.value for prop in onnx.load_from_string(model).metadata_props} == {"name": family}
     parity = measure_parity(model, generator)
     assert parity.batch_invariant
-    assert (parity.labels, parity.seeds) == (16, 16)
+    assert (parity.labels, parity.seeds) == (16, 4)  # of the 64 images of ``fewer_images``

@@ -24,7 +24,10 @@ from gan_serve.exports.imports.keras_model import KerasGenerator, build_keras_ge
 from gan_serve.exports.imports.options import ImportOptions
 from gan_serve.sampling.latents import latents_from_seeds
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")  # of Keras, while it saves with NumPy 2
+pytestmark = [
+    pytest.mark.usefixtures("fewer_images"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:keras"),  # of Keras, while it saves with NumPy 2
+]
 
 
 @pytest.fixture(scope="module")

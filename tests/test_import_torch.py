@@ -24,6 +24,8 @@ from gan_serve.exports.imports.state_dicts import read_safetensors, read_torch_f
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.load_checkpoint import load_generator
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
+
 
 def expected_images(network: nn.Module, seeds: range) -> np.ndarray:
     """The images of the original, float in grey levels [N, H, W, C]."""
@@ -121,7 +123,7 @@ def test_uniform_latents_are_those_of_the_original():
 def test_a_repository_of_the_hub_is_a_source(hub, tmp_path, cli):
     content = tmp_path / "repository"
     content.mkdir()
-    torch.save(net_g().state_dict(), content / "pytorch_model.bin")
+    torch.save(net_g(ngf=2).state_dict(), content / "pytorch_model.bin")
     torch.save(NetD().state_dict(), content / "netD.pth")
     (content / "README.md").write_text("# weights\n")
     commit = hub.publish("somebody/dcgan", content)

@@ -24,6 +24,7 @@ from gan_serve.training.initial_weights import compare_classes
 from gan_serve.training.loop import train
 from gan_serve.training.snapshots import load_snapshot, snapshots
 
+pytestmark = pytest.mark.usefixtures("fewer_images")
 CGAN = SMALL | {"recipe": "cgan", "width": 0.25, "kimg": 0.3, "ticks_per_evaluation": 0}
 
 

@@ -67,6 +67,7 @@ EVERY_DAY = ("wgan-gp", "dcgan-28 with labels in every layer", "stylegan")  # co
     "name",
     [pytest.param(name, marks=() if name in EVERY_DAY else pytest.mark.slow) for name in [*recipes(), *VARIANTS]],
 )
+@pytest.mark.usefixtures("fewer_images")
 def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     recipe, settings = VARIANTS.get(name, (name, {}))
@@ -313,7 +314,7 @@ def test_sigkill_again_and_again_gives_the_same_weights(recipe, kills, digits, t
     config = small(recipe, digits, width=0.25, decay_kimg=length["kimg"], **length, **growing)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["gan_serve.training.loop", "torch._dynamo"])  # imported once, not by each
+    processes.set_forkserver_preload(["without_plots", "gan_serve.training.loop"])  # imported once, not by each
 
     def begin(run_dir: Path) -> multiprocessing.process.BaseProcess:
         process = processes.Process(target=train, args=(config, run_dir), kwargs={"resume": True, "quiet": True})

@@ -103,6 +103,7 @@ def test_a_row_alone_serves_every_image(network, model):
     np.testing.assert_array_equal(images, sampled(model, inputs_of(network) | whole))
 
 
+@pytest.mark.usefixtures("fewer_images")
 def test_parity_covers_mixed_styles(network, model):
     read = onnx.load_from_string(model)
     assert measure_parity(model, network.generator).max_difference <= 1

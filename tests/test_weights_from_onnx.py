@@ -22,6 +22,7 @@ from gan_serve.training.load_checkpoint import load_generator
 from gan_serve.training.networks import build_generator
 from gan_serve.training.weights_from_onnx import load_weights_from_onnx
 
+OTHERS_OF_A_FAMILY = ("bricks-dcgan", "faces-cgan", "faces-wgan-gp", "fashion-cgan", "fashion-dcgan")
 SMALL_NETWORK = {"z_dim": 16, "img_resolution": 16, "img_channels": 1, "width": 0.1}
 
 
@@ -44,7 +45,10 @@ def pixels(generator: nn.Module, z: torch.Tensor, c: torch.Tensor | None) -> np.
 
 
 @pytest.mark.usefixtures("few_latents")
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in OTHERS_OF_A_FAMILY else ()) for name in list_models()],
+)
 def test_a_bundled_checkpoint_without_its_weights_file_gives_the_same_images(name, tmp_path):
     directory = without_weights(name, tmp_path)
     generator, config, digest = load_generator(directory)

@@ -13,6 +13,7 @@ import torch
 
 SMALL = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 0.5, "z_dim": 16, "threads": 1, "device": "cpu"}
 SMALL |= {"width": 0.25}
+WITHOUT_PLOTS = str(Path(__file__).with_name("without_plots.py"))
 OPTIONS = {"recipe": "--recipe", "init_from": "--init-from"}  # settings that have an option of their own
 
 
@@ -23,7 +24,7 @@ def train_command(data: Path, run_dir: Path, **settings: object) -> list[str]:
 
 
 def _train(data: Path, run_dir: Path, settings: dict[str, object]) -> list[str]:
-    words = ["-m", "gan_serve.cli", "train", "--run-dir", str(run_dir), "--data", str(data)]
+    words = [WITHOUT_PLOTS, "train", "--run-dir", str(run_dir), "--data", str(data)]
     for key, value in settings.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
         words += [OPTIONS[key], text] if key in OPTIONS else ["--set", f"{key}={text}"]
