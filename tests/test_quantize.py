@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from gan_serve.exports.certify import certify
 from gan_serve.exports.graph import copy_of
 from gan_serve.exports.int8_weights import SMALLEST, store_weights_in_int8
 from gan_serve.exports.parity import varied_styles
@@ -362,3 +363,13 @@ def test_int8_keeps_latents_that_usual_calibration_never_shows(models):
         assert converted is not None
         decibels.append(psnr(drawn(converted.model, beyond), reference).mean())
     assert decibels[1] > decibels[0] + 1
+
+
+@pytest.mark.slow
+def test_an_export_compares_as_many_images_as_the_card_says():
+    """Other tests of exports use the fixture ``fewer_images``."""
+    generator = build_generator("dcgan28", z_dim=Z_DIM, img_resolution=8, img_channels=1, width=0.25).eval()
+    certified = certify(generator, {}, ("fp32", "int8"))
+    assert certified.parity.seeds == 256
+    assert certified.parity.int8 is not None
+    assert certified.parity.int8.images == 5000

@@ -23,7 +23,6 @@ from gan_serve.training.networks import (
 )
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.layers import MinibatchDiscrimination, use_byte_dropout
-from gan_serve.training.optimizers import Adam, RMSprop
 
 
 def build_networks(
@@ -74,8 +73,8 @@ def build_optimizers(
 
 def _optimizer(config: TrainConfig, network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
     if config.optimizer == "rmsprop":
-        return RMSprop(network.parameters(), lr, alpha=betas[1])
-    return Adam(network.parameters(), lr, betas, fused=True)
+        return torch.optim.RMSprop(network.parameters(), lr, alpha=betas[1])
+    return torch.optim.Adam(network.parameters(), lr, betas, fused=True)
 
 
 def _check_penalties(config: TrainConfig, discriminator: Discriminator) -> None:

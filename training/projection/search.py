@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gan_serve.training.optimizers import Adam
-
 Network = Callable[[Tensor, Tensor | None], Tensor]
 """Images float32 [N, C, H, W] in [-1, 1] of latents float32 [N, D] and labels int64 [N], or None."""
 
@@ -133,7 +131,7 @@ def _adam(objective: Objective, starts: Tensor, labels: Tensor | None) -> Iterat
     """Yield the latents [S, D] after each step of Adam. The starts do not affect each other."""
     search = objective.search
     latents = starts.clone().requires_grad_(True)
-    optimizer = Adam([latents], betas=BETAS)
+    optimizer = torch.optim.Adam([latents], betas=BETAS)
     for step in range(search.steps):
         optimizer.param_groups[0]["lr"] = search.learning_rate * min(1.0, 2 * (1 - step / search.steps))
         losses = objective.residuals(latents, labels).square().sum(1)

@@ -15,7 +15,6 @@ from gan_serve.training import losses
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.memory import memory_in_use
-from gan_serve.training.optimizers import Adam
 from gan_serve.training.random_numbers import StepRandom
 from gan_serve.training.schedules import ema_half_life, learning_rate
 from gan_serve.training.tick_means import TickMeans
@@ -266,9 +265,9 @@ def build_critic(config: TranslationConfig, in_channels: int, img_channels: int)
     return ImageCritic(**shape, layers=config.d_layers or 4)
 
 
-def _adam(networks: Iterable[nn.Module], lr: float, betas: tuple[float, float]) -> Adam:
+def _adam(networks: Iterable[nn.Module], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
     weights = [weight for network in networks for weight in network.parameters()]
-    return Adam(weights, lr, betas, fused=True)
+    return torch.optim.Adam(weights, lr, betas, fused=True)
 
 
 def _initialise(network: nn.Module) -> None:
