@@ -117,7 +117,7 @@ def test_without_a_folder_the_run_is_in_runs_and_is_found_again(cli, digits, tmp
     assert (run_dir / "run.json").exists()
     for said in (
         f"Grids: {run_dir}/grids, the first after 4 steps",
-        "Machine: 1 CPU threads",
+        "Machine: 1 CPU thread (",
         "Finished: 0.128 kimg, ",
     ):
         assert said in outcome.out
