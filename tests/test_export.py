@@ -101,7 +101,7 @@ def test_the_card_tells_how_it_was_trained(exported):
     assert head["datasets"] == [head["model-index"][0]["results"][0]["dataset"]["name"]]
     assert head["pipeline_tag"] == "unconditional-image-generation"
     assert "--recipe dcgan-28" in card
-    assert re.search(r"- 1\.\d+ thousand images shown \(\d\.\d passes\), \d+ s on \d+ CPU threads", card)
+    assert re.search(r"- 1\.\d+ thousand images shown \(\d\.\d passes\), \d+ s on \d+ CPU threads?", card)
     assert json.loads((exported / "parity.json").read_text())["max_difference"] <= 1
     assert "mean_gradient_1000_seeds" in json.loads((exported / "metrics.json").read_text())
     with Image.open(exported / "samples.png") as grid:
