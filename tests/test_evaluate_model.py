@@ -295,9 +295,8 @@ def test_nothing_is_written_to_what_is_no_checkpoint(cli, run):
     assert "Traceback" not in outcome.err
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "mnist-cgan" else pytest.mark.slow) for name in AGREEMENT]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AGREEMENT)
 def test_agreement_and_coverage_over_http_are_those_measured_here(name, tmp_path):
     features, least = AGREEMENT[name]
     extractor, seeds = find_extractor(features), list(range(500))

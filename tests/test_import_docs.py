@@ -53,7 +53,9 @@ def test_every_route_has_an_example():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
-@pytest.mark.parametrize("source", list(commands()))
+@pytest.mark.parametrize(
+    "source", [pytest.param(name, marks=() if name.endswith(".onnx") else pytest.mark.slow) for name in commands()]
+)
 def test_the_commands_run(source, cli):
     if source.endswith(".pth"):
         torch.save(net_g(ngf=2).state_dict(), source)

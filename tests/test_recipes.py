@@ -60,7 +60,7 @@ VARIANTS = {
 }
 
 
-EVERY_DAY = ("wgan-gp", "dcgan-28 with labels in every layer", "stylegan")  # convolutions, BatchNorm, labels, styles
+EVERY_DAY = ("wgan-gp", "dcgan-28 with labels in every layer")  # others export StyleGAN (test_export_inputs.py)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
 @pytest.mark.parametrize(
     ("recipe", "kills"),
     [
-        ("wgan-gp", 2),
+        ("wgan-gp", 1),
         *(pytest.param(name, 10, marks=pytest.mark.slow) for name in ("dcgan-28", "wgan-gp", "progressive")),
     ],
 )
