@@ -181,7 +181,7 @@ PICTURES: dict[str, tuple[Make, str]] = {
     "picture of 10,000 frames": (picture("a.gif", animation), "is an animation"),
     "picture of 3,000 scans": (picture("a.jpg", many_scans), "scans"),
     "picture with a colour profile of nothing": (picture("a.png", png_with_a_profile_of_nothing), "cannot be decoded"),
-    "picture that is PostScript": (picture("a.png", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n"), "not an image of a supported"),
-    "picture that is a TIFF": (picture("a.png", lambda: b"II*\0" + bytes(100)), "not an image of a supported"),
+    "picture that is PostScript": (picture("a.png", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n"), "not an image of a"),
+    "picture that is a TIFF": (picture("a.png", lambda: b"II*\0" + bytes(100)), "not an image of a"),
     "picture is /dev/zero": (lambda where: Path("/dev/zero"), "not a regular file"),
 }  # fmt: skip
