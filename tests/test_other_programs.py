@@ -61,7 +61,7 @@ def test_a_run_on_a_busy_machine_takes_fewer_threads_and_says_so(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("given", "spins"), [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
+    ("given", "spins"), [({}, "3000"), ({"OMP_WAIT_POLICY": "active"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
 )
 def test_waiting_threads_soon_give_way_unless_the_user_chose_otherwise(given, spins):
     unset = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}

@@ -17,7 +17,7 @@ if __name__ != "gan_serve.training":
 # busy, this takes the time from the thread that they wait for, and a step lasts up to ten times as long. OpenMP (GNU's,
 # the one of torch on Linux) reads this when torch is imported.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:
     from gan_serve.training.api import FinishedRun, train
