@@ -78,5 +78,5 @@ def _pickles(file: IO[bytes]) -> list[bytes]:
             return [archive.read(entry) for entry in entries if entry.filename.lower().endswith(".pkl")]
     except NoTensors:
         raise
-    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError, OverflowError) as error:
         raise NoTensors("it is a damaged zip file") from error

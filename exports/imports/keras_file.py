@@ -21,6 +21,7 @@ MAX_CONFIG_BYTES = 2**24
 MAX_LAYERS = 1000
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, ValueError, OSError, RuntimeError, EOFError,
+    OverflowError,
 )  # fmt: skip
 HDF5 = b"\x89HDF\r\n\x1a\n"
 KERAS_FILES = {"config.json", "model.weights.h5"}
@@ -46,7 +47,7 @@ def is_keras(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return set(archive.namelist()) >= KERAS_FILES
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, OverflowError):
         return False
 
 

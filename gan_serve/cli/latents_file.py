@@ -20,6 +20,7 @@ from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.seeds import parse_seeds
 
 MAX_BYTES = 2**28  # of a file, and of what it unpacks to
+DAMAGED = (ValueError, KeyError, EOFError, OverflowError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 HINT = "Give a file of gan-serve project, or an .npz or .npy with latents float32 [N, z_dim]."
 _ROWS = re.compile(r"@(\d{1,6})(?:-(\d{1,6}))?", re.ASCII)
 
@@ -42,7 +43,15 @@ def read_latents(path: Path, config: CheckpointConfig) -> LatentsFile:
         arrays = _arrays(content)
     except OSError as error:
         raise InvalidLatents(f"{path} cannot be read: {error.strerror or error}.", HINT) from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (
+        ValueError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        OverflowError,
+    ) as error:
         raise InvalidLatents(f"{path} has no latents: {' '.join(str(error).split())[:100]}.", HINT) from error
     digest = str(arrays.get("digest", ""))
     if digest and digest != f"sha256:{config.files[PRECISION_FILES['fp32']].sha256}":

@@ -52,6 +52,7 @@ _DECODING_ERRORS = (
     LookupError,
     NotImplementedError,
     OSError,
+    OverflowError,
     RecursionError,
     SyntaxError,  # raised by Pillow for a PNG with malformed chunks
     TypeError,

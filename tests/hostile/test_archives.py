@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -12,7 +13,12 @@ import pytest
 from hostile_data import DATA, GOOD, LEFT_OUT, folder, picture
 from measured import measure
 
-from gan_serve.errors import DataError
+from gan_serve.checkpoint.bundled import BUNDLED
+from gan_serve.checkpoint.files import read_config
+from gan_serve.cli.latents_file import read_latents
+from gan_serve.errors import DataError, ImportRefused, InvalidLatents
+from gan_serve.exports.imports.keras_file import read_keras
+from gan_serve.exports.imports.state_dicts import read_torch_file
 from gan_serve.training.data.load import load_images
 
 SLOW = {"tar.gz with a comment of 150 MB", "zip of 24 GB in 120 KB", "tar.gz of 200,000 empty files"}
@@ -64,3 +70,29 @@ def test_members_with_names_of_other_places_are_read_in_memory(tmp_path):
     before = sorted(Path(tmp_path).rglob("*"))
     assert len(load_images(tmp_path / "names.zip")) == 4  # the first is left out as a hidden file
     assert sorted(Path(tmp_path).rglob("*")) == before
+
+
+def zip_of_entries_beyond_any_file(names: list[str]) -> bytes:
+    """Return a zip whose directory says that its entries begin after 2**63 bytes."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in names:
+            archive.writestr(name, bytes(64))
+        for entry in archive.infolist():
+            entry.header_offset = 2**63 + 5
+    return content.getvalue()
+
+
+def test_entries_beyond_any_file_are_one_clear_error(tmp_path):
+    """Found by fuzz.py: zipfile raises OverflowError for them."""
+    for name, entries in (("a.npz", ["images.npy"]), ("a.zip", ["a/1.png", "a/2.png"])):
+        (tmp_path / name).write_bytes(zip_of_entries_beyond_any_file(entries))
+        with pytest.raises(DataError, match=name):
+            load_images(tmp_path / name)
+    with pytest.raises(ImportRefused, match="damaged zip"):
+        read_torch_file(zip_of_entries_beyond_any_file(["a/data.pkl"]), "a.pth")
+    with pytest.raises(ImportRefused, match="damaged"):
+        read_keras(zip_of_entries_beyond_any_file(["config.json", "model.weights.h5"]), "a.keras")
+    (tmp_path / "found.npz").write_bytes(zip_of_entries_beyond_any_file(["z.npy"]))
+    with pytest.raises(InvalidLatents, match="has no latents"):
+        read_latents(tmp_path / "found.npz", read_config(BUNDLED / "fashion-dcgan"))

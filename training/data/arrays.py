@@ -26,7 +26,7 @@ from gan_serve.training.data.image_set import ImageSet, Wanted, check_claim, che
 
 ARRAY_ERRORS = (
     OSError, ValueError, TypeError, EOFError, SyntaxError, RuntimeError, NotImplementedError, zipfile.BadZipFile,
-    zlib.error, tokenize.TokenError,
+    OverflowError, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 TRAIN = Wanted()
 PART_BYTES = 16 * 2**20

@@ -18,7 +18,7 @@ from gan_serve.images.pixels import BROKEN, UInt8Array
 from gan_serve.training.data.image_files import SIXTEEN_BITS, read_image, resize
 from gan_serve.training.data.image_set import MAX_LEFT_OUT, MODES, LeftOut, Wanted, examples, new_images
 
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, lzma.LZMAError)
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, OverflowError, EOFError, zlib.error, lzma.LZMAError)
 # A zip member may be encrypted, or compressed by a method that Python does not know.
 UNREADABLE = (*BROKEN, *DAMAGED, RuntimeError, NotImplementedError)
 
