@@ -297,6 +297,8 @@ def test_downloads_are_the_files_of_the_generator(client, conditional, generator
         ("sample", {"columns": object()}, InvalidOption),
         ("interpolate", {"seeds": "0,5", "format": "ndjson"}, InvalidOption),
         ("sample", {"n": MAX_IMAGES + 1}, TooManyImages),
+        ("sample", {"steps": 3}, TypeError),
+        ("interpolate", {"seeds": "0,5", "labels": ["Bag"]}, TypeError),
     ],
 )
 def test_a_download_that_makes_no_sense_is_refused(client, kind, options, error, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""How many processors other programs keep busy, and the threads that follow from it."""
+"""The processors that other programs keep busy, and the threads that a run then takes."""
 
 from __future__ import annotations
 

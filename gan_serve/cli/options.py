@@ -77,6 +77,12 @@ def seed_options(command: Command) -> Command:
     )
 
 
+def fit_option(command: Command) -> Command:
+    """Add ``--fit``, of commands that take pictures."""
+    text = "crop: cut to the middle square and resized; exact: refused unless it has the model's size."
+    return click.option("--fit", default="crop", show_default=True, help=text)(command)
+
+
 def latents_option(command: Command) -> Command:
     """Add ``--latents`` to a command with ``--seeds``."""
     text = "A file of `gan-serve project`, or .npz or .npy with latents; in --seeds, @0 is the first of them."

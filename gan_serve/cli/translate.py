@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gan_serve.atomic_files import check_folder, write_atomically
-from gan_serve.cli.options import OutputPath, model_options
+from gan_serve.cli.options import OutputPath, fit_option, model_options
 from gan_serve.errors import InvalidOption
 from gan_serve.terminal import echo
 
@@ -15,12 +15,7 @@ from gan_serve.terminal import echo
 @click.command()
 @click.argument("model")
 @click.argument("images", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--fit",
-    default="crop",
-    show_default=True,
-    help="crop: cut to the middle square and resized; exact: refused unless it has the model's size.",
-)
+@fit_option
 @click.option(
     "--out",
     type=OutputPath(),

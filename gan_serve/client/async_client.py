@@ -336,24 +336,57 @@ class AsyncClient(AsyncSender):
         request = requests.mix_images(model, coarse, fine, crossover=crossover, label=label, truncation=truncation)
         return await self._run(exchanges.fetch_mix(self._limits, request, output, progress))
 
-    async def download(self, kind: exchanges.Kind, model: str, path: str | Path | None = None, **options: Any) -> bytes:
+    @suggest_keywords
+    async def download(
+        self,
+        kind: exchanges.Kind,
+        model: str,
+        path: str | Path | None = None,
+        *,
+        n: int | None = None,
+        seed: int | None = None,
+        seeds: Keys | None = None,
+        latents: npt.ArrayLike | None = None,
+        offsets: npt.ArrayLike | None = None,
+        label: Labels | None = None,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+        steps: int | None = None,
+        method: str | None = None,
+        loop: bool | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        coarse: Seeds | None = None,
+        fine: Seeds | None = None,
+        crossover: int | None = None,
+        format: str | None = None,
+        columns: int | None = None,
+        fps: float | None = None,
+    ) -> bytes:
         """Return a file as the server encodes it: a grid, an animation, an npz, ...
 
         Args:
             kind: ``sample``, ``condition``, ``interpolate`` or ``mix``.
             model: a name of ``models()``.
             path: also write the file there; its suffix is the default of ``format``.
-            options: the arguments of ``generate`` (``sample``) or of the call of that name, and ``format`` (png, webp,
-                gif, mp4, webm, npz, zip, json), ``columns`` (images in a row of a grid) and ``fps`` (of an animation).
+            n, ..., crossover: as for ``generate`` (``sample``) or the call of that name; None is its default.
+            format: png, webp, gif, mp4, webm, npz, zip or json.
+            columns: images in a row of a grid. fps: frames per second of an animation.
 
         Raises:
-            InvalidOption: an unknown kind or format. CannotWrite: the file cannot be written. Others: as for that call.
+            InvalidOption: an unknown kind or format. TypeError: an argument that the kind does not take. CannotWrite:
+                the file cannot be written. Others: as for that call.
 
         >>> file = await client.download("sample", "fashion-dcgan", "grid.png", seeds="0-3")  # doctest: +SKIP
-        >>> file[1:4]  # doctest: +SKIP
-        b'PNG'
         """
-        content = await self._run(exchanges.fetch_file(kind, model, path, options))
+        arguments = {
+            "n": n, "seed": seed, "seeds": seeds, "latents": latents, "offsets": offsets, "label": label,
+            "labels": labels, "truncation": truncation, "steps": steps, "method": method, "loop": loop, "start": start,
+            "stop": stop, "coarse": coarse, "fine": fine, "crossover": crossover, "format": format,
+            "columns": columns, "fps": fps,
+        }  # fmt: skip
+        given = {name: value for name, value in arguments.items() if value is not None}
+        content = await self._run(exchanges.fetch_file(kind, model, path, given))
         if path is not None:
             await asyncio.to_thread(write_atomically, path, content)
         return content

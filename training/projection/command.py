@@ -11,7 +11,7 @@ import click
 
 from gan_serve.atomic_files import write_atomically
 from gan_serve.cli import needs_extra
-from gan_serve.cli.options import OutputPath, as_label
+from gan_serve.cli.options import OutputPath, as_label, fit_option
 from gan_serve.terminal import echo
 
 
@@ -33,12 +33,7 @@ from gan_serve.terminal import echo
     multiple=True,
     help="A class name or index; given once for all pictures, or once for each. All classes are tried if not given.",
 )
-@click.option(
-    "--fit",
-    default="crop",
-    show_default=True,
-    help="crop: cut to the middle square and resized; exact: refused unless it has the model's size.",
-)
+@fit_option
 @click.option(
     "--features",
     help="The extractor that compares images beside their pixels: a name, a folder, none; default: the model's own.",
