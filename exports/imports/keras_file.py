@@ -47,7 +47,7 @@ def is_keras(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return set(archive.namelist()) >= KERAS_FILES
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, OverflowError):
+    except DAMAGED:
         return False
 
 

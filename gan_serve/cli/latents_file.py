@@ -43,15 +43,7 @@ def read_latents(path: Path, config: CheckpointConfig) -> LatentsFile:
         arrays = _arrays(content)
     except OSError as error:
         raise InvalidLatents(f"{path} cannot be read: {error.strerror or error}.", HINT) from error
-    except (
-        ValueError,
-        KeyError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        OverflowError,
-    ) as error:
+    except DAMAGED as error:
         raise InvalidLatents(f"{path} has no latents: {' '.join(str(error).split())[:100]}.", HINT) from error
     digest = str(arrays.get("digest", ""))
     if digest and digest != f"sha256:{config.files[PRECISION_FILES['fp32']].sha256}":
