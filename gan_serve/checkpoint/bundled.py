@@ -47,7 +47,7 @@ def list_models() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
 
 
-def most_readable_first() -> list[str]:
+def list_in_manifest_order() -> list[str]:
     """Return the checkpoints in the package in the order of the manifest; the page opens on the first."""
     order = list(manifest())
     return sorted(list_models(), key=lambda name: (order.index(name) if name in order else len(order), name))

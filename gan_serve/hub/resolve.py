@@ -31,11 +31,9 @@ def find_local(model: str | Path) -> Path | None:
     return Path(model) if os.path.isdir(model) else None  # Path.is_dir raises for names that are too long
 
 
-def resolve(
-    model: str | Path, *, revision: str | None = None, token: str | None = None, files: FileSet = config_only
-) -> Path:
+def resolve(model: str | Path, *, revision: str | None = None, files: FileSet = config_only) -> Path:
     """Return the directory of a checkpoint; ``locate`` explains arguments and errors."""
-    return locate(model, revision=revision, token=token, files=files)[0]
+    return locate(model, revision=revision, files=files)[0]
 
 
 def locate(

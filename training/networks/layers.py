@@ -90,17 +90,15 @@ def set_batch_norm(network: nn.Module, options: BatchNormOptions) -> None:
 class MinibatchStd(nn.Module):
     """Append a feature map with the standard deviation over a group of images (Karras et al. 2018, section 3).
 
-    The batch is split into groups of ``group_size`` (or the largest divisor of N below it), so that the statistic does
+    The batch is split into groups of ``GROUP`` (or the largest divisor of N below it), so that the statistic does
     not depend on the batch size. Maps [N, C, H, W] -> [N, C + 1, H, W], or features [N, F] -> [N, F + 1].
     """
 
-    def __init__(self, group_size: int = 4) -> None:
-        super().__init__()
-        self.group_size = group_size
+    GROUP = 4
 
     def forward(self, x: Tensor) -> Tensor:
         """Append the statistic, which is 0 for a batch of one image."""
-        group = next(size for size in range(min(self.group_size, len(x)), 0, -1) if len(x) % size == 0)
+        group = next(size for size in range(min(self.GROUP, len(x)), 0, -1) if len(x) % size == 0)
         groups = x.float().view(group, -1, *x.shape[1:])  # [G, N/G, ...]
         deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt()
         statistic = deviation.flatten(1).mean(dim=1).repeat(group).to(x.dtype)  # [N]
