@@ -104,7 +104,7 @@ def expect(locator: Any) -> Any:
 
 def saved(visit: Visit, button: Any, folder: Path) -> Path:
     """Return the file that a click on a button downloads."""
-    with visit.page.expect_download() as download:
+    with visit.page.expect_download(timeout=4 * TIMEOUT) as download:
         button.click()
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
