@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Visit, chromium, expect, saved
+from browser import Visit, chromium, drop, expect, saved
 from PIL import Image, ImageSequence
 from web_engine import runtime_folder
 
@@ -77,7 +77,7 @@ def begin(visit: Visit) -> Any:
 
 
 def use_as_a_person(visit: Visit, folder: Path) -> None:
-    """Drag on the plane, save the picture and the sheet, and verify both."""
+    """Drag on the plane, save the picture and the sheet, verify both, and drop the picture again."""
     page = visit.page
     pad = page.locator("#pad")
     box = pad.bounding_box()
@@ -92,6 +92,10 @@ def use_as_a_person(visit: Visit, folder: Path) -> None:
     sheet = saved(visit, page.locator("#drawer [data-format=png]").last, folder)
     assert verify_image(picture).receipt.latents is not None
     assert len(verify_image(sheet).receipt.seeds or []) == 32
+    page.keyboard.press("Escape")
+    drop(page, picture)
+    expect(page.locator("#caption")).to_contain_text("Latent")
+    expect(page.locator("#keys-hint")).to_contain_text("pinned")
 
 
 def frames_of(path: Path) -> np.ndarray[Any, Any]:
