@@ -97,7 +97,7 @@ def put_files(directory: Path, config: AnyConfig, files: Mapping[str, bytes]) ->
             for name, content in files.items():
                 write_atomically(new / name, content)
             write_atomically(new / CONFIG_FILE, with_files({**others, **digest_files(new)}))
-            read_config(new)  # raises if a checkpoint cannot have a file of such a name
+            read_any_config(new)  # raises if a checkpoint cannot have a file of such a name
             write_atomically(directory / CONFIG_FILE, with_files(others))
             for name in (*files, CONFIG_FILE):
                 os.replace(new / name, directory / name)

@@ -54,8 +54,7 @@
  *   code `server_unreachable`: `ready` is polled, then the page goes on
  * @property {(request: SampleRequest, format: string, options?: {scale?: number, columns?: number, fps?: number}) =>
  *   Promise<Blob>} file the images as a file of `formats`; PNGs carry their receipts
- * @property {(model: string, file: Blob) => Promise<Blob>} [translate] a picture by a translator, as PNG with its receipt;
- *   only where `models` may have translators
+ * @property {(model: string, file: Blob) => Promise<Blob>} translate a picture by a translator, as PNG with its receipt
  * @property {(request: SampleRequest) => Promise<object>} receipt of the first image
  * @property {() => Promise<boolean>} ready whether requests would succeed now
  * @property {string[]} formats the formats of `file`: of png, zip, npz, gif, webp
