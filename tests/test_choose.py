@@ -52,10 +52,15 @@ def test_photos_alone_get_the_recommended_recipe_and_say_that_they_are_made_smal
     assert plan.data.digest == load_images(config.data, resolution=64).digest  # so the printed command trains the same
 
 
-def test_the_printed_command_repeats_the_choice(tmp_path, speed):
+def test_the_printed_command_repeats_the_choice(tmp_path, speed, monkeypatch):
     speed(50.0)
-    config = plan_run(None, {"data": photos(tmp_path)}, Length(minutes=10)).config
-    words = shlex.split(command_line(config))
+    monkeypatch.setattr(choose.OtherPrograms, "processors", lambda self: 3.0)
+    monkeypatch.setattr(choose.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(choose.torch, "get_num_threads", lambda: 4)
+    config = plan_run(None, {"data": photos(tmp_path), "device": "cpu"}, Length(minutes=10)).config
+    assert config.threads == 1
+    assert "threads" not in command_line(config)  # in a card, for other machines
+    words = shlex.split(command_line(config, same_machine=True))
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     assert make_config(words[words.index("--recipe") + 1], {
         "data": config.data, "kimg": float(words[words.index("--kimg") + 1]),

@@ -260,7 +260,8 @@ def test_the_first_phase_has_the_pixel_loss_alone(shapes: Path) -> None:
     ],
 )
 def test_the_doctor_names_what_is_wrong(record: dict[str, float], sign: str) -> None:
-    doctor = TranslationDiagnosis(50.0, wasserstein=False)
+    settings = make_translation_config("cyclegan", {"data": "photos"}).model_dump()
+    doctor = TranslationDiagnosis(50.0, wasserstein=False, settings=settings)
     fine = {"moved": 0.9, "diversity": 45.0, "checkerboard": 1.0}
     times = [{"kimg": 100.0 * tick, "seconds": 1000.0 * tick} for tick in range(1, 12)]
     found = [finding for time in times[:6] for finding in doctor.examine(fine | record | time)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.options import BatchNormOptions
 
 SLOPE = 0.2  # of every LeakyReLU, as in the DCGAN paper
+Upsampling = Literal["transposed", "nearest", "bilinear"]  # a transposed convolution, or upsampling and a convolution
 
 
 def start_and_levels(img_resolution: int) -> tuple[int, int]:
@@ -36,6 +38,11 @@ def start_and_levels(img_resolution: int) -> tuple[int, int]:
 def scaled(channels: int, width: float) -> int:
     """Return ``width`` times ``channels``, at least 1."""
     return max(1, round(channels * width))
+
+
+def upsampling_by_2(mode: str) -> nn.Upsample:
+    """Return nearest-neighbour or bilinear upsampling, [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return nn.Upsample(scale_factor=2, mode=mode, align_corners=False if mode == "bilinear" else None)
 
 
 def with_labels(z: Tensor, c: Tensor | None, c_dim: int) -> Tensor:
