@@ -76,16 +76,18 @@ def read_keras(content: bytes, name: str) -> list[KerasLayer]:
                 text = file.attrs.get("model_config")
                 if text is None:
                     raise ImportRefused(f"{name} has weights, but not the layers that they belong to.", SAVE_AGAIN)
-                config = _json(text.encode() if isinstance(text, str) else bytes(text), name)
+                if not isinstance(text, str | bytes):
+                    raise ImportRefused(f"The config of {name} is damaged.", SAVE_AGAIN)
+                config = _json(text.encode() if isinstance(text, str) else text, name)
             layers = _layers(config, name)
             groups = _legacy_groups(file, name) if "model_weights" in file else _groups(file, layers, name)
+            if sum(each.nbytes for found in groups.values() for each in found) > len(weights_file):
+                raise ImportRefused(f"{name} unpacks to more than its own size.", SAVE_AGAIN)
             weights = {layer: [_array(each, name) for each in found] for layer, found in groups.items()}
     except ImportRefused:
         raise
     except Exception as error:  # HDF5 raises nearly anything for a damaged file
         raise ImportRefused(f"{name} is a damaged Keras model.", f"Download it again. {SAVE_AGAIN}") from error
-    if sum(array.nbytes for arrays in weights.values() for array in arrays) > len(weights_file):
-        raise ImportRefused(f"{name} unpacks to more than its own size.", SAVE_AGAIN)
     return [
         KerasLayer(kind, layer, settings, inputs, weights.get(layer, [])) for kind, layer, settings, inputs in layers
     ]
