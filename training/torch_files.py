@@ -6,7 +6,7 @@ import io
 import pickletools
 import re
 import warnings
-from collections.abc import Iterable
+import zipfile
 from typing import IO, Any
 
 import torch
@@ -22,6 +22,7 @@ OBJECTS = re.compile(
 )
 PUTS = frozenset({"BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"})
 GETS = frozenset({"BINGET", "LONG_BINGET", "GET"})
+END_64 = 56 + 20 + 22  # bytes of the three records that end a zip64
 LEGACY_PICKLES = 5  # in a file of an old version: a number, the protocol, the system, the value, the keys of storages
 
 
@@ -39,7 +40,7 @@ def load_torch_file(file: IO[bytes]) -> Any:
     Raises:
         NoTensors: it has other objects, is TorchScript, unpacks to more than its size, or is damaged.
     """
-    is_zip = file.read(2) == b"PK"
+    is_zip = file.read(4) == b"PK\3\4"  # as torch decides
     file.seek(0)
     try:
         if is_zip:
@@ -80,20 +81,34 @@ def load_safetensors(content: bytes) -> dict[str, Tensor]:
         raise NoTensors(f"it is no safetensors file: {error}") from error
 
 
-def _pickles(file: IO[bytes]) -> Iterable[bytes]:
-    """Yield the pickles in a zip that is as torch.save writes it.
-
-    The reader is that of ``torch.load``: another one might find other entries in a zip that is made for it.
-    """
+def _pickles(file: IO[bytes]) -> list[bytes]:
+    """Return the pickles in a zip that is as torch.save writes it."""
     size = file.seek(0, 2)
-    file.seek(0)  # the zip begins where the reader finds the file
-    reader = torch._C.PyTorchFileReader(file)
-    names = reader.get_all_records()
-    if any(name.startswith("code/") for name in names):
-        raise NoTensors("it is TorchScript, which is code")
-    if len(names) > MAX_ENTRIES or sum(map(reader.get_record_size, names)) > size:
-        raise NoTensors("it unpacks to more than its own size, as no file of torch.save does")
-    return [reader.get_record(name) for name in names if name.lower().endswith(".pkl")]
+    file.seek(max(0, size - END_64))
+    end = file.read()
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if archive.start_dir != _directory(end, size):
+            raise NoTensors("it is a damaged zip file")
+        if any("/code/" in entry.filename for entry in entries):
+            raise NoTensors("it is TorchScript, which is code")
+        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+        if not stored or len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > size:
+            raise NoTensors("it unpacks to more than its own size, as no file of torch.save does")
+        return [archive.read(entry) for entry in entries if entry.filename.lower().endswith(".pkl")]
+
+
+def _directory(end: bytes, size: int) -> int:
+    """Return where a zip of ``size`` bytes says that its directory begins, as torch reads it; -1 if it is not plain.
+
+    Python's zipfile looks for the directory right before ``end``. A zip may have one there and another where it says.
+    """
+    if end[-22:-18] != b"PK\5\6":  # the end of a directory, without a comment
+        return -1
+    if end[-42:-38] != b"PK\6\7":  # the place of the end of a zip64
+        return int.from_bytes(end[-6:-2], "little")
+    is_before = end[:4] == b"PK\6\6" and int.from_bytes(end[-34:-26], "little") == size - END_64
+    return int.from_bytes(end[48:56], "little") if is_before else -1
 
 
 def _check_pickle(file: IO[bytes]) -> None:
@@ -110,7 +125,7 @@ def _check_pickle(file: IO[bytes]) -> None:
             found = re.sub(r"^(__builtin__|builtins)\.", "", str(argument).replace(" ", "."))
             raise NoTensors(f"it has the Python object {found[:100]}", found[:100])
         one_stored = (before[2] == "TUPLE1" or (before[2] == "TUPLE" and before[0] == "MARK")) and before[1] in GETS
-        if name in ("REDUCE", "BUILD") and (before[2] in GETS or one_stored):
+        if name in ("REDUCE", "NEWOBJ", "BUILD") and (before[2] in GETS or one_stored):
             raise NoTensors("it copies one value many times")
         if name not in PUTS:
             before = [*before[1:], name]

@@ -81,9 +81,14 @@ def read_keras(content: bytes, name: str) -> list[KerasLayer]:
                 config = _json(text.encode() if isinstance(text, str) else text, name)
             layers = _layers(config, name)
             groups = _legacy_groups(file, name) if "model_weights" in file else _groups(file, layers, name)
-            if sum(each.nbytes for found in groups.values() for each in found) > len(weights_file):
-                raise ImportRefused(f"{name} unpacks to more than its own size.", SAVE_AGAIN)
-            weights = {layer: [_array(each, name) for each in found] for layer, found in groups.items()}
+            weights: dict[str, list[Array]] = {layer: [] for layer in groups}
+            held = 0  # a data set may have many names
+            for layer, found in groups.items():
+                for each in found:
+                    weights[layer].append(_array(each, name))
+                    held += each.nbytes
+                    if held > len(weights_file):
+                        raise ImportRefused(f"{name} unpacks to more than its own size.", SAVE_AGAIN)
     except ImportRefused:
         raise
     except Exception as error:  # HDF5 raises nearly anything for a damaged file

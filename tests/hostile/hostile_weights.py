@@ -338,7 +338,7 @@ FILES: dict[Write, str] = {
     dictionary_that_is_copied_as_a_state: "copies one value",
     millions_of_sets: "sets",
     millions_of_dictionaries: "more than 2,000,000 values",
-    zip_of_two_directories: "the Python object bytearray",
+    zip_of_two_directories: "damaged zip",
     one_weight_in_1000_places: "unpacks to more than its own size",
     config_that_is_a_number: "is damaged",
     dictionaries_of_dictionaries: "are no transposed convolution",
