@@ -174,6 +174,28 @@ def test_a_step_that_another_program_delays_does_not_count(digits, monkeypatch):
     assert images_per_second(config, load_images(digits), torch.device("cpu"), seconds=3) == 8 / 50
 
 
+@pytest.mark.parametrize(("n_critic", "reuses", "lazy_steps"), [(1, False, 1), (2, False, 2), (3, True, 3)])
+def test_lazy_penalties_count_as_often_as_they_occur(n_critic, reuses, lazy_steps, digits, monkeypatch):
+    """With r1_every=4, a cycle of 4 steps of 1, 2 and 3 updates; those that reuse a batch count it once."""
+    settings = {"data": str(digits), "resolution": 8, "width": 0.1, "batch_size": 8, "r1": 1, "r1_every": 4}
+    settings |= {"n_critic": n_critic, "critic_reuses_batch": reuses}
+    config = make_config("dcgan-28", settings)
+    config = config.model_copy(update={"conditional": False, "channels": 1, "bf16": False, "threads": 1})
+    now = 0.0
+
+    def step(self: Training, batches: list[object], fresh: object = None) -> None:
+        nonlocal now
+        began = self.shown
+        for _ in batches:
+            now += 11 if self.objective.has_gradient_penalty(self.shown) else 1
+            self.shown = min(self.shown + 8, began + self.images_a_step)
+
+    monkeypatch.setattr(Training, "step", step)
+    monkeypatch.setattr(measure_speed, "time", SimpleNamespace(perf_counter=lambda: now))
+    speed = images_per_second(config, load_images(digits), torch.device("cpu"), seconds=500)
+    assert speed == pytest.approx(4 * 8 * (1 if reuses else n_critic) / (4 * n_critic + 10 * lazy_steps))
+
+
 def test_narrower_networks_count_as_no_slower_and_a_short_run_is_called_so(tmp_path, monkeypatch):
     rates = iter([8.0, 2.0])  # other programs started while the narrower ones were measured
     monkeypatch.setattr(choose, "images_per_second", lambda config, data, device: next(rates))

@@ -22,7 +22,7 @@ PairKind = Literal["auto", "folders", "side", "downscale", "edges", "unpaired"]
 NORMS = Literal["batch", "instance", "layer", "none"]
 
 
-def _of_pairs(name: str) -> str:
+def _not_relativistic(name: str) -> str:
     if LOSSES[name].relativistic:
         raise ValueError("a relativistic loss is not for translators")
     return name
@@ -66,7 +66,7 @@ class TranslatorSettings(BaseModel):
 class TranslationLosses(BaseModel):
     """Weights of the parts of the loss; a part of weight 0 is not computed."""
 
-    loss: Annotated[LossName, AfterValidator(_of_pairs)] = "non-saturating"  # adversarial, training/losses.py
+    loss: Annotated[LossName, AfterValidator(_not_relativistic)] = "non-saturating"  # adversarial, training/losses.py
     gan_weight: Weight = 1.0
     pixel_loss: Literal["l1", "l2"] = "l1"
     pixel_weight: Weight = 0.0  # of the difference from the target, for pairs
@@ -122,6 +122,11 @@ def make_translation_config(recipe: str, settings: Mapping[str, Any]) -> Transla
     for name, value in NOT_USED.items():  # not in the check of a resumed run, which an earlier version may have begun
         if getattr(config, name) != value:
             raise InvalidOption(f"Translators are not trained with {name}.", f"Leave {name} out.")
+    if config.loss == "wasserstein":
+        raise InvalidOption(
+            "The loss wasserstein needs a gradient penalty or clipped weights, which translators are trained without.",
+            "Take loss=lsgan, hinge or non-saturating.",
+        )
     return config
 
 
