@@ -14,8 +14,15 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from gan_serve.atomic_files import cannot_write, check_folder, remove_leftovers, write_atomically
-from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, CheckpointConfig, FileDigest
-from gan_serve.checkpoint.files import config_json, digest_files, read_config, read_verified, verify_checkpoint
+from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, AnyConfig, CheckpointConfig, FileDigest
+from gan_serve.checkpoint.files import (
+    config_json,
+    digest_files,
+    read_any_config,
+    read_config,
+    read_verified,
+    verify_checkpoint,
+)
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.exports.report import (
     CARD_FILE,
@@ -62,7 +69,7 @@ def write_bounds(directory: str | Path, block: str) -> None:
         CannotWrite: a file cannot be written.
     """
     directory = Path(os.path.realpath(directory))
-    config = read_config(directory)
+    config = read_any_config(directory)
     verify_checkpoint(directory)
     if CARD_FILE not in config.files:
         raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
@@ -70,7 +77,7 @@ def write_bounds(directory: str | Path, block: str) -> None:
     put_files(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
 
 
-def put_files(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
+def put_files(directory: Path, config: AnyConfig, files: Mapping[str, bytes]) -> None:
     """Write files into a checkpoint and describe them in its config.
 
     Everything is first written to a temporary folder in the checkpoint, so that a full disk changes nothing. Then files
@@ -90,7 +97,7 @@ def put_files(directory: Path, config: CheckpointConfig, files: Mapping[str, byt
             for name, content in files.items():
                 write_atomically(new / name, content)
             write_atomically(new / CONFIG_FILE, with_files({**others, **digest_files(new)}))
-            read_config(new)  # raises if a checkpoint cannot have a file of such a name
+            read_any_config(new)  # raises if a checkpoint cannot have a file of such a name
             write_atomically(directory / CONFIG_FILE, with_files(others))
             for name in (*files, CONFIG_FILE):
                 os.replace(new / name, directory / name)

@@ -14,6 +14,7 @@ import pytest
 from browser import CLASSES, Visit, chromium
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
+from real_digits import load_digits
 from servers import GAN_SERVE, KINDS, running
 from tiny_checkpoint import write_checkpoint
 
@@ -59,11 +60,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,797 real handwritten digits, 8x8 gray, as an npz with labels."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
+    images, labels = load_digits()
     path = tmp_path_factory.mktemp("digits") / "digits.npz"
-    np.savez(path, images=(data.images * 255 / 16).round().astype(np.uint8), labels=data.target)
+    np.savez(path, images=(images * (255 / 16)).round().astype(np.uint8), labels=labels)
     return path
 
 
@@ -185,7 +184,7 @@ def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("server")
     damaged = write_checkpoint(folder / "damaged")
     (damaged / "generator.onnx").write_bytes(b"not a network")
-    with running([NAME, str(quoted), str(damaged)], folder, GAN_SERVE_WORKERS="1", GAN_SERVE_DRAIN="0") as client:
+    with running([NAME, str(quoted), str(damaged)], folder) as client:
         yield str(client.base_url).rstrip("/")
 
 

@@ -26,10 +26,11 @@ _WORKERS = ("multiprocessing.spawn", "_bentoml_impl.worker.service")  # in the c
 
 @contextlib.contextmanager
 def running(models: list[str], directory: Path, kind: str = GAN_SERVE, **settings: str) -> Iterator[httpx.Client]:
-    """A server in another process and another folder, and a client for it."""
+    """A server of one worker in another process and another folder, and a client for it; it ends without a drain."""
     port = free_port()
     command = serve_command(port) if kind == GAN_SERVE else bentoml_command(port)
-    with started(command, port, directory, GAN_SERVE_MODELS=json.dumps(models), **settings) as client:
+    settings = {"GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0", "GAN_SERVE_MODELS": json.dumps(models)} | settings
+    with started(command, port, directory, **settings) as client:
         yield client
 
 

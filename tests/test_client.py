@@ -258,13 +258,36 @@ def test_a_model_without_labels_has_no_conditions(client):
         client.condition(NAME)
 
 
-@pytest.mark.parametrize("name", ["fashion-dcgam", "../fashion-dcgan", "a/b", "..", "", None, Path("x")])
+@pytest.mark.parametrize("name", ["fashion-dcgam", "../fashion-dcgan", "a/b", "..", "", Path("x")])
 def test_a_model_that_is_not_there_is_refused(client, name):
     for call in (client.generate, client.condition, client.model):
         with pytest.raises(UnknownModel):
             call(name)
     with pytest.raises(UnknownModel):
         list(client.iter_frames(name, [0, 5]))
+
+
+@BOTH
+def test_the_only_model_of_a_server_needs_no_name(kind, conditional, tmp_path):
+    limits = {"GAN_SERVE_MAX_IMAGES": str(MAX_IMAGES), "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}
+    latents = np.random.RandomState(0).standard_normal((2 * MAX_IMAGES, conditional.z_dim))
+    with running([str(conditional.directory)], tmp_path, **limits) as http, kind(str(http.base_url)) as client:
+        assert_same_images(client.generate(n=2, seed=7), conditional.generate(2, seed=7))
+        # In parts, whose labels by position need the number of classes of the model.
+        assert_same_images(client.generate(latents=latents), conditional.generate(latents=latents))
+        rows, expected = client.condition(seeds="0-3"), conditional.condition(seeds="0-3")
+        assert list(rows) == list(expected)
+        for label, images in expected.items():
+            assert_same_images(rows[label], images)
+        frames = conditional.interpolate([0, 5], steps=3)
+        assert_same_images(client.interpolate(seeds=[0, 5], steps=3), frames)
+        assert_same_images([frame.image for frame in client.iter_frames(seeds=[0, 5], steps=3)], frames)
+        assert client.download("sample", seed=3)[1:4] == b"PNG"
+
+
+def test_a_server_of_several_models_asks_for_a_name(client, conditional):
+    with pytest.raises(GanServeError, match=f"model is missing.*{NAME}, {conditional.config.name}"):
+        client.generate(seed=7)
 
 
 def test_models_are_described(client, conditional):

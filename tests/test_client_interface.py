@@ -33,8 +33,29 @@ def test_the_clients_have_the_arguments_of_the_generator(kind, call):
     ours, local = inspect.signature(getattr(kind, call)), inspect.signature(getattr(Generator, call))
     arguments = dict(ours.parameters)
     assert list(arguments)[:2] == ["self", "model"]
-    del arguments["model"]
-    assert [str(each) for each in arguments.values()] == [str(each) for each in local.parameters.values()]
+    assert arguments.pop("model").default is None
+    assert list(arguments) == list(local.parameters)
+    for name, argument in local.parameters.items():
+        required = argument.default is argument.empty and name != "self"  # follows an optional argument here
+        assert arguments[name] == (
+            argument.replace(default=None, annotation=f"{argument.annotation} | None") if required else argument
+        )
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("call", "arguments", "missing"),
+    [
+        ("interpolate", (NAME,), "seeds"),
+        ("iter_frames", (), "seeds"),
+        ("mix", (NAME, "0-3"), "fine"),
+        ("translate", (), "images"),
+        ("download", ("mix",), "coarse"),
+    ],
+)
+def test_a_missing_argument_behind_the_model_is_named(kind, call, arguments, missing):
+    with kind("http://127.0.0.1:9") as client, pytest.raises(TypeError, match=missing):
+        getattr(client, call)(*arguments)
 
 
 @BOTH

@@ -99,7 +99,7 @@ def test_it_is_served_pushed_and_pulled(imported, hub, tmp_path, monkeypatch):
     Generator.from_pretrained(imported).push_to_hub("somebody/lesson")
     pulled = Generator.from_pretrained("somebody/lesson").generate(seed=3, output="numpy")
     assert (pulled == Generator.from_pretrained(imported).generate(seed=3, output="numpy")).all()
-    with running([str(imported)], tmp_path, GAN_SERVE_WORKERS="1") as client:
+    with running([str(imported)], tmp_path) as client:
         response = client.post("/sample", json={"model": "lesson", "seed": 3})
         assert response.status_code == 200, response.text
 

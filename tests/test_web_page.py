@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,37 +15,16 @@ import numpy as np
 import pytest
 from browser import Visit, chromium, drop, expect, saved
 from PIL import Image, ImageSequence
-from web_engine import runtime_folder
+from web_engine import Site, runtime_folder
 
 from gan_serve import Generator, list_models
+from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.checkpoint.config import precisions
 from gan_serve.images.compare import describe_mismatch, psnr
 from gan_serve.service.static_site import export_web
 from gan_serve.verify import verify_image
 
 DOCS = (Path(__file__).parents[1] / "docs" / "web.md").read_text("utf-8")
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A static host that writes no log."""
-
-    def log_message(self, *_: Any) -> None:
-        """Write nothing."""
-
-
-class Site:
-    """A folder behind a static host, which can go away."""
-
-    def __init__(self, folder: Path) -> None:
-        handler = functools.partial(Quiet, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """Go away for good."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -229,12 +205,16 @@ def test_a_network_that_fails_its_golden_sample_is_not_used(browser: Any, export
 
 
 def test_the_modules_of_the_documentation_run_in_node(exported: Path, tmp_path: Path) -> None:
-    [example] = re.findall(r"^```js\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE)
     shutil.copytree(exported, tmp_path / "site")
-    (tmp_path / "example.mjs").write_text(example, "utf-8")
-    done = subprocess.run(
-        ["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["48", "28", "1", str(48 * 28 * 28)]
+    shutil.copytree(BUNDLED / "avatars-sr4", tmp_path / "site" / "models" / "avatars-sr4")
+    printed = []
+    for example in re.findall(r"^```js\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE):
+        (tmp_path / "example.mjs").write_text(example, "utf-8")
+        done = subprocess.run(
+            ["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        printed.append(done.stdout.split())
+    assert printed[0] == ["48", "28", "1", str(48 * 28 * 28)]
+    assert printed[1][:2] == ["64", "64"]
     assert verify_image(tmp_path / "sevens.png").receipt.labels == ["7"] * 16

@@ -58,14 +58,14 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def generate(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
+        self, model: str | None = ..., n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
         truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     async def generate(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
+        self, model: str | None = ..., n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., label: Labels | None = ...,
         truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
     ) -> UInt8Array: ...  # fmt: skip
@@ -73,7 +73,7 @@ class AsyncClient(AsyncSender):
     @suggest_keywords
     async def generate(
         self,
-        model: str,
+        model: str | None = None,
         n: int | None = None,
         *,
         seed: int | None = None,
@@ -88,7 +88,7 @@ class AsyncClient(AsyncSender):
         """Sample images. More images than the server accepts in one request take several.
 
         Args:
-            model: a name of ``models()``.
+            model: a name of ``models()``; may be left out if the server has one model only.
             n: the number of images, 1 to 100,000; 1 if neither n nor seeds nor latents are given.
             seed: the first of n consecutive seeds; random if None.
             seeds: the seeds instead of n and seed: a list of ints, an int, or text such as ``"0-3,10"``. A seed is a
@@ -125,22 +125,22 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def translate(
-        self, model: str, images: Any, *, fit: str = "crop", output: Literal["pil"] = "pil"
+        self, model: str | None = ..., images: Any = ..., *, fit: str = ..., output: Literal["pil"] = ...
     ) -> list[GeneratedImage]: ...
 
     @overload
     async def translate(
-        self, model: str, images: Any, *, fit: str = "crop", output: Literal["numpy"]
+        self, model: str | None = ..., images: Any = ..., *, fit: str = ..., output: Literal["numpy"]
     ) -> UInt8Array: ...
 
     @suggest_keywords
     async def translate(
-        self, model: str, images: Any, *, fit: str = "crop", output: Output = "pil"
+        self, model: str | None = None, images: Any = None, *, fit: str = "crop", output: Output = "pil"
     ) -> list[GeneratedImage] | UInt8Array:
         """Translate images. More images than the server accepts in one request are sent in several.
 
         Args:
-            model: the name of a translator.
+            model: the name of a translator; may be left out if the server has one model only.
             images: one or several of: a path, the bytes of a file, a Pillow image, an array uint8 [H, W] or [H, W, C].
                 Files are sent as they are, all others as PNG.
             fit: ``crop`` or ``exact``, see ``Translator.translate``.
@@ -159,14 +159,14 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def condition(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
+        self, model: str | None = ..., n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
         truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> dict[str, list[GeneratedImage]]: ...  # fmt: skip
 
     @overload
     async def condition(
-        self, model: str, n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
+        self, model: str | None = ..., n: int | None = ..., *, seed: int | None = ..., seeds: Keys | None = ...,
         latents: npt.ArrayLike | None = ..., offsets: npt.ArrayLike | None = ..., labels: Labels | None = ...,
         truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
     ) -> dict[str, UInt8Array]: ...  # fmt: skip
@@ -174,7 +174,7 @@ class AsyncClient(AsyncSender):
     @suggest_keywords
     async def condition(
         self,
-        model: str,
+        model: str | None = None,
         n: int | None = None,
         *,
         seed: int | None = None,
@@ -189,7 +189,7 @@ class AsyncClient(AsyncSender):
         """Sample the same latents under each label of a conditional model.
 
         Args:
-            model: a name of ``models()``.
+            model: a name of ``models()``; may be left out if the server has one model only.
             n, seed, seeds, latents, offsets, truncation: choose the latents as for ``generate``.
             labels: class names or indices, each once; all classes if None.
             output: ``pil`` or ``numpy``.
@@ -214,14 +214,14 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def interpolate(
-        self, model: str, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ...,
+        self, model: str | None = ..., seeds: Keys = ..., *, steps: int = ..., method: str = ..., loop: bool = ...,
         label: Labels | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
         output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     async def interpolate(
-        self, model: str, seeds: Keys, *, steps: int = ..., method: str = ..., loop: bool = ...,
+        self, model: str | None = ..., seeds: Keys = ..., *, steps: int = ..., method: str = ..., loop: bool = ...,
         label: Labels | None = ..., truncation: float = ..., start: int = ..., stop: int | None = ...,
         output: Literal["numpy"], progress: Progress = ...,
     ) -> UInt8Array: ...  # fmt: skip
@@ -229,8 +229,8 @@ class AsyncClient(AsyncSender):
     @suggest_keywords
     async def interpolate(
         self,
-        model: str,
-        seeds: Keys,
+        model: str | None = None,
+        seeds: Keys | None = None,
         *,
         steps: int = 16,
         method: str = "slerp",
@@ -245,7 +245,7 @@ class AsyncClient(AsyncSender):
         """Sample the frames of a walk through latents: those of seeds, or given ones.
 
         Args:
-            model: a name of ``models()``.
+            model: a name of ``models()``; may be left out if the server has one model only.
             seeds: k keys, 2 or more: a list of seeds and latents, or text such as ``"0,5,9"``.
             steps: frames from one key seed to the next, 1 or more.
             method: ``slerp`` (spherical, keeps the norm of the latents) or ``lerp`` (linear).
@@ -277,8 +277,8 @@ class AsyncClient(AsyncSender):
     @suggest_keywords
     def iter_frames(
         self,
-        model: str,
-        seeds: Keys,
+        model: str | None = None,
+        seeds: Keys | None = None,
         *,
         steps: int = 16,
         method: str = "slerp",
@@ -306,22 +306,22 @@ class AsyncClient(AsyncSender):
 
     @overload
     async def mix(
-        self, model: str, coarse: Seeds, fine: Seeds, *, crossover: int = ..., label: Label | None = ...,
-        truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
+        self, model: str | None = ..., coarse: Seeds = ..., fine: Seeds = ..., *, crossover: int = ...,
+        label: Label | None = ..., truncation: float = ..., output: Literal["pil"] = ..., progress: Progress = ...,
     ) -> list[GeneratedImage]: ...  # fmt: skip
 
     @overload
     async def mix(
-        self, model: str, coarse: Seeds, fine: Seeds, *, crossover: int = ..., label: Label | None = ...,
-        truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
+        self, model: str | None = ..., coarse: Seeds = ..., fine: Seeds = ..., *, crossover: int = ...,
+        label: Label | None = ..., truncation: float = ..., output: Literal["numpy"], progress: Progress = ...,
     ) -> UInt8Array: ...  # fmt: skip
 
     @suggest_keywords
     async def mix(
         self,
-        model: str,
-        coarse: Seeds,
-        fine: Seeds,
+        model: str | None = None,
+        coarse: Seeds | None = None,
+        fine: Seeds | None = None,
         *,
         crossover: int = CROSSOVER,
         label: Label | None = None,
@@ -340,7 +340,7 @@ class AsyncClient(AsyncSender):
     async def download(
         self,
         kind: exchanges.Kind,
-        model: str,
+        model: str | None = None,
         path: str | Path | None = None,
         *,
         n: int | None = None,
@@ -367,7 +367,7 @@ class AsyncClient(AsyncSender):
 
         Args:
             kind: ``sample``, ``condition``, ``interpolate`` or ``mix``.
-            model: a name of ``models()``.
+            model: a name of ``models()``; may be left out if the server has one model only.
             path: also write the file there; its suffix is the default of ``format``.
             n, ..., crossover: as for ``generate`` (``sample``) or the call of that name; None is its default.
             format: png, webp, gif, mp4, webm, npz, zip or json.

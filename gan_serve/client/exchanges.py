@@ -63,7 +63,7 @@ _REQUESTS: dict[str, Callable[..., ImageRequest]] = {
 _FILE_OPTIONS = ("format", "columns", "fps")
 
 
-Limits = dict[str, int]
+Limits = dict[str | None, int]
 """The number of images that the server accepts in one request, by model; known once it has refused more."""
 
 
@@ -83,7 +83,7 @@ def fetch_by_label(
     check_output(output)
     images = yield from _fetch_whole(request, output, progress)
     if images is None:
-        labels = request.shared["labels"] or (yield describe(request.shared["model"], "class_names"))["class_names"]
+        labels = request.shared["labels"] or (yield from _fetch_field(request.shared["model"], "class_names"))
         rows = [replace(request, shared=request.shared | {"labels": [label]}, rows=1) for label in labels]
         images = yield from _fetch_rows(limits, rows, output, progress)
     if images.labels is None:
@@ -104,7 +104,7 @@ def fetch_mix(
     return images.images
 
 
-def fetch_file(kind: Kind, model: str, path: str | Path | None, options: Fields) -> Exchange[bytes]:
+def fetch_file(kind: Kind, model: str | None, path: str | Path | None, options: Fields) -> Exchange[bytes]:
     """Fetch the file of ``Client.download``."""
     if kind not in _REQUESTS:
         raise InvalidOption.unknown("kind of download", kind, _REQUESTS)
@@ -231,6 +231,16 @@ def _fetch_in_parts(limits: Limits, request: ImageRequest, output: Output, meter
     return ReceivedImages.joined(parts)
 
 
+def _fetch_field(model: str | None, field: str) -> Exchange[Any]:
+    """Fetch a field of the description of a model; None is the only one of the server."""
+    if model is None:
+        models = yield from fetch_models()
+        if not models or field not in models[0]:
+            raise DamagedResponse(f"it has no model with {field}")
+        return models[0][field]
+    return (yield describe(model, field))[field]
+
+
 def _smaller_size(images: int) -> Exchange[int]:
     """Return the number of images for the next request: the limit that the server states, or half of ``images``."""
     content = yield Call("GET", "/models", functools.partial(read_object, []))
@@ -241,7 +251,7 @@ def _smaller_size(images: int) -> Exchange[int]:
 
 def _with_labels(request: ImageRequest) -> Exchange[ImageRequest]:
     """Return a request for latents with the labels that they have by their place in the whole request."""
-    c_dim = (yield describe(request.shared["model"], "c_dim"))["c_dim"]
+    c_dim = yield from _fetch_field(request.shared["model"], "c_dim")
     if not c_dim:
         return replace(request, numbers=None)
     own, numbers = request.own, request.numbers or ()

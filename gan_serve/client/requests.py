@@ -106,7 +106,7 @@ class ImageRequest:
 
 
 def sample_images(
-    model: str,
+    model: str | None,
     n: int | None = None,
     *,
     seed: int | None = None,
@@ -133,7 +133,7 @@ def sample_images(
 
 
 def condition_images(
-    model: str,
+    model: str | None,
     n: int | None = None,
     *,
     seed: int | None = None,
@@ -153,18 +153,18 @@ def condition_images(
     return ImageRequest("/condition", shared, count, own, rows=None if several is None else len(several))
 
 
-def translate_pictures(model: str, images: Any, *, fit: str = "crop") -> ImageRequest:
+def translate_pictures(model: str | None, images: Any = None, *, fit: str = "crop") -> ImageRequest:
     """Return the request of ``Client.translate``. Files are sent as they are, Pillow images and arrays as PNG."""
     check_fit(fit)
-    files = [base64.b64encode(content).decode() for content in encoded_pictures(images)]
+    files = [base64.b64encode(content).decode() for content in encoded_pictures(_given("images", images))]
     return ImageRequest(
         "/translate", {"model": _check_model(model), "fit": fit}, len(files), lambda part: {"images": files[part]}
     )
 
 
 def walk_frames(
-    model: str,
-    seeds: Keys,
+    model: str | None,
+    seeds: Keys | None = None,
     steps: int = 16,
     *,
     method: str = "slerp",
@@ -175,7 +175,7 @@ def walk_frames(
     stop: int | None = None,
 ) -> ImageRequest:
     """Return the request of ``Client.interpolate``, with its arguments checked as far as the client can."""
-    walk = make_walk(seeds, steps=steps, method=method, loop=loop, start=start, stop=stop)
+    walk = make_walk(_given("seeds", seeds), steps=steps, method=method, loop=loop, start=start, stop=stop)
     shared: Fields = {"model": _check_model(model), "truncation": check_truncation(truncation)}
     several = _label_list(label)
     if several is not None and len(several) != len(walk.seeds):
@@ -194,16 +194,16 @@ def walk_frames(
 
 
 def mix_images(
-    model: str,
-    coarse: Seeds,
-    fine: Seeds,
+    model: str | None,
+    coarse: Seeds | None = None,
+    fine: Seeds | None = None,
     *,
     crossover: int = CROSSOVER,
     label: Any = None,
     truncation: float = 1.0,
 ) -> ImageRequest:
     """Return the request of ``Client.mix``, with its arguments checked as far as the client can."""
-    rows, columns = parse_seeds(coarse), parse_seeds(fine)
+    rows, columns = parse_seeds(_given("coarse", coarse)), parse_seeds(_given("fine", fine))
     _, mix, _ = make_mix(rows, columns, crossover)
     if _label_list(label) is not None:
         raise UnknownLabel("A mix has one label.", "Give one class name or index.")
@@ -300,7 +300,16 @@ def _label(label: Any) -> Label:
     )
 
 
-def _check_model(model: str) -> str:
+def _given(name: str, value: Any) -> Any:
+    """Return an argument that is required, but follows the optional ``model``."""
+    if value is None:
+        raise TypeError(f"The argument {name} is missing.")
+    return value
+
+
+def _check_model(model: str | None) -> str | None:
+    if model is None:  # the server has one model only, or refuses the request
+        return None
     if not isinstance(model, str) or not _is_valid_name(model):
         raise no_such_model(model)
     return model

@@ -52,10 +52,9 @@
  * @property {(request: SampleRequest, options?: {signal?: AbortSignal}) => Promise<Pixels>} sample
  *   pixels without receipts, as fast as it goes. Rejects with an object that has `code`, `message` and `hint`;
  *   code `server_unreachable`: `ready` is polled, then the page goes on
- * @property {(request: SampleRequest, format: string, options?: {scale?: number, columns?: number}) => Promise<Blob>}
- *   file the images as a file of `formats`; PNGs carry their receipts
- * @property {(model: string, file: Blob) => Promise<Blob>} [translate] a picture by a translator, as PNG with its receipt;
- *   only where `models` may have translators
+ * @property {(request: SampleRequest, format: string, options?: {scale?: number, columns?: number, fps?: number}) =>
+ *   Promise<Blob>} file the images as a file of `formats`; PNGs carry their receipts
+ * @property {(model: string, file: Blob) => Promise<Blob>} translate a picture by a translator, as PNG with its receipt
  * @property {(model: string, file: Blob) => Promise<{latents: number[][], label: ?string, psnr: number,
  *   real_psnr: ?number}>} [project] the latent whose image is nearest to a picture, its PSNR, and that of real images;
  *   only where `limits.project`, the seconds that it may take, is not 0

@@ -44,6 +44,11 @@ export class LocalBackend {
     return new Blob([await this.#call("file", { request, format, scale, columns })]);
   }
 
+  async translate(model, file) {
+    await this.#load(model);
+    return new Blob([await this.#call("translate", { model, file })], { type: "image/png" });
+  }
+
   async receipt(request) {
     await this.#load(request.model);
     return this.#call("receipt", { request });
@@ -82,7 +87,8 @@ export class LocalBackend {
         throw error;
       });
       await this.#worker;
-      const facts = await this.#call("load", { model: name, source: await this.#files.source(name) });
+      const source = await this.#files.source(name);
+      const facts = await this.#call("load", { model: name, source, task: model.task });
       Object.assign(model, { precision: facts.precision, digest: facts.digest });
       return facts;
     } finally {
