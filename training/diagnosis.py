@@ -321,7 +321,10 @@ class Diagnosis:
                 f"the critic scores generated images above real ones (c_wass_loss {estimate:.3g}, a distance below 0)"
             )
         else:
-            what = f"the critic's gradient penalty ({penalty:.3g}) exceeds the distance that it estimates ({-estimate:.3g})"
+            what = (
+                f"the critic's gradient penalty ({penalty:.3g}) exceeds the distance that it "
+                f"estimates ({-estimate:.3g})"
+            )
         what += "; near its optimum neither can happen, so it lags behind the generator"
         return Finding(
             "critic-not-converged",
