@@ -23,13 +23,12 @@ DIRECTION_STEPS = range(-4, 5)
 def models(as_json: bool) -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
-    from gan_serve.checkpoint.config import TRANSLATE
     from gan_serve.checkpoint.files import read_any_config
     from gan_serve.cli.describe import facts_of, table_of_models
     from gan_serve.hub.resolve import resolve
 
     configs = []
-    for name in (*list_models(), *list_models(TRANSLATE)):
+    for name in (*list_models(), *list_models("translate")):
         try:
             configs.append(read_any_config(resolve(name)))
         except CheckpointError as error:  # the others are still listed

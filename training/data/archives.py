@@ -75,8 +75,8 @@ def tar_members(path: Path) -> Iterator[Member]:
         # tarfile takes a header that is damaged or cut short for the end of the archive.
         if archive.fileobj:
             archive.fileobj.seek(archive.offset)
-            end = archive.fileobj.read(tarfile.BLOCKSIZE)
-            if end not in (b"", bytes(tarfile.BLOCKSIZE)):
+            last = archive.fileobj.read(tarfile.BLOCKSIZE)
+            if last not in (b"", bytes(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")
 
 
