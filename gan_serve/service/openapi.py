@@ -86,7 +86,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-ALL_ERRORS = tuple(_ERRORS)
+ALL_ERRORS = dict(_ERRORS)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
