@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -79,6 +80,16 @@ def test_a_body_that_is_too_large_gets_its_response_and_no_reset(server: httpx.C
         response = connection.getresponse()
         assert (response.status, json.loads(response.read())["error"]["code"]) == (413, "body_too_large")
         connection.close()
+
+
+def test_a_slow_client_gets_the_response_to_a_body_that_is_too_large(server: httpx.Client) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(9):  # the limit is reached after four of them
+            yield bytes(2**20)
+            time.sleep(0.4)
+
+    response = server.post("/sample", content=body(), headers={"Content-Type": "application/json"}, timeout=PATIENCE)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
 
 
 NODE = """
