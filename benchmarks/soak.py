@@ -1,9 +1,10 @@
 """Run gan-serve under a long mixed load: all endpoints, formats and models, invalid requests, disconnecting clients.
 
     python benchmarks/soak.py --model fashion-dcgan --model DIR --minutes 30       writes robustness.md
+    python benchmarks/soak.py --model fashion-dcgan --model avatars-sr4 --minutes 10
     python benchmarks/soak.py --minutes 4 --no-report
 
-With a translator among the models, pictures are uploaded too, a third of them damaged.
+With a translator among the models, pictures are uploaded too, a third of them damaged; the report has its own section.
 
 A few clients send random requests one after the other. Memory in the last minute is compared with that in the minute
 after the first five minutes (in a short run, after its first quarter).
@@ -278,7 +279,8 @@ def main() -> None:
     print("\n".join(lines))
     if not arguments.no_report:
         machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {describe_cpu()}, shared with the server."
-        write_section("Soak", [machine, "", f"Models: {', '.join(model['name'] for model in models)}.", "", *lines])
+        title = "Soak with uploads" if len(generators(models)) < len(models) else "Soak"
+        write_section(title, [machine, "", f"Models: {', '.join(model['name'] for model in models)}.", "", *lines])
     if any("**NO**" in line for line in lines):
         raise SystemExit(1)
 

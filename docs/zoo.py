@@ -21,11 +21,11 @@ import click
 from zoo_blind import count_answers, write_sheets
 from zoo_entries import REPOSITORY, Entry, read_zoo
 from zoo_int8 import quantise_again
-from zoo_pictures import make_pictures
+from zoo_pictures import make_pictures, show_translations
 
 from gan_serve.atomic_files import check_new_directory, write_atomically
 from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, describe
-from gan_serve.checkpoint.files import read_config, verify_checkpoint
+from gan_serve.checkpoint.files import read_any_config, verify_checkpoint
 from gan_serve.errors import GanServeError
 from gan_serve.exports.report import CARD_FILE, bounds_block, of_all_images, table
 from gan_serve.exports.write_evaluation import write_bounds
@@ -41,17 +41,25 @@ SUMMARY = {  # columns of the first table after the distance: the stem of a metr
     "nn_ratio": "nearest-neighbour ratio",
 }
 DISTANCE, AS = "FD or FID", "measured as"
+TRANSLATED = {"psnr": "PSNR", "ssim": "SSIM", "perceptual": "perceptual distance", "style": "taken for the target"}
+
+COLUMNS = ("name", "images", "recipe", "in the wheel")
 
 OPENING = """\
 # The zoo
 
-These are the models of this project: eight seeds of each, none left out, and a walk through three of them.
+These are the models of this project: eight seeds of each, none left out, and a walk through three of them;
+of translators, the first 16 held-out inputs above their outputs and targets.
 Models in the wheel work by name once gan-serve is installed; the others lie in the repository.
 
 {cards}
 
 ## All metrics
 {table}
+
+Translators, on the images that the metrics in their cards name ([translate.md](translate.md#figures) explains them):
+
+{translators}
 
 ## How the metrics are measured
 `gan-serve evaluate` samples as many images as the name of a metric states (`10k`), without truncation.
@@ -100,19 +108,24 @@ def write_page(zoo: Mapping[str, Entry], checkpoints: Path, docs: Path) -> Path:
     Raises:
         CheckpointError: the files of a checkpoint do not match its config. CannotWrite: writing fails.
     """
-    rows, there, absent = [], [], []
+    rows, translators, there, absent = [], [], [], []
     for name, entry in zoo.items():
         directory = checkpoints / name
         images, metrics = "not there yet", {}
         if (directory / CONFIG_FILE).exists():
             images, metrics = describe(verify_checkpoint(directory)), _metrics(directory)
         wheel = "yes" if entry.in_wheel else "no"
-        rows.append((f"[`{name}`](#{name})", images, f"`{entry.recipe}`", wheel, *_summary(metrics)))
+        row = (f"[`{name}`](#{name})", images, f"`{entry.recipe}`", wheel)
+        if entry.translates:
+            translators.append((*row, *(_beside(metrics, stem) for stem in TRANSLATED)))
+        else:
+            rows.append((*row, *_summary(metrics)))
         sections = there if (directory / CONFIG_FILE).exists() else absent
         sections.append(_section(name, entry, directory, metrics, docs))
     text = OPENING.format(
         cards="\n\n".join(there + absent),
-        table=table(("name", "images", "recipe", "in the wheel", DISTANCE, *SUMMARY.values(), AS), rows),
+        table=table((*COLUMNS, DISTANCE, *SUMMARY.values(), AS), rows),
+        translators=table((*COLUMNS, *TRANSLATED.values()), translators),
     )
     return write_atomically(docs / "zoo.md", text)
 
@@ -136,12 +149,29 @@ def _summary(metrics: Mapping[str, float]) -> list[str]:
     ]
 
 
+def _beside(metrics: Mapping[str, float], stem: str) -> str:
+    """Return the metric of a translator and, in brackets, those of its inputs: resized, or as they are.
+
+    >>> _beside({"psnr_9_test": 25.0, "psnr_9_test_bicubic": 21.25}, "psnr")
+    '25 (bicubic 21.2)'
+    """
+    named = {name: value for name, value in metrics.items() if name.partition("_")[0].partition("-")[0] == stem}
+    if not named:
+        return ""
+    whole = min(named, key=len)
+    others = [f"{name.removeprefix(whole)[1:]} {value:.3g}" for name, value in named.items() if name != whole]
+    return f"{named[whole]:.3g}" + (f" ({', '.join(others)})" if others else "")
+
+
 def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, float], docs: Path) -> str:
     """Return the card of a model: facts, a sentence, eight images and a walk; folded below them, everything else."""
     is_there = (directory / CONFIG_FILE).exists()
     parts, folded = [f"## {name}"], []
-    pictures = make_pictures(name, directory, docs / "zoo") if is_there else {}
-    if is_there:
+    make = show_translations if entry.translates else make_pictures
+    pictures = make(name, directory, docs / "zoo") if is_there else {}
+    if is_there and entry.translates:
+        parts += [_facts(entry, directory), f"![{pictures.pop('samples')}](zoo/{name}-samples.png)", entry.note]
+    elif is_there:
         strip, walk = pictures.pop("strip"), pictures.pop("moving")
         parts += [
             _facts(entry, directory),
@@ -171,7 +201,7 @@ def _section(name: str, entry: Entry, directory: Path, metrics: Mapping[str, flo
 
 def _facts(entry: Entry, directory: Path) -> str:
     """Return a line: images, size of the networks, licence, and whether the model is in the wheel."""
-    config = read_config(directory)
+    config = read_any_config(directory)
     sizes = {
         name.removeprefix("generator").removesuffix(".onnx").strip("-_.") or "fp32": file.size / 1e6
         for name, file in config.files.items()
@@ -204,10 +234,11 @@ def _made_by(name: str, entry: Entry) -> str:
 
 
 def _whereabouts(name: str, entry: Entry) -> str:
+    call = f'gan_serve.translate("{name}", image)' if entry.translates else f'gan_serve.generate("{name}")'
     if entry.in_wheel:
-        return f'In the wheel: `gan_serve.generate("{name}")` works once gan-serve is installed.'
+        return f"In the wheel: `{call}` works once gan-serve is installed."
     return (
-        f'Not in the wheel, but in the repository: `gan_serve.generate("{name}")` works from a checkout; '
+        f"Not in the wheel, but in the repository: `{call}` works from a checkout; "
         f"elsewhere, copy the folder `{REPOSITORY}/{name}` and give its path, or make it with the command above."
     )
 

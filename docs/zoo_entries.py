@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gan_serve.checkpoint.bundled import manifest
 from gan_serve.checkpoint.config import CONFIG_FILE
-from gan_serve.checkpoint.files import read_config
+from gan_serve.checkpoint.files import read_any_config
+from gan_serve.training.recipes import TRANSLATE, recipes
 
 REPOSITORY = "gan_serve/checkpoints"  # folder of the checkpoints that are not in the wheel
 
@@ -107,31 +108,37 @@ class Entry(BaseModel):
     by_eye: ByEye = ByEye()
     size_at_most: float | None = None
 
+    @property
+    def translates(self) -> bool:
+        """True for a translator, whose figures are measured when it is exported."""
+        return self.recipe in recipes(TRANSLATE)
+
     def bounds(self, directory: Path, metrics: Mapping[str, float]) -> list[Row]:
         """Return the rows of the table of all bounds and the values of the checkpoint in ``directory``."""
         rows = [must.row(metrics) for must in self.must]
         if self.size_at_most is not None:
             measured = {}
             if (directory / CONFIG_FILE).is_file():
-                files = read_config(directory).files
+                files = read_any_config(directory).files
                 measured["size"] = sum(file.size for name, file in files.items() if name.endswith(".onnx")) / 1e6
             _, bounds, value, reached = Must(metric="size", at_most=self.size_at_most).row(measured)
             rows.append(("MB of all ONNX files", bounds, value, reached))
         return rows + self.by_eye.rows()
 
     def commands(self, name: str, runs: str = "runs", checkpoints: str = REPOSITORY) -> list[list[str]]:
-        """Return the commands that make the checkpoint, as words after ``gan-serve``: train, export, evaluate."""
+        """Return the commands that make the checkpoint, as words after ``gan-serve``: train, export, evaluate.
+
+        A translator is evaluated by its export.
+        """
         run, out = f"{runs}/{name}", f"{checkpoints}/{name}"
         images = ["--data", self.data, *_options({"labels": self.labels} if self.labels else {})]
         train = ["train", "--recipe", self.recipe, *images, "--run-dir", run]
         train += _options({"init-from": self.init_from} if self.init_from else {})
         train += _options({"kimg": self.kimg} if self.kimg else {})
         train += [word for key, value in self.set.items() for word in ("--set", f"{key}={_as_typed(value)}")]
-        return [
-            [*train, "--resume"],
-            ["export", run, "--out", out, *_options(self.export)],
-            ["evaluate", out, *images, *_options(self.evaluate), "--write"],
-        ]
+        export = ["export", run, "--out", out, *_options(self.export)]
+        evaluate = ["evaluate", out, *images, *_options(self.evaluate), "--write"]
+        return [[*train, "--resume"], export, *([] if self.translates else [evaluate])]
 
 
 def read_zoo(path: Path) -> dict[str, Entry]:

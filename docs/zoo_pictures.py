@@ -10,6 +10,7 @@ from PIL import Image
 
 from gan_serve import Generator
 from gan_serve.atomic_files import write_atomically
+from gan_serve.checkpoint.config import SAMPLES_FILE
 from gan_serve.exports.report import NEIGHBOURS_PICTURE
 from gan_serve.images.animation import encode_animation
 from gan_serve.images.captions import SMALL, enlarge_small, with_row_names
@@ -81,6 +82,13 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
             "one of each class first."
         )
     return captions
+
+
+def show_translations(name: str, directory: Path, folder: Path) -> dict[str, str]:
+    """Write the samples of a translator to ``folder`` as ``name-samples.png``; return their caption by kind."""
+    with Image.open(directory / SAMPLES_FILE) as picture:
+        write_atomically(folder / f"{name}-samples.png", small_png(picture))
+    return {"samples": f"Rows of inputs and outputs of {name}, and of targets where there are pairs"}
 
 
 def style_mixing(generator: Generator) -> UInt8Array:

@@ -14,14 +14,12 @@ import numpy as np
 import onnxruntime
 import torch
 from pydantic import BaseModel
-from torch import nn
 
 from gan_serve.checkpoint.config import Precision
 from gan_serve.checkpoint.network_cost import MAX_BATCH_BYTES, network_cost
 from gan_serve.errors import ExportRefused
 from gan_serve.exports.quantize import Fidelity
 from gan_serve.exports.reference import Reference
-from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs, open_session, run_in_batches
@@ -97,11 +95,6 @@ def spread(count: int, limit: int = MAX_LABELS) -> list[int]:
     ([0, 1, 2], [0, 333, 666, 999])
     """
     return [round(number) for number in np.linspace(0, count - 1, min(count, limit)).tolist()]
-
-
-def measure_parity(model: bytes, generator: nn.Module) -> Parity:
-    """Compare an ONNX file with its torch generator (eval mode, CPU), both in fp32; see ``compare_with``."""
-    return compare_with(model, PixelGenerator(generator).eval())
 
 
 def compare_with(model: bytes, reference: Reference) -> Parity:

@@ -110,20 +110,20 @@ class PixelGenerator(nn.Module):
         return inputs | defaults
 
 
-def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None, *, fused: bool = True) -> bytes:
-    """Export a generator in eval mode, on the CPU. The same weights and metadata give the same bytes.
+def to_onnx(generator: nn.Module, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Export a generator in eval mode, on the CPU, rewritten for ONNX Runtime's CPU kernels (see ``optimize``).
+
+    The same weights and metadata give the same bytes.
 
     Args:
         generator: see ``PixelGenerator``.
         metadata: the ``metadata_props`` of the file.
-        fused: rewrite the network for ONNX Runtime's CPU kernels, see ``optimize``; otherwise keep torch's operators.
 
     Raises:
         ExportRefused: see ``serialize``.
     """
     model = torch_export(generator)
-    if fused:
-        optimize(model)
+    optimize(model)
     return serialize(model, metadata, PixelGenerator(generator).optional_inputs())
 
 

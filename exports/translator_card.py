@@ -8,6 +8,7 @@ from huggingface_hub import ModelCardData
 
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.exports.card import Publication, average_of
+from gan_serve.exports.report import END, START
 from gan_serve.exports.translator_to_onnx import TranslationParity
 from gan_serve.training.recipes import TRANSLATE, recipes
 from gan_serve.training.translation.load import TrainedTranslator
@@ -53,9 +54,11 @@ gan-serve translate {name} photo.png --out-dir translated
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 
 ## Figures
+{start}
 | metric | value |
 |---|---|
 {figures}
+{end}
 
 PSNR in decibels and SSIM (of the luma) are higher for closer images, the perceptual distance (in features of our
 extractor, which is also part of some recipes' loss) is lower; `sharpness` is the mean gradient relative to the
@@ -120,6 +123,8 @@ def translator_card(
         average=average_of(config.ema_kimg, "translator"),
         credit=publication.credit,
         digest=data.digest,
+        start=START,
+        end=END,
         figures="\n".join(f"| `{key}` | {value:g} |" for key, value in metrics.items()),
         inputs=parity.inputs,
         difference=parity.max_difference,

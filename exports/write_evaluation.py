@@ -14,8 +14,16 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from gan_serve.atomic_files import cannot_write, check_folder, remove_leftovers, write_atomically
-from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, CheckpointConfig, FileDigest
-from gan_serve.checkpoint.files import config_json, digest_files, read_config, read_verified, verify_checkpoint
+from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, AnyConfig, CheckpointConfig, FileDigest
+from gan_serve.checkpoint.files import (
+    MAX_REPORT_BYTES,
+    config_json,
+    digest_files,
+    read_any_config,
+    read_config,
+    read_verified,
+    verify_checkpoint,
+)
 from gan_serve.errors import InvalidCheckpoint, InvalidOption
 from gan_serve.exports.report import (
     CARD_FILE,
@@ -28,6 +36,7 @@ from gan_serve.exports.report import (
 )
 from gan_serve.exports.truncation_plot import truncation_plot
 from gan_serve.hub.resolve import find_local
+from gan_serve.regular_files import read_regular
 from gan_serve.training.evaluation.evaluate import Evaluation
 
 METRICS = TypeAdapter(dict[str, float])
@@ -62,7 +71,7 @@ def write_bounds(directory: str | Path, block: str) -> None:
         CannotWrite: a file cannot be written.
     """
     directory = Path(os.path.realpath(directory))
-    config = read_config(directory)
+    config = read_any_config(directory)
     verify_checkpoint(directory)
     if CARD_FILE not in config.files:
         raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
@@ -70,7 +79,7 @@ def write_bounds(directory: str | Path, block: str) -> None:
     put_files(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
 
 
-def put_files(directory: Path, config: CheckpointConfig, files: Mapping[str, bytes]) -> None:
+def put_files(directory: Path, config: AnyConfig, files: Mapping[str, bytes]) -> None:
     """Write files into a checkpoint and describe them in its config.
 
     Everything is first written to a temporary folder in the checkpoint, so that a full disk changes nothing. Then files
@@ -90,7 +99,7 @@ def put_files(directory: Path, config: CheckpointConfig, files: Mapping[str, byt
             for name, content in files.items():
                 write_atomically(new / name, content)
             write_atomically(new / CONFIG_FILE, with_files({**others, **digest_files(new)}))
-            read_config(new)  # raises if a checkpoint cannot have a file of such a name
+            read_any_config(new)  # raises if a checkpoint cannot have a file of such a name
             write_atomically(directory / CONFIG_FILE, with_files(others))
             for name in (*files, CONFIG_FILE):
                 os.replace(new / name, directory / name)
@@ -137,8 +146,9 @@ def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
         return {}
     try:
         described = METRICS_FILE in config.files
-        return METRICS.validate_json(read_verified(directory, config, METRICS_FILE) if described else path.read_bytes())
-    except ValidationError as error:
+        content = read_verified(directory, config, METRICS_FILE) if described else read_regular(path, MAX_REPORT_BYTES)
+        return METRICS.validate_json(content)
+    except (ValidationError, OSError) as error:
         raise InvalidCheckpoint(
             f"{directory / METRICS_FILE} does not map names to numbers.", "Export the checkpoint again."
         ) from error
@@ -147,9 +157,9 @@ def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
 def _card(path: Path, metrics: Mapping[str, float], pictures: set[str]) -> str:
     """Return the card with these metrics in its text and in its metadata for the Hub."""
     try:
-        text = path.read_bytes().decode()
+        text = read_regular(path, MAX_REPORT_BYTES).decode()
         card = ModelCard(text) if text.startswith("---") else None
-    except (ValueError, TypeError, YAMLError) as error:
+    except (ValueError, TypeError, OSError, RecursionError, YAMLError) as error:
         raise InvalidCheckpoint(
             f"The metadata at the head of {path} cannot be read: {error}", "Write it as YAML between two lines of ---."
         ) from error

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gan_serve.checkpoint.bundled import list_models
+from gan_serve.checkpoint.bundled import is_in_package
 from gan_serve.checkpoint.config import CheckpointConfig
 from gan_serve.checkpoint.files import read_config
 from gan_serve.checkpoint.json_files import parse_json
@@ -181,7 +181,7 @@ def _compare_runtimes(receipt: SealedReceipt) -> str:
 
 
 def _bundled(name: str) -> str:
-    if name not in list_models():
+    if not is_in_package(name):
         raise UnknownModel(
             f"The model {name!r} of the receipt is not in the package.",
             "Give the directory of its checkpoint (--model).",

@@ -102,9 +102,20 @@ def expect(locator: Any) -> Any:
     return expect_of_playwright(locator)
 
 
+def drop(page: Any, path: Path, selector: str = "#model") -> None:
+    """Drop a file from outside the browser on an element, as a file manager does."""
+    page.locator(selector).scroll_into_view_if_needed()
+    box = page.locator(selector).bounding_box()
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        session.send("Input.dispatchDragEvent", {"type": kind, **point, "data": data})
+
+
 def saved(visit: Visit, button: Any, folder: Path) -> Path:
     """Return the file that a click on a button downloads."""
-    with visit.page.expect_download() as download:
+    with visit.page.expect_download(timeout=4 * TIMEOUT) as download:
         button.click()
     path = folder / download.value.suggested_filename
     download.value.save_as(path)

@@ -13,7 +13,7 @@ GENERATORS = {
     "dcgan28": ("dcgan28", {}),
     **{
         f"dcgan {upsampling} {activation}": ("dcgan", {"upsampling": upsampling, "activation": activation})
-        for upsampling in ("transposed", "nearest")
+        for upsampling in ("transposed", "nearest", "bilinear")
         for activation in ("relu", "leaky")
     },
     **{f"{family} batchnorm": (family, {"g_conditioning": "batchnorm"}) for family in ("dcgan28", "dcgan")},

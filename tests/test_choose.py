@@ -52,10 +52,15 @@ def test_photos_alone_get_the_recommended_recipe_and_say_that_they_are_made_smal
     assert plan.data.digest == load_images(config.data, resolution=64).digest  # so the printed command trains the same
 
 
-def test_the_printed_command_repeats_the_choice(tmp_path, speed):
+def test_the_printed_command_repeats_the_choice(tmp_path, speed, monkeypatch):
     speed(50.0)
-    config = plan_run(None, {"data": photos(tmp_path)}, Length(minutes=10)).config
-    words = shlex.split(command_line(config))
+    monkeypatch.setattr(choose.OtherPrograms, "processors", lambda self: 3.0)
+    monkeypatch.setattr(choose.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(choose.torch, "get_num_threads", lambda: 4)
+    config = plan_run(None, {"data": photos(tmp_path), "device": "cpu"}, Length(minutes=10)).config
+    assert config.threads == 1
+    assert "threads" not in command_line(config)  # in a card, for other machines
+    words = shlex.split(command_line(config, same_machine=True))
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     assert make_config(words[words.index("--recipe") + 1], {
         "data": config.data, "kimg": float(words[words.index("--kimg") + 1]),
@@ -167,6 +172,28 @@ def test_a_step_that_another_program_delays_does_not_count(digits, monkeypatch):
     assert images_per_second(config, load_images(digits), torch.device("cpu"), seconds=20) == 8
     now, durations = 0.0, iter([50.0])  # a step so slow that there is no time for another
     assert images_per_second(config, load_images(digits), torch.device("cpu"), seconds=3) == 8 / 50
+
+
+@pytest.mark.parametrize(("n_critic", "reuses", "lazy_steps"), [(1, False, 1), (2, False, 2), (3, True, 3)])
+def test_lazy_penalties_count_as_often_as_they_occur(n_critic, reuses, lazy_steps, digits, monkeypatch):
+    """With r1_every=4, a cycle of 4 steps of 1, 2 and 3 updates; those that reuse a batch count it once."""
+    settings = {"data": str(digits), "resolution": 8, "width": 0.1, "batch_size": 8, "r1": 1, "r1_every": 4}
+    settings |= {"n_critic": n_critic, "critic_reuses_batch": reuses}
+    config = make_config("dcgan-28", settings)
+    config = config.model_copy(update={"conditional": False, "channels": 1, "bf16": False, "threads": 1})
+    now = 0.0
+
+    def step(self: Training, batches: list[object], fresh: object = None) -> None:
+        nonlocal now
+        began = self.shown
+        for _ in batches:
+            now += 11 if self.objective.has_gradient_penalty(self.shown) else 1
+            self.shown = min(self.shown + 8, began + self.images_a_step)
+
+    monkeypatch.setattr(Training, "step", step)
+    monkeypatch.setattr(measure_speed, "time", SimpleNamespace(perf_counter=lambda: now))
+    speed = images_per_second(config, load_images(digits), torch.device("cpu"), seconds=500)
+    assert speed == pytest.approx(4 * 8 * (1 if reuses else n_critic) / (4 * n_critic + 10 * lazy_steps))
 
 
 def test_narrower_networks_count_as_no_slower_and_a_short_run_is_called_so(tmp_path, monkeypatch):

@@ -15,7 +15,6 @@ from gan_serve.training.data.load import NAMED_SOURCES, load_images
 from gan_serve.training.data.rendered import PinnedSplit, RenderedSource
 
 RENDERED = {name: source for name, source in NAMED_SOURCES.items() if isinstance(source, RenderedSource)}
-NOT_PINNED_YET = {"bricks"}  # remove it when zoo/bricks has rendered its set
 
 CLASSES = ("square", "round", "unused")
 rng = np.random.default_rng(0)
@@ -115,7 +114,5 @@ def test_train_ends_with_that_line_and_makes_no_run(tmp_path, monkeypatch, cli):
 def test_both_splits_have_pinned_digests(name):
     digests = [digest for split in RENDERED[name].splits.values() for digest in (split.images, split.labels)]
     assert set(RENDERED[name].splits) == {"train", "test"}
-    if name in NOT_PINNED_YET:
-        pytest.skip(f"{name} is not rendered yet")
     assert len(set(digests)) == 4
     assert all(digest.startswith("sha256:") and len(bytes.fromhex(digest[7:])) == 32 for digest in digests)

@@ -254,7 +254,7 @@ def test_what_cannot_be_measured_is_refused(digits, tmp_path, options, message):
         measure(write_checkpoint(tmp_path / "model"), **({"data": str(digits)} | options))
 
 
-@pytest.mark.parametrize(("holdout", "split"), [(None, "holdout"), (0.0, "train")])
+@pytest.mark.parametrize(("holdout", "split"), [(None, "holdout"), pytest.param(0.0, "train", marks=pytest.mark.slow)])
 def test_images_of_ones_own_are_measured_as_typed(tmp_path, cli, caplog, holdout, split):
     """No labels, no test split, no features of these images: a run and its checkpoint, without further options."""
     pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), np.uint8)

@@ -58,6 +58,8 @@ def test_the_picture_moves_by_itself_and_a_page_of_seeds_has_the_pixels_of_pytho
     captions = set()
     for _ in range(30):
         captions.add(page.locator("#position").input_value())
+        if len(captions) > 5:
+            break
         page.wait_for_timeout(100)
     assert len(captions) > 5
     expect(page.locator("#sheet[data-seeds='32']")).to_be_visible()
@@ -328,7 +330,7 @@ def test_a_link_for_a_model_with_labels_works_for_one_without(desktop: Visit) ->
     desktop.check()
 
 
-def test_two_hundred_rolls_leave_no_memory_behind(desktop: Visit) -> None:
+def test_forty_rolls_leave_no_memory_behind(desktop: Visit) -> None:
     page = paused(desktop, f"model={NAME}&seeds=0-31")
     for _ in range(40):
         page.get_by_role("button", name="Re-roll").click()
@@ -381,7 +383,7 @@ BORDERS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 def test_borders_of_controls_can_be_seen(browser: Any, explorer: str, scheme: str) -> None:
     visit = Visit(browser, explorer, color_scheme=scheme)
     page = paused(visit, "model=conditional")

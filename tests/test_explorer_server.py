@@ -56,8 +56,7 @@ def test_a_busy_server_is_waited_for(desktop: Visit) -> None:
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Any, quoted: Path, tmp_path: Path) -> None:
-    settings = {"GAN_SERVE_API_KEY": "open-sesame", "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}
-    with running([str(quoted)], tmp_path, **settings) as client:
+    with running([str(quoted)], tmp_path, GAN_SERVE_API_KEY="open-sesame") as client:
         visit = Visit(browser, str(client.base_url).rstrip("/"), "phone")
         page = visit.open()
         dialog = page.get_by_role("dialog")
@@ -82,8 +81,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Any, quoted: Path, tmp
 @pytest.mark.slow
 def test_a_key_serves_where_storage_is_forbidden(browser: Any, quoted: Path, tmp_path: Path) -> None:
     forbidden = "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('no') }})"
-    settings = {"GAN_SERVE_API_KEY": "open-sesame", "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}
-    with running([str(quoted)], tmp_path, **settings) as client:
+    with running([str(quoted)], tmp_path, GAN_SERVE_API_KEY="open-sesame") as client:
         visit = Visit(browser, str(client.base_url).rstrip("/"))
         visit.context.add_init_script(forbidden)
         page = visit.open()
@@ -95,7 +93,7 @@ def test_a_key_serves_where_storage_is_forbidden(browser: Any, quoted: Path, tmp
 
 
 def test_a_server_that_draws_few_images_a_request_is_asked_for_few(browser: Any, quoted: Path, tmp_path: Path) -> None:
-    with running([str(quoted)], tmp_path, GAN_SERVE_WORKERS="1", GAN_SERVE_MAX_IMAGES="5") as client:
+    with running([str(quoted)], tmp_path, GAN_SERVE_MAX_IMAGES="5") as client:
         visit = Visit(browser, str(client.base_url).rstrip("/"))
         visit.open("model=conditional")
         expect(visit.page.locator(PAGE)).to_have_count(5)

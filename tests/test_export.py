@@ -24,7 +24,7 @@ from gan_serve.errors import CannotWrite, ExportRefused, InvalidOption, RunError
 from gan_serve.exports import certify
 from gan_serve.exports.card import Measurements, Publication, model_card
 from gan_serve.exports.export import export_run
-from gan_serve.exports.parity import measure_parity
+from gan_serve.exports.parity import Parity, compare_with
 from gan_serve.exports.to_onnx import PixelGenerator, to_onnx
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.training.config import make_config
@@ -43,7 +43,9 @@ def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {
         "resolution": 8,
         "batch_size": 32,
-        "kimg": 1,
+        "kimg": 2,
+        "kimg_per_tick": 1,
+        "ticks_per_evaluation": 0,
         "z_dim": 16,
         "data": str(digits),
         "ema_kimg": 0.2,
@@ -101,7 +103,7 @@ def test_the_card_tells_how_it_was_trained(exported):
     assert head["datasets"] == [head["model-index"][0]["results"][0]["dataset"]["name"]]
     assert head["pipeline_tag"] == "unconditional-image-generation"
     assert "--recipe dcgan-28" in card
-    assert re.search(r"- 1\.\d+ thousand images shown \(\d\.\d passes\), \d+ s on \d+ CPU threads?", card)
+    assert re.search(r"- 2\.\d+ thousand images shown \(\d\.\d passes\), \d+ s on \d+ CPU threads?", card)
     assert json.loads((exported / "parity.json").read_text())["max_difference"] <= 1
     assert "mean_gradient_1000_seeds" in json.loads((exported / "metrics.json").read_text())
     with Image.open(exported / "samples.png") as grid:
@@ -126,25 +128,24 @@ def test_the_card_says_whether_truncation_is_of_use(exported, digits):
     ("left", "says"),
     [pytest.param(18.1, "gives up variety", marks=pytest.mark.slow), (17.9, "is of no use for this model")],
 )
-def test_truncation_that_blurs_is_said_to_be_of_no_use(run, left, says):
+def test_truncation_that_blurs_is_said_to_be_of_no_use(run, exported, left, says):
     trained = load_trained(run)
     data = trained.info.data.model_copy(update={"metrics": {"mean_gradient_1000_train": 20.0}})
     trained = trained._replace(info=trained.info.model_copy(update={"data": data}))
-    parity = measure_parity(to_onnx(trained.generator), trained.generator)
+    parity = Parity.model_validate_json((exported / "parity.json").read_bytes())
     measured = Measurements(parity, {}, {"fp32": 1}, gradient=19.0, truncated_gradient=left, truncation=0.7)
     card = model_card("name", trained, Publication("mit", "nobody"), measured)
     assert f"Truncation, from 0 to 1, {says}" in card
     assert "(0.95 at 1)" in card
 
 
-def test_parity_is_refused_beyond_one_grey_level():
+def test_parity_is_refused_beyond_one_grey_level(exported, run):
     torch.manual_seed(0)
-    arguments = {"z_dim": 16, "img_resolution": 8, "img_channels": 1, "width": 0.25}
-    one, other = (build_generator("dcgan28", **arguments).eval() for _ in range(2))
-    model = to_onnx(one)
-    assert measure_parity(model, one).max_difference <= 1
+    model, architecture = (exported / "generator.onnx").read_bytes(), verify_checkpoint(exported).architecture
+    assert compare_with(model, PixelGenerator(load_trained(run).generator).eval()).max_difference <= 1
+    other = build_generator(architecture.family, **architecture.arguments).eval()
     with pytest.raises(ExportRefused, match="differs from torch by"):
-        measure_parity(model, other)
+        compare_with(model, PixelGenerator(other).eval())
 
 
 class Plain(nn.Module):
@@ -162,7 +163,7 @@ class BatchMean(Plain):
 
 def test_a_network_whose_images_depend_on_the_batch_is_refused():
     with pytest.raises(ExportRefused, match="depend on its batch"):
-        measure_parity(to_onnx(BatchMean()), BatchMean())
+        compare_with(to_onnx(BatchMean()), PixelGenerator(BatchMean()).eval())
 
 
 class Fixed(Plain):
@@ -207,19 +208,18 @@ def test_means_do_not_depend_on_the_batch():
     assert np.median(np.abs(whole.astype(np.int16) - expected)) < 128  # the same means, up to their last bits
 
 
-@pytest.mark.parametrize("value", [-1.0, -0.5, 0.0, 0.123, 1.0])
-def test_pixels_are_rounded_to_the_nearest_grey_level(value):
-    class Constant(Plain):
-        z_dim = 4
+def test_pixels_are_rounded_to_the_nearest_grey_level():
+    class Identity(Plain):
+        z_dim = 1
 
         def forward(self, z: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-            return (z * 0 + value).reshape(-1, 1, 2, 2)
+            return z.reshape(-1, 1, 1, 1)
 
-    expected = np.rint((value + 1) * 127.5)
-    z = torch.zeros(3, 4)
-    assert (PixelGenerator(Constant())(z).numpy() == expected).all()
-    session = onnxruntime.InferenceSession(to_onnx(Constant()), providers=["CPUExecutionProvider"])
-    assert (session.run(["img"], {"z": z.numpy()})[0] == expected).all()
+    z = np.array([[-1.0], [-0.5], [0.0], [0.123], [1.0]], np.float32)
+    expected = np.rint((z + 1) * 127.5)[:, :, None, None]
+    assert (PixelGenerator(Identity())(torch.from_numpy(z)).numpy() == expected).all()
+    session = onnxruntime.InferenceSession(to_onnx(Identity()), providers=["CPUExecutionProvider"])
+    assert (session.run(["img"], {"z": z})[0] == expected).all()
 
 
 def test_a_run_that_diverged_is_not_exported(run, tmp_path):
@@ -248,24 +248,11 @@ def test_what_cannot_be_exported_says_why(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_only_the_precisions_that_were_asked_for_are_made(run, tmp_path, monkeypatch):
+def test_only_the_precisions_that_were_asked_for_are_made(cli, run, tmp_path, monkeypatch):
     def no_work(*_: object) -> None:
         raise AssertionError("it was not requested")
 
-    monkeypatch.setattr(certify, "to_fp16", no_work)
-    publication = Publication(credit="Pictures by A. Painter", note="Trained\nbriefly.")
-    some = export_run(run, tmp_path / "some", precisions=("fp32", "int8"), publication=publication)
-    card = (some / "README.md").read_text()
-    assert "Pictures by A. Painter" in card.partition("## Training")[2].partition("## ")[0]
-    assert card.partition("## Limits")[2].endswith("\n\nTrained briefly.\n")
-    assert precisions(verify_checkpoint(some)) == ["fp32", "int8"]
-    assert json.loads((some / "parity.json").read_text())["refused"] == {"fp16": "it was not requested"}
-    assert "There is no fp16 file: it was not requested." in (some / "README.md").read_text()
     monkeypatch.setattr(certify, "to_int8", no_work)
-    assert precisions(verify_checkpoint(export_run(run, tmp_path / "one", precisions=["fp32"]))) == ["fp32"]
-
-
-def test_precisions_on_the_command_line(cli, run, tmp_path):
     words = ["export", run, "--out", tmp_path / "out", "--precisions"]
     for given, says in (
         ("fp32,int9", "There is no precision 'int9'; choose from: fp32, int8, fp16.\nDid you mean 'int8'?"),
@@ -276,8 +263,15 @@ def test_precisions_on_the_command_line(cli, run, tmp_path):
         assert outcome.code == 1
         assert says in outcome.err
     assert not (tmp_path / "out").exists()
-    assert cli(*words, "fp32, fp16").code == 0
+    outcome = cli(*words, "fp32, fp16", "--credit", "Pictures by A. Painter", "--note", "Trained\nbriefly.")
+    assert outcome.code == 0, outcome.err
     assert precisions(verify_checkpoint(tmp_path / "out")) == ["fp32", "fp16"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Pictures by A. Painter" in card.partition("## Training")[2].partition("## ")[0]
+    assert card.partition("## Limits")[2].endswith("\n\nTrained briefly.\n")
+    assert "There is no int8 file: it was not requested." in card
+    parity = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert parity["refused"] == {"int8": "it was not requested"}
 
 
 @pytest.mark.slow
@@ -287,10 +281,8 @@ def test_the_same_weights_export_to_the_same_bytes():
     assert to_onnx(generator, metadata) == to_onnx(generator, dict(reversed(metadata.items())))
 
 
-def test_the_card_of_a_run_that_was_exported_before_its_end_tells_how_long_it_was(digits, tmp_path):
-    settings = {"resolution": 8, "batch_size": 32, "kimg": 2, "kimg_per_tick": 1, "z_dim": 16, "data": str(digits)}
-    train(make_config("dcgan-28", settings | {"width": 0.25, "ticks_per_evaluation": 0}), tmp_path / "run", quiet=True)
-    first = snapshots(tmp_path / "run")[0]
-    exported = export_run(tmp_path / "run", tmp_path / "early", snapshot=first, precisions=["fp32"])
+def test_the_card_of_a_run_that_was_exported_before_its_end_tells_how_long_it_was(run, tmp_path):
+    first = snapshots(run)[0]
+    exported = export_run(run, tmp_path / "early", snapshot=first, precisions=["fp32"])
     assert " --kimg 1 " in (exported / "README.md").read_text()
     assert verify_checkpoint(exported).training_data.name == "digits"

@@ -15,7 +15,14 @@ from gan_serve.training.evaluation.features import extract
 
 @pytest.mark.parametrize(
     ("name", "accuracy"),
-    [("cnn-mnist", 0.993), ("cnn-fashion", 0.925), ("cnn-bricks", 0.9), ("cnn-faces", 0.84), ("cnn-avatars", 0.99)],
+    [
+        ("cnn-mnist", 0.993),
+        ("cnn-fashion", 0.925),
+        ("cnn-bricks", 0.9),
+        ("cnn-faces", 0.84),
+        ("cnn-avatars", 0.99),
+        ("cnn-toy-bricks", 0.99),
+    ],
 )
 def test_our_extractors_are_small_and_good_enough_to_judge(name, accuracy):
     extractor = find_extractor(name)

@@ -7,10 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from prdc import compute_prdc
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from gan_serve.errors import InvalidOption
 from gan_serve.training.evaluation.metrics import (
@@ -50,7 +46,8 @@ def distance(real: np.ndarray, fake: np.ndarray) -> float:
     return frechet_distance(feature_statistics(real), feature_statistics(fake))
 
 
-# Against the references. torchmetrics warns that it keeps all features.
+# Against the references, imported where they are used: they take two seconds. torchmetrics warns that it keeps all
+# features.
 KEEPS_FEATURES = pytest.mark.filterwarnings("ignore:.*large memory footprint:UserWarning")
 
 
@@ -65,6 +62,8 @@ class Identity(torch.nn.Module):
 
 @pytest.mark.parametrize("fake", ["other", "noisy", "one class", "shifted"])
 def test_the_frechet_distance_is_that_of_torchmetrics(sets, fake):
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     reference = FrechetInceptionDistance(feature=Identity())
     reference.update(torch.from_numpy(sets["real"]).double(), real=True)
     reference.update(torch.from_numpy(sets[fake]).double(), real=False)
@@ -74,6 +73,8 @@ def test_the_frechet_distance_is_that_of_torchmetrics(sets, fake):
 @KEEPS_FEATURES
 @pytest.mark.parametrize("fake", ["other", "noisy", "shifted"])
 def test_the_kernel_distance_is_that_of_torchmetrics_where_a_subset_is_the_whole_set(sets, fake):
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     reference = KernelInceptionDistance(feature=Identity(), subsets=1, subset_size=HALF)
     scaled = {name: sets[name].astype(np.float64) / 64 for name in ("real", fake)}
     reference.update(torch.from_numpy(scaled["real"]), real=True)
@@ -84,6 +85,8 @@ def test_the_kernel_distance_is_that_of_torchmetrics_where_a_subset_is_the_whole
 
 @KEEPS_FEATURES
 def test_the_kernel_distance_of_subsets_is_about_that_of_torchmetrics(sets):
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     reference = KernelInceptionDistance(feature=Identity(), subsets=100, subset_size=200)
     reference.update(torch.from_numpy(sets["real"] / 64), real=True)
     reference.update(torch.from_numpy(sets["shifted"] / 64), real=False)
@@ -95,6 +98,8 @@ def test_the_kernel_distance_of_subsets_is_about_that_of_torchmetrics(sets):
 @KEEPS_FEATURES
 @pytest.mark.parametrize("splits", [2, 10])
 def test_the_classifier_score_is_that_of_torchmetrics(splits):
+    from torchmetrics.image.inception import InceptionScore
+
     reference = InceptionScore(feature=Identity(), splits=splits)
     logits = torch.from_numpy(4 * np.random.RandomState(0).standard_normal((500, 10)))
     reference.update(logits)
@@ -108,6 +113,8 @@ def test_the_classifier_score_is_that_of_torchmetrics(splits):
 @pytest.mark.parametrize("fake", ["other", "noisy", "one class", "shifted"])
 @pytest.mark.parametrize("k", [3, 5])
 def test_manifold_metrics_are_those_of_prdc(sets, fake, k):
+    from prdc import compute_prdc
+
     reference = compute_prdc(sets["real"].astype(np.float64), sets[fake].astype(np.float64), nearest_k=k)
     ours = manifold_metrics(sets["real"], sets[fake], k_precision=k, k_density=k)
     assert ours._asdict() == pytest.approx(reference, abs=1e-12)

@@ -93,13 +93,14 @@ def test_the_checkpoint_computes_what_keras_does(imported, keras):
     assert "Keras model `lesson.keras`" in (imported / "README.md").read_text()
 
 
+@pytest.mark.slow  # every day in test_import_torch.py
 @pytest.mark.filterwarnings(DEPRECATED)
 def test_it_is_served_pushed_and_pulled(imported, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", WRITER)
     Generator.from_pretrained(imported).push_to_hub("somebody/lesson")
     pulled = Generator.from_pretrained("somebody/lesson").generate(seed=3, output="numpy")
     assert (pulled == Generator.from_pretrained(imported).generate(seed=3, output="numpy")).all()
-    with running([str(imported)], tmp_path, GAN_SERVE_WORKERS="1") as client:
+    with running([str(imported)], tmp_path) as client:
         response = client.post("/sample", json={"model": "lesson", "seed": 3})
         assert response.status_code == 200, response.text
 

@@ -61,13 +61,14 @@ def test_the_checkpoint_computes_what_the_file_does(imported):
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 18)]
 
 
+@pytest.mark.slow  # every day in test_import_torch.py
 @pytest.mark.filterwarnings(DEPRECATED)
 def test_it_is_served_pushed_and_pulled(imported, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", WRITER)
     Generator.from_pretrained(imported).push_to_hub("somebody/dense")
     pulled = Generator.from_pretrained("somebody/dense").generate(seed=3, label="red", output="numpy")
     assert (pulled == Generator.from_pretrained(imported).generate(seed=3, label="red", output="numpy")).all()
-    with running([str(imported)], tmp_path, GAN_SERVE_WORKERS="1") as client:
+    with running([str(imported)], tmp_path) as client:
         response = client.post("/sample", json={"model": "dense", "seed": 3, "label": "red"})
         assert response.status_code == 200, response.text
 

@@ -81,7 +81,7 @@ def test_it_is_served_pushed_and_pulled(imported, hub, tmp_path, monkeypatch):
     pulled = Generator.from_pretrained("somebody/faces")
     ours = Generator.from_pretrained(imported)
     assert (pulled.generate(seed=3, n=2, output="numpy") == ours.generate(seed=3, n=2, output="numpy")).all()
-    with running([str(imported)], tmp_path, GAN_SERVE_WORKERS="1") as client:
+    with running([str(imported)], tmp_path) as client:
         response = client.post("/sample", json={"model": "faces", "seed": 3})
         assert response.status_code == 200, response.text
         assert client.get("/readyz").status_code == 200

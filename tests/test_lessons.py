@@ -199,7 +199,7 @@ def test_settings_that_do_not_fit_are_refused(recipe, settings, says):
 
 
 def test_a_4x4_kernel_needs_upsampling():
-    with pytest.raises(InvalidOption, match="transposed upsampling has no kernel of 4"):
+    with pytest.raises(InvalidOption, match="transposed convolutions has no g_kernel of 4"):
         build_generator("dcgan", z_dim=8, img_resolution=16, img_channels=1, g_kernel=4)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
+from gan_serve.checkpoint.bundled import BUNDLED, list_models
 from gan_serve.exports.report import STEMS
 from gan_serve.training.evaluation import metric_names
 from gan_serve.training.evaluation.metric_names import MetricName
 
-METRICS_FILES = sorted((Path(__file__).parents[1] / "gan_serve" / "checkpoints").glob("*/metrics.json"))
+METRICS_FILES = [BUNDLED / name / "metrics.json" for name in list_models()]
 
 
 @pytest.mark.parametrize(

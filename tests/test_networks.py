@@ -169,8 +169,17 @@ def test_dcgan_64_doubles_the_image_layer_by_layer():
     assert shapes == [(32, 4, 4), (16, 8, 8), (8, 16, 16), (4, 32, 32), (3, 64, 64)]
 
 
-@pytest.mark.parametrize("recipe", ["dcgan-64-upsample", "dcgan-64", "sngan-hinge", "wgan-gp", "recommended-64"])
-def test_nearest_upsampling_differs_only_in_how_the_generator_doubles(recipe):
+@pytest.mark.parametrize(
+    ("recipe", "mode"),
+    [
+        ("dcgan-64-upsample", "nearest"),
+        ("dcgan-64", "nearest"),
+        ("sngan-hinge", "nearest"),
+        ("wgan-gp", "nearest"),
+        ("recommended-64", "bilinear"),
+    ],
+)
+def test_upsampling_differs_only_in_how_the_generator_doubles(recipe, mode):
     generator, _ = recipe_networks(recipe, 3, width=1, resolution=64)
     convolutions = [layer for layer in generator.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     assert [(layer.in_channels, layer.out_channels) for layer in convolutions] == [
@@ -182,7 +191,7 @@ def test_nearest_upsampling_differs_only_in_how_the_generator_doubles(recipe):
     assert {type(layer) for layer in convolutions} == {nn.Conv2d}
     assert {layer.stride for layer in convolutions} == {(1, 1)}
     upsamplings = [layer for layer in generator.modules() if isinstance(layer, nn.Upsample)]
-    assert [(layer.scale_factor, layer.mode) for layer in upsamplings] == [(2.0, "nearest")] * 4
+    assert [(layer.scale_factor, layer.mode) for layer in upsamplings] == [(2.0, mode)] * 4
 
 
 def test_dcgan_28_has_its_layers():
@@ -281,7 +290,7 @@ def test_projection_adds_the_product_of_features_and_the_labels_embedding():
 # Starts
 
 
-@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
 def test_initialise_draws_dcgans_weights(upsampling):
     generator, discriminator = recipe_networks("dcgan-64", 3, upsampling=upsampling, width=0.5)
     for network in (generator, discriminator):

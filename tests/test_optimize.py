@@ -308,12 +308,12 @@ def generator_of(variant: str) -> nn.Module:
     return generator
 
 
-LONG_EXPORTS = ("progressive", "stylegan")
+EVERY_DAY = ("dcgan28", "resnet", "dcgan, nearest")  # each pass is tested on its own layers above
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if name in LONG_EXPORTS else ()) for name in VARIANTS],
+    params=[pytest.param(name, marks=() if name in EVERY_DAY else pytest.mark.slow) for name in VARIANTS],
 )
 def exported(request: pytest.FixtureRequest) -> tuple[str, bytes, bytes]:
     """A variant, its plain and its fused file."""
@@ -364,6 +364,5 @@ def test_a_fused_generator_is_one_file_of_standard_operators(exported):
 
 @pytest.mark.parametrize("exported", ["dcgan28"], indirect=True)
 def test_the_same_generator_gives_the_same_bytes(exported):
-    variant, plain, fused = exported
-    assert to_onnx(generator_of(variant), fused=False) == plain
+    variant, _, fused = exported
     assert to_onnx(generator_of(variant)) == fused

@@ -20,7 +20,7 @@ from zoo_lists import CHECKPOINTS, IN_WHEEL, NOT_IN_WHEEL, PACKED, ROOT, ZOO, pa
 import gan_serve
 from gan_serve.checkpoint.bundled import manifest
 from gan_serve.checkpoint.config import WEIGHTS_FILE
-from gan_serve.checkpoint.files import read_config
+from gan_serve.checkpoint.files import read_any_config
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
@@ -87,7 +87,7 @@ def test_the_manifest_lists_every_checkpoint_and_the_zoo_says_how_each_is_made()
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json")))
 def test_the_licence_of_the_manifest_is_that_of_the_checkpoint(name):
-    licence = read_config(CHECKPOINTS / name).license
+    licence = read_any_config(CHECKPOINTS / name).license
     assert re.sub("[ `-]", "", manifest()[name].licence.lower()).startswith(re.sub("[ -]", "", licence))
 
 

@@ -12,8 +12,10 @@ from browser import Visit, chromium, expect, saved
 from PIL import Image
 from servers import running
 from tiny_translator import SIDE, write_translator
+from web_engine import Site, runtime_folder
 
 from gan_serve import Translator
+from gan_serve.service.static_site import export_web
 from gan_serve.verify import verify_image
 
 
@@ -29,9 +31,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def visit(folder: Path) -> Iterator[Visit]:
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def visit(folder: Path, browser: Any) -> Iterator[Visit]:
     models = [str(folder / "painter"), "fashion-dcgan", str(folder / "enlarger")]
-    with running(models, folder) as client, chromium() as browser:
+    with running(models, folder) as client:
         yield Visit(browser, str(client.base_url).rstrip("/"))
 
 
@@ -80,3 +88,33 @@ def test_the_page_opens_on_a_generator_and_says_what_is_no_picture(visit: Visit,
     expect(page.locator("#sheet[data-seeds='32']")).to_be_visible()
     expect(page.locator("#translate-part")).to_be_hidden()
     visit.check(refused=True)
+
+
+@pytest.mark.parametrize("is_single_file", [False, True], ids=["site", "file"])
+def test_a_page_without_a_server_translates_as_python_does(
+    browser: Any, folder: Path, tmp_path: Path, is_single_file: bool
+) -> None:
+    models = [str(folder / "painter"), str(folder / "enlarger")]
+    out = export_web(models, tmp_path / "out", single_file=is_single_file, runtime=runtime_folder())
+    gray = np.random.RandomState(1).randint(0, 256, (33, 20)).astype(np.uint8)
+    Image.fromarray(gray).save(folder / "gray.png")
+    site = None if is_single_file else Site(out)
+    visit = Visit(browser, site.address if site else out.as_uri())
+    page = visit.page
+    try:
+        for model, name in [("painter", "photo"), ("enlarger", "photo"), ("painter", "gray")]:
+            page.goto(f"{visit.address}/index.html#model={model}")
+            page.reload()
+            page.locator("#translate-file").set_input_files(folder / f"{name}.png")
+            expect(page.locator("#after")).to_be_visible()
+            [expected] = Translator.from_pretrained(folder / model).translate(folder / f"{name}.png", output="numpy")
+            assert np.abs(shown(page.locator("#after")).astype(int) - expected).max() <= 1
+            file = saved(visit, page.locator("#translate-save"), tmp_path)
+            assert verify_image(file, folder / model, [folder / f"{name}.png"]).max_difference <= 1
+        (tmp_path / "text.png").write_text("no picture")
+        page.locator("#translate-file").set_input_files(tmp_path / "text.png")
+        expect(page.get_by_role("alert")).to_contain_text("invalid_image")
+        visit.check()
+    finally:
+        if site:
+            site.stop()

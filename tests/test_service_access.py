@@ -45,7 +45,6 @@ def keyed(
     directory = tmp_path_factory.mktemp("keyed")
     (directory / "keys.toml").write_text(KEYS)
     settings = {
-        "GAN_SERVE_WORKERS": "1",
         "GAN_SERVE_API_KEYS": str(directory / "keys.toml"),
         "GAN_SERVE_ALIASES": f"clothes={NAME}",
     }
@@ -196,7 +195,7 @@ class _Collector(BaseHTTPRequestHandler):
 def test_spans_of_a_request_go_to_a_collector(tmp_path: Path) -> None:
     with (
         serving(_Collector) as address,
-        running([NAME], tmp_path, GAN_SERVE_WORKERS="1", OTEL_EXPORTER_OTLP_ENDPOINT=address) as client,
+        running([NAME], tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=address) as client,
     ):
         headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
         assert client.post("/sample", json={"model": NAME, "seed": 1}, headers=headers).status_code == 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,20 +17,28 @@ import httpx
 import psutil
 import pytest
 from answers import NAME, error, post
-from server_process import PATIENCE, serving, until
+from server_process import PATIENCE, Server, serving, until
 from servers import all_ready, free_port, serve_command, workers
 
 
-def test_no_port_but_its_own_is_open(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with settings of its own for connections, proxies, pages of others and its log."""
+    settings = {"KEEP_ALIVE": "2", "PROXIES": "192.0.2.1", "CORS_ORIGINS": "https://example.org", "LOG": "json"}
+    settings = {f"GAN_SERVE_{name}": value for name, value in settings.items()}
+    with serving(tmp_path_factory.mktemp("configured"), **settings) as server:
         until(server.is_live)
-        processes = [server.process, *server.process.children(recursive=True)]
-        open_ports = {
-            connection.laddr.port
-            for connection in psutil.net_connections("inet")
-            if connection.pid in {process.pid for process in processes} and not connection.raddr
-        }
-        assert open_ports == {server.port}
+        yield server
+
+
+def test_no_port_but_its_own_is_open(configured: Server) -> None:
+    processes = [configured.process, *configured.process.children(recursive=True)]
+    open_ports = {
+        connection.laddr.port
+        for connection in psutil.net_connections("inet")
+        if connection.pid in {process.pid for process in processes} and not connection.raddr
+    }
+    assert open_ports == {configured.port}
 
 
 def test_modules_in_the_working_folder_are_not_imported(checkpoint: Path, tmp_path: Path) -> None:
@@ -74,7 +81,7 @@ def test_on_loopback_without_a_key_only_its_names_are_answered(
 def test_a_body_that_is_too_large_gets_its_response_and_no_reset(server: httpx.Client) -> None:
     import http.client
 
-    for _ in range(10):
+    for _ in range(3):
         connection = http.client.HTTPConnection(server.base_url.host, server.base_url.port, timeout=PATIENCE)
         connection.request("POST", "/sample", b"0" * 12_000_000, {"Content-Type": "application/json"})
         response = connection.getresponse()
@@ -95,7 +102,7 @@ def test_a_slow_client_gets_the_response_to_a_body_that_is_too_large(server: htt
 NODE = """
 const [, url] = process.argv;
 const responses = [];
-for (let i = 0; i < 10; i++) {
+for (let i = 0; i < 3; i++) {
   const headers = { "Content-Type": "application/json" };
   const response = await fetch(url, { method: "POST", headers, body: "0".repeat(12e6) });
   responses.push([response.status, (await response.json()).error.code]);
@@ -109,7 +116,7 @@ def test_a_body_that_is_too_large_gets_its_response_with_fetch_of_node(server: h
     command = ["node", "--input-type=module", "--eval", NODE, str(server.base_url.join("/sample"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == 10 * [[413, "body_too_large"]]
+    assert json.loads(done.stdout) == 3 * [[413, "body_too_large"]]
 
 
 def test_headers_that_are_too_large_get_their_response_and_no_reset(server: httpx.Client) -> None:
@@ -149,15 +156,6 @@ def test_a_full_temporary_folder_costs_the_counts_of_other_workers_and_nothing_e
         assert "gan_serve_requests_total" in server.client.get("/metrics").text
         assert "has no room for metrics" in server.text()
         assert all(line.startswith("{") for line in server.text().splitlines())
-
-
-def test_a_killed_worker_is_logged_with_its_signal(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        until(server.is_live)
-        [worker] = workers(server.process.pid)
-        os.kill(worker, signal.SIGKILL)
-        until(lambda: "by signal SIGKILL" in server.text())
-        until(server.is_live)
 
 
 def test_workers_that_cannot_start_end_the_server_with_the_reason(tmp_path: Path) -> None:
@@ -274,17 +272,15 @@ def test_it_runs_without_a_home_and_without_asserts(tmp_path: Path) -> None:
         assert "Traceback" not in server.text()
 
 
-def test_a_connection_stays_open_between_requests_for_as_long_as_is_set(tmp_path: Path) -> None:
-    with serving(tmp_path, GAN_SERVE_KEEP_ALIVE="2") as server:
-        until(server.is_live)
-        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
-            connection.settimeout(1)
-            with pytest.raises(TimeoutError):
-                connection.recv(1)
-            connection.settimeout(PATIENCE)
-            assert connection.recv(1) == b""
+def test_a_connection_stays_open_between_requests_for_as_long_as_is_set(configured: Server) -> None:
+    with socket.create_connection(("127.0.0.1", configured.port), PATIENCE) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(1)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(PATIENCE)
+        assert connection.recv(1) == b""
 
 
 def test_head_is_answered_where_get_is(server: httpx.Client) -> None:
@@ -317,16 +313,12 @@ def test_every_line_of_the_log_is_json_and_invalid_http_has_an_id(tmp_path: Path
     assert (refused["status"], refused["error"], refused["client"]) == (400, "invalid_http", "127.0.0.1")
 
 
-def test_who_may_set_x_forwarded_for_is_a_setting(tmp_path: Path) -> None:
-    with serving(tmp_path, GAN_SERVE_PROXIES="192.0.2.1", GAN_SERVE_LOG="json") as server:
-        until(server.is_live)
-        server.client.get("/models", headers={"X-Forwarded-For": "203.0.113.7"})
-        until(lambda: '"/models"' in server.text())
-        assert "203.0.113.7" not in server.text()
+def test_who_may_set_x_forwarded_for_is_a_setting(configured: Server) -> None:
+    configured.client.get("/models", headers={"X-Forwarded-For": "203.0.113.7"})
+    until(lambda: '"/models"' in configured.text())
+    assert "203.0.113.7" not in configured.text()
 
 
-def test_a_refused_preflight_gets_the_envelope(tmp_path: Path) -> None:
-    with serving(tmp_path, GAN_SERVE_CORS_ORIGINS="https://example.org") as server:
-        until(server.is_live)
-        headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
-        error(server.client.options("/sample", headers=headers), 400, "cors_refused")
+def test_a_refused_preflight_gets_the_envelope(configured: Server) -> None:
+    headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
+    error(configured.client.options("/sample", headers=headers), 400, "cors_refused")

@@ -22,7 +22,6 @@ MANY = 20_000  # images: half a minute of drawing
 def strained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A server of one worker with narrow limits."""
     limits = {
-        "WORKERS": "1",
         "MAX_IMAGES": "4",
         "MAX_FRAMES": "9",
         "MAX_BODY": "2000",
@@ -38,7 +37,6 @@ def strained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def patient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A server of one worker that draws very many images for a request, for three seconds, two requests at a time."""
     limits = {
-        "WORKERS": "1",
         "MAX_IMAGES": str(MANY),
         "MAX_QUEUED_IMAGES": str(2 * MANY),
         "TIMEOUT": "3",

@@ -25,7 +25,7 @@ LARGE = {"model": NAME, "seeds": "0-99999", "start": 0, "stop": 1024}
 @pytest.mark.parametrize("kind", KINDS)
 def test_requests_whose_receipts_could_be_long_take_little_memory(kind: str, tmp_path: Path) -> None:
     before = set(workers(os.getpid()))
-    with running([NAME], tmp_path, kind, GAN_SERVE_WORKERS="1") as client:
+    with running([NAME], tmp_path, kind) as client:
         until(lambda: all_ready(tmp_path / "log.txt", 1))
         [worker] = (process for pid, process in workers(os.getpid()).items() if pid not in before)
         for format in ("json", "zip", "ndjson"):
@@ -42,7 +42,7 @@ def test_requests_whose_receipts_could_be_long_take_little_memory(kind: str, tmp
 
 
 def test_a_response_beyond_its_limit_is_refused_before_it_is_sampled(tmp_path: Path) -> None:
-    with running([NAME], tmp_path, GAN_SERVE_WORKERS="1", GAN_SERVE_MAX_RESPONSE="100000") as client:
+    with running([NAME], tmp_path, GAN_SERVE_MAX_RESPONSE="100000") as client:
         post(client, "/sample", n=50)
         told = error(client.post("/sample", json={"model": NAME, "n": 200}), 422, "too_many_images")
         assert "up to 100,000" in told["message"]

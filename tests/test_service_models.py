@@ -85,7 +85,7 @@ def test_only_a_server_of_several_models_needs_the_name(server: httpx.Client, tm
     def required(client: httpx.Client) -> bool:
         return "model" in client.get("/docs.json").json()["components"]["schemas"]["SampleRequest"].get("required", [])
 
-    with running([NAME], tmp_path, GAN_SERVE_WORKERS="1") as alone:
+    with running([NAME], tmp_path) as alone:
         for path, fields in {"/sample": {"seed": 7}, "/interpolate": {"seeds": "0,5", "steps": 3}}.items():
             assert alone.post(path, json=fields).content == post(server, path, **fields).content
         error(alone.post("/sample", json={"model": "nope"}), 404, "unknown_model")
@@ -161,7 +161,7 @@ def test_of_two_models_of_one_name_the_first_is_served(
 
 
 def test_a_lazy_server_loads_a_model_at_its_first_request(tmp_path: Path) -> None:
-    with running([NAME], tmp_path, GAN_SERVE_LAZY="true", GAN_SERVE_WORKERS="1") as client:
+    with running([NAME], tmp_path, GAN_SERVE_LAZY="true") as client:
         assert client.get("/readyz").status_code == 200
         [model] = client.get("/models").json()["models"]
         assert (model["ready"], model["loaded"], model["z_dim"], model["device"]) == (True, False, 100, None)

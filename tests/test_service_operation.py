@@ -22,7 +22,7 @@ def logged(
 ) -> Iterator[tuple[httpx.Client, Path]]:
     """A server of one worker and the file that it logs to."""
     directory = tmp_path_factory.mktemp("logged")
-    with running([NAME], directory, request.param, GAN_SERVE_WORKERS="1") as client:
+    with running([NAME], directory, request.param) as client:
         yield client, directory / "log.txt"
 
 
@@ -100,22 +100,18 @@ def test_probes_that_succeed_are_not_logged(logged: tuple[httpx.Client, Path]) -
 
 
 def test_a_server_that_ends_has_logged_every_request(tmp_path: Path) -> None:
-    with running([NAME], tmp_path, GAN_SERVE_WORKERS="2", GAN_SERVE_DRAIN="0") as client:
+    with running([NAME], tmp_path, GAN_SERVE_WORKERS="2") as client:
         ids = [post(client, "/sample", seed=seed).headers["x-request-id"] for seed in range(20)]
     lines = [json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert sorted(line["request_id"] for line in lines if line.get("path") == "/sample") == sorted(ids)
 
 
-def test_the_log_can_be_text_or_silent(tmp_path: Path) -> None:
-    for kind, expected in (("text", 'path="/sample"'), ("off", "")):
-        directory = tmp_path / kind
-        directory.mkdir()
-        with running([NAME], directory, GAN_SERVE_LOG=kind, GAN_SERVE_WORKERS="1") as client:
-            post(client, "/sample", seed=1)
-        log = (directory / "log.txt").read_text()
-        assert expected in log
-        assert ("/sample" in log) == (kind == "text")
-        assert f"{NAME} is ready on cpu." in log
+def test_the_log_can_be_text(tmp_path: Path) -> None:
+    with running([NAME], tmp_path, GAN_SERVE_LOG="text") as client:
+        post(client, "/sample", seed=1)
+    log = (tmp_path / "log.txt").read_text()
+    assert 'path="/sample"' in log
+    assert f"{NAME} is ready on cpu." in log
 
 
 def test_answers_cannot_be_framed_or_taken_for_something_else(server: httpx.Client) -> None:

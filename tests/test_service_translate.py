@@ -44,7 +44,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def http(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     names = [str(models / "negative"), str(models / "doubled"), "fashion-dcgan"]
-    with running(names, tmp_path_factory.mktemp("server"), GAN_SERVE_WORKERS="1") as client:
+    with running(names, tmp_path_factory.mktemp("server")) as client:
         yield client
 
 
@@ -122,7 +122,7 @@ def test_models_tell_what_they_are(http: httpx.Client) -> None:
 
 
 def test_a_server_of_translators_alone_documents_no_example_that_would_fail(models: Path, tmp_path: Path) -> None:
-    with running([str(models / "negative")], tmp_path, GAN_SERVE_WORKERS="1") as client:
+    with running([str(models / "negative")], tmp_path) as client:
         paths = client.get("/docs.json").json()["paths"]
         assert "examples" not in paths["/sample"]["post"]["requestBody"]["content"]["application/json"]
         assert client.get("/").status_code == 200
@@ -216,9 +216,8 @@ def test_a_sheet_of_a_wide_and_a_high_picture_is_refused(http: httpx.Client) -> 
 
 
 def test_the_bodies_that_a_worker_reads_are_bounded_together(models: Path, tmp_path: Path) -> None:
-    settings = {"GAN_SERVE_WORKERS": "1", "GAN_SERVE_MAX_QUEUED_BYTES": str(2**20)}
     head = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
-    with running([str(models / "negative")], tmp_path, **settings) as client:
+    with running([str(models / "negative")], tmp_path, GAN_SERVE_MAX_QUEUED_BYTES=str(2**20)) as client:
         address = ("localhost", client.base_url.port or 0)
         with socket.create_connection(address, 20) as first, socket.create_connection(address, 20) as second:
             first.sendall(head + bytes(800_000))

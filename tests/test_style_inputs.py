@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gan_serve.exports.graph import copy_of
-from gan_serve.exports.parity import measure_parity, varied_styles
+from gan_serve.exports.parity import compare_with, varied_styles
 from gan_serve.exports.quantize import _quantise, ranges, to_fp16
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import IR_VERSION, OPSET, PixelGenerator, serialize, to_onnx, torch_export
@@ -106,7 +106,7 @@ def test_a_row_alone_serves_every_image(network, model):
 @pytest.mark.usefixtures("fewer_images")
 def test_parity_covers_mixed_styles(network, model):
     read = onnx.load_from_string(model)
-    assert measure_parity(model, network.generator).max_difference <= 1
+    assert compare_with(model, network).max_difference <= 1
     [crossover] = [tensor for tensor in read.graph.initializer if tensor.name == "crossover"]
     assert onnx.numpy_helper.to_array(crossover).tolist() == [network.generator.num_layers]
 

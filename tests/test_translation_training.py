@@ -69,6 +69,11 @@ def trained(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory: pyte
     return run_dir
 
 
+def of_one(every_day: str) -> list[Any]:
+    """Return the recipes as parameters, one of which runs every day."""
+    return [pytest.param(name, marks=() if name == every_day else pytest.mark.slow) for name in RECIPES]
+
+
 def equal(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
@@ -77,6 +82,7 @@ def equal(one: Any, other: Any) -> bool:
     return all(map(equal, one, other)) if isinstance(one, list) else bool(one == other)
 
 
+@pytest.mark.parametrize("trained", of_one("cyclegan"), indirect=True)  # with pools and two of each network
 def test_an_interrupted_run_resumes_to_the_same_state(trained: Path, shapes: Path, tmp_path: Path) -> None:
     recipe = json.loads((trained / "config.json").read_text())["recipe"]
     run_dir = tmp_path / "run"
@@ -106,6 +112,7 @@ def test_a_run_has_a_log_grids_and_curves(trained: Path) -> None:
         assert 5 < records[-1]["psnr"] < 60
 
 
+@pytest.mark.parametrize("trained", of_one("srgan"), indirect=True)  # of any size, and larger than its input
 def test_an_exported_run_translates_as_torch_does(trained: Path, tmp_path: Path) -> None:
     out = export_translator(trained, tmp_path / "model", precisions=["fp32"])
     translator, run = Translator.from_pretrained(out), load_trained_translator(trained)
@@ -137,6 +144,7 @@ def test_an_exported_run_translates_as_torch_does(trained: Path, tmp_path: Path)
         ("pix2pix", {"accumulate": 2}, "not trained with accumulate"),
         ("pix2pix", {"g_beta2_end": 0.9}, "not trained with g_beta2_end"),
         ("pix2pix", {"loss": "relativistic"}, "relativistic"),
+        ("pix2pix", {"loss": "wasserstein"}, "needs a gradient penalty or clipped weights"),
         ("pix2pix", {"nfg": 3}, "no setting 'nfg'"),
         ("pix2pix", {"gan_weight": 0, "pixel_weight": 0}, "weight 0"),
     ],
@@ -252,7 +260,8 @@ def test_the_first_phase_has_the_pixel_loss_alone(shapes: Path) -> None:
     ],
 )
 def test_the_doctor_names_what_is_wrong(record: dict[str, float], sign: str) -> None:
-    doctor = TranslationDiagnosis(50.0, wasserstein=False)
+    settings = make_translation_config("cyclegan", {"data": "photos"}).model_dump()
+    doctor = TranslationDiagnosis(50.0, wasserstein=False, settings=settings)
     fine = {"moved": 0.9, "diversity": 45.0, "checkerboard": 1.0}
     times = [{"kimg": 100.0 * tick, "seconds": 1000.0 * tick} for tick in range(1, 12)]
     found = [finding for time in times[:6] for finding in doctor.examine(fine | record | time)]

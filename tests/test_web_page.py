@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import Visit, chromium, expect, saved
+from browser import Visit, chromium, drop, expect, saved
 from PIL import Image, ImageSequence
-from web_engine import runtime_folder
+from web_engine import Site, runtime_folder
 
 from gan_serve import Generator, list_models
+from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.checkpoint.config import precisions
-from gan_serve.images.compare import describe_mismatch
+from gan_serve.images.compare import describe_mismatch, psnr
 from gan_serve.service.static_site import export_web
 from gan_serve.verify import verify_image
 
 DOCS = (Path(__file__).parents[1] / "docs" / "web.md").read_text("utf-8")
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A static host that writes no log."""
-
-    def log_message(self, *_: Any) -> None:
-        """Write nothing."""
-
-
-class Site:
-    """A folder behind a static host, which can go away."""
-
-    def __init__(self, folder: Path) -> None:
-        handler = functools.partial(Quiet, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """Go away for good."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +53,7 @@ def begin(visit: Visit) -> Any:
 
 
 def use_as_a_person(visit: Visit, folder: Path) -> None:
-    """Drag on the plane, save the picture and the sheet, and verify both."""
+    """Drag on the plane, save the picture and the sheet, verify both, and drop the picture again."""
     page = visit.page
     pad = page.locator("#pad")
     box = pad.bounding_box()
@@ -92,45 +68,67 @@ def use_as_a_person(visit: Visit, folder: Path) -> None:
     sheet = saved(visit, page.locator("#drawer [data-format=png]").last, folder)
     assert verify_image(picture).receipt.latents is not None
     assert len(verify_image(sheet).receipt.seeds or []) == 32
+    page.keyboard.press("Escape")
+    drop(page, picture)
+    expect(page.locator("#caption")).to_contain_text("Latent")
+    expect(page.locator("#keys-hint")).to_contain_text("pinned")
 
 
 def frames_of(path: Path) -> np.ndarray[Any, Any]:
-    """The frames of an animation, uint8 [N, H, W]; each is shown as long as 12 a second are."""
+    """The frames of an animation, uint8 [N, H, W, 3]; each is shown as long as 12 a second are."""
     with Image.open(path) as animation:
         frames = []
         for frame in ImageSequence.Iterator(animation):
-            frames.append(np.asarray(frame.convert("L")))
+            frames.append(np.asarray(frame.convert("RGB")))
             assert frame.info["duration"] in (80, 83)  # GIF counts in hundredths of a second
         assert animation.info["loop"] == 0
     return np.stack(frames)
 
 
-def test_walks_are_saved_as_gif_and_as_lossless_webp(browser: Any, exported: Path, tmp_path: Path) -> None:
-    site = Site(exported)
+def saved_walks(browser: Any, folder: Path, out: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The frames of the first walk of a site as its page saves them: as GIF and as WebP."""
+    site = Site(folder)
     visit = Visit(browser, site.address)
     try:
         visit.open()
         page = begin(visit)
         page.get_by_role("button", name="Files and code").click()
         gif, webp = (
-            frames_of(saved(visit, page.locator(f"#drawer [data-format={kind}]"), tmp_path)) for kind in ("gif", "webp")
+            frames_of(saved(visit, page.locator(f"#drawer [data-format={kind}]"), out)) for kind in ("gif", "webp")
         )
         visit.check()
+        return gif, webp
     finally:
         site.stop()
-    assert gif.shape == (90, 532, 532)
+
+
+def check_first_frame(frame: np.ndarray[Any, Any], model: str, scale: int) -> None:
+    """Fail unless a frame is seed 0 of the model in one of the precisions that a page chooses from, enlarged."""
+    small = frame[::scale, ::scale]
+    np.testing.assert_array_equal(frame, small.repeat(scale, 0).repeat(scale, 1))
+    differences = []
+    for precision in ("fp32", "int8"):
+        image = Generator.from_pretrained(model, precision=precision).generate(seeds=0, output="numpy")
+        differences.append(describe_mismatch(small[None, ..., : image.shape[3]], image, precision))
+    assert "" in differences, differences
+
+
+def test_walks_are_saved_as_gif_and_as_lossless_webp(browser: Any, exported: Path, tmp_path: Path) -> None:
+    gif, webp = saved_walks(browser, exported, tmp_path)
+    assert gif.shape == (90, 532, 532, 3)
     np.testing.assert_array_equal(gif, webp)
-    small = gif[0, ::19, ::19, None]
-    np.testing.assert_array_equal(gif[0], small[..., 0].repeat(19, 0).repeat(19, 1))
-    differences = [
-        describe_mismatch(
-            small[None],
-            Generator.from_pretrained("fashion-dcgan", precision=precision).generate(seeds=0, output="numpy"),
-            precision,
-        )
-        for precision in ("fp32", "int8")
-    ]
-    assert "" in differences, differences  # the page chooses the faster one
+    check_first_frame(gif[0], "fashion-dcgan", 19)
+
+
+@pytest.mark.slow
+def test_walks_in_colour_are_saved_with_256_colours_as_gif_and_with_all_as_webp(browser: Any, tmp_path: Path) -> None:
+    site = export_web(["avatars-cgan"], tmp_path / "site", runtime=runtime_folder())
+    gif, webp = saved_walks(browser, site, tmp_path)
+    assert gif.shape == webp.shape == (90, 512, 512, 3)
+    check_first_frame(webp[0], "avatars-cgan", 8)
+    for first, second in ((gif[0], webp[0]), (gif[-1], webp[-1])):
+        assert len(np.unique(first.reshape(-1, 3), axis=0)) <= 256
+        assert psnr(first[None], second[None])[0] > 30
 
 
 def test_after_the_first_visit_it_works_without_a_network(browser: Any, exported: Path, tmp_path: Path) -> None:
@@ -207,12 +205,16 @@ def test_a_network_that_fails_its_golden_sample_is_not_used(browser: Any, export
 
 
 def test_the_modules_of_the_documentation_run_in_node(exported: Path, tmp_path: Path) -> None:
-    [example] = re.findall(r"^```js\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE)
     shutil.copytree(exported, tmp_path / "site")
-    (tmp_path / "example.mjs").write_text(example, "utf-8")
-    done = subprocess.run(
-        ["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["48", "28", "1", str(48 * 28 * 28)]
+    shutil.copytree(BUNDLED / "avatars-sr4", tmp_path / "site" / "models" / "avatars-sr4")
+    printed = []
+    for example in re.findall(r"^```js\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE):
+        (tmp_path / "example.mjs").write_text(example, "utf-8")
+        done = subprocess.run(
+            ["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        printed.append(done.stdout.split())
+    assert printed[0] == ["48", "28", "1", str(48 * 28 * 28)]
+    assert printed[1][:2] == ["64", "64"]
     assert verify_image(tmp_path / "sevens.png").receipt.labels == ["7"] * 16

@@ -134,7 +134,7 @@ def test_a_damaged_file_is_refused(tmp_path):
     ("family", "arguments", "others", "problem"),
     [
         ("resnet", {"g_spectral_norm": True}, {}, r"\S+ is not in the file"),
-        ("progressive", {}, {}, r"to_rgb\.\d\.\w+ is not in the file"),
+        pytest.param("progressive", {}, {}, r"to_rgb\.\d\.\w+ is not in the file", marks=pytest.mark.slow),
         ("dcgan", {}, {"width": 0.2}, "no weight in the file fits layers.dense"),
     ],
 )

@@ -1,11 +1,16 @@
-"""Node, and onnxruntime-web from npm, for the tests of pages without a server; a skip says what is missing."""
+"""Node, onnxruntime-web from npm and a static host, for the tests of pages without a server.
+
+A skip says what is missing.
+"""
 
 from __future__ import annotations
 
 import functools
+import http.server
 import json
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,7 @@ import {{ readFileSync, writeFileSync }} from "node:fs";
 import * as ort from {runtime};
 import * as engine from {engine};
 ort.env.wasm.wasmBinary = readFileSync({wasm}).buffer;
-const {{ Generator }} = engine;
+const {{ Generator, Translator }} = engine;
 const save = (path, bytes) => writeFileSync(path, bytes);
 """
 
@@ -49,7 +54,10 @@ def runtime_folder() -> Path:
 
 
 def run_node(folder: Path, script: str) -> Any:
-    """Run a module with `Generator`, `engine`, `ort` and `save` in Node; return what it gives to `report`, or None."""
+    """Run a module in Node; return what it gives to `report`, or None.
+
+    It has `Generator`, `Translator`, `engine`, `ort`, `readFileSync` and `save`.
+    """
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not installed (Debian: apt-get install nodejs)")
@@ -67,3 +75,25 @@ def run_node(folder: Path, script: str) -> Any:
     done = subprocess.run([node, "test.mjs"], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(report.read_text("utf-8")) if report.is_file() else None
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A static host that writes no log."""
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+class Site:
+    """A folder behind a static host, which can go away."""
+
+    def __init__(self, folder: Path) -> None:
+        handler = functools.partial(Quiet, directory=str(folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Go away for good."""
+        self._server.shutdown()
+        self._server.server_close()

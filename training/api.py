@@ -119,7 +119,7 @@ def train(
             say("Chosen for these images and this machine (--recipe and --set change it):")
             for reason in plan.reasons:
                 say(f"  {reason}")
-            command = command_line(plan.config, None if run_dir is None else str(run_dir))
+            command = command_line(plan.config, None if run_dir is None else str(run_dir), same_machine=True)
             say(f"Command that repeats this run:\n  {command}")
     observers = Observers((callbacks,) if callable(callbacks) else tuple(callbacks), wandb)
     options = RunOptions(resume, quiet, evaluate, observers, plan.data, plan.length, plan.reasons)

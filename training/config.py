@@ -243,16 +243,18 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def command_line(config: TrainConfig, run_dir: str | None = "RUN") -> str:
+def command_line(config: TrainConfig, run_dir: str | None = "RUN", *, same_machine: bool = False) -> str:
     """Return the command that repeats this run: the recipe, and the settings that differ from it.
 
-    Without a ``run_dir``, the run of the command gets a folder of its own.
+    Without a ``run_dir``, the run of the command gets a folder of its own. With ``same_machine``, the command has the
+    device and the threads too.
 
     >>> command_line(make_config("dcgan-28", {"data": "fashion-mnist", "kimg": 5}))
     'gan-serve train --recipe dcgan-28 --data fashion-mnist --run-dir RUN --kimg 5'
     """
-    plain = make_config(config.recipe, {"data": config.data})
-    return command_of(config.model_dump(), plain.model_dump(), run_dir)
+    plain = make_config(config.recipe, {"data": config.data}).model_dump()
+    settings = config.model_dump()
+    return command_of(settings if same_machine else settings | dict.fromkeys(OF_THE_MACHINE), plain, run_dir)
 
 
 def command_of(settings: Mapping[str, Any], plain: Mapping[str, Any], run_dir: str | None) -> str:
@@ -261,7 +263,7 @@ def command_of(settings: Mapping[str, Any], plain: Mapping[str, Any], run_dir: s
     parts += ["--run-dir", run_dir] if run_dir is not None else []
     for key in dict.fromkeys([*settings, *plain]):
         value = settings.get(key)
-        if value != plain.get(key) and key not in OF_THE_MACHINE:
+        if value != plain.get(key) and not (value is None and key in OF_THE_MACHINE):
             text = as_typed(value)
             option = f"--{key.replace('_', '-')}"
             parts += [option, text] if key in OPTIONS else ["--set", f"{key}={text}"]

@@ -12,16 +12,18 @@ Grey images, and a grid of one image, are reported at once.
 from __future__ import annotations
 
 import math
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from gan_serve.errors import InvalidOption
 from gan_serve.training.changes import may_change
-from gan_serve.training.losses import LOSSES
+from gan_serve.training.config import check_config, parse_settings
 
 WARM_UP_KIMG, WARM_UP_SECONDS = 4.0, 300.0  # a run is not judged before one of these
 PERIOD_KIMG, PERIOD_SECONDS = 0.5, 45.0  # shorter ticks are not judged, such as the first one of a run
@@ -40,7 +42,8 @@ SWING = 0.5  # share of the mean that a change must have to count as a swing
 MIN_SWING = 0.2  # smallest swing of a loss, with logits of order one; smaller changes are noise, however small the mean
 SWINGS = 4  # two full periods in a window
 
-SCALED = ("g_lr", "d_lr", "batch_size")  # advice multiplies the present value of these
+# Advice multiplies the present value of these.
+SCALED = ("g_lr", "d_lr", "batch_size", "cycle_weight", "pixel_weight", "gan_weight")
 
 Record = Mapping[str, Any]
 
@@ -48,22 +51,32 @@ Record = Mapping[str, Any]
 class Finding(NamedTuple):
     """A failure that was found, or that has passed.
 
-    sign: its name, as in ``SIGNS``. what: the evidence, with numbers. options: settings to change with ``--set``, the
-    most promising first; empty if the sign has passed. at_once: it is certain without further ticks.
+    sign: its name, as in ``SIGNS``. what: the evidence, with numbers. options: what may help, the most promising first;
+    each is a setting for ``--set``, or several that belong together, joined by spaces. at_once: it is certain without
+    further ticks. new_run: options that a resumed run may not change; ``Diagnosis.examine`` separates them.
+    command: the one that resumes the run.
     """
 
     sign: str
     what: str
     options: tuple[str, ...] = ()
     at_once: bool = False
+    new_run: tuple[str, ...] = ()
+    command: str = ""
 
     def __str__(self) -> str:
-        """Return the finding as a sentence; settings that need a new run are listed separately."""
-        now = [option for option in self.options if may_change(option.partition("=")[0])]
-        new = [option for option in self.options if option not in now]
-        help = f" May help in this run (--resume --set): {', '.join(now)}." if now else ""
-        help += f" May help in a new run (--set): {', '.join(new)}." if new else ""
+        """Return the finding as sentences, with the options as they are typed."""
+        help = ""
+        if self.options:
+            help += f" May help in this run, one at a time ({self.command}): {_as_typed(self.options)}."
+        if self.new_run:
+            help += f" May help in a new run, one at a time: {_as_typed(self.new_run)}."
         return f"{self.sign}: {self.what}.{help}"
+
+
+def _as_typed(options: Sequence[str]) -> str:
+    """Return options such as ``"r1=1"`` as words of the command."""
+    return "; ".join(" ".join(f"--set {setting}" for setting in option.split()) for option in options)
 
 
 Rule = Callable[[Any, Record], Finding | None]  # takes a diagnosis and the record of a tick
@@ -76,9 +89,11 @@ class Diagnosis:
         data_diversity: diversity of the training images (``evaluation.pixel_metrics.diversity``), within classes for a
             conditional run; 0 if unknown. data_contrast: their ``pixel_metrics.contrast``; 0 if unknown.
         wasserstein: the loss is the Wasserstein loss, which has no accuracies.
+        settings: the config of the run. An option that the run already has, or that its config does not accept, is not
+            recommended.
         class_names: names for the message about missing classes.
         levels: the last level of a growing network; below it, a lower diversity is expected.
-        settings: the config of the run; a setting that the run already has is not recommended.
+        run_dir: the folder of the run, for the command that resumes it.
     """
 
     signs: ClassVar[Mapping[str, Rule]]  # the failures that are looked for; subclasses have their own
@@ -88,16 +103,18 @@ class Diagnosis:
         data_diversity: float,
         *,
         wasserstein: bool,
+        settings: Mapping[str, Any],
         data_contrast: float = 0.0,
         class_names: Sequence[str] = (),
         levels: float = 0.0,
-        settings: Mapping[str, Any] = MappingProxyType({}),
+        run_dir: Path | None = None,
     ) -> None:
         self.data_diversity, self.data_contrast = data_diversity, data_contrast
         self.wasserstein = wasserstein
         self.class_names = tuple(class_names)
         self.levels = levels
         self.settings = settings
+        self._command = shlex.join(["gan-serve", "train", "--run-dir", str(run_dir or "RUN"), "--resume"])
         self._records: deque[Record] = deque(maxlen=WINDOW)
         self._judged: tuple[float, float] = (0.0, 0.0)  # kimg and seconds of the last record that was judged
         self._largest_g_grad = 0.0
@@ -130,8 +147,7 @@ class Diagnosis:
             is_sure = periods >= PATIENCE or (periods >= 2 and kimg - since >= PATIENCE_KIMG)
             if is_sure or (periods and seen is not None and seen.at_once):
                 self._present[sign], self._against[sign] = not present, (0, kimg)
-                options = tuple(option for option in seen.options if self._is_new(option)) if seen else ()
-                findings.append(seen._replace(options=options) if seen else Finding(sign, "has passed"))
+                findings.append(self._with_advice(seen) if seen else Finding(sign, "has passed"))
         return findings
 
     def read(self, records: Iterable[Record]) -> None:
@@ -139,30 +155,53 @@ class Diagnosis:
         for record in records:
             self.examine(record)
 
+    @staticmethod
+    def check(settings: Mapping[str, Any]) -> None:
+        """Raise ``InvalidOption`` if no run can have these settings."""
+        check_config(settings)
+
+    @staticmethod
+    def may_change(setting: str) -> bool:
+        """Return True if a resumed run may change the setting."""
+        return may_change(setting)
+
+    def _with_advice(self, finding: Finding) -> Finding:
+        """Return the finding with the options that the config accepts, separated by whether they need a new run."""
+        useful = [option for option in finding.options if self._is_useful(option)]
+        now = [option for option in useful if all(map(self.may_change, parse_settings(option.split())))]
+        new = [option for option in useful if option not in now]
+        return finding._replace(options=tuple(now), new_run=tuple(new), command=self._command)
+
     def _scaled(self, key: str, factor: float) -> tuple[str, ...]:
-        """Return the options that multiply a setting and, with a schedule, its end value; () if it is unknown."""
+        """Return the option that multiplies a setting and, with a schedule, its end value; () if it is unknown."""
         now = self.settings.get(key)
         if not isinstance(now, int | float) or not now:
             return ()
         value = now * factor
         option = f"{key}={round(value) if isinstance(now, int) else float(f'{value:.2g}'):g}"
         end = self.settings.get(f"{key}_end")
-        return (option, f"{key}_end={float(f'{end * factor:.2g}'):g}") if end else (option,)
+        return (f"{option} {key}_end={float(f'{end * factor:.2g}'):g}" if end else option,)
 
-    def _is_new(self, option: str) -> bool:
-        """Return True unless the run already has this setting or a larger value of it, or cannot take it."""
-        key, _, value = option.partition("=")
-        loss = LOSSES.get(self.settings.get("loss", ""))
-        if key.startswith("label_") and loss is not None and not loss.has_targets:
+    def _is_useful(self, option: str) -> bool:
+        """Return True if the run has another or a smaller value of these settings, and its config accepts them."""
+        settings = parse_settings(option.split())
+        if not any(self._is_new(key, value) for key, value in settings.items()):
             return False
-        if key == "label_smoothing" and self.settings.get("real_target"):
-            return False  # which takes its place
-        if key.removesuffix("_end") in SCALED:
-            return True
+        try:
+            self.check({**self.settings, **settings})
+        except InvalidOption:
+            return False
+        return True
+
+    def _is_new(self, key: str, value: object) -> bool:
         now = self.settings.get(key)
-        if isinstance(now, bool) or not isinstance(now, int | float):
-            return now is None or (not now if isinstance(now, bool | tuple) else now != value)
-        return now > 0 if value == "0" else now < float(value)
+        if key in SCALED or now is None:
+            return True
+        if isinstance(now, tuple):  # augmentations
+            return not now
+        if isinstance(now, bool) or not isinstance(now, int | float) or not isinstance(value, int | float):
+            return bool(now != value)
+        return now > 0 if value == 0 else now < value
 
     def _discriminator_overpowering(self, record: Record) -> Finding | None:
         real, fake = number_in(record, "d_real_acc"), number_in(record, "d_fake_acc")
@@ -180,9 +219,11 @@ class Diagnosis:
         else:
             what = f"the discriminator recognises {real:.1%} of the real and {fake:.1%} of the generated images"
         if helpless:
-            what += f"; the generator fools it with {fooled:.1%}"
+            what += f"; {fooled:.1%} of the images of the generator's step pass as real"
         if vanished:
-            what += f"; the generator's gradient has dropped to {gradient:.2g} (from {self._largest_g_grad:.2g})"
+            what += (
+                f"; the norm of the generator's gradient has dropped from {self._largest_g_grad:.2g} to {gradient:.2g}"
+            )
         options = (*self._scaled("d_lr", 0.5), "instance_noise=0.1", "label_smoothing=0.1", "label_flip=0.05")
         more = ("dropout=0.3", "r1=1", "augment=color,translation,cutout", "spectral_norm=true", "loss=hinge")
         return Finding("discriminator-overpowering", what, options + more)
@@ -191,7 +232,7 @@ class Diagnosis:
         fooled, fake = number_in(record, "g_acc"), number_in(record, "d_fake_acc")
         if self.wasserstein or fooled is None or fake is None or fooled < SURE or fake > 1 - SURE:
             return None
-        what = f"the discriminator takes {fooled:.1%} of the generated images for real, so the generator learns nothing"
+        what = f"the discriminator takes {fooled:.1%} of the generated images for real, so the generator hardly learns"
         return Finding("generator-overpowering", what, ("n_critic=2", *self._scaled("g_lr", 0.5), "dropout=0"))
 
     def _mode_collapse(self, record: Record) -> Finding | None:
@@ -201,7 +242,7 @@ class Diagnosis:
         options: tuple[str, ...] = ("minibatch=std", "minibatch=discrimination", "mode_seeking=1", "feature_matching=1")
         options += (*self._scaled("batch_size", 2), *self._scaled("g_lr", 0.5))
         if not self.wasserstein:
-            options += ("loss=wasserstein", "gp_weight=10")
+            options += ("loss=wasserstein gp_weight=10",)
         return Finding("mode-collapse", "; ".join(found), options, at_once=self._is_one_image(record))
 
     def _is_one_image(self, record: Record) -> bool:
@@ -233,8 +274,8 @@ class Diagnosis:
             return ""
         share = diversity / self.data_diversity
         return (
-            f"the grid's images differ by {diversity:.1f} grey levels a pixel, {share:.0%} of the "
-            f"{self.data_diversity:.1f} of the training images"
+            f"the images of the grid differ from each other by {diversity:.1f} grey levels a pixel, those of the "
+            f"training set by {self.data_diversity:.1f} ({share:.0%})"
         )
 
     def _missing_classes(self, record: Record) -> str:
@@ -257,7 +298,7 @@ class Diagnosis:
                 found.append(f"{name} swung {swings} times between {min(values):.3g} and {max(values):.3g}")
         if not found:
             return None
-        what = f"in the last {WINDOW} ticks {', and '.join(found)}"
+        what = f"over {WINDOW} periods {', and '.join(found)}"
         options = (
             *self._scaled("g_lr", 0.5),
             *self._scaled("d_lr", 0.5),
@@ -283,10 +324,12 @@ class Diagnosis:
         if estimate + penalty <= 0 or falls:
             return None
         if estimate > 0:
-            what = f"it scores generated images above real ones (c_wass_loss {estimate:.3g}, a distance below 0)"
+            what = (
+                f"the critic scores generated images above real ones (c_wass_loss {estimate:.3g}, a distance below 0)"
+            )
         else:
-            what = f"its gradient penalty ({penalty:.3g}) exceeds the distance that it estimates ({-estimate:.3g})"
-        what += "; this does not happen to a converged critic, so it lags behind the generator"
+            what = f"the critic's gradient penalty ({penalty:.3g}) exceeds the distance it estimates ({-estimate:.3g})"
+        what += "; near its optimum neither can happen, so it lags behind the generator"
         return Finding(
             "critic-not-converged",
             what,

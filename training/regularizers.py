@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 Critic = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> logits [N]
+STEP = 0.01  # of finite differences, in the units of the images, which range from -1 to 1
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
@@ -30,10 +31,10 @@ def zero_centred_penalty(critic: Critic, images: Tensor) -> Tensor:
     return _image_gradients(critic(images), images).square().flatten(1).sum(dim=1).mean() / 2
 
 
-def finite_difference_penalty(critic: Critic, images: Tensor, noise: Tensor, step: float = 0.01) -> Tensor:
-    """Return ½ E[((D(x + step · e) - D(x)) / step)²], which is R1 or R2 without a second derivative.
+def finite_difference_penalty(critic: Critic, images: Tensor, noise: Tensor) -> Tensor:
+    """Return ½ E[((D(x + s · e) - D(x)) / s)²] with s = ``STEP``, which is R1 or R2 without a second derivative.
 
-    The approximated R1 of Lin et al. 2025 (arXiv:2501.08316) is this times 2 step².
+    The approximated R1 of Lin et al. 2025 (arXiv:2501.08316) is this times 2 s².
 
     If D is linear over a step, the mean of the square over e ~ N(0, 1) is ||∇D(x)||², so γ has the same meaning as for
     ``zero_centred_penalty``. The estimate from one e for each image has that mean and a relative deviation of √2.
@@ -41,12 +42,11 @@ def finite_difference_penalty(critic: Critic, images: Tensor, noise: Tensor, ste
     Args:
         critic: in float32, and the same function in both calls: no dropout, and no power iteration in between.
         images: [N, C, H, W]. noise: e, of the same shape.
-        step: in the units of the images, which range from -1 to 1.
     """
     images = images.detach()
     with parametrize.cached():  # a spectrally normalised weight changes with each call
-        difference = critic(images + step * noise) - critic(images)
-    return (difference / step).square().mean() / 2
+        difference = critic(images + STEP * noise) - critic(images)
+    return (difference / STEP).square().mean() / 2
 
 
 def drift_penalty(real_logits: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from gan_serve.checkpoint.config import CONFIG_FILE
+from gan_serve.checkpoint.config import CONFIG_FILE, TRANSLATE
 from gan_serve.errors import UnknownModel
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints"
@@ -21,6 +21,7 @@ class ManifestEntry(NamedTuple):
     licence: str
     description: str
     left_out_because: str = ""
+    task: Literal["generate", "translate"] = "generate"
 
 
 @functools.cache
@@ -38,16 +39,23 @@ def left_out() -> dict[str, str]:
     return {name: entry.left_out_because for name, entry in manifest().items() if not entry.in_wheel}
 
 
-def list_models() -> list[str]:
-    """Return the names of the checkpoints that are in the package.
+def list_models(task: Literal["generate", "translate"] = "generate") -> list[str]:
+    """Return the names of the checkpoints in the package that generate images, or that translate them.
 
     >>> "fashion-dcgan" in list_models()
     True
     """
-    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
+    translators = {name for name, entry in manifest().items() if entry.task == TRANSLATE}
+    there = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
+    return [name for name in there if (name in translators) == (task == TRANSLATE)]
 
 
-def most_readable_first() -> list[str]:
+def is_in_package(name: str) -> bool:
+    """Return True if the package, or the checkout that it runs from, has a checkpoint of this name."""
+    return name in list_models() or name in list_models(TRANSLATE)
+
+
+def list_in_manifest_order() -> list[str]:
     """Return the checkpoints in the package in the order of the manifest; the page opens on the first."""
     order = list(manifest())
     return sorted(list_models(), key=lambda name: (order.index(name) if name in order else len(order), name))

@@ -43,13 +43,13 @@ def parse_json(content: bytes) -> Any:
     return value
 
 
-def read_json_file(path: Path, limit: int = MAX_BYTES) -> Any:
-    """Return the value of a JSON file, a regular one of at most ``limit`` bytes.
+def read_json_file(path: Path) -> Any:
+    """Return the value of a JSON file, a regular one of at most ``MAX_BYTES`` bytes.
 
     Raises:
         ValueError: see ``parse_json``. OSError: see ``read_regular``.
     """
-    return parse_json(read_regular(path, limit))
+    return parse_json(read_regular(path, MAX_BYTES))
 
 
 def _refuse(name: str) -> float:

@@ -23,12 +23,13 @@ DIRECTION_STEPS = range(-4, 5)
 def models(as_json: bool) -> None:
     """List the checkpoints in the package."""
     from gan_serve.checkpoint.bundled import list_models
+    from gan_serve.checkpoint.config import TRANSLATE
     from gan_serve.checkpoint.files import read_any_config
     from gan_serve.cli.describe import facts_of, table_of_models
     from gan_serve.hub.resolve import resolve
 
     configs = []
-    for name in list_models():
+    for name in (*list_models(), *list_models(TRANSLATE)):
         try:
             configs.append(read_any_config(resolve(name)))
         except CheckpointError as error:  # the others are still listed
@@ -213,10 +214,10 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
     help="A node_modules folder with onnxruntime-web and gifenc; without it, `npm pack` fetches them.",
 )
 def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
-    """Write the page as a site that samples in the browser.
+    """Write the page as a site that samples, or translates pictures, in the browser.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
-    first. It needs onnxruntime-web and gifenc, which npm fetches. The path of the page is printed.
+    first generator. It needs onnxruntime-web and gifenc, which npm fetches. The path of the page is printed.
     """
     from gan_serve.service.static_site import export_web as export
 

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from gan_serve.checkpoint.bundled import BUNDLED, left_out, list_models, not_in_package
+from gan_serve.checkpoint.bundled import BUNDLED, is_in_package, left_out, list_models, not_in_package
 from gan_serve.checkpoint.config import CONFIG_FILE, PRECISION_FILES
 from gan_serve.errors import InvalidOption, UnknownModel, nearest, shorten
 from gan_serve.hub.file_sets import FileSet, config_only, network_files
@@ -26,16 +26,14 @@ def find_local(model: str | Path) -> Path | None:
             f"A model is a name, a directory or org/name, not {shorten(model)}.",
             f"The package has: {', '.join(list_models())}.",
         )
-    if str(model) in list_models():
+    if is_in_package(str(model)):
         return BUNDLED / str(model)
     return Path(model) if os.path.isdir(model) else None  # Path.is_dir raises for names that are too long
 
 
-def resolve(
-    model: str | Path, *, revision: str | None = None, token: str | None = None, files: FileSet = config_only
-) -> Path:
+def resolve(model: str | Path, *, revision: str | None = None, files: FileSet = config_only) -> Path:
     """Return the directory of a checkpoint; ``locate`` explains arguments and errors."""
-    return locate(model, revision=revision, token=token, files=files)[0]
+    return locate(model, revision=revision, files=files)[0]
 
 
 def locate(

@@ -41,7 +41,7 @@ class Format(NamedTuple):
         media_type: of an HTTP response.
         encode: the function that returns the bytes of the file.
         is_picture: its pixels can be enlarged.
-        moves: it is an animation.
+        is_animation: it can show several images one after another.
         is_served: HTTP responses may have it. JPEG is not served: it has no receipt, and its size has no bound that is
             known before it is encoded.
         check: a function that raises ``InvalidOption`` if this machine cannot write it.
@@ -50,7 +50,7 @@ class Format(NamedTuple):
     media_type: str
     encode: Callable[[Samples, Layout], bytes]
     is_picture: bool = False
-    moves: bool = False
+    is_animation: bool = False
     is_served: bool = True
     check: Callable[[], None] = lambda: None
 
@@ -137,10 +137,10 @@ def _json(samples: Samples, _layout: Layout) -> bytes:
 
 FORMATS = {
     "png": Format("image/png", _png, is_picture=True),
-    "gif": Format("image/gif", _gif, is_picture=True, moves=True),
-    "webp": Format("image/webp", _webp, is_picture=True, moves=True),
-    "mp4": Format("video/mp4", _mp4, is_picture=True, moves=True, check=lambda: check_codec("mp4")),
-    "webm": Format("video/webm", _webm, is_picture=True, moves=True, check=lambda: check_codec("webm")),
+    "gif": Format("image/gif", _gif, is_picture=True, is_animation=True),
+    "webp": Format("image/webp", _webp, is_picture=True, is_animation=True),
+    "mp4": Format("video/mp4", _mp4, is_picture=True, is_animation=True, check=lambda: check_codec("mp4")),
+    "webm": Format("video/webm", _webm, is_picture=True, is_animation=True, check=lambda: check_codec("webm")),
     "npz": Format("application/x-npz", _npz),
     "zip": Format("application/zip", _zip, is_picture=True),
     "json": Format("application/json", _json),

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
@@ -21,6 +21,7 @@ from gan_serve.service.json_body import BodyRoute
 from gan_serve.service.middleware import Middleware
 from gan_serve.service.models import Models
 from gan_serve.service.page import add_page
+from gan_serve.service.projecting import add_projection
 from gan_serve.service.responses import Responses, not_modified
 from gan_serve.service.schemas import STREAM, ConditionRequest, InterpolateRequest, MixRequest, SampleRequest
 from gan_serve.service.served_model import ModelDetails, ModelInfo
@@ -31,7 +32,7 @@ from gan_serve.service.translate import Translating, add_translation
 
 OVERDUE = 3  # a batch is overdue after this many times the timeout of a request
 ENDPOINTS = (
-    *("/", "/docs", "/sample", "/condition", "/interpolate", "/mix", "/translate", "/models"),
+    *("/", "/docs", "/sample", "/condition", "/interpolate", "/mix", "/translate", "/project", "/models"),
     *("/docs.json", "/openapi.json", "/schema.json", "/livez", "/readyz", "/metrics"),
 )
 
@@ -42,6 +43,7 @@ class Limits(BaseModel):
     max_images: int
     max_frames: int
     max_pixels: int
+    project: float = Field(description="Seconds that POST /project may take; 0: there is no such endpoint.")
 
 
 class ModelList(BaseModel):
@@ -111,6 +113,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown | None = N
     app.state.batcher = batcher
     _add_sampling(app, models, Responses(batcher, settings))
     add_translation(app, models, Translating(batcher, settings))
+    add_projection(app, models, settings)
     _add_models(app, models, settings)
     _add_operation(app, models, batcher, shutdown or Shutdown(0))
     add_page(app, models, settings)

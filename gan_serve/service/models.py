@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from gan_serve.checkpoint.bundled import left_out, list_models, most_readable_first, not_in_package
+from gan_serve.checkpoint.bundled import is_in_package, left_out, list_in_manifest_order, not_in_package
 from gan_serve.checkpoint.config import (
     SAMPLES_FILE,
     CheckpointConfig,
@@ -58,7 +58,7 @@ class Models:
         """
         self._bound = settings.memory * MEGABYTE
         aliases = [alias.partition("=")[::2] for alias in settings.aliases]
-        plain = settings.models or (() if aliases else most_readable_first())
+        plain = settings.models or (() if aliases else list_in_manifest_order())
         for alias, model in [*aliases, *(("", model) for model in dict.fromkeys(plain))]:
             served = self._find(model, settings, alias)
             if served.name in self._served:
@@ -149,7 +149,7 @@ class Models:
                 )
             name = self.names()[0]
         if name not in self._served:
-            if name in left_out() and name not in list_models():
+            if name in left_out() and not is_in_package(name):
                 raise not_in_package(name)
             hint = nearest(name[:MAX_NAME], self.names()) or f"Choose from: {', '.join(self.names())}."
             raise UnknownModel(f"This server has no model {shorten(name)}.", hint)

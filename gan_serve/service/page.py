@@ -59,7 +59,7 @@ class Explorer:
     def __init__(self, models: Models, settings: Settings) -> None:
         self._models = models
         self._is_open = not (settings.api_key.get_secret_value() or settings.api_keys)
-        self._limits = {"max_images": settings.max_images}
+        self._limits = {"max_images": settings.max_images, "project": settings.project}
         self._document = inlined(FOLDER, PAGE)
         self._script = bundle(FOLDER, SCRIPT).encode()
         version = hashlib.blake2b(self._script, digest_size=8).hexdigest()

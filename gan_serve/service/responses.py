@@ -27,10 +27,10 @@ from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Batcher
-from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.headers import header
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
+from gan_serve.service.request_error import ErrorDetail
 from gan_serve.service.schemas import STREAM, ImageRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
 from gan_serve.service.tracing import STAGES
@@ -223,7 +223,7 @@ def estimated_size(wanted: SamplingRequest, format: str, columns: int | None = N
         return n * (image + receipt + 300)
     if format == "npz":
         return n * (image + max(config.z_dim * 4, latent) + 4 * longest + 8)
-    if FORMATS[format].moves:
+    if FORMATS[format].is_animation:
         return n * (image + 1000)
     per_row = grid_columns(n, wanted.columns if columns is None else columns)
     cells = per_row * math.ceil(n / per_row) if n > 1 else 1
@@ -281,7 +281,7 @@ def _headers(samples: Samples, format: str) -> dict[str, str]:
     seeds = [key for key in keys or () if isinstance(key, int)]
     if keys is not None and len(seeds) == len(keys):  # not those with latents among them
         headers["X-Gan-Serve-Seeds"] = format_seeds(seeds)
-    if len(samples) == 1 or samples.walk or FORMATS[format].moves:  # an animation has the receipt of its strip
+    if len(samples) == 1 or samples.walk or FORMATS[format].is_animation:  # an animation has the receipt of its strip
         receipt = samples.receipt(0) if len(samples) == 1 else samples.sheet()[1]
         as_json = receipt.as_json()
         # ASCII, as headers must be: a label may be in any script.

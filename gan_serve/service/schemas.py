@@ -12,7 +12,6 @@ from gan_serve.checkpoint.config import MAX_DIRECTIONS, PRECISION_FILES
 from gan_serve.errors import InvalidRequest, nearest
 from gan_serve.sampling.formats import MAX_SCALE, served_formats
 from gan_serve.sampling.mixing import CROSSOVER
-from gan_serve.sampling.options import LatentOptions
 from gan_serve.sampling.seeds import MAX_SEEDS, SEED_END
 from gan_serve.sampling.walks import WALK_METHODS
 
@@ -135,15 +134,9 @@ class _LatentsRequest(ImageRequest):
         """See ``ImageRequest``."""
         return not (self.seed is None and self.seeds is None and self.latents is None)
 
-    def latent_options(self) -> LatentOptions:
+    def latent_options(self) -> dict[str, Any]:
         """Return the fields that choose latents, for ``sample_request`` and ``condition_request``."""
-        return {
-            "seed": self.seed,
-            "seeds": self.seeds,
-            "latents": self.latents,
-            "offsets": self.offsets,
-            "truncation": self.truncation,
-        }
+        return {name: getattr(self, name) for name in ("seed", "seeds", "latents", "offsets", "truncation")}
 
 
 class SampleRequest(_LatentsRequest):

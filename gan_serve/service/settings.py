@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     max_wait: Annotated[float, Field(gt=0)] = Field(
         default=3.0, description="seconds that a request may be expected to wait for others; beyond it: 429"
     )
+    project: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="seconds that the search for the latent of a picture may take (POST /project, which needs the "
+        "extra [train]); 0: the server has no such endpoint",
+    )
     timeout: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="seconds until a request gets 504, and between the parts of a response"
     )

@@ -19,7 +19,8 @@ from gan_serve.checkpoint.config import (
     LATENT_SPACE_FILE,
     PRECISION_FILES,
     WEIGHTS_FILE,
-    CheckpointConfig,
+    AnyConfig,
+    TranslatorConfig,
 )
 from gan_serve.checkpoint.files import read_config_file, read_verified
 from gan_serve.errors import InvalidOption
@@ -31,6 +32,7 @@ from gan_serve.service.page import FOLDER, PAGE, SCRIPT, data_url, small_webp
 from gan_serve.service.served_model import ServedModel
 from gan_serve.service.settings import Settings
 from gan_serve.service.web_runtime import GIF, LICENCES, MODULE, PACKAGES, WASM, web_runtime
+from gan_serve.translation.translator import Translator
 
 ENTRY, WORKER, ENGINE, TYPES = "local-main.js", "local-worker.js", "gan-serve.js", "gan-serve.d.ts"
 OFFLINE = "service-worker.js"
@@ -48,18 +50,18 @@ NEVER_SENT = "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'"
 class _Model(NamedTuple):
     """A checkpoint of the page: loaded, so that its golden sample is verified, and its files by name."""
 
-    generator: Generator
-    config: CheckpointConfig
+    loaded: Generator | Translator
+    config: AnyConfig
     files: dict[str, bytes]
 
 
 def export_web(
     models: Sequence[str | Path], out: str | Path, *, single_file: bool = False, runtime: Path | None = None
 ) -> Path:
-    """Write the explorer page for checkpoints, which it samples in the browser, into a new directory.
+    """Write the explorer page for checkpoints, whose images are computed in the browser, into a new directory.
 
     Args:
-        models: names, directories or repositories on the Hub; the page opens on the first.
+        models: names, directories or repositories on the Hub; the page opens on the first generator, else on the first.
         out: the new directory.
         single_file: write all of it into one ``index.html``, which also opens from a disk.
         runtime: a folder with onnxruntime-web and gifenc; None to get them with ``npm pack``.
@@ -97,14 +99,10 @@ def engine_module() -> str:
 def _read_model(model: str | Path) -> _Model:
     directory = resolve(model, files=lambda config: set(config.files) - {WEIGHTS_FILE})
     config, content = read_config_file(directory)
-    if not isinstance(config, CheckpointConfig):
-        raise InvalidOption(
-            f"{config.name} translates images; a page without a server has only models that generate images.",
-            f"To offer it over HTTP: gan-serve serve --model {model}",
-        )
     names = [name for name in config.files if name != WEIGHTS_FILE]
     files = {CONFIG_FILE: content} | {name: read_verified(directory, config, name) for name in names}
-    return _Model(Generator(directory, device="cpu"), config, files)
+    kind = Translator if isinstance(config, TranslatorConfig) else Generator
+    return _Model(kind(directory, device="cpu"), config, files)
 
 
 def _site(models: list[_Model], engine: dict[str, bytes]) -> dict[str, str | bytes]:
@@ -183,8 +181,7 @@ def _as_global(name: str, module: str) -> str:
 def _document(models: list[_Model], script: str, about: str, *, is_single_file: bool = False) -> Document:
     settings = Settings.read(precision="fp32", device="cpu")
     served = [
-        ServedModel(each.config.name, each.config.name, each.generator.directory, settings, each.config)
-        for each in models
+        ServedModel(each.config.name, each.config.name, each.loaded.directory, settings, each.config) for each in models
     ]
     chosen_here = {"precision", "device", "digest"}  # by the browser
     data = {
@@ -199,7 +196,10 @@ def _document(models: list[_Model], script: str, about: str, *, is_single_file: 
     text = document.html.replace(f'<script type="module" src="web/{SCRIPT}"></script>', script)
     embedded = json.dumps(data).replace("<", "\\u003c")
     text = text.replace('id="embedded">null', f'id="embedded">{embedded}')
-    text = text.replace(FIRST_FRAME, _first_frame(models[0].generator)).replace(FALLBACK, "")
+    generators = (each.loaded for each in models if isinstance(each.loaded, Generator))
+    if generator := next(generators, None):
+        text = text.replace(FIRST_FRAME, _first_frame(generator))
+    text = text.replace(FALLBACK, "")
     return document._replace(html=text.replace("</main>", f"{about}</main>", 1))
 
 
@@ -244,7 +244,7 @@ def _about(models: Iterable[_Model], *, with_cards: bool = False) -> str:
             rows.append(f"<p>{name}: licence {licence}, {link}</p>")
     programs = (
         f"gan-serve {__version__}, licence {distribution('gan-serve').metadata['License-Expression']}; "
-        f"{_PACKAGES}, licence MIT. Images are sampled in this browser; nothing is sent."
+        f"{_PACKAGES}, licence MIT. Images are computed in this browser; nothing is sent."
     )
     if with_cards:
         texts = "".join(
@@ -276,7 +276,7 @@ license: {licences.pop() if len(licences) == 1 else "other"}
 
 # gan-serve explorer
 
-`gan-serve export-web` wrote these files. Any static host can serve them. Images are sampled in the browser.
+`gan-serve export-web` wrote these files. Any static host can serve them. Images are computed in the browser.
 
 Licences of the models:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -112,6 +113,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+@functools.cache
 def zeros(size: int) -> bytes:
     return zlib.compress(bytes(size), 9)
 
@@ -148,7 +150,10 @@ def with_chunks(path: Path, chunks: bytes) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-@pytest.mark.parametrize("name", CHUNKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "a compressed text of 200 MB" else ()) for name in CHUNKS],
+)
 def test_texts_of_a_png_take_little_memory(tmp_path, name):
     make, says = CHUNKS[name]
     measured = measure("verify", with_chunks(tmp_path / "image.png", make()))

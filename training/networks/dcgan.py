@@ -18,10 +18,12 @@ from gan_serve.training.networks.discriminator import Discriminator, plane_chann
 from gan_serve.training.networks.layers import (
     SLOPE,
     MinibatchStd,
+    Upsampling,
     norm_layer,
     scaled,
     set_batch_norm,
     start_and_levels,
+    upsampling_by_2,
 )
 from gan_serve.training.networks.options import NormalisedDiscriminatorOptions, PlainGeneratorOptions
 from gan_serve.training.networks.plain_generator import PlainGenerator
@@ -34,9 +36,9 @@ class DCGANGeneratorOptions(PlainGeneratorOptions):
     """Options of the generator; see ``DCGANGenerator``."""
 
     g_conditioning: Literal["concat", "batchnorm"] = "concat"  # how labels enter the generator
-    upsampling: Literal["transposed", "nearest"] = "transposed"  # of the generator
+    upsampling: Upsampling = "transposed"  # of the generator
     activation: Literal["relu", "leaky"] = "relu"  # of the generator
-    g_kernel: Literal[3, 4] = 3  # size of the convolutions behind nearest upsampling
+    g_kernel: Literal[3, 4] = 3  # size of the convolutions behind nearest or bilinear upsampling
     g_bias: Literal["none", "last", "all"] = "last"  # which of the generator's convolutions have a bias
     max_channels: MaxChannels = MAX_CHANNELS  # most channels of a layer of either network, before width
 
@@ -65,14 +67,14 @@ class DCGANGenerator(PlainGenerator):
         c_dim: number of classes. 0: unconditional.
         width: multiplies all channel counts.
         options: ``g_conditioning=concat``: one-hot labels join the latents; ``batchnorm``: they set scale and shift of
-            every BatchNorm instead, see ``ConditionalBatchNorm``. ``upsampling=nearest``: nearest-neighbour upsampling
-            and a 3x3 convolution of stride 1, which leaves no checkerboard (Odena et al. 2016). ``activation``:
-            ``leaky`` has a slope of 0.2. ``g_kernel=4``: one more row and column of zeros below and on the right than
-            above and on the left, as "same" padding has it. ``g_bias=last``: the last convolution alone has a bias.
+            every BatchNorm instead, see ``ConditionalBatchNorm``. ``upsampling=nearest`` or ``bilinear``: that, and a
+            3x3 convolution of stride 1, in place of the transposed ones (Odena et al. 2016). ``activation``: ``leaky``
+            has a slope of 0.2. ``g_kernel=4``: one more row and column of zeros below and on the right than above and
+            on the left, as "same" padding has it. ``g_bias=last``: the last convolution alone has a bias.
             ``latents``, ``bn_momentum``, ``bn_eps``: see ``latents_as`` and ``set_batch_norm``.
 
     Raises:
-        InvalidOption: the resolution is not a multiple of 4, or a ``g_kernel`` of 4 without ``nearest``.
+        InvalidOption: the resolution is not a multiple of 4, or a ``g_kernel`` of 4 with transposed convolutions.
     """
 
     def __init__(
@@ -85,16 +87,13 @@ class DCGANGenerator(PlainGenerator):
         options: DCGANGeneratorOptions = DCGANGeneratorOptions(),
     ) -> None:
         super().__init__(z_dim, c_dim, options, conditional_norm=options.g_conditioning == "batchnorm")
-        nearest = options.upsampling == "nearest"
-        if options.g_kernel != 3 and not nearest:
+        if options.g_kernel != 3 and options.upsampling == "transposed":
             raise InvalidOption(
-                f"A generator with {options.upsampling} upsampling has no kernel of {options.g_kernel}.",
-                "Take upsampling=nearest with g_kernel=3 or g_kernel=4.",
+                f"A generator with transposed convolutions has no g_kernel of {options.g_kernel}.",
+                "Take upsampling=nearest or upsampling=bilinear.",
             )
         start, levels = start_and_levels(img_resolution)
         channels = [scaled(_channels(levels - 1 - level, options.max_channels), width) for level in range(levels)]
-
-        kernel = options.g_kernel if nearest else None
 
         def act() -> nn.Module:
             return nn.ReLU() if options.activation == "relu" else nn.LeakyReLU(SLOPE)
@@ -106,10 +105,10 @@ class DCGANGenerator(PlainGenerator):
             act0=act(),
         )
         for i, (before, after) in enumerate(pairwise(channels), start=1):
-            layers |= _doubling(i, before, after, kernel, bias=options.g_bias == "all")
+            layers |= _doubling(i, before, after, options, bias=options.g_bias == "all")
             layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), self.condition_dim)
             layers[f"act{i}"] = act()
-        layers |= _doubling(levels, channels[-1], img_channels, kernel, bias=options.g_bias != "none")
+        layers |= _doubling(levels, channels[-1], img_channels, options, bias=options.g_bias != "none")
         layers["tanh"] = nn.Tanh()
         self.layers = ConditionalSequential(layers)
         set_batch_norm(self, options)
@@ -175,11 +174,12 @@ def _channels(distance: int, most: int) -> int:
     return int(min(most, 64 * 2**distance))
 
 
-def _doubling(i: int, before: int, after: int, kernel: int | None, *, bias: bool) -> dict[str, nn.Module]:
-    """Return layers that double the size: a transposed convolution, or upsampling and a convolution of that kernel."""
-    if kernel is None:
+def _doubling(i: int, before: int, after: int, options: DCGANGeneratorOptions, *, bias: bool) -> dict[str, nn.Module]:
+    """Return layers that double the size: a transposed convolution, or upsampling and a convolution of ``g_kernel``."""
+    kernel = options.g_kernel
+    if options.upsampling == "transposed":
         return {f"conv{i}": nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=bias)}
-    layers: dict[str, nn.Module] = {f"up{i}": nn.Upsample(scale_factor=2)}
+    layers: dict[str, nn.Module] = {f"up{i}": upsampling_by_2(options.upsampling)}
     if kernel == 4:
         layers[f"pad{i}"] = nn.ZeroPad2d((1, 2, 1, 2))
     return layers | {f"conv{i}": nn.Conv2d(before, after, kernel, padding=kernel % 2, bias=bias)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.options import BatchNormOptions
 
 SLOPE = 0.2  # of every LeakyReLU, as in the DCGAN paper
+Upsampling = Literal["transposed", "nearest", "bilinear"]  # a transposed convolution, or upsampling and a convolution
 
 
 def start_and_levels(img_resolution: int) -> tuple[int, int]:
@@ -36,6 +38,11 @@ def start_and_levels(img_resolution: int) -> tuple[int, int]:
 def scaled(channels: int, width: float) -> int:
     """Return ``width`` times ``channels``, at least 1."""
     return max(1, round(channels * width))
+
+
+def upsampling_by_2(mode: str) -> nn.Upsample:
+    """Return nearest-neighbour or bilinear upsampling, [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return nn.Upsample(scale_factor=2, mode=mode, align_corners=False if mode == "bilinear" else None)
 
 
 def with_labels(z: Tensor, c: Tensor | None, c_dim: int) -> Tensor:
@@ -83,17 +90,15 @@ def set_batch_norm(network: nn.Module, options: BatchNormOptions) -> None:
 class MinibatchStd(nn.Module):
     """Append a feature map with the standard deviation over a group of images (Karras et al. 2018, section 3).
 
-    The batch is split into groups of ``group_size`` (or the largest divisor of N below it), so that the statistic does
+    The batch is split into groups of ``GROUP`` (or the largest divisor of N below it), so that the statistic does
     not depend on the batch size. Maps [N, C, H, W] -> [N, C + 1, H, W], or features [N, F] -> [N, F + 1].
     """
 
-    def __init__(self, group_size: int = 4) -> None:
-        super().__init__()
-        self.group_size = group_size
+    GROUP = 4
 
     def forward(self, x: Tensor) -> Tensor:
         """Append the statistic, which is 0 for a batch of one image."""
-        group = next(size for size in range(min(self.group_size, len(x)), 0, -1) if len(x) % size == 0)
+        group = next(size for size in range(min(self.GROUP, len(x)), 0, -1) if len(x) % size == 0)
         groups = x.float().view(group, -1, *x.shape[1:])  # [G, N/G, ...]
         deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt()
         statistic = deviation.flatten(1).mean(dim=1).repeat(group).to(x.dtype)  # [N]

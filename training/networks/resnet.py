@@ -21,10 +21,12 @@ from gan_serve.training.networks.discriminator import Discriminator, plane_chann
 from gan_serve.training.networks.layers import (
     SLOPE,
     MinibatchStd,
+    Upsampling,
     normalise_spectrally,
     one_hot,
     scaled,
     start_and_levels,
+    upsampling_by_2,
     with_labels,
 )
 from gan_serve.training.networks.options import NetworkOptions, Options
@@ -43,7 +45,7 @@ class BlockOptions(Options):
 class ResNetGeneratorOptions(BlockOptions):
     """Options of the generator; see ``ResNetGenerator``."""
 
-    upsampling: Literal["transposed", "nearest"] = "nearest"  # in the generator, above that size
+    upsampling: Upsampling = "nearest"  # in the generator, above that size
     g_conditioning: Literal["concat", "batchnorm"] | None = None  # how labels enter the generator
     skip_z: bool = False  # each layer of the generator gets a part of the latent
     g_spectral_norm: bool = False  # divide each weight of the generator by its largest singular value
@@ -71,11 +73,11 @@ class ResNetGenerator(nn.Module):
         width: multiplies all channel counts.
         max_channels: largest number of channels, before ``width`` multiplies it.
         options: ``block``: ``sngan``, ``biggan`` (orthogonal initial weights, a shared embedding of labels) or
-            ``r3gan`` (no normalisation, fix-up initial weights, no tanh). ``upsampling``: ``nearest`` with a 3x3
-            convolution, or ``transposed``, 4x4 of stride 2. ``g_conditioning``: ``batchnorm``: labels set scale and
-            shift of every BatchNorm; ``concat``: they are appended to the latent; by default ``batchnorm`` if the
-            blocks have it. ``skip_z``: split the latent into equal parts, one for the dense layer and one for the
-            BatchNorms of each layer (hierarchical latents); the dense layer also gets the remainder.
+            ``r3gan`` (no normalisation, fix-up initial weights, no tanh). ``upsampling``: ``nearest`` or ``bilinear``
+            with a 3x3 convolution, or ``transposed``, 4x4 of stride 2. ``g_conditioning``: ``batchnorm``: labels set
+            scale and shift of every BatchNorm; ``concat``: they are appended to the latent; by default ``batchnorm``
+            if the blocks have it. ``skip_z``: split the latent into equal parts, one for the dense layer and one for
+            the BatchNorms of each layer (hierarchical latents); the dense layer also gets the remainder.
             ``g_spectral_norm``: not of the shared embedding, as in BigGAN.
 
     Raises:
@@ -255,11 +257,11 @@ class SumOfPixels(nn.Module):
         return x.sum(dim=(2, 3))
 
 
-def _up_layer(before: int, after: int, condition_dim: int, upsampling: str, *, normalised: bool) -> nn.Module:
+def _up_layer(before: int, after: int, condition_dim: int, upsampling: Upsampling, *, normalised: bool) -> nn.Module:
     """Return normalisation, activation and a doubling by one convolution: [N, before, H, W] -> [N, after, 2H, 2W]."""
-    doubling: list[nn.Module] = [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1)]
-    if upsampling == "transposed":
-        doubling = [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+    doubling: list[nn.Module] = [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+    if upsampling != "transposed":
+        doubling = [upsampling_by_2(upsampling), nn.Conv2d(before, after, 3, padding=1)]
     if not normalised:
         return nn.Sequential(nn.LeakyReLU(SLOPE), *doubling)
     return ConditionalSequential(batch_norm(nn.BatchNorm2d(before), condition_dim), nn.ReLU(), *doubling)
@@ -267,8 +269,7 @@ def _up_layer(before: int, after: int, condition_dim: int, upsampling: str, *, n
 
 def _fixup_stage(before: int, after: int) -> nn.Module:
     """Return a level of R3GAN (1x1 convolution, upsampling, two blocks): [N, before, H, W] -> [N, after, 2H, 2W]."""
-    upsampling = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-    return nn.Sequential(*_changed(before, after), upsampling, *_fixup_blocks(after))
+    return nn.Sequential(*_changed(before, after), upsampling_by_2("bilinear"), *_fixup_blocks(after))
 
 
 def _fixup_blocks(channels: int, wanted: bool = True) -> Iterator[nn.Module]:

@@ -28,6 +28,7 @@ from gan_serve.sampling.session import Int64Array
 from gan_serve.training.evaluation.extractor_registry import installed_extractors
 from gan_serve.training.evaluation.features import GENERAL
 from gan_serve.training.load_checkpoint import load_generator, weight_files
+from gan_serve.training.projection.known import known_psnr
 from gan_serve.training.projection.perceptual import NO_FEATURES, PerceptualFeatures
 from gan_serve.training.projection.search import Network, Objective, Search, search_latent
 from gan_serve.translation.inputs import Picture, fit_to, read_pictures
@@ -70,7 +71,8 @@ class Projection:
     def npz(self) -> bytes:
         """Return the content of ``found.npz``, which ``--latents`` of other commands reads.
 
-        Arrays: ``latents``, ``psnr``, ``model``, ``digest``, and where there are any ``labels`` and ``w``.
+        Arrays: ``latents``, ``psnr``, ``model``, ``digest``, and where there are any ``labels`` and ``w``; where they
+        were measured, the medians of ``psnr`` of images of the model (``own_psnr``) and of real ones (``real_psnr``).
         """
         arrays: dict[str, Any] = {
             "latents": self.latents,
@@ -82,6 +84,10 @@ class Projection:
             arrays["labels"] = np.array(self.labels)
         if self.w is not None:
             arrays["w"] = self.w
+        if known := known_psnr(self.digest):
+            arrays["own_psnr"] = np.array(known.generated)
+            if known.real is not None:
+                arrays["real_psnr"] = np.array(known.real)
         file = io.BytesIO()
         np.savez_compressed(file, **arrays)
         return file.getvalue()

@@ -14,18 +14,16 @@ STEPS = 6  # images of the way in a row
 MOST_ROWS = 64
 
 
-def sheet(projection: Projection, names: bool = True) -> UInt8Array:
+def sheet(projection: Projection) -> UInt8Array:
     """Return a sheet uint8 [H, W, C]: the picture itself, ``STEPS`` images on the way, the last of which was found.
 
-    Args:
-        projection: at most its first 64 pictures are shown.
-        names: write the PSNR, and the label if there is one, beside each row.
+    At most the first 64 pictures are shown, each with its PSNR, and its label if there is one, beside its row.
     """
     rows = []
     for target, way in zip(projection.targets[:MOST_ROWS], projection.ways[:MOST_ROWS], strict=True):
         rows += [target, *way[shown_steps(len(way))]]
     picture = enlarge_small(grid(np.stack(rows), STEPS + 1), projection.targets.shape[2])
-    return with_row_names(picture, row_names(projection)[:MOST_ROWS]) if names else picture
+    return with_row_names(picture, row_names(projection)[:MOST_ROWS])
 
 
 def shown_steps(length: int) -> npt.NDArray[np.int64]:

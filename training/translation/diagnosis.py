@@ -1,10 +1,12 @@
-"""Find what goes wrong when translators are trained: identity, collapsed cycles, checkerboards."""
+"""Diagnose the run of a translator: outputs that copy their inputs, collapsed cycles, checkerboards."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from gan_serve.training.diagnosis import SIGNS, Diagnosis, Finding, Record, Rule, number_in
+from gan_serve.training.translation.settings import make_translation_config
 
 UNCHANGED = 0.1  # share of the difference between inputs and targets that an output must leave the input by
 CHECKERED = 4.0  # times the power of the targets at the chessboard's frequency
@@ -19,13 +21,24 @@ class TranslationDiagnosis(Diagnosis):
     ``diversity`` of the outputs.
     """
 
+    @staticmethod
+    def check(settings: Mapping[str, Any]) -> None:
+        """Raise ``InvalidOption`` if no run of a translator can have these settings."""
+        make_translation_config(settings["recipe"], settings)
+
+    @staticmethod
+    def may_change(setting: str) -> bool:
+        """Return False: a run of a translator that is resumed keeps its settings."""
+        return False
+
     def identity(self, record: Record) -> Finding | None:
         """Find outputs that are copies of their inputs."""
         moved = number_in(record, "moved")
         if moved is None or moved >= UNCHANGED:
             return None
-        what = f"the outputs differ from their inputs by {moved:.1%} of what the targets do"
-        return Finding("identity-mapping", what, ("identity_weight=0", "a lower cycle_weight", "gan_weight=2"))
+        what = f"the outputs differ from their inputs by {moved:.1%} of the difference of the targets"
+        options = ("identity_weight=0", *self._scaled("cycle_weight", 0.5), *self._scaled("gan_weight", 2))
+        return Finding("identity-mapping", what, options)
 
     def collapse(self, record: Record) -> Finding | None:
         """Find outputs that look alike, while the cycle may still be right: a message that is hidden in them."""
@@ -33,18 +46,20 @@ class TranslationDiagnosis(Diagnosis):
         if diversity is None or not self.data_diversity or diversity >= SAME * self.data_diversity:
             return None
         share = diversity / self.data_diversity
-        what = f"the outputs differ from each other by {share:.0%} of what the targets do"
+        what = f"the outputs differ from each other by {share:.0%} of the difference between targets"
         if (cycle := number_in(record, "g_cycle")) is not None:
-            what += f", though there and back has an error of {cycle:.3g}"
-        return Finding("cycle-collapse", what, ("identity_weight=0.5", "cycle_weight=10", "a lower d_lr"))
+            what += f"; translated back, they differ from the inputs by {cycle:.3g} (g_cycle)"
+        options = ("identity_weight=0.5", *self._scaled("cycle_weight", 2), *self._scaled("d_lr", 0.5))
+        return Finding("cycle-collapse", what, options)
 
     def checkerboards(self, record: Record) -> Finding | None:
         """Find the pattern that transposed convolutions and pixel shuffles leave."""
         power = number_in(record, "checkerboard")
         if power is None or power < CHECKERED:
             return None
-        what = f"the outputs have {power:.1f} times the targets' power at the frequency of a chessboard"
-        return Finding("checkerboard", what, ("upsample=nearest", "a higher pixel_weight", "a lower gan_weight"))
+        what = f"the outputs have {power:.1f} times the power of the targets in the pattern of a checkerboard"
+        options = ("upsample=nearest", *self._scaled("pixel_weight", 2), *self._scaled("gan_weight", 0.5))
+        return Finding("checkerboard", what, options)
 
     signs: ClassVar[dict[str, Rule]] = {
         "discriminator-overpowering": SIGNS["discriminator-overpowering"],

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gan_serve.checkpoint.json_files import read_json_file
 from gan_serve.errors import InvalidOption
-from gan_serve.training.config import check_names, command_of
+from gan_serve.training.config import OF_THE_MACHINE, check_names, command_of
 from gan_serve.training.losses import LOSSES
 from gan_serve.training.networks.options import arguments_of, validate
 from gan_serve.training.recipes import TRANSLATE, recipes
@@ -22,7 +22,7 @@ PairKind = Literal["auto", "folders", "side", "downscale", "edges", "unpaired"]
 NORMS = Literal["batch", "instance", "layer", "none"]
 
 
-def _of_pairs(name: str) -> str:
+def _not_relativistic(name: str) -> str:
     if LOSSES[name].relativistic:
         raise ValueError("a relativistic loss is not for translators")
     return name
@@ -66,7 +66,7 @@ class TranslatorSettings(BaseModel):
 class TranslationLosses(BaseModel):
     """Weights of the parts of the loss; a part of weight 0 is not computed."""
 
-    loss: Annotated[LossName, AfterValidator(_of_pairs)] = "non-saturating"  # adversarial, training/losses.py
+    loss: Annotated[LossName, AfterValidator(_not_relativistic)] = "non-saturating"  # adversarial, training/losses.py
     gan_weight: Weight = 1.0
     pixel_loss: Literal["l1", "l2"] = "l1"
     pixel_weight: Weight = 0.0  # of the difference from the target, for pairs
@@ -96,6 +96,7 @@ class TranslationConfig(RunSettings, TranslationLosses, TranslatorSettings, Pair
         return self.resolution // self.scale
 
 
+OF_SOME_FAMILIES = ("blocks", "out_kernel", "skip", "dropout", "norm", "upsample")  # of translators
 # Settings of generators alone, and the values that translators have for them.
 NOT_USED = {
     "accumulate": 1, "optimizer": "adam", "compile": False, "legacy": (), "g_beta2_end": None, "d_beta2_end": None,
@@ -112,10 +113,20 @@ def make_translation_config(recipe: str, settings: Mapping[str, Any]) -> Transla
     available = recipes(TRANSLATE)
     if recipe not in available:
         raise InvalidOption.unknown("recipe for translators", recipe, available)
-    config = check_translation_config(dict(available[recipe].config) | dict(settings) | {"recipe": recipe})
+    plain = available[recipe].config
+    config = check_translation_config(dict(plain) | dict(settings) | {"recipe": recipe})
+    arguments = arguments_of(TRANSLATORS[config.family])
+    for name in OF_SOME_FAMILIES:
+        if name not in arguments and settings.get(name) not in (None, plain.get(name), False):
+            raise InvalidOption(f"Translators of the family {config.family} have no {name}.", f"Leave {name} out.")
     for name, value in NOT_USED.items():  # not in the check of a resumed run, which an earlier version may have begun
         if getattr(config, name) != value:
             raise InvalidOption(f"Translators are not trained with {name}.", f"Leave {name} out.")
+    if config.loss == "wasserstein":
+        raise InvalidOption(
+            "The loss wasserstein needs a gradient penalty or clipped weights, which translators are trained without.",
+            "Take loss=lsgan, hinge or non-saturating.",
+        )
     return config
 
 
@@ -164,7 +175,7 @@ def translator_arguments(config: TranslationConfig, *, in_channels: int, img_cha
 def translation_command(config: TranslationConfig) -> str:
     """Return the command that repeats this run; see ``command_line``."""
     plain = make_translation_config(config.recipe, {"data": config.data})
-    return command_of(config.model_dump(), plain.model_dump(), "RUN")
+    return command_of(config.model_dump() | dict.fromkeys(OF_THE_MACHINE), plain.model_dump(), "RUN")
 
 
 def is_translation_run(run_dir: Path) -> bool:

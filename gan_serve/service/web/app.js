@@ -2,14 +2,16 @@
 
 import { $, wireCopy } from "./dom.js";
 import { Drawer } from "./drawer.js";
+import { Drop } from "./drop.js";
 import { Labels } from "./labels.js";
+import { fromBase64 } from "./latents.js";
 import { Problem, Status } from "./notices.js";
 import { Pad } from "./pad.js";
 import { randomSeed, pageFrom } from "./seeds.js";
 import { Sheet } from "./sheet.js";
 import { Sliders } from "./sliders.js";
 import { Stage } from "./stage.js";
-import { Store } from "./state.js";
+import { Store, pointAt } from "./state.js";
 import { Strip } from "./strip.js";
 import { Translator } from "./translator.js";
 import { Wipe } from "./wipe.js";
@@ -25,7 +27,7 @@ export class Explorer {
   status = new Status($("status"));
   problem = new Problem($("problem"));
   models = [];
-  limits = { max_images: 1024 };
+  limits = { max_images: 1024, project: 0 };
   /** Of the model that is shown, once they are known. @type {import("./backend.js").Details} */
   details = null;
 
@@ -41,6 +43,7 @@ export class Explorer {
     this.drawer = new Drawer(this);
     this.wipe = new Wipe(this);
     this.translator = new Translator(this);
+    this.drop = new Drop(this);
     this.store.subscribe((state, before) => this.#render(state, before));
     wireCopy($("copy-link"), $("copy-link").querySelector("span"), () => location.href);
     $("skip").addEventListener("click", () => $("contact").focus());
@@ -71,14 +74,15 @@ export class Explorer {
     return classes ? (label ?? names[seed % classes]) : null;
   }
 
-  /** The request for one image. @returns {import("./backend.js").SampleRequest} */
-  requestOf(point, { truncation } = this.store.get()) {
+  /** The request for `count` images of one point. @returns {import("./backend.js").SampleRequest} */
+  requestOf(point, count = 1) {
+    const repeated = (value) => Array.from({ length: count }, () => value);
     return {
       model: this.model.name,
-      seeds: [point.seed],
+      ...(point.latent ? { latents: repeated(fromBase64(point.latent)) } : { seeds: repeated(point.seed) }),
       offsets: point.move.slice(0, this.directions.length), // a link may be of a model with more
-      label: this.model.c_dim ? point.label : null,
-      truncation,
+      label: point.latent ? this.labelOf(point) : this.model.c_dim ? point.label : null,
+      truncation: this.store.get().truncation,
     };
   }
 
@@ -140,17 +144,18 @@ export class Explorer {
   /** Another seed, and the page of seeds from it on. */
   reroll() {
     const seed = randomSeed();
-    const count = this.sheet.count;
-    this.store.set({ seed, move: [], pins: [], page: pageFrom(seed, count) });
+    const { count } = this.sheet;
+    const { label } = this.store.get();
+    this.store.set({ ...pointAt(seed, label), pins: [], page: pageFrom(seed, count) });
     this.stage.play();
   }
 
   /** Say what went wrong, and come back by itself where the server went away. Pictures stay. */
   report(error, retry = () => this.refresh()) {
     this.status.say("");
+    clearTimeout(this.poll);
     this.problem.show(error, { action: retry });
     if (!["server_unreachable", "not_ready", "server_not_ready"].includes(error.code)) return;
-    clearTimeout(this.poll);
     const look = async () => {
       if (await this.backend.ready()) {
         this.problem.clear();
@@ -175,8 +180,9 @@ export class Explorer {
 
   #choose(name) {
     const model = this.models.find((other) => other.name === name);
-    const { label } = this.store.get();
-    this.store.set({ model: name, move: [], pins: [], label: model?.class_names?.includes(label) ? label : null });
+    const { seed, label } = this.store.get();
+    const point = pointAt(seed, model?.class_names?.includes(label) ? label : null);
+    this.store.set({ model: name, ...point, pins: [] });
   }
 
   #showModels() {
@@ -197,7 +203,7 @@ export class Explorer {
       return;
     }
     if (this.isTranslator()) return;
-    for (const part of [this.stage, this.strip, this.pad, this.sliders, this.labels, this.sheet, this.drawer]) {
+    for (const part of [this.stage, this.pad, this.sliders, this.labels, this.sheet, this.drawer]) {
       part.update(state, before);
     }
   }

@@ -46,7 +46,7 @@
  * @property {number} milliseconds from the request to the pixels
  *
  * @typedef {object} Backend
- * @property {() => Promise<{models: Model[], limits: {max_images: number}}>} models
+ * @property {() => Promise<{models: Model[], limits: {max_images: number, project: number}}>} models
  *   the models in their order; the page opens on the first that is ready
  * @property {(name: string) => Promise<Details>} details
  * @property {(request: SampleRequest, options?: {signal?: AbortSignal}) => Promise<Pixels>} sample
@@ -54,8 +54,10 @@
  *   code `server_unreachable`: `ready` is polled, then the page goes on
  * @property {(request: SampleRequest, format: string, options?: {scale?: number, columns?: number, fps?: number}) =>
  *   Promise<Blob>} file the images as a file of `formats`; PNGs carry their receipts
- * @property {(model: string, file: Blob) => Promise<Blob>} [translate] a picture by a translator, as PNG with its receipt;
- *   only where `models` may have translators
+ * @property {(model: string, file: Blob) => Promise<Blob>} translate a picture by a translator, as PNG with its receipt
+ * @property {(model: string, file: Blob) => Promise<{latents: number[][], label: ?string, psnr: number,
+ *   real_psnr: ?number}>} [project] the latent whose image is nearest to a picture, its PSNR, and that of real images;
+ *   only where `limits.project`, the seconds that it may take, is not 0
  * @property {(request: SampleRequest) => Promise<object>} receipt of the first image
  * @property {() => Promise<boolean>} ready whether requests would succeed now
  * @property {string[]} formats the formats of `file`: of png, zip, npz, gif, webp

@@ -3,7 +3,7 @@
 import { $, ICONS, copyButton, h, icon, saveFile } from "./dom.js";
 import { Problem, Status } from "./notices.js";
 import { parseSeeds } from "./seeds.js";
-import { pointOf } from "./state.js";
+import { pointAt, pointOf } from "./state.js";
 
 const LEAST = 512; // pixels that a picture to show has at least
 const NAMES = { png: "PNG", npz: "NPZ", zip: "ZIP of PNGs", gif: "GIF", webp: "WebP" };
@@ -61,7 +61,7 @@ export class Drawer {
     this.#body.replaceChildren(
       ...this.#files(shown),
       h("h3", {}, "Code"),
-      code.length ? this.#code(code) : h("p", { class: "hint" }, "This page has no server to send requests to."),
+      code.length ? this.#code(code) : h("p", { class: "hint" }, "A latent is too long for code. The receipt in its PNG has it."),
       h("h3", {}, "Receipt"),
       h("button", { type: "button", onclick: (event) => this.#receipt(event.target, shown) }, "Show the receipt"),
       h("h3", {}, "About this model"),
@@ -84,7 +84,7 @@ export class Drawer {
     }
     try {
       const seeds = parseSeeds(page, this.#explorer.limits.max_images);
-      const sheet = { ...this.#explorer.requestOf({ seed: 0, move: [], label }), seeds };
+      const sheet = { ...this.#explorer.requestOf(pointAt(0, label)), seeds };
       rows.push(["The sheet", sheet, ["png", "zip", "npz"], `${model.name}-seeds-${page.slice(0, 40)}`, { scale: 2 }]);
     } catch {
       // The sheet itself says that these are no seeds.

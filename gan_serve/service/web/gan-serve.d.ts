@@ -1,4 +1,4 @@
-/** Types of gan-serve.js: checkpoints of gan-serve, sampled with onnxruntime-web. docs/web.md explains them. */
+/** Types of gan-serve.js: checkpoints of gan-serve, computed by onnxruntime-web. docs/web.md explains them. */
 
 export type Precision = "fp32" | "int8" | "fp16";
 /** A class name, or its index. */
@@ -60,7 +60,27 @@ export interface Receipt {
   scale?: number;
 }
 
-export class Generator {
+/** What generators and translators have in common. */
+export class Checkpoint {
+  protected constructor();
+  readonly name: string;
+  readonly imgResolution: number;
+  /** 1 (gray) or 3 (RGB). */
+  readonly imgChannels: number;
+  readonly license: string;
+  /** That is used. */
+  readonly precision: Precision;
+  /** Of the network that is used: "sha256:...". */
+  readonly digest: string;
+  /** Grey levels between its golden sample and that of the checkpoint; 0: bit-equal. */
+  readonly goldenDifference: number;
+  /** Milliseconds an image by precision; 0 where only one was loaded. */
+  readonly milliseconds: Record<string, number>;
+  /** Free the memory of its networks. */
+  release(): Promise<void>;
+}
+
+export class Generator extends Checkpoint {
   private constructor();
   /**
    * Load a checkpoint: check the digest of its network, compute its golden sample and compare.
@@ -69,23 +89,10 @@ export class Generator {
    *   `invalid_option`
    */
   static load(source: string | URL | Record<string, Uint8Array>, options?: LoadOptions): Promise<Generator>;
-  readonly name: string;
   readonly zDim: number;
   /** The number of classes; 0: it is not conditional. */
   readonly cDim: number;
   readonly classNames: string[];
-  readonly imgResolution: number;
-  /** 1 (gray) or 3 (RGB). */
-  readonly imgChannels: number;
-  readonly license: string;
-  /** That it samples in. */
-  readonly precision: Precision;
-  /** Of its network: "sha256:...". */
-  readonly digest: string;
-  /** Grey levels between its golden sample and that of the checkpoint; 0: bit-equal. */
-  readonly goldenDifference: number;
-  /** Milliseconds an image by precision; 0 where only one was loaded. */
-  readonly milliseconds: Record<string, number>;
   /** In z, of norm 1, those that change the images most first. */
   readonly directions: Float32Array[];
   readonly truncationFloor: number;
@@ -97,8 +104,60 @@ export class Generator {
   generate(options?: GenerateOptions): Promise<Images>;
   /** Sample the frames of a walk through two or more key seeds: (k-1)·steps + 1, or k·steps in a loop. */
   interpolate(seeds: Seeds, options?: InterpolateOptions): Promise<Images>;
-  /** Free the memory of its networks. */
-  release(): Promise<void>;
+}
+
+/** Rows of pixels of 1 (gray), 3 (RGB) or 4 (RGBA) bytes. */
+export interface Pixels {
+  data: ArrayLike<number>;
+  width: number;
+  height: number;
+  /** By the length of the data where left out. */
+  channels?: number;
+}
+
+export class Translator extends Checkpoint {
+  private constructor();
+  /** Load a translator, as `Generator.load` loads a generator. */
+  static load(source: string | URL | Record<string, Uint8Array>, options?: LoadOptions): Promise<Translator>;
+  /** An output is so many times as wide and high as its input. */
+  readonly scale: number;
+  /** Pictures of any size are translated as they are; otherwise they are fitted to `inResolution`. */
+  readonly anySize: boolean;
+  readonly inResolution: number;
+  /** 1 (gray) or 3 (RGB). */
+  readonly inChannels: number;
+  /**
+   * Translate a picture. Transparency becomes white; of an animation, the first frame is taken.
+   * @param picture a file, where the platform decodes files (browsers and their workers), or pixels
+   * @param options `fit`: "crop" (the default) cuts the largest square from the middle and resizes it with Lanczos,
+   *   "exact" refuses other sizes; without effect where `anySize`
+   * @throws {GanServeError} `invalid_image`, `invalid_option`, `too_many_images`
+   */
+  translate(picture: Blob | ImageBitmap | ImageData | Pixels, options?: { fit?: "crop" | "exact" }): Promise<Translation>;
+}
+
+export class Translation {
+  private constructor();
+  /** uint8 [height, width, channels], row by row. */
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  /** What determines the output, with the digest of the picture as it was read. */
+  receipt(): Promise<TranslationReceipt>;
+  /** A PNG with its receipt; without one on pages from plain http://, where browsers compute no digests. */
+  png(): Promise<Uint8Array>;
+}
+
+export interface TranslationReceipt {
+  model: string;
+  digest: string;
+  precision: Precision;
+  fit: string;
+  input: string;
+  version: string;
+  runtime: string;
+  sha256: string;
 }
 
 export class Images {

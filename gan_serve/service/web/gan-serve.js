@@ -1,32 +1,28 @@
 /** Sample checkpoints of gan-serve in a browser, in a worker or in Node, with onnxruntime-web. See docs/web.md. */
 
+import { Checkpoint, openCheckpoint, originOf, VERSION } from "./checkpoint.js";
 import { GanServeError } from "./errors.js";
 import { Images } from "./images.js";
 import { latentOf, moved, slerp } from "./latents.js";
-import { openNetwork, PRECISIONS, readerOf } from "./network.js";
+import { Network } from "./network.js";
 import { parseSeeds } from "./seeds.js";
+import { Translation, Translator } from "./translations.js";
 
-export { GanServeError, Images };
+export { Checkpoint, GanServeError, Images, Translation, Translator, VERSION };
 
-export const VERSION = "source"; // export-web writes the version of gan-serve here
-const FORMAT_VERSION = 1;
+const BATCH = 16; // images that are computed at once
 const MOST_IMAGES = 100_000;
 const MOST_OFFSET = 20; // standard deviations along a direction
-const TIMED = ["fp32", "int8"]; // of "auto"
-const GAIN = 0.9; // another precision is chosen where it takes less than this share of the time
 
-export class Generator {
+export class Generator extends Checkpoint {
   #config;
   #space;
-  #networks;
-  #network;
 
   /** Use `Generator.load`. */
-  constructor(config, space, networks) {
-    this.#config = config;
+  constructor(opened, space) {
+    super(opened);
+    this.#config = opened.config;
     this.#space = space;
-    this.#networks = networks;
-    this.#network = [...networks.values()].reduce((a, b) => (b.milliseconds < a.milliseconds * GAIN ? b : a));
   }
 
   /**
@@ -38,31 +34,13 @@ export class Generator {
    *   auto: the faster one of fp32 and int8, timed here. `ort`: the module onnxruntime-web, or its
    *   promise; found where left out
    */
-  static async load(source, { precision = "auto", ort } = {}) {
-    const read = readerOf(source);
-    const config = JSON.parse(new TextDecoder().decode(await read("config.json")));
-    if (!(config.format_version <= FORMAT_VERSION)) {
-      throw new GanServeError("format_too_new", "A later gan-serve wrote this checkpoint.", "Use the gan-serve.js of that version.");
-    }
-    if (config.task === "translate") {
-      const message = `${config.name} translates images and does not generate them.`;
-      throw new GanServeError("invalid_checkpoint", message, "Give the folder of a generator.");
-    }
-    const known = Object.keys(PRECISIONS).filter((each) => PRECISIONS[each] in config.files);
-    const chosen = precision === "auto" ? known.filter((each) => TIMED.includes(each)) : [precision];
-    if (!chosen.every((each) => known.includes(each))) {
-      throw new GanServeError("invalid_option", `${config.name} has no ${precision}.`, `It has ${known.join(", ")}.`);
-    }
-    const networks = new Map();
-    for (const each of chosen) networks.set(each, await openNetwork({ config, read, precision: each, ort }));
-    for (const network of chosen.length > 1 ? networks.values() : []) await network.time();
-    const space = "latent_space.json" in config.files ? JSON.parse(new TextDecoder().decode(await read("latent_space.json"))) : {};
-    return new Generator(config, space, networks);
+  static async load(source, options = {}) {
+    const opened = await openCheckpoint(source, options, "generate", GeneratorNetwork);
+    const hasSpace = "latent_space.json" in opened.config.files;
+    const space = hasSpace ? JSON.parse(new TextDecoder().decode(await opened.read("latent_space.json"))) : {};
+    return new Generator(opened, space);
   }
 
-  get name() {
-    return this.#config.name;
-  }
   get zDim() {
     return this.#config.z_dim;
   }
@@ -71,31 +49,6 @@ export class Generator {
   }
   get classNames() {
     return this.#config.class_names;
-  }
-  get imgResolution() {
-    return this.#config.img_resolution;
-  }
-  get imgChannels() {
-    return this.#config.img_channels;
-  }
-  get license() {
-    return this.#config.license;
-  }
-  /** The precision that it samples in. */
-  get precision() {
-    return this.#network.precision;
-  }
-  /** The digest of the network that it samples with. */
-  get digest() {
-    return this.#network.digest;
-  }
-  /** How far the golden sample was from that of the checkpoint, in grey levels; 0: bit-equal. */
-  get goldenDifference() {
-    return this.#network.difference;
-  }
-  /** Milliseconds an image, by precision, where several were timed. */
-  get milliseconds() {
-    return Object.fromEntries([...this.#networks].map(([name, { milliseconds }]) => [name, milliseconds]));
   }
   /** Directions in z of norm 1, those that change the images most first. */
   get directions() {
@@ -146,14 +99,8 @@ export class Generator {
     return this.#run(rows, { classes: first === undefined ? null : rows.map(() => first), truncation, seeds: null });
   }
 
-  /** Free the memory of the networks. */
-  async release() {
-    for (const network of this.#networks.values()) await network.release();
-  }
-
   async #run(latents, { classes, truncation, seeds }) {
-    const { name: model, precision, digest } = this;
-    const data = await this.#network.run(latents, classes, truncation);
+    const data = await this.network.run(latents, classes, truncation);
     const images = {
       data,
       n: latents.length,
@@ -164,7 +111,7 @@ export class Generator {
       labels: classes && classes.map((each) => this.classNames[each]),
       truncation,
     };
-    return new Images(images, { model, digest, precision, version: VERSION, runtime: this.#network.runtime });
+    return new Images(images, originOf(this));
   }
 
   #classes(label, keys) {
@@ -196,6 +143,42 @@ export class Generator {
       throw new GanServeError("invalid_option", "These are no offsets for the directions of this checkpoint.", right);
     }
     return latents.map((latent, index) => moved(latent, rows[index], directions));
+  }
+}
+
+class GeneratorNetwork extends Network {
+  /** @returns {Promise<Uint8Array>} uint8 [n, size, size, channels] of latents before truncation */
+  async run(latents, classes, truncation) {
+    const { img_resolution: size, img_channels: channels } = this.config;
+    const pixels = new Uint8Array(latents.length * size * size * channels);
+    for (let start = 0; start < latents.length; start += BATCH) {
+      const end = Math.min(start + BATCH, latents.length);
+      const inputs = this.#inputs(latents.slice(start, end), classes?.slice(start, end), truncation);
+      pixels.set(await this.compute(inputs), start * size * size * channels);
+    }
+    return pixels;
+  }
+
+  async golden() {
+    const { golden_sample: golden, z_dim: zDim } = this.config;
+    return this.run([latentOf(golden.seed, zDim)], golden.label === null ? null : [golden.label], 1);
+  }
+
+  #inputs(latents, classes, truncation) {
+    const { Tensor } = this.ort;
+    const { z_dim: zDim, truncation_space: space } = this.config;
+    const n = latents.length;
+    const z = new Float32Array(n * zDim);
+    latents.forEach((latent, index) => z.set(latent, index * zDim));
+    const inputs = { z: new Tensor("float32", z, [n, zDim]) };
+    if (space === "w") {
+      inputs.psi = new Tensor("float32", new Float32Array(n).fill(truncation), [n]);
+    } else if (truncation !== 1) {
+      const factor = Math.fround(truncation); // as NumPy multiplies: both factors are float32
+      z.forEach((value, index) => (z[index] = value * factor));
+    }
+    if (classes) inputs.c = new Tensor("int64", BigInt64Array.from(classes, BigInt), [n]);
+    return inputs;
   }
 }
 

@@ -40,13 +40,11 @@ export class HttpBackend {
   }
 
   async translate(model, file) {
-    const address = await new Promise((resolve, reject) => {
-      const reader = new FileReader();
-      reader.onload = () => resolve(reader.result);
-      reader.onerror = () => reject(reader.error);
-      reader.readAsDataURL(file);
-    });
-    return (await this.#api.send("translate", { model, images: [address] })).blob();
+    return (await this.#api.send("translate", { model, images: [await addressOf(file)] })).blob();
+  }
+
+  async project(model, file) {
+    return (await this.#api.send("project", { model, image: await addressOf(file) })).json();
   }
 
   async receipt(request) {
@@ -66,6 +64,16 @@ export class HttpBackend {
     const origin = document.baseURI.replace(/[?#].*/, "").replace(/\/$/, "");
     return codeOf(bodyOf(request), { origin, hasKey: this.#api.hasKey });
   }
+}
+
+/** A file as an address that has it inside, in base64. */
+function addressOf(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
 }
 
 /** The body of POST /sample; what is as always is left out. */

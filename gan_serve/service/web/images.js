@@ -2,6 +2,7 @@
 
 import { npz, textArray, zip } from "./archives.js";
 import { GanServeError } from "./errors.js";
+import { toBase64 } from "./latents.js";
 import { encodePng } from "./png.js";
 import { sealed } from "./receipt.js";
 
@@ -43,7 +44,7 @@ export class Images {
     const across = Math.min(columns, this.n);
     const image = enlarged(this.#grid(across), scale);
     const { seeds, labels } = this;
-    const latents = this.latents && base64(this.latents);
+    const latents = this.latents && toBase64(flat(this.latents));
     const receipt = await this.#sealed({ seeds, latents, labels, columns: across }, image, scale);
     return encodePng(image, { gan_serve: JSON.stringify(receipt) });
   }
@@ -77,7 +78,7 @@ export class Images {
     const image = enlarged({ data: this.pixels(index), width: size, height: size, channels }, scale);
     const what = {
       seed: this.seeds?.[index],
-      latents: this.latents && base64([this.latents[index]]),
+      latents: this.latents && toBase64(this.latents[index]),
       label: this.labels?.[index],
     };
     return { image, receipt: await this.#sealed(what, image, scale) };
@@ -130,8 +131,4 @@ function flat(latents) {
   const all = new Float32Array(latents.length * latents[0].length);
   latents.forEach((latent, index) => all.set(latent, index * latent.length));
   return bytesOf(all);
-}
-
-function base64(latents) {
-  return btoa(Array.from(flat(latents), (byte) => String.fromCharCode(byte)).join(""));
 }

@@ -34,7 +34,7 @@ export class Labels {
 
   update(state, before) {
     this.#mark();
-    if (["seed", "truncation", "move"].every((name) => state[name] === before[name])) return;
+    if (["seed", "latent", "truncation", "move"].every((name) => state[name] === before[name])) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.refresh(), 160);
   }
@@ -44,14 +44,13 @@ export class Labels {
     const { store, model } = this.#explorer;
     const names = this.#names;
     if (!names.length) return;
-    const { seed, truncation, move } = store.get();
-    const name = JSON.stringify([model.name, model.digest, seed, truncation, move, names]);
+    const { seed, latent, truncation, move } = store.get();
+    const name = JSON.stringify([model.name, model.digest, seed, latent, truncation, move, names]);
     if (name === this.#drawn) return;
     this.#drawn = name;
-    const request = this.#explorer.requestOf(pointOf(store.get()));
-    const sheet = { ...request, seeds: names.map(() => seed), label: names };
+    const sheet = { ...this.#explorer.requestOf(pointOf(store.get()), names.length), label: names };
     const pixels = await this.#explorer.sample(sheet, () => name !== this.#drawn);
-    if (!pixels) return;
+    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
     $("labels")
       .querySelectorAll("[data-label] canvas")
       .forEach((canvas, index) => paint(canvas, pixels, index));

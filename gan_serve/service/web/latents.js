@@ -48,10 +48,26 @@ export function latentOf(seed, zDim) {
   return latent;
 }
 
-/** @returns {Float32Array} a latent moved by offsets along directions */
+/** @returns {Float32Array} the latent of a key: its own, or that of its seed */
+export function latentOfKey({ seed, latent }, zDim) {
+  return latent ? fromBase64(latent) : latentOf(seed, zDim);
+}
+
+/** @returns {string} float32 numbers in base64, as receipts have them */
+export function toBase64(numbers) {
+  const bytes = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}
+
+/** @returns {Float32Array} the numbers; throws where the text is not base64 of float32 */
+export function fromBase64(text) {
+  return new Float32Array(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
+}
+
+/** @returns {Float32Array} a latent moved by offsets along directions, which are in z */
 export function moved(latent, offsets, directions) {
   return latent.map((value, i) => {
-    const move = offsets.reduce((sum, offset, k) => sum + (directions[k] ? offset * directions[k][i] : 0), 0);
+    const move = offsets.reduce((sum, offset, k) => sum + offset * (directions[k]?.[i] ?? 0), 0);
     return value + move;
   });
 }
@@ -65,4 +81,14 @@ export function slerp(a, b, t) {
   const [wa, wb] = [(1 - t) * omega, t * omega].map((angle) => Math.sin(angle) / Math.sin(omega));
   const norm = (1 - t) * normA + t * normB;
   return a.map((value, i) => norm * ((wa * value) / normA + (wb * b[i]) / normB));
+}
+
+/**
+ * @returns {Float32Array} the point at t from one key of a walk to the next: by `slerp` in z, and straight in the offsets
+ *   in w, which may follow z
+ */
+export function between(a, b, t, zDim) {
+  if (t === 0) return a;
+  const z = slerp(a.subarray(0, zDim), b.subarray(0, zDim), t);
+  return a.map((value, i) => (i < zDim ? z[i] : (1 - t) * value + t * b[i]));
 }

@@ -44,6 +44,11 @@ export class LocalBackend {
     return new Blob([await this.#call("file", { request, format, scale, columns })]);
   }
 
+  async translate(model, file) {
+    await this.#load(model);
+    return new Blob([await this.#call("translate", { model, file })], { type: "image/png" });
+  }
+
   async receipt(request) {
     await this.#load(request.model);
     return this.#call("receipt", { request });
@@ -77,9 +82,13 @@ export class LocalBackend {
     if (!model) throw new GanServeError("unknown_model", `This page does not have ${name}.`, "Choose another model.");
     this.#onWait(this.#worker ? `Loading ${name}…` : `Loading the engine and ${name}…`);
     try {
-      this.#worker ??= this.#start();
+      this.#worker ??= this.#start().catch((error) => {
+        this.#worker = null; // it can be tried again
+        throw error;
+      });
       await this.#worker;
-      const facts = await this.#call("load", { model: name, source: await this.#files.source(name) });
+      const source = await this.#files.source(name);
+      const facts = await this.#call("load", { model: name, source, task: model.task });
       Object.assign(model, { precision: facts.precision, digest: facts.digest });
       return facts;
     } finally {
@@ -98,16 +107,20 @@ export class LocalBackend {
     });
     worker.addEventListener("error", () => {
       const hint = "It needs WebAssembly with SIMD: Chrome 91, Firefox 89, Safari 16.4 or later.";
-      for (const { reject } of this.#calls.values()) reject(new GanServeError("engine_failed", "The engine stopped.", hint));
-      this.#calls.clear();
-      this.#worker = null;
+      this.#end(worker, new GanServeError("engine_failed", "The engine stopped.", hint));
     });
     const runtime = await this.#files.runtime();
-    this.#send(worker, "begin", runtime).catch(() => {
-      worker.terminate(); // what waits for it has the same error; the next request starts another
-      this.#worker = null;
-    });
+    this.#send(worker, "begin", runtime).catch((error) => this.#end(worker, error));
     return worker;
+  }
+
+  /** End a worker that failed, and all that waits for it; the next request starts another, which loads models anew. */
+  #end(worker, error) {
+    worker.terminate();
+    this.#worker = null;
+    this.#loaded.clear();
+    for (const { reject } of this.#calls.values()) reject(error);
+    this.#calls.clear();
   }
 
   async #call(method, options) {

@@ -1,10 +1,10 @@
-/** The worker of a page without a server: loads checkpoints and samples them. `LocalBackend` speaks to it. */
+/** The worker of a page without a server: loads checkpoints, samples them and translates pictures. `LocalBackend` speaks to it. */
 
 import { gif, webp } from "./animations.js";
-import { Generator } from "./gan-serve.js";
+import { Generator, Translator } from "./gan-serve.js";
 import { setWasm } from "./network.js";
 
-const generators = new Map(); // promises, by model and precision
+const checkpoints = new Map(); // promises, by model and precision
 const sources = new Map();
 const FPS = 12; // of animations, as for POST /sample
 let runtime = null; // the promise of onnxruntime-web: networks are fetched meanwhile
@@ -21,9 +21,9 @@ const methods = {
     await runtime;
   },
 
-  async load({ model, source }) {
-    sources.set(model, source);
-    const { precision, digest, goldenDifference, milliseconds } = await generatorOf(model);
+  async load({ model, source, task }) {
+    sources.set(model, { source, Kind: task === "translate" ? Translator : Generator });
+    const { precision, digest, goldenDifference, milliseconds } = await checkpointOf(model);
     return { precision, digest, goldenDifference, milliseconds };
   },
 
@@ -42,6 +42,11 @@ const methods = {
     return images.n === 1 ? images.png(0, { scale }) : images.gridPng({ columns, scale });
   },
 
+  /** A picture, a file, as PNG. */
+  async translate({ model, file }) {
+    return (await (await checkpointOf(model)).translate(file)).png();
+  },
+
   async receipt({ request }) {
     return (await imagesOf(request)).receipt(0);
   },
@@ -54,19 +59,20 @@ async function findRuntime({ module, wasm }) {
   return ort;
 }
 
-function generatorOf(model, precision = "auto") {
+function checkpointOf(model, precision = "auto") {
   const key = `${precision} ${model}`;
-  if (!generators.has(key)) {
-    const loading = Generator.load(sources.get(model), { precision, ort: runtime });
-    generators.set(key, loading);
-    loading.catch(() => generators.delete(key)); // it can be tried again
+  if (!checkpoints.has(key)) {
+    const { source, Kind } = sources.get(model);
+    const loading = Kind.load(source, { precision, ort: runtime });
+    checkpoints.set(key, loading);
+    loading.catch(() => checkpoints.delete(key)); // it can be tried again
   }
-  return generators.get(key);
+  return checkpoints.get(key);
 }
 
 async function imagesOf({ model, precision, offsets, ...request }) {
   const isMoved = offsets?.flat().some(Boolean); // one that is not moved has a seed in its receipt
-  return (await generatorOf(model, precision ?? "auto")).generate({ ...request, offsets: isMoved ? offsets : undefined });
+  return (await checkpointOf(model, precision ?? "auto")).generate({ ...request, offsets: isMoved ? offsets : undefined });
 }
 
 addEventListener("message", async ({ data: { id, method, options } }) => {

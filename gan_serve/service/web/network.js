@@ -1,12 +1,10 @@
 /** A network of a checkpoint: read, checked against its digest, loaded by onnxruntime-web, and held to its golden sample. */
 
 import { GanServeError } from "./errors.js";
-import { latentOf } from "./latents.js";
 import { decodePng, through } from "./png.js";
 import { sha256 } from "./receipt.js";
 
 export const PRECISIONS = { fp32: "generator.onnx", int8: "generator.int8.onnx", fp16: "generator.fp16.onnx" };
-const BATCH = 16; // images that are computed at once
 const TIMINGS = 5;
 const GREY_LEVELS = 1; // difference that rounding explains in fp32
 const DECIBELS = 40; // lowest PSNR that rounding explains in other precisions
@@ -58,10 +56,11 @@ export async function setWasm(ort, bytes) {
 let found = null;
 
 /**
+ * Open a network as a `Kind` of `Network`.
  * @returns {Promise<Network>}
  * @throws {GanServeError} `digest_mismatch`, `invalid_checkpoint`, `golden_sample_mismatch`
  */
-export async function openNetwork({ config, read, precision, ort }) {
+export async function openNetwork({ config, read, precision, ort }, Kind) {
   const file = PRECISIONS[precision];
   const bytes = await read(file);
   const digest = config.files[file].sha256;
@@ -77,68 +76,43 @@ export async function openNetwork({ config, read, precision, ort }) {
   } catch (error) {
     throw new GanServeError("invalid_checkpoint", `The runtime cannot load ${config.name}: ${error.message}`);
   }
-  const network = new Network({ config, session, precision, digest, ort: runtime });
+  const network = new Kind({ config, session, precision, digest, ort: runtime });
   await network.check();
   return network;
 }
 
-class Network {
-  #config;
+/** A network that is loaded; subclasses have `golden`, which computes the pixels of the golden sample. */
+export class Network {
   #session;
-  #ort;
   #last = Promise.resolve(); // a session computes one batch at a time
   milliseconds = 0; // an image, where it was timed
   difference = null; // of the golden sample, in grey levels
 
   constructor({ config, session, precision, digest, ort }) {
-    this.#config = config;
+    this.config = config;
     this.#session = session;
-    this.#ort = ort;
+    this.ort = ort;
     this.precision = precision;
     this.digest = `sha256:${digest}`;
     this.runtime = `${ort.env.versions.web ?? ort.env.versions.common} (web)`;
   }
 
-  /** @returns {Promise<Uint8Array>} uint8 [n, size, size, channels] of latents before truncation */
-  async run(latents, classes, truncation) {
-    const { img_resolution: size, img_channels: channels } = this.#config;
-    const pixels = new Uint8Array(latents.length * size * size * channels);
-    for (let start = 0; start < latents.length; start += BATCH) {
-      const end = Math.min(start + BATCH, latents.length);
-      const inputs = this.#inputs(latents.slice(start, end), classes?.slice(start, end), truncation);
-      const run = this.#last.then(() => this.#session.run(inputs, ["img"]));
-      this.#last = run.catch(() => {});
-      const { img } = await run;
-      pixels.set(img.data, start * size * size * channels);
-      img.dispose();
-    }
+  /** @returns {Promise<Uint8Array>} the pixels of a batch */
+  async compute(inputs) {
+    const run = this.#last.then(() => this.#session.run(inputs, ["img"]));
+    this.#last = run.catch(() => {});
+    const { img } = await run;
+    const pixels = img.data.slice();
+    img.dispose();
     return pixels;
-  }
-
-  #inputs(latents, classes, truncation) {
-    const { Tensor } = this.#ort;
-    const { z_dim: zDim, truncation_space: space } = this.#config;
-    const n = latents.length;
-    const z = new Float32Array(n * zDim);
-    latents.forEach((latent, index) => z.set(latent, index * zDim));
-    const inputs = { z: new Tensor("float32", z, [n, zDim]) };
-    if (space === "w") {
-      inputs.psi = new Tensor("float32", new Float32Array(n).fill(truncation), [n]);
-    } else if (truncation !== 1) {
-      const factor = Math.fround(truncation); // as NumPy multiplies: both factors are float32
-      z.forEach((value, index) => (z[index] = value * factor));
-    }
-    if (classes) inputs.c = new Tensor("int64", BigInt64Array.from(classes, BigInt), [n]);
-    return inputs;
   }
 
   /** Compute the golden sample and compare it. */
   async check() {
-    const { golden_sample: golden, z_dim: zDim, name } = this.#config;
+    const { golden_sample: golden, name } = this.config;
     const png = this.precision === "fp32" ? golden.png : golden.reduced[this.precision];
     const expected = await decodePng(Uint8Array.from(atob(png), (character) => character.charCodeAt(0)));
-    const classes = golden.label === null ? null : [golden.label];
-    const pixels = await this.run([latentOf(golden.seed, zDim)], classes, 1);
+    const pixels = await this.golden();
     let [difference, squares] = [pixels.length === expected.data.length ? 0 : 255, 0];
     expected.data.forEach((value, index) => {
       difference = Math.max(difference, Math.abs(value - pixels[index]));
@@ -154,12 +128,10 @@ class Network {
 
   /** Measure the milliseconds that one image takes: the least of some. */
   async time() {
-    const { golden_sample: golden, z_dim: zDim } = this.#config;
-    const [latent, classes] = [latentOf(golden.seed, zDim), golden.label === null ? null : [golden.label]];
     this.milliseconds = Infinity;
     for (let count = 0; count < TIMINGS; count += 1) {
       const started = performance.now();
-      await this.run([latent], classes, 1);
+      await this.golden();
       this.milliseconds = Math.min(this.milliseconds, performance.now() - started);
     }
   }

@@ -26,7 +26,7 @@ export class Pad {
 
   update(state, before) {
     this.#mark();
-    if (["seed", "label", "truncation", "move"].every((name) => state[name] === before[name])) return;
+    if (["seed", "latent", "label", "truncation", "move"].every((name) => state[name] === before[name])) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.refresh(), 120); // the large picture first
   }
@@ -36,16 +36,15 @@ export class Pad {
     const { model, directions, store } = this.#explorer;
     $("pad-part").hidden = directions.length < 2;
     if (directions.length < 2) return;
-    const { seed, move, label, truncation } = store.get();
+    const { seed, latent, move, label, truncation } = store.get();
     const rest = Array.from({ length: directions.length - 2 }, (_, index) => move[index + 2] ?? 0);
-    const name = JSON.stringify([model.name, model.digest, seed, rest, label, truncation]);
+    const name = JSON.stringify([model.name, model.digest, seed, latent, rest, label, truncation]);
     this.#mark();
     if (name === this.#drawn) return;
     const middle = (index) => ((index + 0.5) / CELLS - 0.5) * 2 * REACH;
     const cells = Array.from({ length: CELLS * CELLS }, (_, at) => [at % CELLS, Math.floor(at / CELLS)]);
     const request = {
-      ...this.#explorer.requestOf(pointOf(store.get())),
-      seeds: cells.map(() => seed),
+      ...this.#explorer.requestOf(pointOf(store.get()), cells.length),
       offsets: cells.map(([column, row]) => [middle(column), -middle(row), ...rest]),
     };
     this.#drawn = name;

@@ -1,8 +1,8 @@
 /** Encode and decode PNG, 8 bits a channel, gray or RGB; nothing beneath but the browser's (or Node's) zlib. */
 
 import { GanServeError } from "./errors.js";
+import { SIGNATURE, chunksOf } from "./png-chunks.js";
 
-const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const COLOUR_TYPES = { 1: 0, 3: 2 }; // channels -> colour type
 const UP = 2;
 
@@ -89,12 +89,7 @@ export async function decodePng(bytes) {
   if (SIGNATURE.some((byte, at) => bytes[at] !== byte) || depth !== 8 || !channels || bytes[28]) {
     throw new GanServeError("invalid_checkpoint", "The golden sample is not an 8-bit gray or RGB PNG.");
   }
-  const parts = [];
-  for (let at = 8; at + 12 <= bytes.length; at += 12 + view.getUint32(at)) {
-    if (String.fromCharCode(...bytes.subarray(at + 4, at + 8)) === "IDAT") {
-      parts.push(bytes.subarray(at + 8, at + 8 + view.getUint32(at)));
-    }
-  }
+  const parts = [...chunksOf(bytes)].filter(([kind]) => kind === "IDAT").map(([, content]) => content);
   const rows = await through(joined(parts), new DecompressionStream("deflate"));
   return { data: unfiltered(rows, width * channels, height, channels), width, height, channels };
 }

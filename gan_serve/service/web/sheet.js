@@ -3,6 +3,7 @@
 import { $, ICONS, arrowKeys, h, icon, makeTabStop } from "./dom.js";
 import { paint, picture } from "./paint.js";
 import { isRun, pageFrom, parseSeeds } from "./seeds.js";
+import { pointAt } from "./state.js";
 import { Steady } from "./steady.js";
 
 const PAGE_SIZES = [16, 32, 64, 128];
@@ -22,12 +23,12 @@ export class Sheet {
       const cell = target.closest(".cell");
       if (!cell) return;
       if (target.closest(".corner")) this.#pin(Number(cell.dataset.seed));
-      else explorer.stage.steer({ seed: Number(cell.dataset.seed), move: [] }, {});
+      else this.#show(Number(cell.dataset.seed));
     });
     sheet.addEventListener("keydown", (event) => {
       const seed = event.target.closest(".cell")?.dataset.seed;
       if (seed === undefined) return;
-      if (event.key === "Enter" || event.key === " ") explorer.stage.steer({ seed: Number(seed), move: [] }, {});
+      if (event.key === "Enter" || event.key === " ") this.#show(Number(seed));
       else if (event.key === "p" || event.key === "P") this.#pin(Number(seed));
       else return;
       event.preventDefault();
@@ -58,7 +59,7 @@ export class Sheet {
   update(state, before) {
     if (state.page !== before.page) this.refresh();
     else if (state.label !== before.label || state.truncation !== before.truncation) this.#steady.ask(null);
-    if (["seed", "pins", "label"].some((name) => state[name] !== before[name])) this.#mark(state);
+    if (["seed", "latent", "pins", "label"].some((name) => state[name] !== before[name])) this.#mark(state);
   }
 
   /** Show the page of the state, and sample what is not there. */
@@ -83,7 +84,7 @@ export class Sheet {
     const seeds = this.#seeds;
     const name = JSON.stringify([model.name, model.digest, seeds, label, truncation]);
     if (name === this.#drawn || !model.z_dim) return;
-    const request = { ...this.#explorer.requestOf({ seed: 0, move: [], label }), seeds };
+    const request = { ...this.#explorer.requestOf(pointAt(0, label)), seeds };
     const pixels = await this.#explorer.sample(request, () => seeds !== this.#seeds);
     if (!pixels) return;
     this.#drawn = name;
@@ -94,8 +95,12 @@ export class Sheet {
     this.#explorer.status.say(`${seeds.length} images`);
   }
 
+  #show(seed) {
+    this.#explorer.stage.steer(pointAt(seed, this.#explorer.store.get().label), {});
+  }
+
   #pin(seed) {
-    this.#explorer.stage.pin({ seed, move: [], label: this.#explorer.store.get().label });
+    this.#explorer.stage.pin(pointAt(seed, this.#explorer.store.get().label));
   }
 
   /** As many cells as seeds; the ones that are there are used again. */
@@ -119,13 +124,13 @@ export class Sheet {
     $("next").disabled = !turnable || this.#seeds.at(-1) === 2 ** 32 - 1;
   }
 
-  #mark({ seed, pins, label }) {
+  #mark({ seed, latent, pins, label }) {
     for (const cell of $("sheet").children) {
       const own = Number(cell.dataset.seed);
       const inWords = this.#explorer.labelOf({ seed: own, label });
       cell.setAttribute("aria-label", `Seed ${own}${inWords === null ? "" : `, ${inWords}`}`);
-      cell.setAttribute("aria-selected", String(own === seed));
-      cell.classList.toggle("pinned", pins.some((pin) => pin.seed === own));
+      cell.setAttribute("aria-selected", String(own === seed && !latent));
+      cell.classList.toggle("pinned", pins.some((pin) => pin.seed === own && !pin.latent));
     }
   }
 

@@ -38,7 +38,7 @@ export class Sliders {
 
   update(state, before) {
     this.#show();
-    if (["seed", "label", "truncation", "move"].every((name) => state[name] === before[name])) return;
+    if (["seed", "latent", "label", "truncation", "move"].every((name) => state[name] === before[name])) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.refresh(), 200);
   }
@@ -48,13 +48,13 @@ export class Sliders {
     const { directions, store, model } = this.#explorer;
     if (!directions.length) return;
     const state = store.get();
-    const name = JSON.stringify([model.name, model.digest, state.seed, state.label, state.truncation, state.move]);
+    const name = JSON.stringify([model.name, model.digest, pointOf(state), state.truncation]);
     if (name === this.#drawn) return;
     this.#drawn = name;
     const ends = directions.flatMap((_, index) => [-REACH, REACH].map((end) => this.#moveWith(index, end)));
-    const request = { ...this.#explorer.requestOf(pointOf(state)), seeds: ends.map(() => state.seed), offsets: ends };
+    const request = { ...this.#explorer.requestOf(pointOf(state), ends.length), offsets: ends };
     const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
-    if (!pixels) return;
+    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
     this.#inputs.forEach(({ pictures }, index) =>
       pictures.forEach((canvas, end) => paint(canvas, pixels, 2 * index + end)),
     );

@@ -2,7 +2,7 @@
 
 import { $, ICONS, icon } from "./dom.js";
 import { paint } from "./paint.js";
-import { SPEEDS, pointOf } from "./state.js";
+import { SPEEDS, nameOf, pointAt, pointOf } from "./state.js";
 import { Steady } from "./steady.js";
 import { Path, RATE, Walk } from "./walk.js";
 
@@ -45,8 +45,7 @@ export class Stage {
     const { pins, seed, label } = this.#explorer.store.get();
     if (pins.length >= 2) return pins;
     const stride = label === null ? this.#explorer.model.c_dim || 1 : 1;
-    const others = Array.from({ length: OPENING }, (_, index) => (seed + index * stride) % 2 ** 32);
-    return others.map((each) => ({ seed: each, move: [], label }));
+    return Array.from({ length: OPENING }, (_, index) => pointAt((seed + index * stride) % 2 ** 32, label));
   }
 
   /** The request of what is on the screen, for files and code. */
@@ -58,9 +57,9 @@ export class Stage {
   async begin() {
     this.#followed = null;
     this.keysChanged();
-    const { move, speed } = this.#explorer.store.get();
+    const { move, latent, speed } = this.#explorer.store.get();
     $("speed").value = String(speed);
-    if (isCalm() || move.some(Boolean)) {
+    if (isCalm() || latent || move.some(Boolean)) {
       this.pause();
       await this.show(pointOf(this.#explorer.store.get()));
     } else {
@@ -74,7 +73,7 @@ export class Stage {
 
   update(state, before) {
     $("speed").value = String(state.speed);
-    const isOther = ["seed", "label", "truncation", "move"].some((name) => state[name] !== before[name]);
+    const isOther = ["seed", "latent", "label", "truncation", "move"].some((name) => state[name] !== before[name]);
     this.keysChanged();
     if (isOther && !this.walk.isPlaying) this.show(pointOf(state));
   }
@@ -156,8 +155,7 @@ export class Stage {
     this.#shown = request;
     this.#explorer.wipe.refresh();
     const label = this.#explorer.labelOf(point);
-    const isMoved = point.move.some(Boolean);
-    this.#say(`Seed ${point.seed}${isMoved ? ", moved" : ""}${label === null ? "" : ` · ${label}`}`, pixels);
+    this.#say(`${capitalized(nameOf(point))}${label === null ? "" : ` · ${label}`}`, pixels);
   }
 
   #showFrame(index, pixels) {
@@ -170,9 +168,9 @@ export class Stage {
     const labels = [path.labels[from], path.labels[to]];
     const isCut = t > 0 && labels[0] !== labels[1];
     const label = isCut ? ` · ${labels[0]}, then ${labels[1]}: the label changes halfway` : labels[0] && ` · ${labels[0]}`;
-    const place = t === 0 ? `Seed ${a.seed}` : `Seed ${a.seed} → ${b.seed}`;
+    const place = capitalized(t === 0 ? nameOf(a) : `${nameOf(a)} → ${b.latent ? "latent" : b.seed}`);
     this.#say(`${place}${label || ""}`, pixels);
-    $("position").setAttribute("aria-valuetext", t === 0 ? place : `${Math.round(t * 100)} % from seed ${a.seed} to ${b.seed}`);
+    $("position").setAttribute("aria-valuetext", t === 0 ? place : `${Math.round(t * 100)} % from ${nameOf(a)} to ${nameOf(b)}`);
     this.#explorer.strip.mark(from + t);
   }
 
@@ -219,4 +217,8 @@ export class Stage {
     $("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play");
     $("play").replaceChildren(icon(isPlaying ? ICONS.pause : ICONS.play));
   }
+}
+
+function capitalized(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }

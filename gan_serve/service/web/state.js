@@ -1,8 +1,9 @@
 /**
  * Everything that decides what is on the screen, kept in the address: a link restores it, back and forward work.
  *
- * @typedef {object} Point where in the latent space: a seed, moved along the directions, under a label
+ * @typedef {object} Point where in the latent space: a seed or a latent, moved along the directions, under a label
  * @property {number} seed
+ * @property {?string} latent in place of the seed: base64 of float32, as in receipts
  * @property {number[]} move offsets along the directions; empty: none
  * @property {?string} label a class name; null: the seed decides
  *
@@ -17,21 +18,24 @@
  * @property {number} speed seconds from one key to the next
  */
 
+import { fromBase64 } from "./latents.js";
+
 export const SPEEDS = [0.5, 1, 2, 4];
-const DEFAULTS = { model: "", seed: 0, move: [], label: null, truncation: 1, page: "", pins: [], speed: 1 };
+const DEFAULTS = { model: "", truncation: 1, page: "", speed: 1 };
 const MOST_PINS = 64;
 const MOST_OFFSETS = 16;
+const MOST_NUMBERS = 4096; // of a latent
 
 /** @returns {string} the part of an address after "#"; what is as always is left out */
 export function formatState(state) {
-  const { model, seed, move, label, truncation, page, pins, speed } = state;
-  const parameters = new URLSearchParams({ model, seed: String(seed) });
+  const { model, move, label, truncation, page, pins, speed } = state;
+  const parameters = new URLSearchParams({ model, seed: keyAsText(state) });
   if (move.some(Boolean)) parameters.set("move", move.join(","));
   if (label !== null) parameters.set("label", label);
   if (truncation !== 1) parameters.set("truncation", String(truncation));
   if (page) parameters.set("seeds", page);
   for (const pin of pins) {
-    const parts = [pin.seed, pin.move.join(","), ...(pin.label === null ? [] : [pin.label])];
+    const parts = [keyAsText(pin), pin.move.join(","), ...(pin.label === null ? [] : [pin.label])];
     parameters.append("pin", parts.join(":"));
   }
   if (speed !== 1) parameters.set("speed", String(speed));
@@ -43,7 +47,7 @@ export function parseState(hash) {
   const parameters = new URLSearchParams(hash.replace(/^#/, ""));
   return {
     model: parameters.get("model") ?? DEFAULTS.model,
-    seed: seedFrom(parameters.get("seed")) ?? DEFAULTS.seed,
+    ...(keyFrom(parameters.get("seed") ?? "") ?? { seed: 0, latent: null }),
     move: moveFrom(parameters.get("move")),
     label: parameters.get("label"),
     truncation: numberFrom(parameters.get("truncation"), 0, 1, DEFAULTS.truncation),
@@ -54,18 +58,44 @@ export function parseState(hash) {
 }
 
 /** @returns {Point} the one that the state is at */
-export function pointOf({ seed, move, label }) {
-  return { seed, move, label };
+export function pointOf({ seed, latent, move, label }) {
+  return { seed, latent, move, label };
+}
+
+/** @returns {Point} a seed as it is; a null label lets it decide */
+export function pointAt(seed, label) {
+  return { seed, latent: null, move: [], label };
+}
+
+/** @returns {string} a point in words, without its label */
+export function nameOf({ seed, latent, move }) {
+  return `${latent ? "latent" : `seed ${seed}`}${move.some(Boolean) ? ", moved" : ""}`;
 }
 
 function pinFrom(text) {
-  const [seed, move = "", ...label] = text.split(":");
-  const number = seedFrom(seed);
-  return number === null ? null : { seed: number, move: moveFrom(move), label: label.length ? label.join(":") : null };
+  const [name, move = "", ...label] = text.split(":");
+  const key = keyFrom(name);
+  return key && { ...key, move: moveFrom(move), label: label.length ? label.join(":") : null };
 }
 
-function seedFrom(text) {
-  return /^\d{1,10}$/.test(text ?? "") && Number(text) < 2 ** 32 ? Number(text) : null;
+/** A seed, or "@" and a latent. */
+function keyAsText({ seed, latent }) {
+  return latent ? `@${latent}` : String(seed);
+}
+
+function keyFrom(text) {
+  if (text.startsWith("@")) return isLatent(text.slice(1)) ? { seed: 0, latent: text.slice(1) } : null;
+  return /^\d{1,10}$/.test(text) && Number(text) < 2 ** 32 ? { seed: Number(text), latent: null } : null;
+}
+
+/** @returns {boolean} whether a text is base64 of float32, all of them finite */
+export function isLatent(text) {
+  try {
+    const numbers = fromBase64(text);
+    return numbers.length > 0 && numbers.length <= MOST_NUMBERS && numbers.every(Number.isFinite);
+  } catch {
+    return false;
+  }
 }
 
 function moveFrom(text) {

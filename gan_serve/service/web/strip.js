@@ -2,6 +2,7 @@
 
 import { $, ICONS, arrowKeys, h, icon, keepFocus } from "./dom.js";
 import { paint, picture } from "./paint.js";
+import { nameOf } from "./state.js";
 
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
@@ -31,11 +32,7 @@ export class Strip {
     });
   }
 
-  update() {
-    // The stage renders it whenever the keys change.
-  }
-
-  /** Show the keys, and soon their pictures. */
+  /** Show the keys, and soon their pictures; the stage calls it whenever they change. */
   render() {
     this.#list();
     clearTimeout(this.timer);
@@ -63,18 +60,12 @@ export class Strip {
 
   async #sample() {
     const { stage, store, model, details } = this.#explorer;
-    const { keys } = stage;
     const { truncation } = store.get();
     const name = JSON.stringify([this.#listed, truncation]);
     if (name === this.#drawn || !details) return; // the first frames of the walk come before it
     this.#drawn = name;
-    const request = {
-      model: model.name,
-      seeds: keys.map(({ seed }) => seed),
-      offsets: padded(keys.map(({ move }) => move)),
-      label: model.c_dim ? keys.map((key) => this.#explorer.labelOf(key)) : null,
-      truncation,
-    };
+    const { path } = stage.walk;
+    const request = path.request(path.keys.map((_, at) => at * path.steps), { model: model.name, truncation });
     const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
     if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
     $("keys")
@@ -92,7 +83,7 @@ export class Strip {
   }
 
   #item(key, index, isChosen) {
-    const name = `Key ${index + 1}: seed ${key.seed}${key.move.some(Boolean) ? ", moved" : ""}`;
+    const name = `Key ${index + 1}: ${nameOf(key)}`;
     return h(
       "li",
       { "data-index": index, draggable: isChosen && "true" },
@@ -146,10 +137,4 @@ export class Strip {
     event.preventDefault();
     event.stopPropagation();
   }
-}
-
-/** Lists of offsets, all of the same length, as a request has them. */
-export function padded(lists) {
-  const length = Math.max(1, ...lists.map((list) => list.length));
-  return lists.map((list) => Array.from({ length }, (_, index) => list[index] ?? 0));
 }

@@ -7,16 +7,11 @@ const LEAST = 512; // pixels of a side on the screen, as far as there is room
 export class Translator {
   #explorer;
   #addresses = [];
+  #count = 0; // of the pictures so far
 
   constructor(explorer) {
     this.#explorer = explorer;
-    const part = $("translate-part");
-    $("translate-file").addEventListener("change", ({ target }) => this.#translate(target.files[0]));
-    part.addEventListener("dragover", (event) => event.preventDefault());
-    part.addEventListener("drop", (event) => {
-      event.preventDefault();
-      this.#translate(event.dataTransfer.files[0]);
-    });
+    $("translate-file").addEventListener("change", ({ target }) => this.translate(target.files[0]));
     $("between").addEventListener("input", () => this.#cut());
   }
 
@@ -36,18 +31,22 @@ export class Translator {
       : `The largest square in its middle is resized to ${side}×${side} pixels and becomes ${size}×${size}.`;
   }
 
-  async #translate(file) {
+  /** Translate a picture and show both; of several, the newest. */
+  async translate(file) {
     if (!file) return;
+    this.#count += 1;
+    const count = this.#count;
     const { model, backend, status, problem } = this.#explorer;
+    const isStale = () => count !== this.#count || model.name !== this.#explorer.model.name;
     problem.clear();
     status.busy("Translating…");
     try {
       const result = await backend.translate(model.name, file);
-      if (model.name === this.#explorer.model.name) await this.#show(file, result, model);
-      status.say("");
+      if (!isStale()) await this.#show(file, result, model);
     } catch (error) {
-      status.say("");
-      problem.show(error);
+      if (!isStale()) problem.show(error);
+    } finally {
+      if (count === this.#count) status.say("");
     }
   }
 

@@ -1,6 +1,6 @@
 /** The frames of a loop through key points: sampled ahead of the one that is shown, kept, and played at a steady rate. */
 
-import { latentOf, moved, slerp } from "./latents.js";
+import { between, latentOfKey, moved } from "./latents.js";
 
 export const RATE = 30; // frames a second
 const FIRST = 2; // frames of the first request, so that the picture moves soon
@@ -15,9 +15,12 @@ export class Path {
   constructor(keys, { steps, zDim, directions, labelOf }) {
     this.keys = keys;
     this.steps = steps;
+    this.zDim = zDim;
     this.total = keys.length * steps;
     this.labels = keys.map(labelOf);
-    this.latents = keys.map(({ seed, move }) => moved(latentOf(seed, zDim), move, directions));
+    const latents = keys.map((key) => moved(latentOfKey(key, zDim), key.move, directions));
+    const width = Math.max(...latents.map(({ length }) => length)); // offsets in w may follow z: of the others they are 0
+    this.latents = latents.map((latent) => Float32Array.from({ length: width }, (_, i) => latent[i] ?? 0));
   }
 
   /** Where frame `index` lies. The label changes with the nearer key: networks have no label between two. */
@@ -31,7 +34,7 @@ export class Path {
   /** @returns {{latent: Float32Array, label: ?string}} */
   frame(index) {
     const { from, to, t, nearest } = this.at(index);
-    const latent = t === 0 ? this.latents[from] : slerp(this.latents[from], this.latents[to], t);
+    const latent = between(this.latents[from], this.latents[to], t, this.zDim);
     return { latent, label: this.labels[nearest] };
   }
 
