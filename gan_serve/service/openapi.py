@@ -89,7 +89,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 ALL_ERRORS = tuple(_ERRORS)
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int | str) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of responses with these statuses."""
     return {status: _ERRORS[status] for status in statuses}
 
