@@ -22,12 +22,12 @@ from gan_serve.service import metrics, request_log
 from gan_serve.service.access import HostCheck, Keys
 from gan_serve.service.error_responses import (
     ERROR_HEADER,
-    RequestError,
     envelope,
     error_envelope,
     status_envelope,
 )
 from gan_serve.service.headers import header
+from gan_serve.service.request_error import RequestError
 from gan_serve.service.settings import Settings
 from gan_serve.service.shutdown import Shutdown
 from gan_serve.service.tracing import STAGES, Tracing
