@@ -108,7 +108,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 ALL_ERRORS = dict(_ERRORS)
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int | str) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of responses with these statuses."""
     return {status: _ERRORS[status] for status in statuses}
 
