@@ -52,7 +52,7 @@ def list_models(task: Literal["generate", "translate"] = "generate") -> list[str
 
 def is_in_package(name: str) -> bool:
     """Return True if the package, or the checkout that it runs from, has a checkpoint of this name."""
-    return name in list_models() or name in list_models(TRANSLATE)
+    return name in list_models() or name in list_models("translate")
 
 
 def list_in_manifest_order() -> list[str]:
