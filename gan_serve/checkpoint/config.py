@@ -19,7 +19,7 @@ import struct
 import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -272,7 +272,7 @@ class TranslatorConfig(BaseConfig):
 
 
 AnyConfig = CheckpointConfig | TranslatorConfig
-TRANSLATE = "translate"  # the task of translators; a config without a task is that of a generator
+TRANSLATE: Final = "translate"  # the task of translators; a config without a task is that of a generator
 
 
 def describe(config: AnyConfig) -> str:
