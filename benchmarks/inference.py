@@ -38,7 +38,7 @@ from gan_serve.checkpoint.config import PRECISION_FILES, WEIGHTS_FILE
 from gan_serve.checkpoint.files import read_config, read_verified
 from gan_serve.errors import GanServeError
 from gan_serve.exports.quantize import LOW_PSNR, MEAN_PSNR, psnr
-from gan_serve.exports.to_onnx import PixelGenerator, to_onnx
+from gan_serve.exports.to_onnx import PixelGenerator, serialize, torch_export
 from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.sampling.session import network_inputs, open_session
 from gan_serve.training.networks import build_generator
@@ -263,7 +263,8 @@ def ways_to_draw(checkpoint: Checkpoint) -> dict[str, Callable[[int], Draw]]:
     eager = checkpoint.network
     channels_last = copy.deepcopy(eager).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     compiled = torch.compile(copy.deepcopy(eager), dynamic=False)
-    default, _ = open_session(to_onnx(eager.generator, fused=False), "cpu")
+    plain = serialize(torch_export(eager.generator), optional_inputs=eager.optional_inputs())  # not rewritten
+    default, _ = open_session(plain, "cpu")
 
     def default_call(n: int) -> Draw:
         inputs = checkpoint.inputs(n)

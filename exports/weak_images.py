@@ -22,7 +22,7 @@ def weakness(generated: Mapping[str, float], real: Mapping[str, float]) -> str |
         if found is not None and wanted and found < least * wanted:
             return (
                 f"{what} {found:.1f} grey levels, those of the training images by {wanted:.1f}. Train longer, or "
-                "--snapshot best; the log of the run (doctor) names settings that may help."
+                "export with --snapshot best; the log of the run (doctor) names settings that may help."
             )
     return None
 

@@ -16,6 +16,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from gan_serve.atomic_files import cannot_write, check_folder, remove_leftovers, write_atomically
 from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, AnyConfig, CheckpointConfig, FileDigest
 from gan_serve.checkpoint.files import (
+    MAX_REPORT_BYTES,
     config_json,
     digest_files,
     read_any_config,
@@ -35,6 +36,7 @@ from gan_serve.exports.report import (
 )
 from gan_serve.exports.truncation_plot import truncation_plot
 from gan_serve.hub.resolve import find_local
+from gan_serve.regular_files import read_regular
 from gan_serve.training.evaluation.evaluate import Evaluation
 
 METRICS = TypeAdapter(dict[str, float])
@@ -144,8 +146,9 @@ def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
         return {}
     try:
         described = METRICS_FILE in config.files
-        return METRICS.validate_json(read_verified(directory, config, METRICS_FILE) if described else path.read_bytes())
-    except ValidationError as error:
+        content = read_verified(directory, config, METRICS_FILE) if described else read_regular(path, MAX_REPORT_BYTES)
+        return METRICS.validate_json(content)
+    except (ValidationError, OSError) as error:
         raise InvalidCheckpoint(
             f"{directory / METRICS_FILE} does not map names to numbers.", "Export the checkpoint again."
         ) from error
@@ -154,9 +157,9 @@ def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
 def _card(path: Path, metrics: Mapping[str, float], pictures: set[str]) -> str:
     """Return the card with these metrics in its text and in its metadata for the Hub."""
     try:
-        text = path.read_bytes().decode()
+        text = read_regular(path, MAX_REPORT_BYTES).decode()
         card = ModelCard(text) if text.startswith("---") else None
-    except (ValueError, TypeError, YAMLError) as error:
+    except (ValueError, TypeError, OSError, RecursionError, YAMLError) as error:
         raise InvalidCheckpoint(
             f"The metadata at the head of {path} cannot be read: {error}", "Write it as YAML between two lines of ---."
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,21 @@ from gan_serve.training.data.load import NAMED_SOURCES
 NAME = "fashion-dcgan"
 PLOTTERS = ("gan_serve.training.monitoring.tick", "gan_serve.training.translation.recorder")
 OWN_SERVERS = ("test_service_fuzz", "test_service_schema")  # their fixtures of that name have other settings
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Any:
+    """Import the tests without garbage collection, and let later ones pass over what was imported.
+
+    torch and onnxscript leave so many objects that a full collection takes long: with them, the imports took 2.5 s of
+    the processor in place of 3.2, and a loop that makes and drops small objects 0.14 s in place of 0.91.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

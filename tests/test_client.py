@@ -46,7 +46,8 @@ def address(conditional: Generator, tmp_path_factory: pytest.TempPathFactory) ->
         yield str(http.base_url)
 
 
-@pytest.fixture(params=[Client, AwaitedClient], ids=["sync", "async"])
+# Client is generated from AsyncClient; test_client_streams.py and test_client_failures.py run both every day.
+@pytest.fixture(params=[Client, pytest.param(AwaitedClient, marks=pytest.mark.slow)], ids=["sync", "async"])
 def client(request: pytest.FixtureRequest, address: str) -> Iterator[Client]:
     with request.param(address, api_key=KEY) as client:
         yield client

@@ -149,7 +149,9 @@ def test_a_column_called_image_wins_and_others_can_be_chosen(tmp_path):
         load_images(path)
 
 
-@pytest.mark.parametrize("column", ["fine_label", "class", "category", "label"])
+@pytest.mark.parametrize(
+    "column", ["fine_label", *(pytest.param(name, marks=pytest.mark.slow) for name in ("class", "category", "label"))]
+)
 def test_labels_of_parquet_have_many_names(tmp_path, column):
     data = load_images(parquet(tmp_path / "a.parquet", image=[png()] * 3, **{column: ["b", "a", "b"]}, words=["x"] * 3))
     assert labels_of(data) == ["b", "a", "b"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -227,11 +225,9 @@ def test_a_test_split_of_other_classes_is_refused(split_digits, tmp_path):
 
 
 def test_a_directory_that_exists_is_refused_before_anything_is_read(trained):
-    command = [sys.executable, "-m", "gan_serve.exports.feature_extractor", "--data", "nothing", "--out", str(trained)]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert outcome.returncode == 1
-    assert "Traceback" not in outcome.stderr
-    assert outcome.stderr.splitlines() == [
+    result = run_main("--data", "nothing", "--out", trained)
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
         f"Error: {trained} already exists.",
         "Choose another directory, or remove it first.",
     ]

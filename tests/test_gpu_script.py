@@ -147,6 +147,7 @@ print(train(make_config("dcgan-28", settings), {str(tmp_path / "run")!r}))
     assert not (tmp_path / "run" / "curves.png").exists()  # that needs matplotlib
 
 
+@pytest.mark.slow
 def test_exporting_loads_no_plots():
     script = "import sys; from gan_serve.exports import card, certify, export; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

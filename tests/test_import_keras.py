@@ -93,6 +93,7 @@ def test_the_checkpoint_computes_what_keras_does(imported, keras):
     assert "Keras model `lesson.keras`" in (imported / "README.md").read_text()
 
 
+@pytest.mark.slow  # every day in test_import_torch.py
 @pytest.mark.filterwarnings(DEPRECATED)
 def test_it_is_served_pushed_and_pulled(imported, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", WRITER)

@@ -61,6 +61,7 @@ def test_the_checkpoint_computes_what_the_file_does(imported):
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 18)]
 
 
+@pytest.mark.slow  # every day in test_import_torch.py
 @pytest.mark.filterwarnings(DEPRECATED)
 def test_it_is_served_pushed_and_pulled(imported, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", WRITER)

@@ -37,6 +37,14 @@ def start(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def plain(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the same digits without classes."""
+    folder = tmp_path_factory.mktemp("plain")
+    train(config(digits, conditional=False), folder / "run", quiet=True)
+    return export_run(folder / "run", folder / "digits-plain", precisions=["fp32"])
+
+
+@pytest.fixture(scope="module")
 def other_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits with black and white exchanged, under other names."""
     path = tmp_path_factory.mktemp("other") / "other.npz"
@@ -217,11 +225,9 @@ def test_the_command_line_in_the_card_starts_the_same_run(digits):
     assert "--init-from org/name@main" in told
 
 
-def test_a_conditional_run_starts_from_a_checkpoint_without_classes(digits, tmp_path):
-    train(config(digits, conditional=False), tmp_path / "plain", quiet=True)
-    checkpoint = export_run(tmp_path / "plain", tmp_path / "digits-plain", precisions=["fp32"])
-    train(config(digits, init_from=str(checkpoint), keep_snapshots=9), tmp_path / "run", quiet=True)
-    drawn = Generator.from_pretrained(checkpoint, device="cpu").generate(seeds=list(range(8)), output="numpy")
+def test_a_conditional_run_starts_from_a_checkpoint_without_classes(plain, digits, tmp_path):
+    train(config(digits, init_from=str(plain), keep_snapshots=9), tmp_path / "run", quiet=True)
+    drawn = Generator.from_pretrained(plain, device="cpu").generate(seeds=list(range(8)), output="numpy")
     with Image.open(tmp_path / "run" / "grids" / "kimg000000.000.png") as image:
         first = from_pil(image)
     assert np.abs(first.astype(int) - grid(np.tile(drawn, (10, 1, 1, 1)), columns=8)).max() <= 1
@@ -239,11 +245,8 @@ def test_styles_have_no_columns_for_labels(digits, tmp_path):
         train(config(digits, **stylegan, conditional=True, init_from=str(checkpoint)), tmp_path / "run", quiet=True)
 
 
-def test_labels_that_reach_every_batch_norm_cannot_join_a_checkpoint_without_classes(start, digits, tmp_path):
-    plain = {"conditional": False, "init_from": None, "kimg": 0.1}
-    train(config(digits, **plain), tmp_path / "plain", quiet=True)
-    checkpoint = export_run(tmp_path / "plain", tmp_path / "digits-plain", precisions=("fp32",))
-    told = config(digits, g_conditioning="batchnorm", init_from=str(checkpoint))
+def test_labels_that_reach_every_batch_norm_cannot_join_a_checkpoint_without_classes(plain, digits, tmp_path):
+    told = config(digits, g_conditioning="batchnorm", init_from=str(plain))
     with pytest.raises(InvalidOption, match="g_conditioning is concat, the run's batchnorm") as error:
         train(told, tmp_path / "told", quiet=True)
     assert "--set conditional=false" in error.value.hint

@@ -13,7 +13,7 @@ import pytest
 from gan_serve.training.learn import PAGES
 
 DOCS = Path(__file__).parents[1] / "docs"
-SLOW = ("mode-collapse",)
+EVERY_DAY = "gradients"  # test_learn.py checks the numbers of the others every day
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_notebook_is_the_one_that_the_program_writes(program, name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in PAGES]
+    "name", [pytest.param(name, marks=() if name == EVERY_DAY else pytest.mark.slow) for name in PAGES]
 )
 def test_it_runs_from_top_to_bottom(program, name):
     cells = program.cells(name)

@@ -28,6 +28,7 @@ GROWTH = 100 * MEGABYTE  # that a worker may show after a bad client: allocators
 PATIENCE = 30  # seconds for anything to happen
 TIMEOUT = 3  # seconds that the server gives a request
 GOOD = json.dumps({"model": MODEL, "seed": 5}).encode()
+LONG_EVERY_DAY = ("seeds of text", "ranges of seeds", "one long latent", "labels of objects", "digits", "brackets")
 FAILED = r'gan_serve_requests_total\{[^}]*status="50[0-3]"'
 
 
@@ -119,7 +120,13 @@ def _code(answer: tuple[int, bytes]) -> str:
     return str(error["code"])
 
 
-PATHS_AND_FIELDS = [(path, field) for path, fields in FIELDS.items() for field in fields]
+ONCE = {field: path for path, fields in reversed(FIELDS.items()) for field in fields}  # the first path of each field
+EVERY_DAY = {*ONCE.items(), ("seeds", "/interpolate")}  # whose seeds are keys of a walk
+PATHS_AND_FIELDS = [
+    pytest.param(path, field, marks=() if (field, path) in EVERY_DAY else pytest.mark.slow)
+    for path, fields in FIELDS.items()
+    for field in fields
+]
 
 
 @pytest.mark.parametrize(("path", "field"), PATHS_AND_FIELDS, ids=lambda value: value)
@@ -161,7 +168,9 @@ def test_a_body_of_any_form_is_refused_in_words(server: Served, body: bytes) -> 
         assert _code(_send(server, _post(body, path)))
 
 
-@pytest.mark.parametrize("name", ITEMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in LONG_EVERY_DAY else pytest.mark.slow) for name in ITEMS]
+)
 def test_four_megabytes_of_anything_are_refused_without_long_thought(server: Served, name: str) -> None:
     start, item, end = ITEMS[name]
     head = f'{{"model": "{CONDITIONAL}", {start}'

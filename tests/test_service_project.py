@@ -92,7 +92,7 @@ def test_what_cannot_be_projected_is_refused(
 
 
 def test_a_search_that_takes_too_long_is_ended(picture: Path, tmp_path: Path) -> None:
-    with running([MODEL], tmp_path, GAN_SERVE_PROJECT="0.5", GAN_SERVE_WORKERS="1") as client:
+    with running([MODEL], tmp_path, GAN_SERVE_PROJECT="0.5") as client:
         response = client.post("/project", json=body_of(picture))
         assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
         commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]

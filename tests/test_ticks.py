@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-from training_runs import SMALL, same, train_command, whole_lines
+from training_runs import SMALL, same, signal_once_it_trains, train_command, whole_lines
 
+from gan_serve.cli import main
 from gan_serve.training.config import make_config
 from gan_serve.training.loop import train
 from gan_serve.training.snapshots import load_snapshot
@@ -93,21 +92,14 @@ def test_nothing_that_a_run_computes_depends_on_its_ticks(digits, tmp_path):
     assert [kimg for kimg, _ in qualities[0]] == [0.48, 0.96, 1.024]
 
 
-def started(digits: Path, run_dir: Path) -> subprocess.Popen[str]:
-    """Start a long run, and return when it has a line of its log."""
-    command = train_command(digits, run_dir, kimg=10_000, kimg_per_tick=2)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not whole_lines(run_dir):
-        assert process.poll() is None
-        time.sleep(0.05)
-    return process
-
-
-def test_ctrl_c_answers_at_once_and_ends_with_130_and_the_next_commands(digits, tmp_path):
-    process = started(digits, tmp_path / "my run")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=100)
-    assert process.returncode == 130
+def test_ctrl_c_answers_at_once_and_ends_with_130_and_the_next_commands(digits, tmp_path, monkeypatch, capfd):
+    signal_once_it_trains(tmp_path / "my run", signal.SIGINT)
+    _python, _script, *words = train_command(digits, tmp_path / "my run", kimg=1000, kimg_per_tick=2)
+    monkeypatch.setattr("sys.argv", ["gan-serve", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capfd.readouterr()
+    assert ended.value.code == 130
     assert "Finishing this step" in err
     assert "Ctrl-C again to leave now" in err
     assert f"gan-serve train --run-dir '{tmp_path / 'my run'}' --resume" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from pathlib import Path
@@ -12,7 +13,7 @@ from training_runs import SMALL, same, whole_lines
 
 import gan_serve.training
 from gan_serve.errors import InvalidOption, RunError
-from gan_serve.training import Tick, train
+from gan_serve.training import Tick, choose, train
 from gan_serve.training.changes import may_change
 from gan_serve.training.snapshots import load_snapshot
 
@@ -135,7 +136,8 @@ def test_without_a_folder_the_run_is_in_runs_and_is_found_again(cli, digits, tmp
     assert "Warning: The generator samples " in exported.err  # after seven steps
 
 
-def test_a_choice_is_printed_with_its_reasons_and_recorded(cli, digits, tmp_path):
+def test_a_choice_is_printed_with_its_reasons_and_recorded(cli, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "images_per_second", functools.partial(choose.images_per_second, seconds=0.1))
     outcome = cli("train", "--data", digits, "--run-dir", tmp_path / "my run", "--minutes", 0.02, "--set", "width=0.1")
     assert outcome.code == 0, outcome.err
     info = json.loads((tmp_path / "my run" / "run.json").read_text())

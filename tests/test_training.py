@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import shutil
 import signal
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_runs import SMALL, same, train_command, whole_lines
+from training_runs import SMALL, same, signal_once_it_trains, train_command, whole_lines
 
 from gan_serve.errors import CannotWrite, DeviceUnavailable, InvalidOption, RunError
 from gan_serve.training.config import command_line, make_config, parse_settings, read_config
@@ -139,12 +136,7 @@ def test_a_damaged_snapshot_is_named(tmp_path):
 
 
 def test_sigterm_writes_a_snapshot_and_leaves(cli, digits, tmp_path):
-    def end_once_it_trains() -> None:
-        while not whole_lines(tmp_path / "run"):
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=end_once_it_trains, daemon=True).start()
+    signal_once_it_trains(tmp_path / "run", signal.SIGTERM)
     _python, _script, *words = train_command(digits, tmp_path / "run", kimg=1000, kimg_per_tick=2)
     outcome = cli(*words)
     assert outcome.code == 0, outcome.err

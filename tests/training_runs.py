@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -71,6 +74,17 @@ def whole_lines(run_dir: Path) -> list[dict[str, float]]:
     """The log of a run that may be writing to it right now."""
     path = run_dir / "log.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
+
+
+def signal_once_it_trains(run_dir: Path, number: signal.Signals) -> None:
+    """Send this process a signal as soon as its run, which is about to start, has a line in its log."""
+
+    def send() -> None:
+        while not whole_lines(run_dir):
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=send, daemon=True).start()
 
 
 def same(one: object, other: object, ignoring: str = "") -> bool:

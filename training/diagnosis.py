@@ -12,8 +12,10 @@ Grey images, and a grid of one image, are reported at once.
 from __future__ import annotations
 
 import math
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -52,6 +54,7 @@ class Finding(NamedTuple):
     sign: its name, as in ``SIGNS``. what: the evidence, with numbers. options: what may help, the most promising first;
     each is a setting for ``--set``, or several that belong together, joined by spaces. at_once: it is certain without
     further ticks. new_run: options that a resumed run may not change; ``Diagnosis.examine`` separates them.
+    command: the one that resumes the run.
     """
 
     sign: str
@@ -59,12 +62,13 @@ class Finding(NamedTuple):
     options: tuple[str, ...] = ()
     at_once: bool = False
     new_run: tuple[str, ...] = ()
+    command: str = ""
 
     def __str__(self) -> str:
         """Return the finding as sentences, with the options as they are typed."""
         help = ""
         if self.options:
-            help += f" May help in this run, one at a time (gan-serve train --resume): {_as_typed(self.options)}."
+            help += f" May help in this run, one at a time ({self.command}): {_as_typed(self.options)}."
         if self.new_run:
             help += f" May help in a new run, one at a time: {_as_typed(self.new_run)}."
         return f"{self.sign}: {self.what}.{help}"
@@ -89,6 +93,7 @@ class Diagnosis:
             recommended.
         class_names: names for the message about missing classes.
         levels: the last level of a growing network; below it, a lower diversity is expected.
+        run_dir: the folder of the run, for the command that resumes it.
     """
 
     signs: ClassVar[Mapping[str, Rule]]  # the failures that are looked for; subclasses have their own
@@ -102,12 +107,14 @@ class Diagnosis:
         data_contrast: float = 0.0,
         class_names: Sequence[str] = (),
         levels: float = 0.0,
+        run_dir: Path | None = None,
     ) -> None:
         self.data_diversity, self.data_contrast = data_diversity, data_contrast
         self.wasserstein = wasserstein
         self.class_names = tuple(class_names)
         self.levels = levels
         self.settings = settings
+        self._command = shlex.join(["gan-serve", "train", "--run-dir", str(run_dir or "RUN"), "--resume"])
         self._records: deque[Record] = deque(maxlen=WINDOW)
         self._judged: tuple[float, float] = (0.0, 0.0)  # kimg and seconds of the last record that was judged
         self._largest_g_grad = 0.0
@@ -163,7 +170,7 @@ class Diagnosis:
         useful = [option for option in finding.options if self._is_useful(option)]
         now = [option for option in useful if all(map(self.may_change, parse_settings(option.split())))]
         new = [option for option in useful if option not in now]
-        return finding._replace(options=tuple(now), new_run=tuple(new))
+        return finding._replace(options=tuple(now), new_run=tuple(new), command=self._command)
 
     def _scaled(self, key: str, factor: float) -> tuple[str, ...]:
         """Return the option that multiplies a setting and, with a schedule, its end value; () if it is unknown."""
@@ -321,10 +328,7 @@ class Diagnosis:
                 f"the critic scores generated images above real ones (c_wass_loss {estimate:.3g}, a distance below 0)"
             )
         else:
-            what = (
-                f"the critic's gradient penalty ({penalty:.3g}) exceeds the distance that it "
-                f"estimates ({-estimate:.3g})"
-            )
+            what = f"the critic's gradient penalty ({penalty:.3g}) exceeds the distance it estimates ({-estimate:.3g})"
         what += "; near its optimum neither can happen, so it lags behind the generator"
         return Finding(
             "critic-not-converged",

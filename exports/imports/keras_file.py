@@ -76,16 +76,23 @@ def read_keras(content: bytes, name: str) -> list[KerasLayer]:
                 text = file.attrs.get("model_config")
                 if text is None:
                     raise ImportRefused(f"{name} has weights, but not the layers that they belong to.", SAVE_AGAIN)
-                config = _json(text.encode() if isinstance(text, str) else bytes(text), name)
+                if not isinstance(text, str | bytes):
+                    raise ImportRefused(f"The config of {name} is damaged.", SAVE_AGAIN)
+                config = _json(text.encode() if isinstance(text, str) else text, name)
             layers = _layers(config, name)
             groups = _legacy_groups(file, name) if "model_weights" in file else _groups(file, layers, name)
-            weights = {layer: [_array(each, name) for each in found] for layer, found in groups.items()}
+            weights: dict[str, list[Array]] = {layer: [] for layer in groups}
+            held = 0  # a data set may have many names
+            for layer, found in groups.items():
+                for each in found:
+                    weights[layer].append(_array(each, name))
+                    held += each.nbytes
+                    if held > len(weights_file):
+                        raise ImportRefused(f"{name} unpacks to more than its own size.", SAVE_AGAIN)
     except ImportRefused:
         raise
     except Exception as error:  # HDF5 raises nearly anything for a damaged file
         raise ImportRefused(f"{name} is a damaged Keras model.", f"Download it again. {SAVE_AGAIN}") from error
-    if sum(array.nbytes for arrays in weights.values() for array in arrays) > len(weights_file):
-        raise ImportRefused(f"{name} unpacks to more than its own size.", SAVE_AGAIN)
     return [
         KerasLayer(kind, layer, settings, inputs, weights.get(layer, [])) for kind, layer, settings, inputs in layers
     ]

@@ -27,6 +27,7 @@ from gan_serve.checkpoint.onnx_graph import (
 )
 from gan_serve.checkpoint.operator_attributes import attributes_in
 from gan_serve.checkpoint.operators import (
+    FLOATS,
     RULES,
     Inputs,
     SizeUnknown,
@@ -42,9 +43,11 @@ GIGABYTE = 2**30
 MAX_IMAGE_BYTES = GIGABYTE  # tensors that are in memory at once, for one image; StyleGAN2 at 1024x1024 takes half
 MAX_BATCH_BYTES = 2 * GIGABYTE  # the same for a batch, which is made smaller if needed
 MAX_CONSTANT_BYTES = GIGABYTE // 4  # tensors that are computed once, from constants
+MAX_CONSTANT_WORK = 1e10  # of tensors that are computed once, when nothing can stop ONNX Runtime: about a second
 MAX_WORK = 5e11  # multiplications and additions for one image; StyleGAN2 at 1024x1024 needs a tenth
 MAX_CHECKED = 1000  # shapes that are remembered; those of a generator are its batches
 LOWEST_OPSET = 7  # that ONNX Runtime supports
+INTEGER_WORK = 25  # a multiplication of whole numbers in a product of matrices takes as long as so many of fp32
 ELEMENT_WORK = 8  # an element that is read or written takes as long as so many multiplications of a convolution
 
 
@@ -182,7 +185,7 @@ class _Walk:
         } | {name: Tensor(shape, 8, kind=graph.inputs.get(name, FLOAT)) for name, shape in inputs.items()}
         self.last_use = {name: i for i, node in enumerate(graph.nodes) for name in (*node.outputs, *node.inputs)}
         self.live = self.peak = sum(self.tensors[name].bytes for name in inputs)
-        self.folded = 0
+        self.folded, self.folding_work = 0, 0.0
         self.work = 0.0
 
     def run(self, *wanted: str) -> Cost:
@@ -191,6 +194,7 @@ class _Walk:
             inputs = [self._tensor(name) for name in node.inputs]
             outputs, work, workspace = self._outputs(node, inputs)
             self.work += work
+            self.folding_work += work if outputs[0].constant else 0.0
             self._keep(node, outputs, workspace)
             for name in {*node.inputs, *node.outputs}:
                 if self.last_use[name] == i and name and not self.tensors[name].constant and name not in wanted:
@@ -260,6 +264,12 @@ class _Walk:
                 f"The network computes constants of more than {MAX_CONSTANT_BYTES // 2**20} MB when it is loaded.",
                 "Export it with smaller constants.",
             )
+        if self.folding_work > MAX_CONSTANT_WORK:
+            raise InvalidCheckpoint(
+                f"The network computes constants with {self.folding_work / 1e9:,.0f} billion operations when it is "
+                f"loaded; at most {MAX_CONSTANT_WORK / 1e9:,.0f} billion are allowed.",
+                "Export it with the results as constants.",
+            )
         self.peak = max(self.peak, self.live + workspace)
 
 
@@ -272,7 +282,7 @@ def _work(node: Node, inputs: Inputs, outputs: list[Tensor]) -> float:
         case "ConvTranspose":
             return float(moved + inputs[0].elements * math.prod(inputs[1].shape[1:]))
         case "MatMul":
-            per_element = inputs[0].shape[-1]
+            per_element = inputs[0].shape[-1] * (1 if inputs[0].kind in FLOATS else INTEGER_WORK)
         case "Gemm":
             per_element = inputs[0].shape[0 if node.attributes.get("transA") else 1]
         case "AveragePool" | "MaxPool" | "LpPool":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,9 +198,9 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
             case 5:
                 values[5] = _tensor(value)[1]
             case 7:
-                values.setdefault(7, []).extend(np.frombuffer(value, "<f4").tolist())
+                values.setdefault(7, []).extend(np.frombuffer(value[: 4 * MAX_VALUES + 4], "<f4").tolist())
             case 8:
-                values.setdefault(8, []).extend(read_ints(value))
+                values.setdefault(8, []).extend(_few_ints(value, MAX_VALUES))
             case 9:
                 values[9] = None
             case 20:
@@ -210,6 +210,8 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
     place, default = _ATTRIBUTE_TYPES[kind]
     if values.keys() - {place}:
         raise ValueError(f"the attribute {name} has two types")
+    if len(values.get(7, ())) > MAX_VALUES:
+        raise ValueError("a list of numbers is too long")
     return name, values.get(place, default)
 
 
@@ -219,7 +221,7 @@ def _tensor(message: memoryview) -> tuple[str, Tensor]:
     for number, value in _fields("tensor", message):
         match number:
             case 1:
-                shape += read_ints(value)
+                shape += _few_ints(value, MAX_RANK)
             case 2:
                 kind = value
             case 8:
@@ -235,10 +237,25 @@ def _tensor(message: memoryview) -> tuple[str, Tensor]:
     if raw is not None and typed:
         raise ValueError(f"the constant {name} has its values twice")
     tensor = Tensor(tuple(shape), np.dtype(DTYPES[kind]).itemsize, constant=True, kind=kind)
+    _check_content(tensor, raw, [value for _, value in typed])
     if tensor.elements <= MAX_VALUES:
         values = np.frombuffer(raw, DTYPES[kind]) if raw is not None else _typed_values(typed, DTYPES[kind])
         tensor = Tensor(tensor.shape, tensor.item_size, values.reshape(shape), constant=True, kind=kind)
     return name, tensor
+
+
+def _check_content(tensor: Tensor, raw: memoryview | None, typed: Sequence[int | memoryview]) -> None:
+    """Raise ``ValueError`` if a tensor does not have the bytes that its elements need: a varint has 1 to 10."""
+    held = sum(1 if isinstance(value, int) else len(value) for value in typed)
+    if not (len(raw) == tensor.bytes if raw is not None else tensor.elements <= held <= 10 * tensor.elements):
+        raise ValueError(f"a constant of {tensor.elements} elements has more or fewer bytes")
+
+
+def _few_ints(value: int | memoryview, most: int) -> list[int]:
+    """Return the values of a repeated field, which may have at most so many; see ``read_ints``."""
+    if not isinstance(value, int) and len(value) > 10 * most:
+        raise ValueError("a list of numbers is too long")
+    return read_ints(value)
 
 
 def _typed_values(fields: list[tuple[int, int | memoryview]], dtype: str) -> npt.NDArray[Any]:

@@ -54,6 +54,14 @@ def _same(node: Node, inputs: Inputs) -> list[Shape]:
     return [inputs[0].shape] * len(node.outputs)
 
 
+def _dropout(node: Node, inputs: Inputs) -> list[Shape]:
+    """Refuse what is random: a dropout that is switched on, or that an input of the network can switch on."""
+    training = inputs[2] if len(inputs) > 2 else None
+    if training is not None and training.shape != (-1,) and (training.values is None or training.values.any()):
+        raise NotImplementedError("Dropout in training mode")
+    return _same(node, inputs)
+
+
 def _broadcast(node: Node, inputs: Inputs) -> list[Shape]:
     return [np.broadcast_shapes(*(tensor.shape for tensor in inputs))]
 
@@ -252,10 +260,6 @@ def _gather(node: Node, inputs: Inputs) -> list[Shape]:
     return [(*x[:axis], *inputs[1].shape, *x[axis + 1 :])]
 
 
-def _gather_elements(node: Node, inputs: Inputs) -> list[Shape]:
-    return [inputs[1].shape]
-
-
 def _expand(node: Node, inputs: Inputs) -> list[Shape]:
     return [np.broadcast_shapes(inputs[0].shape, tuple(argument(node, inputs, "shape", 1) or ()))]
 
@@ -327,10 +331,6 @@ def _range(node: Node, inputs: Inputs) -> list[Shape]:
     return [(max(0, math.ceil((float(limit) - float(start)) / float(step))),)]
 
 
-def _size(node: Node, inputs: Inputs) -> list[Shape]:
-    return [()]
-
-
 def _named(rule: ShapeRule, names: str) -> dict[str, ShapeRule]:
     return dict.fromkeys(names.split(), rule)
 
@@ -338,7 +338,7 @@ def _named(rule: ShapeRule, names: str) -> dict[str, ShapeRule]:
 RULES: dict[str, ShapeRule] = {
     **_named(
         _same,
-        "Abs Acos Asin Atan BatchNormalization Ceil Celu Clip Cos Cosh CumSum DequantizeLinear Dropout "
+        "Abs Acos Asin Atan BatchNormalization Ceil Celu Clip Cos Cosh CumSum DequantizeLinear "
         "Elu Erf Exp Floor Gelu GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LeakyRelu Log "
         "LogSoftmax LpNormalization LRN Mish Neg Not QuantizeLinear Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh "
         "Softmax Softplus Softsign Sqrt Tan Tanh ThresholdedRelu Trilu",
@@ -359,11 +359,11 @@ RULES: dict[str, ShapeRule] = {
     **_named(_divide, "Div Mod"),
     **_named(_cast, "Cast CastLike"),
     "Concat": _concat, "Constant": _constant, "ConstantOfShape": _constant_of_shape, "Conv": _conv,
-    "ConvTranspose": _conv_transpose, "DepthToSpace": _depth_to_space, "Expand": _expand, "Flatten": _flatten,
-    "Gather": _gather, "GatherElements": _gather_elements, "Gemm": _gemm, "MatMul": _matmul, "Pad": _pad,
-    "Range": _range, "Reshape": _reshape, "Resize": _resize, "Shape": _shape, "Size": _size, "Slice": _slice,
-    "SpaceToDepth": _space_to_depth, "Split": _split, "Squeeze": _squeeze, "Tile": _tile, "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "ConvTranspose": _conv_transpose, "DepthToSpace": _depth_to_space, "Dropout": _dropout, "Expand": _expand,
+    "Flatten": _flatten, "Gather": _gather, "GatherElements": lambda node, inputs: [inputs[1].shape], "Gemm": _gemm,
+    "MatMul": _matmul, "Pad": _pad, "Range": _range, "Reshape": _reshape, "Resize": _resize, "Shape": _shape,
+    "Size": lambda node, inputs: [()], "Slice": _slice, "SpaceToDepth": _space_to_depth, "Split": _split,
+    "Squeeze": _squeeze, "Tile": _tile, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }  # fmt: skip
 OPERATORS = frozenset(RULES)
 

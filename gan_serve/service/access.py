@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.types import Scope
 
 from gan_serve.errors import ServiceError, TooManyRequests, Unauthorized
-from gan_serve.service.error_responses import RequestError
+from gan_serve.service.request_error import RequestError
 from gan_serve.service.settings import Settings, is_loopback
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})

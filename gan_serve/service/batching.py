@@ -1,8 +1,11 @@
 """Dynamic batching: requests that wait for the same model go through its network together, in a few threads.
 
-An idle sampling thread takes its share of the waiting images at once. So batches grow with the load, and no request
+An idle sampling thread gets its share of the waiting images at once. So batches grow with the load, and no request
 waits for a batch to fill. A large request is sampled in pieces and returns to the end of the queue after each, so that
 it does not delay small ones. benchmarks/serving.md compares this with BentoML's own batching.
+
+Only the event loop touches the queue, so that it needs no lock: threads that wait for each other's locks cost more CPU
+time than the network of a small generator (benchmarks/serving_busy.md).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -88,12 +92,11 @@ class Job:
         self.started = 0  # images that sampling threads have taken
         self.to_sample = len(wanted)  # images that are not sampled yet
         self.pixels: npt.NDArray[Any] | None = None
-        self.failed = False  # set before the event loop learns of the error, so that no thread samples the rest
 
     @property
     def over(self) -> bool:
         """True if no client waits for the images any more."""
-        return self.failed or self.future.done()
+        return self.future.done()
 
 
 Outcome = tuple[Job, object, Exception | None]
@@ -134,12 +137,14 @@ class Batcher:
         self.max_queued_images = max_queued_images
         self.max_queued_bytes = max_queued_bytes
         self._jobs: deque[Job] = deque()
-        self._changed = threading.Condition()
+        self._idle = threads
+        self._dispatches = False  # ``_dispatch`` is about to run
+        self._batches: SimpleQueue[list[Piece] | None] = SimpleQueue()  # one for each thread that is not idle
+        self._pieces = threading.Lock()  # two threads may have pieces of one job
         self._requests = 0  # waiting or being sampled
         self._images = 0
         self._bytes = 0  # of responses, from the queue until they are sent
         self._untaken = 0  # images that no thread has taken
-        self._closed = False
         self._pace: WeakKeyDictionary[Network, float] = WeakKeyDictionary()  # seconds of an image, recently
         self._sampling: dict[int, float] = {}  # when each thread that is in a network entered it
         self._encoders = ThreadPoolExecutor(max(1, threads // 2), "encode")  # starts a thread when it has work
@@ -191,11 +196,10 @@ class Batcher:
         if not self._untaken:
             return 0.0
         seconds = 0.0
-        with self._changed:
-            for job in self._jobs:
-                turn = BATCH_SIZE[job.generator.device]
-                before = min(len(job.wanted) - job.started, turn * math.ceil(images / turn))
-                seconds += before * self._pace.get(job.generator, 0.0)
+        for job in self._jobs:
+            turn = BATCH_SIZE[job.generator.device]
+            before = min(len(job.wanted) - job.started, turn * math.ceil(images / turn))
+            seconds += before * self._pace.get(job.generator, 0.0)
         return seconds / self.threads
 
     def submit(
@@ -217,10 +221,11 @@ class Batcher:
         job = Job(generator, wanted, encode, format, stages)
         job.future.add_done_callback(lambda _: self._count(-1, -len(wanted)))
         self._count(1, len(wanted))
-        with self._changed:
-            self._jobs.append(job)
-            self._untaken += len(wanted)
-            self._changed.notify()
+        self._jobs.append(job)
+        self._untaken += len(wanted)
+        if self._idle and not self._dispatches:
+            self._dispatches = True
+            job.loop.call_soon(self._dispatch)  # with the other requests that arrived at the same time
         return job.future
 
     def _count(self, requests: int, images: int) -> None:
@@ -230,23 +235,33 @@ class Batcher:
 
     def close(self) -> None:
         """Stop the threads; requests that still wait are not sampled."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._idle = 0
+        for _ in self._samplers:
+            self._batches.put(None)
         self._encoders.shutdown(wait=False)
 
+    def _dispatch(self) -> None:
+        """Give each idle thread a batch."""
+        self._dispatches = False
+        while self._idle and (batch := self._take()):
+            self._idle -= 1
+            self._batches.put(batch)
+
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not (batch := self._take()):
-                    if self._closed:
-                        return
-                    self._changed.wait()
+        while batch := self._batches.get():
             try:
-                self._sample(batch)
+                outcomes = self._sample(batch)
             except Exception as error:  # a thread that ended would never be replaced
                 logger.exception("An error occurred in a sampling thread.")
-                _settle([(piece.job, None, error) for piece in batch])
+                outcomes = [(piece.job, None, error) for piece in batch]
+            loop = batch[0].job.loop
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._sampled, outcomes)
+
+    def _sampled(self, outcomes: list[Outcome]) -> None:
+        _settle(outcomes)
+        self._idle += 1
+        self._dispatch()
 
     def _take(self) -> list[Piece]:
         """Return the next batch: a thread's share of the images that wait for one model, at most ``BATCH_SIZE``."""
@@ -273,11 +288,9 @@ class Batcher:
                     unfinished.append(job)
         self._jobs.extendleft(reversed(others))
         self._jobs.extend(unfinished)
-        if self._jobs:
-            self._changed.notify()
         return batch
 
-    def _sample(self, batch: list[Piece]) -> None:
+    def _sample(self, batch: list[Piece]) -> list[Outcome]:
         generator = batch[0].job.generator
         started = time.perf_counter()
         for piece in batch:
@@ -291,19 +304,15 @@ class Batcher:
         except Exception as error:
             del self._sampling[thread]
             if len(batch) > 1:  # retry them one by one: the error of one must not fail the others
-                for piece in batch:
-                    self._sample([piece])
-                return
+                return [outcome for piece in batch for outcome in self._sample([piece])]
             logger.exception("A batch could not be sampled.")
-            _settle([(batch[0].job, None, error)])
-            return
+            return [(batch[0].job, None, error)]
         del self._sampling[thread]
         ended = time.perf_counter()
         metrics.inference_seconds.labels(generator.name).observe(ended - started)
         pace = (ended - started) / len(pixels)
-        with self._changed:
-            before = self._pace.get(generator, pace)
-            self._pace[generator] = before + PACE_WEIGHT * (pace - before)
+        before = self._pace.get(generator, pace)
+        self._pace[generator] = before + PACE_WEIGHT * (pace - before)
         for piece in batch:
             piece.job.stages["inference"] = (piece.job.stages.get("inference", (started,))[0], ended)
         metrics.batch_images.labels(generator.name).observe(len(pixels))
@@ -315,25 +324,32 @@ class Batcher:
             offset += count
         large = [job for job in complete if len(job.wanted) > ENCODED_AT_ONCE]
         for job in large:
-            self._encoders.submit(_encode, [job])
-        _encode([job for job in complete if job not in large])
+            self._encoders.submit(_encode_apart, job)
+        return _encode([job for job in complete if job not in large])
 
     def _keep(self, piece: Piece, pixels: npt.NDArray[Any]) -> bool:
         """Keep the pixels of a piece; return True if they are the last of its job."""
         job = piece.job
-        with self._changed:  # two threads may have pieces of one job
-            if len(pixels) == len(job.wanted):
-                job.pixels = pixels
-            else:
-                if job.pixels is None:
-                    job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), pixels.dtype)
-                job.pixels[piece.start : piece.stop] = pixels
+        if len(pixels) == len(job.wanted):
+            job.pixels = pixels
+            return True
+        with self._pieces:
+            if job.pixels is None:
+                job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), pixels.dtype)
+            job.pixels[piece.start : piece.stop] = pixels
             job.to_sample -= len(pixels)
             return not job.to_sample
 
 
-def _encode(jobs: list[Job]) -> None:
-    """Encode jobs and pass all results on at once.
+def _encode_apart(job: Job) -> None:
+    """Encode a large job in a thread of its own."""
+    outcomes = _encode([job])
+    if not job.loop.is_closed():
+        job.loop.call_soon_threadsafe(_settle, outcomes)
+
+
+def _encode(jobs: list[Job]) -> list[Outcome]:
+    """Return the encoded images of jobs. They are passed on together.
 
     After each, the event loop and this thread would wait for each other: only one of them runs Python at a time.
     """
@@ -354,20 +370,13 @@ def _encode(jobs: list[Job]) -> None:
         metrics.encoding_seconds.labels(job.format).observe(ended - started)
         job.stages["encoding"] = (started, ended)
         metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
-    _settle(outcomes)
+    return outcomes
 
 
 def _settle(outcomes: list[Outcome]) -> None:
-    """Pass results and errors to the event loop that waits for them."""
-    for job, _, error in outcomes:
-        job.failed = error is not None
-    if outcomes and not (loop := outcomes[0][0].loop).is_closed():
-        loop.call_soon_threadsafe(_wake, outcomes)
-
-
-def _wake(outcomes: list[Outcome]) -> None:
+    """Pass results and errors to those that wait for them; called in the event loop."""
     for job, result, error in outcomes:
-        if job.future.done():
+        if job.over:
             continue
         if error is not None:
             job.future.set_exception(error)

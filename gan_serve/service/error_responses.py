@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
@@ -13,33 +13,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gan_serve.errors import GanServeError, ServerError, ServerNotReady, TooManyRequests
+from gan_serve.service.request_error import ErrorDetail, RequestError
 
 CLIENT_GONE = 499  # nginx's status for a client that has disconnected; only the log shows it
 RETRY_AFTER = 1  # seconds, for errors that do not know it
 PASSING = (TooManyRequests.code, ServerNotReady.code)  # the same request may succeed later
 ERROR_HEADER = "x-gan-serve-error"  # the code of the error; every response with the envelope has this header
-
-
-class ErrorDetail(BaseModel):
-    """An error: a code for programs, a message and a hint for people."""
-
-    code: str
-    message: str
-    hint: str = ""
-
-    @classmethod
-    def of(cls, error: GanServeError) -> Self:
-        """Return the code, message and hint of ``error``."""
-        return cls(code=error.code, message=error.message, hint=error.hint)
-
-
-class RequestError(Exception):
-    """A request that is refused before sampling, for a reason that has no class in ``gan_serve.errors``."""
-
-    def __init__(self, status: int, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.detail = ErrorDetail(code=code, message=message, hint=hint)
 
 
 class ErrorBody(BaseModel):

@@ -13,7 +13,8 @@ import secrets
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gan_serve.service import metrics, request_log
-from gan_serve.service.error_responses import ERROR_HEADER, ErrorDetail
+from gan_serve.service.error_responses import ERROR_HEADER
+from gan_serve.service.request_error import ErrorDetail
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers, beyond the first packet
 HEAD_SECONDS = 10.0  # from the connection, or a request's first byte, to the end of its headers

@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gan_serve.errors import BodyTooLarge, InvalidRequest, TooManyRequests
-from gan_serve.service.error_responses import RequestError
 from gan_serve.service.headers import header
+from gan_serve.service.request_error import RequestError
 from gan_serve.service.settings import Settings
 
 DISCARD_SECONDS = 1.0  # for reading the rest of a body that is too large, before the response

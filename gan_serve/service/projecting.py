@@ -126,7 +126,17 @@ class Projecting:
         return content
 
     async def _run(self, model: Path, folder: str, options: list[str]) -> None:
-        command = [sys.executable, "-m", "gan_serve.cli", "project", str(model), PICTURE, "--out", FOUND, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "gan_serve.cli",
+            "project",
+            str(model.absolute()),
+            PICTURE,
+            "--out",
+            FOUND,
+            *options,
+        ]
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=folder,

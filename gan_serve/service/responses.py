@@ -27,10 +27,10 @@ from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import format_seeds
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service.batching import Batcher
-from gan_serve.service.error_responses import ErrorDetail
 from gan_serve.service.headers import header
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.openapi import STREAM_TYPE
+from gan_serve.service.request_error import ErrorDetail
 from gan_serve.service.schemas import STREAM, ImageRequest, InterpolateRequest
 from gan_serve.service.settings import Settings
 from gan_serve.service.tracing import STAGES

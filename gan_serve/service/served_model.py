@@ -26,7 +26,7 @@ from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
 from gan_serve.errors import CheckpointError, GanServeError
 from gan_serve.generator import Generator
 from gan_serve.sampling.device import choose_precision
-from gan_serve.service.error_responses import ErrorDetail
+from gan_serve.service.request_error import ErrorDetail
 from gan_serve.service.settings import Settings
 from gan_serve.translation.translator import Translator
 

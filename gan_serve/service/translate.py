@@ -21,10 +21,10 @@ from starlette.responses import Response
 from gan_serve.errors import InvalidImage, InvalidRequest, TooManyImages, nearest, shorten
 from gan_serve.service import openapi
 from gan_serve.service.batching import Batcher
-from gan_serve.service.error_responses import RequestError
 from gan_serve.service.json_body import check_not_compressed, is_json, media_type, parse_json, read_body
 from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.models import Models
+from gan_serve.service.request_error import RequestError
 from gan_serve.service.responses import RECEIPT_SIZE, Encoded, respond
 from gan_serve.service.schemas import ModelName, RequestBody
 from gan_serve.service.settings import Settings

@@ -47,6 +47,27 @@ def tensor_in_two_parts() -> bytes:
     return with_message(network(), 1, node + field(5, value + field(5, first) + field(5, second)))
 
 
+def endless_shape() -> bytes:
+    """A constant of five million dimensions, each a byte."""
+    return with_message(network(), 5, field(1, bytes(5_000_000)) + b"\x10\x01" + field(8, b"unused"))
+
+
+def endless_attribute() -> bytes:
+    """An order of five million axes, each a byte."""
+    order = field(1, b"perm") + field(8, bytes(5_000_000)) + b"\xa0\x01\x07"
+    names = field(1, b"z") + field(2, b"turned") + field(4, b"Transpose")
+    return with_message(network(), 1, names + field(5, order))
+
+
+def constant_without_content() -> onnx.ModelProto:
+    """A constant of 3 GB that has no bytes."""
+    model = one_node("Identity", "large", large=np.ones(1, np.float32))
+    for tensor in model.graph.initializer:
+        if tensor.name == "large":
+            tensor.dims[0], tensor.raw_data = 750_000_000, b""
+    return model
+
+
 def attribute_of_two_types() -> bytes:
     """A product that is transposed by a number of a type that ONNX Runtime does not read: 40 GB, not 4 bytes."""
     model = network()
@@ -192,7 +213,8 @@ def product_of_a_scalar() -> onnx.ModelProto:
 
 
 DISGUISED = {  # the error of each
-    tensor_in_two_parts: "cannot be read", attribute_of_two_types: "cannot be read",
+    tensor_in_two_parts: "cannot be read", endless_shape: "cannot be read", endless_attribute: "cannot be read",
+    constant_without_content: "cannot be read", attribute_of_two_types: "cannot be read",
     shape_of_another_type: "cannot be read", constant_twice: "cannot be read", unknown_attribute: TOO_MUCH,
     attribute_of_a_later_opset: TOO_MUCH, attribute_of_an_earlier_opset: TOO_MUCH, padding_that_is_ignored: TOO_MUCH,
     number_beyond_its_type: "depends on", range_that_overflows: "do not fit together",

@@ -224,6 +224,26 @@ def cut_idx(where: Path) -> Path:
     return where / "train-images-idx3-ubyte"
 
 
+def jpeg_of_20000_scans() -> bytes:
+    """A progressive JPEG of 16 million pixels, one of whose scans is there again and again."""
+    file = io.BytesIO()
+    Image.new("L", (4096, 4096), 128).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    scan = content[content.rfind(b"\xff\xda") : -2]
+    return content[:-2] + 20_000 * scan + content[-2:]
+
+
+def tables_tar(where: Path) -> Path:
+    """A tar.gz of 700 KB with twelve tables of labels of 60 MB."""
+    members = [(member(f"{number}/metadata.csv", size=60_000_000), bytes(60_000_000)) for number in range(12)]
+    return tar_with("tables.tar.gz", *members, mode="w:gz")(where)
+
+
+def bz2_tar(where: Path) -> Path:
+    """A tar.bz2 of a few hundred bytes with a file of 70 MB that is no image: it would have to be unpacked."""
+    return tar_with("bomb.tar.bz2", (member("z.bin", size=70_000_000), bytes(70_000_000)), mode="w:bz2")(where)
+
+
 LEFT_OUT = ""  # the good images are read, and the hostile file is left out
 DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "PNG with a text of 200 MB": (
@@ -237,6 +257,9 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
         folder("z.ppm", lambda: b"P6 999999999 999999999 255\n" + bytes(100)), LEFT_OUT,
     ),
     "PPM with a number of 100,000 digits": (folder("z.ppm", lambda: b"P2 " + b"9" * 100_000 + b" 1 255\n1"), LEFT_OUT),
+    "JPEG of 20,000 scans": (folder("z.jpg", jpeg_of_20000_scans), LEFT_OUT),
+    "tar.gz with twelve tables of 60 MB": (tables_tar, "said to have|files that may hold labels"),
+    "tar.bz2 with a file of 70 MB": (bz2_tar, "said to have"),
     "tar with devices, pipes and links": (
         tar_with(
             "devices.tar",

@@ -80,6 +80,25 @@ def external_weights(folder: Path) -> Path:
     return keras_file(folder, DENSE, external)
 
 
+def one_weight_in_1000_places(folder: Path) -> Path:
+    """A megabyte under 1,000 names: a gigabyte when each is read."""
+
+    def linked(file: Any) -> None:
+        variables = file.require_group("layers/dense/vars")
+        variables["0"] = np.ones(2**18, np.float32)
+        for number in range(1, 1000):
+            variables[str(number)] = variables["0"]
+
+    return keras_file(folder, DENSE, linked)
+
+
+def config_that_is_a_number(folder: Path) -> Path:
+    """An .h5 file whose config is 4 billion: Python's bytes() would make so many."""
+    with h5py.File(folder / "g.h5", "w") as file:
+        file.attrs["model_config"] = 4_000_000_000
+    return folder / "g.h5"
+
+
 def huge_upsampling(folder: Path) -> Path:
     return keras_file(folder, [*DENSE, layer("UpSampling2D", size=[10**6, 10**6])], dense_weights)
 

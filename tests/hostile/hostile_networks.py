@@ -311,6 +311,38 @@ def _reshaped(model: onnx.ModelProto, shape: Array) -> onnx.ModelProto:
     return model
 
 
+def product_of_constants() -> onnx.ModelProto:
+    """64 billion multiplications of whole numbers while the network is loaded, when nothing can stop them."""
+    one = numpy_helper.from_array(ints(1))
+    node = helper.make_node
+    model = with_nodes(
+        node("ConstantOfShape", ["a_size"], ["a"], value=one),
+        node("ConstantOfShape", ["b_size"], ["b"], value=one),
+        node("MatMul", ["a", "b"], ["product_of_ints"]),
+        node("Cast", ["product_of_ints"], ["big"], to=TensorProto.FLOAT),
+        constants={"a_size": ints(2000, 4000), "b_size": ints(4000, 2000)},
+    )
+    return added_to_grey(model, "big")
+
+
+def random_dropout() -> onnx.ModelProto:
+    """Dropout that is switched on: other pixels each time."""
+    constants = {"ratio": np.array(0.5, np.float32), "training": np.array(True)}
+    return added_to_grey(with_nodes(helper.make_node("Dropout", ["z", "ratio", "training"], ["dropped"]),
+                                    constants=constants), "dropped")  # fmt: skip
+
+
+def dropout_by_a_latent() -> onnx.ModelProto:
+    """Dropout that is off for the golden sample, and that other latents switch on."""
+    model = with_nodes(
+        helper.make_node("ReduceMax", ["z"], ["highest"], keepdims=0),
+        helper.make_node("Greater", ["highest", "three"], ["training"]),
+        helper.make_node("Dropout", ["z", "ratio", "training"], ["dropped"]),
+        constants={"ratio": np.array(0.5, np.float32), "three": np.array(3, np.float32)},
+    )
+    return added_to_grey(model, "dropped")
+
+
 OPERATOR = "uses the operator"
 TOO_MUCH = "computes constants of more than|takes .* for one image"
 NETWORKS = {  # the error of each
@@ -325,6 +357,8 @@ NETWORKS = {  # the error of each
     images_times_images: "grows faster", sleeper: "depends on latents",
     failing_reshape: "do not fit together", negative_window: "do not fit together",
     other_size: "requires", one_pixel: "requires", no_rows: "requires", twice_the_rows: "requires",
+    product_of_constants: "operations when it is loaded", random_dropout: "Dropout in training mode",
+    dropout_by_a_latent: "Dropout in training mode",
     unsorted: "order of nodes", escape_in_a_node: "not expected",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ import onnx
 import torch
 from foreign_generators import NetD, dense_nhwc, net_g, write_onnx
 from hostile_keras import (
+    config_that_is_a_number,
     damaged_hdf5,
     damaged_zip,
     escape_in_a_layer,
@@ -24,6 +25,7 @@ from hostile_keras import (
     lambda_layer,
     large_layers,
     many_layers,
+    one_weight_in_1000_places,
     packed_weights,
     storage_beyond_the_file,
     weights_elsewhere,
@@ -65,11 +67,11 @@ def torchscript(folder: Path) -> Path:
 
 
 def zip_bomb(folder: Path) -> Path:
-    torch.save(net_g().state_dict(), folder / "small.pth")
+    torch.save(net_g(ngf=2).state_dict(), folder / "small.pth")
     with zipfile.ZipFile(folder / "small.pth") as small, zipfile.ZipFile(folder / "netG.pth", "w", 8) as bomb:
         for entry in small.infolist():
             content = small.read(entry)
-            bomb.writestr(entry.filename, content if "data.pkl" in entry.filename else bytes(2**26))
+            bomb.writestr(entry.filename, content if "data.pkl" in entry.filename else bytes(2**22))
     return folder / "netG.pth"
 
 
@@ -244,6 +246,61 @@ def escape_in_an_input(folder: Path) -> Path:
     return folder / "g.onnx"
 
 
+def old_file(folder: Path, pickled: bytes) -> Path:
+    """A file of torch.save without a zip, whose first pickle is another one."""
+    (folder / "netG.pth").write_bytes(pickled)
+    return folder / "netG.pth"
+
+
+TEXT = b"X" + (2**20).to_bytes(4, "little") + b"a" * 2**20 + b"q\x00"  # of a megabyte, and kept as number 0
+
+
+def text_that_is_encoded_100_000_times(folder: Path) -> Path:
+    """100 GB: weights_only allows this function, which makes bytes."""
+    calls = b"h\x01h\x00X\x05\0\0\0ascii\x86R" * 100_000
+    return old_file(folder, b"\x80\x02](" + TEXT + b"c_codecs\nencode\nq\x01" + calls + b"e.")
+
+
+def dictionary_that_is_copied_100_000_times(folder: Path) -> Path:
+    """A dictionary of a thousand entries, and calls that copy it."""
+    entries = b"".join(b"M" + number.to_bytes(2, "little") + b"N" for number in range(1000))
+    calls = b"h\x01h\x00\x85R" * 100_000
+    return old_file(folder, b"\x80\x02](}(" + entries + b"uq\x00ccollections\nOrderedDict\nq\x01" + calls + b"e.")
+
+
+def dictionary_that_is_copied_as_a_state(folder: Path) -> Path:
+    """The same by the state of 100,000 dictionaries."""
+    entries = b"".join(b"X\x02\0\0\0" + b"%02x" % number + b"N" for number in range(256))
+    calls = b"h\x01)Rh\x00b" * 100_000
+    return old_file(folder, b"\x80\x02](}(" + entries + b"uq\x00ccollections\nOrderedDict\nq\x01" + calls + b"e.")
+
+
+def millions_of_sets(folder: Path) -> Path:
+    """A set takes 216 bytes, and its pickle one."""
+    return old_file(folder, b"\x80\x02](" + b"\x8f" * 3_000_000 + b"e.")
+
+
+def millions_of_dictionaries(folder: Path) -> Path:
+    """A dictionary takes 72 bytes, and its pickle one."""
+    return old_file(folder, b"\x80\x02](" + b"}" * 20_000_000 + b"e.")
+
+
+def zip_of_two_directories(folder: Path) -> Path:
+    """A zip in which zipfile finds another directory than torch: that of a file without the bytearray."""
+    empty = packed(b"\x80\x02}.".ljust(len(BYTEARRAY), b"\0"))
+    parts = []
+    for content in (packed(BYTEARRAY), empty):
+        start, size = int.from_bytes(content[-6:-2], "little"), int.from_bytes(content[-10:-6], "little")
+        parts.append((content[:start], content[start : start + size], content[-22:]))
+    (hostile, directory, end), (harmless, other, _) = parts
+    entry = 0
+    while (entry := other.find(b"PK\1\2", entry)) >= 0:  # zipfile adds what lies between both directories
+        place = int.from_bytes(other[entry + 42 : entry + 46], "little") + len(hostile) - len(harmless)
+        other = other[: entry + 42] + place.to_bytes(4, "little") + other[entry + 46 :]
+        entry += 46
+    return old_file(folder, hostile + directory + harmless + other + end)
+
+
 # Each with a part of the error that it must get.
 FILES: dict[Write, str] = {
     bare_pickle: "and only tensors are loaded",
@@ -276,6 +333,14 @@ FILES: dict[Write, str] = {
     pipe: "not a regular file",
     bytearray_of_3_gb: "the Python object bytearray",
     bytearray_in_an_old_file: "the Python object bytearray",
+    text_that_is_encoded_100_000_times: "the Python object _codecs.encode",
+    dictionary_that_is_copied_100_000_times: "copies one value",
+    dictionary_that_is_copied_as_a_state: "copies one value",
+    millions_of_sets: "sets",
+    millions_of_dictionaries: "more than 2,000,000 values",
+    zip_of_two_directories: "damaged zip",
+    one_weight_in_1000_places: "unpacks to more than its own size",
+    config_that_is_a_number: "is damaged",
     dictionaries_of_dictionaries: "are no transposed convolution",
     no_numbers: "a tensor without numbers",
     long_safetensors_header: "more than 10,000 tensors",

@@ -24,6 +24,8 @@ from test_parquet import PARQUET
 from test_receipts import CHUNKS, CLAIMS, forged, with_chunks
 from tiny_checkpoint import write_checkpoint
 
+from gan_serve.terminal import escape
+
 MAX_SECONDS, MAX_MEGABYTES = 5, 500
 
 
@@ -73,7 +75,7 @@ def main() -> None:
         written = list(jobs(Path(folder)))
         found = pool.map(lambda job: measure(job[1], job[2]), written)
         for (name, _, _), measured in zip(written, found, strict=True):
-            message = " ".join(measured.message.replace(folder, "").split())[:90].replace("|", "\\|")
+            message = " ".join(escape(measured.message).replace(folder, "").split())[:90].replace("|", "\\|")
             message = f"{measured.error}: {message}" if measured.error else "read, without what is hostile"
             row = f"{message} | {measured.seconds:.2f} | {measured.megabytes:.0f}"
             print(f"| {name} | {row} |", flush=True)

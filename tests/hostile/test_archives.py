@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import sys
@@ -19,9 +20,13 @@ from gan_serve.cli.latents_file import read_latents
 from gan_serve.errors import DataError, ImportRefused, InvalidLatents
 from gan_serve.exports.imports.keras_file import read_keras
 from gan_serve.exports.imports.state_dicts import read_torch_file
+from gan_serve.training.data.list_files import MOST_VISITS
 from gan_serve.training.data.load import load_images
 
-SLOW = {"tar.gz with a comment of 150 MB", "zip of 24 GB in 120 KB", "tar.gz of 200,000 empty files"}
+SLOW = {
+    "JPEG of 20,000 scans", "tar.gz with twelve tables of 60 MB", "tar.gz with a comment of 150 MB",
+    "zip of 24 GB in 120 KB", "tar.gz of 200,000 empty files",
+}  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="devices, and memory is read from /proc")
@@ -61,6 +66,30 @@ def test_a_table_of_labels_is_a_regular_file(tmp_path, kind):
     images.mkdir()
     with pytest.raises(DataError, match="There are no labels at"):
         load_images(folder("20.png", picture)(images), labels=f"{table}:label")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"labels": [1, 2]}', '{"labels": [{"a": 1, "b": 2}]}', "[" * 200_000, "5", "[" + "[]," * 8_000_001 + "0]"],
+    ids=["numbers", "objects", "deep", "number", "eight million lists"],
+)  # fmt: skip
+def test_a_table_of_other_json_is_one_clear_error(tmp_path, content):
+    (tmp_path / "labels.json").write_text(content)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=r"labels\.json"):
+        load_images(folder("20.png", picture)(tmp_path / "images"), labels=f"{tmp_path / 'labels.json'}:label")
+
+
+def test_links_to_folders_of_links_are_not_followed_without_end(tmp_path):
+    """Nine folders, each with eight links to the next: 134 million paths to each image in the last."""
+    for number in range(9):
+        (tmp_path / str(number)).mkdir()
+    for number, name in itertools.product(range(8), range(8)):
+        (tmp_path / str(number) / f"link{name}").symlink_to(tmp_path / str(number + 1))
+    (tmp_path / "8" / "a.png").write_bytes(picture())
+    data = load_images(tmp_path)
+    assert len(data) == MOST_VISITS
+    assert any("a link to a folder that was read" in each.reason for each in data.left_out)
 
 
 def test_members_with_names_of_other_places_are_read_in_memory(tmp_path):

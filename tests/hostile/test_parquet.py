@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,21 @@ PARQUET: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet of 10 million empty rows": (empty_rows, "claims 10,000,000 rows"),
     "parquet of 2,000 labels of 100 KB": (long_texts, "a text of 102,400 characters"),
 }
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        "text", ["a"], {"label": "text"}, {"label": ["a"]}, {"label": {"names": 5}}, {"label": {"names": {"a": 1}}},
+        {"label": {"names": [["a"], ["b", "c"]], "_type": "ClassLabel"}}, {"label": {"names": [None, None]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_description_of_the_columns_that_makes_no_sense_is_ignored(tmp_path, features):
+    table = pyarrow.table({"image": [png(tmp_path)] * 20, "label": [0, 1] * 10})
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    parquet.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    assert load_images(tmp_path / "a.parquet").class_names == ("0", "1")
 
 
 def png(tmp_path: Path) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from gan_serve.training.data.formats import encoding_of, readable_names
-from gan_serve.training.data.image_set import MAX_RATIO
+from gan_serve.training.data.image_set import ALWAYS_ALLOWED, MAX_RATIO
 
 MAX_FILE_BYTES = 128 * 2**20  # of one image: a header may claim any size
 # Headers of a tar that hold names and other text; a compressed tar may have 500 members in the bytes of one.
@@ -60,11 +60,15 @@ def tar_members(path: Path) -> Iterator[Member]:
         file = archive.extractfile(member)
         return file.read() if file else b""
 
-    most = max(MEMBERS_ALWAYS, path.stat().st_size // BYTES_A_MEMBER)
+    size = path.stat().st_size
+    most = max(MEMBERS_ALWAYS, size // BYTES_A_MEMBER)
     with tarfile.open(path, tarinfo=_TarInfo) as archive:
         for number, member in enumerate(archive):
             if number >= most:
                 raise tarfile.ReadError(f"it has more than {most:,} files, which do not fit in its size")
+            end = member.offset_data + member.size  # the next member is behind it: all of it would be unpacked
+            if end > max(ALWAYS_ALLOWED, MAX_RATIO * size):
+                raise tarfile.ReadError(f"it is said to have {end:,} bytes in {size:,}")
             if not member.isdir():
                 reason = "" if member.isreg() else "a link or a device"
                 yield Member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]

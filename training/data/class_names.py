@@ -40,7 +40,7 @@ def with_labels(
     if len(values) != len(data):
         raise DataError(f"{where} has {len(values)} labels for {len(data)} images.", "Store one label for each image.")
     plain = [_plain(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
-    if any(isinstance(value, list) for value in plain):
+    if any(isinstance(value, list | dict) for value in plain):
         return data.noting(f"{where} has several labels for each image: they are not read.")
     if plain and all(value is None or value == -1 for value in plain):
         return data.noting(f"{where} has a place for labels, but no image has one.")
@@ -126,9 +126,11 @@ def _plain(value: Any) -> Any:
 def _number_classes(values: list[int], where: str, class_names: Sequence[Any]) -> Classes:
     smallest, largest = min(values, default=0), max(values, default=0)
     if smallest < -1:
-        raise DataError(f"The labels of {where} go down to {smallest}.", "They must be whole numbers from 0.")
+        raise DataError(f"The labels of {where} go down to {str(smallest)[:20]}.", "They must be whole numbers from 0.")
     if largest >= MAX_CLASSES:
-        raise DataError(f"The labels of {where} go up to {largest}.", f"There may be {MAX_CLASSES} classes, from 0.")
+        raise DataError(
+            f"The labels of {where} go up to {str(largest)[:20]}.", f"There may be {MAX_CLASSES} classes, from 0."
+        )
     labels = np.array(values, np.int64)
     names = tuple(clean_name(text) for text in texts(np.asarray(class_names))) if len(class_names) else ()
     if names and len(names) <= largest:

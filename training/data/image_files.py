@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gan_serve.training.data.formats import FORMATS
 
 MAX_PIXELS = 50_000_000  # of one image: at most 200 MB while it is decoded; larger JPEGs are decoded at a lower size
+MAX_SCANNED = 8_000_000_000  # pixels of all scans of a JPEG, which take some five seconds: an image has up to ten scans
 MAX_COMPOSITE = 12_000_000  # pixels that are laid on white at full size; larger images are shrunk before
 STRIP = 64  # rows at a time where an image is shrunk
 SIXTEEN_BITS = 65535
@@ -25,7 +27,7 @@ class Decoded(NamedTuple):
     maximum: int
 
 
-def read_image(file: BinaryIO, resolution: int | None = None, *, white: int = SIXTEEN_BITS) -> Decoded:
+def read_image(file: io.BytesIO, resolution: int | None = None, *, white: int = SIXTEEN_BITS) -> Decoded:
     """Read an image as mode L or RGB, cut and resized to ``resolution`` where one is given.
 
     It is turned as its EXIF orientation says; transparency becomes white; 16 bits become 8 (``white``, the value of
@@ -42,6 +44,8 @@ def read_image(file: BinaryIO, resolution: int | None = None, *, white: int = SI
             raise ValueError(f"cannot identify image: it is none of {', '.join(FORMATS)}") from None
         with opened:
             size = opened.size
+            if opened.format in ("JPEG", "MPO") and _scans(file) * math.prod(size) > MAX_SCANNED:
+                raise ValueError(f"it is a JPEG of {_scans(file):,} scans")
             side = resolution or (1024 if math.prod(size) > MAX_PIXELS else None)
             if side:
                 opened.draft(None, (2 * side, 2 * side))  # JPEG: decode no more than needed
@@ -54,6 +58,11 @@ def read_image(file: BinaryIO, resolution: int | None = None, *, white: int = SI
             opened.load()
             image, maximum = _eight_bits(opened, white)
     return Decoded(resize(image, resolution) if resolution else image, size, maximum)
+
+
+def _scans(file: io.BytesIO) -> int:
+    """Return the number of scans of a JPEG, or a few more: the video that some cameras append may look like some."""
+    return file.getvalue().count(b"\xff\xda")
 
 
 def resize(image: Image.Image, resolution: int) -> Image.Image:

@@ -27,7 +27,7 @@ LABEL_COLUMNS = (
 NONE = "none"
 FORM = "Write labels as file.csv:column, file.npz:attribute, or none."
 DELIMITERS = ",;\t|"
-MAX_TABLE_BYTES = 512 * 2**20
+MAX_TABLE_BYTES, MAX_TABLE_PARTS = 128 * 2**20, 8_000_000  # an empty list of JSON takes twenty times its text
 
 
 class Table(NamedTuple):
@@ -63,7 +63,7 @@ def _read_column(path: Path, column: str) -> tuple[list[str] | None, list[str], 
     """
     suffix = suffix_of(path.name)
     if path.stat().st_size > MAX_TABLE_BYTES:
-        raise DataError(f"{path} has {path.stat().st_size} bytes.", "Tables of labels up to 512 MB are read.")
+        raise DataError(f"{path} has {path.stat().st_size} bytes.", "Tables of labels up to 128 MB are read.")
     if "," in column:
         raise DataError(f"{column} names several columns; labels are read from one.", FORM)
     if suffix == ".npz":
@@ -177,11 +177,13 @@ def _json_columns(path: Path) -> Mapping[str, list[Any]]:
     """Read JSON lines, a list of objects, or StyleGAN's ``dataset.json``."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+        if sum(map(text.count, ",[{")) > MAX_TABLE_PARTS:
+            raise ValueError(f"it has more than {MAX_TABLE_PARTS:,} values")
         if path.suffix.casefold() == ".jsonl":
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
             found = _records(json.loads(text))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}.", FORM) from error
     if not all(isinstance(record, dict) for record in found):
         raise DataError(f"{path} is no list of objects.", FORM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from gan_serve.training.data.image_set import LeftOut
 from gan_serve.training.data.pixels import Entry
 
 MAX_TABLE_BYTES, MAX_SIDECAR_BYTES = 64 * 2**20, 4096  # of a table of labels, and of a file with one label
+MOST_VISITS = 10  # of one folder, through links
 UNREAD_IMAGES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".tga", ".jp2", ".ico", ".cr2", ".nef", ".arw", ".dng"}
 )
@@ -45,6 +47,7 @@ def list_files(containers: Sequence[Path]) -> Listing:
     """List the files of folders, tars and zips, and read those that may hold labels."""
     found = Listing([], [], {}, [])
     junk: set[str] = set()
+    held = 0  # bytes of the files that may hold labels
     for number, container in enumerate(containers):
         for member in _members(container):
             path = PurePosixPath(member.name)
@@ -61,6 +64,9 @@ def list_files(containers: Sequence[Path]) -> Listing:
                 found.images.append(member.name)
                 found.containers.append(number)
             elif _may_hold_labels(path, container) and (content := _sidecar(member, path)) is not None:
+                held += len(content)
+                if held > MAX_TABLE_BYTES + MAX_SIDECAR_BYTES * len(found.images):
+                    raise ValueError(f"the files that may hold labels have more than {held:,} bytes in total")
                 found.sidecars[number, member.name] = content
             else:
                 found.left_out.append(LeftOut(member.name, _reason(path.name)))
@@ -101,14 +107,21 @@ class _File(NamedTuple):
 
 
 def _folder_members(folder: Path) -> Iterator[_File]:
-    """Yield the files below a folder; links to folders are followed, but not back into a folder that they lie in."""
-    root = os.fsencode(folder)
+    """Yield the files below a folder; links to folders are followed, but not back into a folder that they lie in.
+
+    A folder is read ``MOST_VISITS`` times at most: links to folders of links would give a file any number of paths.
+    """
+    root, visits = os.fsencode(folder), Counter[tuple[int, int]]()
 
     def walk(directory: bytes, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[_File]:
         found = os.stat(directory)
         identity = (found.st_dev, found.st_ino)
         if identity in above:
             yield _File(prefix, "a link to a folder that it lies in", directory)
+            return
+        visits[identity] += 1
+        if visits[identity] > MOST_VISITS:
+            yield _File(prefix, f"a link to a folder that was read {MOST_VISITS} times", directory)
             return
         if prefix and is_run_folder(os.fsdecode(directory)):
             yield _File(prefix, "a training run of gan-serve", directory)

@@ -44,6 +44,7 @@ def load_images(
     channels: int | None = None,
     labels: str | None = None,
     holdout: float | None = 0.0,
+    largest: int = MAX_SIDE,
 ) -> ImageSet:
     """Read a data set.
 
@@ -54,7 +55,7 @@ def load_images(
         split: ``train`` or ``test``, where the source has both; or ``holdout``: the share of ``train`` that ``holdout``
             keeps from it.
         resolution: wanted width and height; if None, the source's own (of image files: that of the first), at most
-            ``MAX_SIDE``.
+            ``largest``.
         channels: 1 or 3; the source's own if None.
         labels: where labels come from, if not from the source: ``file.csv:column``, ``file.npz:attribute`` (looked for
             here, then in the source's folder); ``none`` drops the source's own.
@@ -71,7 +72,7 @@ def load_images(
     (60000, 28, 28, 1)
     """
     check_split(split, HELD_OUT if holdout is None else holdout)
-    wanted = Wanted("train" if split == HOLDOUT else split, resolution, channels, MAX_SIDE)
+    wanted = Wanted("train" if split == HOLDOUT else split, resolution, channels, largest)
     data = load_wanted(source, wanted, labels)
     if holdout is None:
         holdout = default_holdout(data)

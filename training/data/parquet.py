@@ -58,8 +58,9 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
         values = _label_values(files, label)
     except READ_ERRORS as error:
         raise DataError(f"{where} cannot be read: {' '.join(str(error).split())}.", "Fetch the files again.") from error
-    class_names = features.get(label, {}).get("names") or ()
-    if not all(isinstance(value, int) for value in values if value is not None):
+    class_names = features.get(label, {}).get("names")
+    are_names = isinstance(class_names, list) and all(isinstance(each, str) for each in class_names)
+    if not are_names or not all(isinstance(value, int) for value in values if value is not None):
         class_names = ()
     largest = max((value for value in values if isinstance(value, int)), default=0)
     if class_names and len(class_names) <= largest:
@@ -139,7 +140,8 @@ def _features(schema: Any) -> dict[str, Any]:
     """Return what the Hub keeps in the schema about each column."""
     try:
         stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        return dict(stored.get("info", {}).get("features", {}))
+        found = dict(stored.get("info", {}).get("features", {}))
+        return {name: feature for name, feature in found.items() if isinstance(feature, dict)}
     except (ValueError, AttributeError, TypeError, RecursionError):
         return {}
 

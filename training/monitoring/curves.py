@@ -79,5 +79,5 @@ def write_curves(run_dir: Path, *, loss: str = "non-saturating", data_diversity:
             epochs = axes.secondary_xaxis("top", functions=both_ways)
             epochs.set_xlabel("epochs")
         axes.set_ylabel(panel.label)
-        axes.legend()
+        axes.legend(loc="upper right")
     write_atomically(run_dir / "curves.png", lambda file: figure.savefig(file, format="png", dpi=100))

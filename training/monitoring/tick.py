@@ -77,6 +77,7 @@ class Recorder:
             class_names=data.class_names,
             levels=training.levels,
             settings=config.model_dump(),
+            run_dir=run_dir,
         )
         self._doctor.read(read_log(run_dir))
         self._changes = [change for change in info.changes if change.kimg == training.shown / 1000]

@@ -192,7 +192,10 @@ def _side_by_side(config: TranslationConfig, split: str) -> PairedImages:
             f"{config.data} is no folder of pairs.",
             "Give one with A and B, or with pictures side by side, or pairs=edges.",
         )
-    names = list_files([folder]).images
+    try:
+        names = list_files([folder]).images
+    except UNREADABLE as error:
+        raise DataError(f"{folder} cannot be read: {' '.join(str(error).split())}.", "Give another folder.") from error
     if not names:
         raise DataError(f"{folder} holds no images.", "Pairs are folders A and B, or pictures side by side.")
     kept = lay_out(names, "train" if split == HOLDOUT else split, str(folder)).kept

@@ -44,8 +44,8 @@ export async function webp(images, { fps, scale }) {
     const blob = await large.convertToBlob({ type: "image/webp", quality: 1 });
     if (blob.type !== "image/webp") throw new GanServeError("unsupported_format", "This browser does not write WebP.", "Choose GIF.");
     const duration = Math.round(1000 / fps);
-    const about = [...number(0, 6), ...number(side - 1, 3), ...number(side - 1, 3), ...number(duration, 3), DO_NOT_BLEND];
-    parts.push(chunk("ANMF", joined([Uint8Array.from(about), picture(new Uint8Array(await blob.arrayBuffer()))])));
+    const header = [...number(0, 6), ...number(side - 1, 3), ...number(side - 1, 3), ...number(duration, 3), DO_NOT_BLEND];
+    parts.push(chunk("ANMF", joined([Uint8Array.from(header), picture(new Uint8Array(await blob.arrayBuffer()))])));
   }
   const size = [...number(side - 1, 3), ...number(side - 1, 3)];
   const head = [chunk("VP8X", Uint8Array.from([IS_ANIMATED, 0, 0, 0, ...size])), chunk("ANIM", new Uint8Array(6))];

@@ -45,16 +45,16 @@ export class Api {
     });
   }
 
-  /** Send until there is an answer: asks for a key where one is wanted, waits where the server says how long. */
+  /** Send until there is a response: asks for a key where one is wanted, waits where the server says how long. */
   async #send(path, { onWait = this.#onWait, ...options }) {
     let waits = 0;
     for (;;) {
       const key = this.#key;
       const headers = key === null ? options.headers : { ...options.headers, Authorization: `Bearer ${key}` };
       // Relative, so that the page also works behind a proxy that puts it under a path.
-      const answer = await fetch(path, { ...options, headers }).catch(throwUnreachable(options.signal));
-      if (answer.ok) return answer;
-      const error = await readError(answer);
+      const response = await fetch(path, { ...options, headers }).catch(throwUnreachable(options.signal));
+      if (response.ok) return response;
+      const error = await readError(response);
       if (error.status === 401) {
         await this.#renewKey(key);
       } else if (error.retryAfter !== null && waits < MOST_WAITS) {
@@ -117,15 +117,15 @@ function throwUnreachable(signal) {
   };
 }
 
-async function readError(answer) {
-  const seconds = Number.parseInt(answer.headers.get("Retry-After") ?? "", 10);
-  const about = { status: answer.status, retryAfter: Number.isNaN(seconds) ? null : seconds };
+async function readError(response) {
+  const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
+  const about = { status: response.status, retryAfter: Number.isNaN(seconds) ? null : seconds };
   try {
-    return new ApiError((await answer.json()).error, about);
+    return new ApiError((await response.json()).error, about);
   } catch {
     // Not from gan-serve: a proxy in between.
     return new ApiError(
-      { code: "http_error", message: `The response was ${answer.status} ${answer.statusText}.` },
+      { code: "http_error", message: `The response was ${response.status} ${response.statusText}.` },
       about,
     );
   }

@@ -153,9 +153,9 @@ export class Explorer {
   /** Say what went wrong, and come back by itself where the server went away. Pictures stay. */
   report(error, retry = () => this.refresh()) {
     this.status.say("");
+    clearTimeout(this.poll);
     this.problem.show(error, { action: retry });
     if (!["server_unreachable", "not_ready", "server_not_ready"].includes(error.code)) return;
-    clearTimeout(this.poll);
     const look = async () => {
       if (await this.backend.ready()) {
         this.problem.clear();
@@ -203,7 +203,7 @@ export class Explorer {
       return;
     }
     if (this.isTranslator()) return;
-    for (const part of [this.stage, this.strip, this.pad, this.sliders, this.labels, this.sheet, this.drawer]) {
+    for (const part of [this.stage, this.pad, this.sliders, this.labels, this.sheet, this.drawer]) {
       part.update(state, before);
     }
   }

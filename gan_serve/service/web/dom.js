@@ -33,25 +33,13 @@ export function icon(path) {
 }
 
 export const ICONS = {
-  check: "M5 10.5l3.5 3.5L15 6.5",
   close: "M5.5 5.5l9 9M14.5 5.5l-9 9",
-  left: "M12 5l-5 5 5 5",
-  right: "M8 5l5 5-5 5",
   play: "M7 4.5v11l9-5.5z",
   pause: "M7 5.5v9M13 5.5v9",
   pin: "M10 12.5V18M6 12.5h8l-1.5-3V4h1V2.5h-7V4h1v5.5z",
 };
 
 export const $ = (id) => document.getElementById(id);
-
-/** Call `action` once no call has come for `milliseconds`. */
-export function debounce(action, milliseconds) {
-  let timer;
-  return (...values) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => action(...values), milliseconds);
-  };
-}
 
 /**
  * One stop for the Tab key, arrow keys within (the pattern of a listbox or a table).

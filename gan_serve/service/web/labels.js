@@ -50,7 +50,7 @@ export class Labels {
     this.#drawn = name;
     const sheet = { ...this.#explorer.requestOf(pointOf(store.get()), names.length), label: names };
     const pixels = await this.#explorer.sample(sheet, () => name !== this.#drawn);
-    if (!pixels) return;
+    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
     $("labels")
       .querySelectorAll("[data-label] canvas")
       .forEach((canvas, index) => paint(canvas, pixels, index));

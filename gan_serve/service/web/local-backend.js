@@ -82,7 +82,10 @@ export class LocalBackend {
     if (!model) throw new GanServeError("unknown_model", `This page does not have ${name}.`, "Choose another model.");
     this.#onWait(this.#worker ? `Loading ${name}…` : `Loading the engine and ${name}…`);
     try {
-      this.#worker ??= this.#start();
+      this.#worker ??= this.#start().catch((error) => {
+        this.#worker = null; // it can be tried again
+        throw error;
+      });
       await this.#worker;
       const source = await this.#files.source(name);
       const facts = await this.#call("load", { model: name, source, task: model.task });
@@ -104,16 +107,20 @@ export class LocalBackend {
     });
     worker.addEventListener("error", () => {
       const hint = "It needs WebAssembly with SIMD: Chrome 91, Firefox 89, Safari 16.4 or later.";
-      for (const { reject } of this.#calls.values()) reject(new GanServeError("engine_failed", "The engine stopped.", hint));
-      this.#calls.clear();
-      this.#worker = null;
+      this.#end(worker, new GanServeError("engine_failed", "The engine stopped.", hint));
     });
     const runtime = await this.#files.runtime();
-    this.#send(worker, "begin", runtime).catch(() => {
-      worker.terminate(); // what waits for it has the same error; the next request starts another
-      this.#worker = null;
-    });
+    this.#send(worker, "begin", runtime).catch((error) => this.#end(worker, error));
     return worker;
+  }
+
+  /** End a worker that failed, and all that waits for it; the next request starts another, which loads models anew. */
+  #end(worker, error) {
+    worker.terminate();
+    this.#worker = null;
+    this.#loaded.clear();
+    for (const { reject } of this.#calls.values()) reject(error);
+    this.#calls.clear();
   }
 
   async #call(method, options) {

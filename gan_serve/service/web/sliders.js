@@ -54,7 +54,7 @@ export class Sliders {
     const ends = directions.flatMap((_, index) => [-REACH, REACH].map((end) => this.#moveWith(index, end)));
     const request = { ...this.#explorer.requestOf(pointOf(state), ends.length), offsets: ends };
     const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
-    if (!pixels) return;
+    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
     this.#inputs.forEach(({ pictures }, index) =>
       pictures.forEach((canvas, end) => paint(canvas, pixels, 2 * index + end)),
     );

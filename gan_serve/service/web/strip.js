@@ -32,11 +32,7 @@ export class Strip {
     });
   }
 
-  update() {
-    // The stage renders it whenever the keys change.
-  }
-
-  /** Show the keys, and soon their pictures. */
+  /** Show the keys, and soon their pictures; the stage calls it whenever they change. */
   render() {
     this.#list();
     clearTimeout(this.timer);
