@@ -16,6 +16,7 @@ GENERATORS = {
         for upsampling in ("transposed", "nearest", "bilinear")
         for activation in ("relu", "leaky")
     },
+    "dcgan full size": ("dcgan", {"upsampling": "nearest", "full_size_channels": 32}),
     **{f"{family} batchnorm": (family, {"g_conditioning": "batchnorm"}) for family in ("dcgan28", "dcgan")},
     **{
         f"resnet {block} {conditioning}{' skip_z' * skip_z}": (

@@ -170,28 +170,26 @@ def test_dcgan_64_doubles_the_image_layer_by_layer():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "mode"),
+    ("recipe", "upsampling", "last"),
     [
-        ("dcgan-64-upsample", "nearest"),
-        ("dcgan-64", "nearest"),
-        ("sngan-hinge", "nearest"),
-        ("wgan-gp", "nearest"),
-        ("recommended-64", "bilinear"),
+        *((recipe, "nearest", [(64, 3)]) for recipe in ("dcgan-64-upsample", "dcgan-64", "sngan-hinge", "wgan-gp")),
+        ("dcgan-64", "bilinear", [(64, 3)]),
+        ("recommended-64", "nearest", [(64, 32), (32, 3)]),
     ],
 )
-def test_upsampling_differs_only_in_how_the_generator_doubles(recipe, mode):
-    generator, _ = recipe_networks(recipe, 3, width=1, resolution=64)
+def test_upsampling_differs_only_in_how_the_generator_doubles(recipe, upsampling, last):
+    generator, _ = recipe_networks(recipe, 3, width=1, resolution=64, upsampling=upsampling)
     convolutions = [layer for layer in generator.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     assert [(layer.in_channels, layer.out_channels) for layer in convolutions] == [
         (512, 256),
         (256, 128),
         (128, 64),
-        (64, 3),
+        *last,
     ]
     assert {type(layer) for layer in convolutions} == {nn.Conv2d}
     assert {layer.stride for layer in convolutions} == {(1, 1)}
-    upsamplings = [layer for layer in generator.modules() if isinstance(layer, nn.Upsample)]
-    assert [(layer.scale_factor, layer.mode) for layer in upsamplings] == [(2.0, mode)] * 4
+    doublings = [layer for layer in generator.modules() if isinstance(layer, nn.Upsample)]
+    assert [(layer.scale_factor, layer.mode) for layer in doublings] == [(2.0, upsampling)] * 4
 
 
 def test_dcgan_28_has_its_layers():

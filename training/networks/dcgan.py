@@ -39,6 +39,7 @@ class DCGANGeneratorOptions(PlainGeneratorOptions):
     upsampling: Upsampling = "transposed"  # of the generator
     activation: Literal["relu", "leaky"] = "relu"  # of the generator
     g_kernel: Literal[3, 4] = 3  # size of the convolutions behind nearest or bilinear upsampling
+    full_size_channels: Annotated[int, Field(ge=0)] = 0  # of one more convolution of the generator at the full size
     g_bias: Literal["none", "last", "all"] = "last"  # which of the generator's convolutions have a bias
     max_channels: MaxChannels = MAX_CHANNELS  # most channels of a layer of either network, before width
 
@@ -70,7 +71,9 @@ class DCGANGenerator(PlainGenerator):
             every BatchNorm instead, see ``ConditionalBatchNorm``. ``upsampling=nearest`` or ``bilinear``: that, and a
             3x3 convolution of stride 1, in place of the transposed ones (Odena et al. 2016). ``activation``: ``leaky``
             has a slope of 0.2. ``g_kernel=4``: one more row and column of zeros below and on the right than above and
-            on the left, as "same" padding has it. ``g_bias=last``: the last convolution alone has a bias.
+            on the left, as "same" padding has it. ``full_size_channels``: the last doubling gives so many channels,
+            before ``width``, with BatchNorm and activation, and one more 3x3 convolution makes the image; 0: the last
+            doubling makes it. ``g_bias=last``: the last convolution alone has a bias.
             ``latents``, ``bn_momentum``, ``bn_eps``: see ``latents_as`` and ``set_batch_norm``.
 
     Raises:
@@ -94,6 +97,8 @@ class DCGANGenerator(PlainGenerator):
             )
         start, levels = start_and_levels(img_resolution)
         channels = [scaled(_channels(levels - 1 - level, options.max_channels), width) for level in range(levels)]
+        if options.full_size_channels:
+            channels.append(scaled(options.full_size_channels, width))
 
         def act() -> nn.Module:
             return nn.ReLU() if options.activation == "relu" else nn.LeakyReLU(SLOPE)
@@ -108,7 +113,11 @@ class DCGANGenerator(PlainGenerator):
             layers |= _doubling(i, before, after, options, bias=options.g_bias == "all")
             layers[f"norm{i}"] = batch_norm(nn.BatchNorm2d(after), self.condition_dim)
             layers[f"act{i}"] = act()
-        layers |= _doubling(levels, channels[-1], img_channels, options, bias=options.g_bias != "none")
+        last_bias = options.g_bias != "none"
+        if not options.full_size_channels:
+            layers |= _doubling(levels, channels[-1], img_channels, options, bias=last_bias)
+        else:
+            layers[f"conv{levels + 1}"] = nn.Conv2d(channels[-1], img_channels, 3, padding=1, bias=last_bias)
         layers["tanh"] = nn.Tanh()
         self.layers = ConditionalSequential(layers)
         set_batch_norm(self, options)
