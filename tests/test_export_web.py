@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_translator import write_translator
 
 from gan_serve.errors import CannotWrite, InvalidOption, UnknownModel
 from gan_serve.service import static_site, web_runtime
@@ -75,18 +74,16 @@ def test_a_single_file_is_whole_and_has_the_cards(runtime: Path, tmp_path: Path)
 def test_what_cannot_be_exported_is_refused_in_words(runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").touch()
-    write_translator(tmp_path / "painter")
     refused: list[tuple[type[Exception], dict[str, Any]]] = [
         (CannotWrite, {"models": ["mnist-cgan"], "out": tmp_path / "there"}),
         (InvalidOption, {"models": [], "out": tmp_path / "none"}),
         (InvalidOption, {"models": ["mnist-cgan", "mnist-cgan"], "out": tmp_path / "twice"}),
-        (InvalidOption, {"models": ["mnist-cgan", tmp_path / "painter"], "out": tmp_path / "translator"}),
         (UnknownModel, {"models": ["mnist-cgam"], "out": tmp_path / "unknown"}),
     ]
     for error, arguments in refused:
         with pytest.raises(error):
             export_web(**arguments, runtime=runtime)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["painter", "runtime", "there"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runtime", "there"]
 
 
 def test_the_page_and_its_script_are_small(runtime: Path, tmp_path: Path) -> None:

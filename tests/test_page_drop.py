@@ -18,6 +18,7 @@ NAME = "fashion-dcgan"
 
 
 def shown_at(visit: Visit, state: str) -> Any:
+    visit.page.goto("about:blank")  # another state alone would not load the page again
     page = visit.open(state)
     expect(page.locator("#sheet[data-seeds]")).to_be_visible()
     return page

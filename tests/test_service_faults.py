@@ -89,6 +89,16 @@ def test_a_body_that_is_too_large_gets_its_response_and_no_reset(server: httpx.C
         connection.close()
 
 
+def test_a_slow_client_gets_the_response_to_a_body_that_is_too_large(server: httpx.Client) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(9):  # the limit is reached after four of them
+            yield bytes(2**20)
+            time.sleep(0.4)
+
+    response = server.post("/sample", content=body(), headers={"Content-Type": "application/json"}, timeout=PATIENCE)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
+
+
 NODE = """
 const [, url] = process.argv;
 const responses = [];

@@ -73,8 +73,8 @@ def litserve_command(checkpoint: Path, precision: str, port: int) -> list[str]:
 
 def bentoml_command(checkpoint: Path, precision: str, port: int) -> list[str]:
     return [
-        str(BIN / "bentoml"), "serve", "bento_batchable:Images", "--working-dir", str(HERE), "--port", str(port),
-        "--host", "127.0.0.1",
+        str(BIN / "python"), "-m", "bentoml", "serve", "bento_batchable:Images", "--working-dir", str(HERE),
+        "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
 
 

@@ -67,11 +67,10 @@ class OriginalFile:
 
     def outputs(self, inputs: Mapping[str, Any]) -> Array:
         """Return the images of z and c as the file computes them."""
-        fed = self._fed(inputs)
         size = self.batch
         n, parts = len(inputs["z"]), []
         for start in range(0, n, size):
-            part = {name: values[start : start + size] for name, values in fed.items()}
+            part = self._fed({name: values[start : start + size] for name, values in inputs.items()})
             missing = size - min(size, n - start) if self.signature.batch else 0
             part = {name: np.concatenate([values, values[:1].repeat(missing, 0)]) for name, values in part.items()}
             try:
@@ -91,7 +90,7 @@ class OriginalFile:
         if c is not None:
             labels = inputs["c"]
             if self.signature.labels == "onehot":
-                labels = np.eye(self.c_dim)[labels]
+                labels = labels[:, None] == np.arange(self.c_dim)
             fed[c.name] = _as(labels.reshape(len(labels), *c.sides[1:]), c)
         return fed
 

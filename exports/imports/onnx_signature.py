@@ -19,6 +19,7 @@ OF_LABELS = re.compile(r"label|class|cond|one_?hot|attr|^[cy]$", re.IGNORECASE)
 IN_PYTHON = "Or wrap the network in torch and use gan_serve.exports.export_module (docs/import.md)."
 
 Labels = Literal["index", "onehot"]
+MAX_CLASSES = 65536  # as the config of a checkpoint allows
 Layout = Literal["nchw", "nhwc"]
 
 
@@ -167,6 +168,8 @@ def _classes(
             f"They must be an index [N] or [N, 1], or one-hot [N, K]. {IN_PYTHON}",
         )
     count = c.sides[1] if onehot else _rows(model, c.name)
+    if count > MAX_CLASSES:
+        raise ImportRefused(f"{name} has {count:,} classes; at most {MAX_CLASSES:,} are read.", "Use another file.")
     if not count and not stated:
         raise InvalidOption(
             f"{name} does not say how many classes its labels {c.name} have.", "Give --classes, as names or a number."

@@ -272,7 +272,7 @@ class TranslatorConfig(BaseConfig):
 
 
 AnyConfig = CheckpointConfig | TranslatorConfig
-TRANSLATE = "translate"  # the task of translators; a config without a task is that of a generator
+TRANSLATE: Literal["translate"] = "translate"  # the task of translators; a config without a task is that of a generator
 
 
 def describe(config: AnyConfig) -> str:

@@ -207,7 +207,8 @@ class RequestBuilder:
     ) -> SamplingRequest:
         """Return a request for the images of seeds or latents; ``Generator.generate`` explains arguments and errors."""
         request, keys = self._without_labels(n, seed, seeds, latents, offsets, truncation)
-        return dataclasses.replace(request, classes=classes_of_images(self.config, label, keys))
+        classes = classes_of_images(self.config, label, keys)
+        return request if classes is None else dataclasses.replace(request, classes=classes)
 
     def condition_request(
         self,

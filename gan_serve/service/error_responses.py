@@ -12,13 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gan_serve.errors import GanServeError, ServerError, ServerNotReady, TooManyRequests
+from gan_serve.errors import GanServeError, ServerError, ServerNotReady, TooManyRequests, Unauthorized
 from gan_serve.service.request_error import ErrorDetail, RequestError
 
 CLIENT_GONE = 499  # nginx's status for a client that has disconnected; only the log shows it
 RETRY_AFTER = 1  # seconds, for errors that do not know it
 PASSING = (TooManyRequests.code, ServerNotReady.code)  # the same request may succeed later
 ERROR_HEADER = "x-gan-serve-error"  # the code of the error; every response with the envelope has this header
+EXPECTED = (GanServeError, RequestError, HTTPException, ClientDisconnect)  # all others are faults of the server
 
 
 class ErrorBody(BaseModel):
@@ -60,32 +61,28 @@ def status_envelope(status: int, headers: Mapping[str, str] | None = None) -> Re
     return envelope(status, ErrorDetail(**kind._asdict()), headers)
 
 
-def error_envelope(error: GanServeError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the envelope of an error of gan-serve, with its status."""
-    if isinstance(error, ServerError) and error.retry_after:
-        headers = {"Retry-After": f"{error.retry_after:.0f}", **(headers or {})}
-    return envelope(error.status, ErrorDetail.of(error), headers)
+def error_response(error: Exception) -> Response:
+    """Return the response to a request that failed with ``error``."""
+    match error:
+        case GanServeError():
+            headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
+            if isinstance(error, ServerError) and error.retry_after:
+                headers["Retry-After"] = f"{error.retry_after:.0f}"
+            return envelope(error.status, ErrorDetail.of(error), headers)
+        case RequestError():
+            return envelope(error.status, error.detail)
+        case HTTPException():
+            return status_envelope(error.status_code, error.headers)
+        case ClientDisconnect():
+            return Response(status_code=CLIENT_GONE)
+    return status_envelope(500)
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Make ``app`` respond to every error with the envelope, except where the client is gone."""
 
-    @app.exception_handler(GanServeError)
-    async def from_gan_serve(_: Request, error: GanServeError) -> Response:
-        return error_envelope(error)
+    async def respond(_: Request, error: Exception) -> Response:
+        return error_response(error)
 
-    @app.exception_handler(RequestError)
-    async def from_request(_: Request, error: RequestError) -> Response:
-        return envelope(error.status, error.detail)
-
-    @app.exception_handler(HTTPException)
-    async def from_http(_: Request, error: HTTPException) -> Response:
-        return status_envelope(error.status_code, error.headers)
-
-    @app.exception_handler(ClientDisconnect)
-    async def from_client(_: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=CLIENT_GONE)
-
-    @app.exception_handler(Exception)
-    async def from_anything(_: Request, error: Exception) -> Response:
-        return status_envelope(500)
+    for kind in (*EXPECTED, Exception):
+        app.add_exception_handler(kind, respond)

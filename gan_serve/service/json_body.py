@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import typing
 from typing import TypeVar
 
@@ -23,7 +24,9 @@ from gan_serve.service.headers import header
 from gan_serve.service.request_error import RequestError
 from gan_serve.service.settings import Settings
 
-DISCARD_SECONDS = 1.0  # for reading the rest of a body that is too large, before the response
+# The rest of a body that is too large is read before the response, until the client pauses for so long.
+PAUSE_SECONDS = 1.0
+DISCARD_SECONDS = 10.0  # at most, in all
 DISCARD_BYTES = 64 * 2**20  # read of that rest, at most
 MAX_Z_DIM = 1024  # the limit on items leaves room for latents of this size
 SPARE_ITEMS = 1000
@@ -84,11 +87,12 @@ async def read_body(request: Request) -> bytes:
     # A client that waits for "100 Continue" sends nothing before it is asked to.
     if more and (size or header(request.scope, b"expect").lower() != b"100-continue"):
         parts.clear()
+        end = time.monotonic() + DISCARD_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_SECONDS):
-                while more and size <= most + DISCARD_BYTES:
+            while more and size <= most + DISCARD_BYTES and time.monotonic() < end:
+                async with asyncio.timeout(PAUSE_SECONDS):
                     part, more = await _part(request)
-                    size += len(part)
+                size += len(part)
     raise BodyTooLarge(f"The body is larger than {most:,} bytes, the limit of this server.", "Send less at a time.")
 
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gan_serve.errors import TooManyRequests, Unauthorized
 from gan_serve.service import metrics, request_log
 from gan_serve.service.access import HostCheck, Keys
-from gan_serve.service.error_responses import ERROR_HEADER, envelope, error_envelope, status_envelope
+from gan_serve.service.error_responses import ERROR_HEADER, envelope, error_response, status_envelope
 from gan_serve.service.headers import header
 from gan_serve.service.request_error import RequestError
 from gan_serve.service.settings import Settings
@@ -127,12 +127,12 @@ class Middleware:
                 raise
             timeout = None
             await status_envelope(504)(scope, receive, send_on)
-        except Exception:
+        except Exception as error:
             if status:
                 raise
             request_log.service.exception("%s %s failed.", method, path[:200])
             timeout = None
-            await status_envelope(500)(scope, receive, send_on)
+            await error_response(error)(scope, receive, send_on)
         finally:
             ended = time.perf_counter()
             self._record(scope, method, request_id, (status, reason), ended - began)
@@ -145,20 +145,17 @@ class Middleware:
             if b"websocket" in header(scope, b"upgrade").lower():
                 raise RequestError(400, "no_websockets", "This server has no WebSockets.", "Use POST and GET.")
         except RequestError as error:
-            await envelope(error.status, error.detail)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
         else:
             await self._inner(scope, receive, send)
 
     async def _authorized(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            key = self._keys.check(scope["path"], header(scope, b"authorization"))
-        except Unauthorized as error:
-            await error_envelope(error, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
-        except TooManyRequests as error:
-            await error_envelope(error)(scope, receive, send)
-        else:
-            if key:
+            if key := self._keys.check(scope["path"], header(scope, b"authorization")):
                 scope[KEY_NAME] = key
+        except (Unauthorized, TooManyRequests) as error:
+            await error_response(error)(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
 
     def _record(self, scope: Scope, method: str, request_id: bytes, outcome: tuple[int, str], seconds: float) -> None:

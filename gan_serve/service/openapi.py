@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.types import Receive, Scope, Send
 
 from gan_serve.sampling.formats import served_formats
 from gan_serve.sampling.receipt import Receipt
-from gan_serve.service.error_responses import ErrorBody
+from gan_serve.service.error_responses import EXPECTED, ErrorBody, error_response
+from gan_serve.service.json_body import BodyRoute
 from gan_serve.service.models import Models
 from gan_serve.service.schemas import STREAM
 from gan_serve.service.served_model import ModelInfo
@@ -46,6 +49,22 @@ class DocumentedApp(FastAPI):
     """FastAPI with these additions. The document describes the models at the time of the first request for it."""
 
     models: Models
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request. One with a JSON body goes to its route directly, past ten layers of FastAPI."""
+        route = self._with_body.get(scope["path"]) if scope.get("method") == "POST" else None
+        if route is None:
+            await super().__call__(scope, receive, send)
+        else:
+            scope["app"] = self
+            try:
+                await route.handle(scope, receive, send)
+            except EXPECTED as error:
+                await error_response(error)(scope, receive, send)
+
+    @functools.cached_property
+    def _with_body(self) -> dict[str, BodyRoute]:
+        return {route.path: route for route in self.routes if isinstance(route, BodyRoute) and route.body_field}
 
     def openapi(self) -> dict[str, Any]:
         """Return the document, made once."""
@@ -86,7 +105,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-ALL_ERRORS = tuple(_ERRORS)
+ALL_ERRORS = dict(_ERRORS)
 
 
 def errors(*statuses: int | str) -> dict[int | str, dict[str, Any]]:

@@ -179,7 +179,7 @@ def add_projection(app: FastAPI, models: Models, settings: Settings) -> None:
         return
     projecting = Projecting(settings)
 
-    @app.post("/project", response_model=Projected, responses=openapi.errors(*openapi.ALL_ERRORS))
+    @app.post("/project", response_model=Projected, responses=openapi.ALL_ERRORS)
     async def project(body: ProjectRequest, request: Request) -> Response:
         """Find the latent whose image is nearest to a picture. It takes seconds, and one picture at a time."""
         found = await projecting.project(body, request, models)

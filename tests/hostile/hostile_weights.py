@@ -239,6 +239,19 @@ def many_outputs(folder: Path) -> Path:
     return write_onnx(folder / "g.onnx", text, constants)
 
 
+def billions_of_classes(folder: Path) -> Path:
+    """One-hot labels of 10 billion classes, each of which would get a name."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float["n", 4] z, float["n", 10000000000] labels) => (float["n", 1, 8, 8] images) {
+        most = ReduceMax <axes = [1], keepdims = 1> (labels)
+        row = Add(z, most)
+        map = Reshape(row, shape)
+        images = Resize(map, , scales)
+    }"""
+    constants = {"shape": np.array([-1, 1, 2, 2]), "scales": np.array([1, 1, 4, 4], np.float32)}
+    return write_onnx(folder / "g.onnx", text, constants)
+
+
 def escape_in_an_input(folder: Path) -> Path:
     model = onnx.load(dense_nhwc(folder / "g.onnx"))
     model.graph.input[0].name = "\x1b]0;owned\x07"
@@ -346,6 +359,7 @@ FILES: dict[Write, str] = {
     long_safetensors_header: "more than 10,000 tensors",
     million_images: "GB for 1000000 images",
     many_outputs: "GB for",
+    billions_of_classes: "has 10,000,000,000 classes",
     damaged_zip: "is a damaged Keras model",
     escape_in_a_layer: "which is not read",
     escape_in_an_input: "",

@@ -66,9 +66,9 @@ def tar_members(path: Path) -> Iterator[Member]:
         for number, member in enumerate(archive):
             if number >= most:
                 raise tarfile.ReadError(f"it has more than {most:,} files, which do not fit in its size")
-            end = member.offset_data + member.size  # the next member is behind it: all of it would be unpacked
-            if end > max(ALWAYS_ALLOWED, MAX_RATIO * size):
-                raise tarfile.ReadError(f"it is said to have {end:,} bytes in {size:,}")
+            unpacked = member.offset_data + member.size  # to find the next member
+            if unpacked > max(ALWAYS_ALLOWED, MAX_RATIO * size):
+                raise tarfile.ReadError(f"it is said to have {unpacked:,} bytes in {size:,}")
             if not member.isdir():
                 reason = "" if member.isreg() else "a link or a device"
                 yield Member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]
