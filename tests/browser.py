@@ -20,9 +20,14 @@ TIMEOUT = 30_000  # milliseconds; machines that run tests can be slow
 
 # Run before the page's own scripts: what moved without anybody's doing, and what the policy forbade.
 _WATCH = """
-window.watched = {shift: 0, violations: []};
+window.watched = {shift: 0, moved: [], violations: []};
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.watched.shift += entry.value;
+  for (const entry of list.getEntries()) {
+    if (entry.hadRecentInput) continue;
+    window.watched.shift += entry.value;
+    const moved = entry.sources.map(({node}) => node?.id || node?.className || node?.nodeName);
+    window.watched.moved.push(...moved);
+  }
 }).observe({type: "layout-shift", buffered: true});
 document.addEventListener("securitypolicyviolation", (event) => {
   window.watched.violations.push(event.violatedDirective);

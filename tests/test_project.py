@@ -161,7 +161,7 @@ def test_the_command_writes_latents_and_a_sheet(cli, tmp_path: Path) -> None:
     assert f"{tmp_path / 'a.png'}: PSNR " in outcome.out
     assert "Pictures of 40x50 are cut to their middle square and resized to 28x28." in outcome.err
     with np.load(out, allow_pickle=False) as arrays:
-        assert set(arrays) == {"latents", "psnr", "model", "digest"}
+        assert set(arrays) == {"latents", "psnr", "model", "digest", "own_psnr", "real_psnr"}
         assert arrays["latents"].shape == (2, 100)
         psnr = arrays["psnr"]
     with Image.open(sheet) as image:

@@ -102,6 +102,7 @@ def test_models_also_tells_the_limits(server: httpx.Client) -> None:
         "max_images": limits.max_images,
         "max_frames": limits.max_frames,
         "max_pixels": limits.max_pixels,
+        "project": 0,
     }
 
 

@@ -172,7 +172,7 @@ def test_another_digest_than_the_pinned_one_is_one_clear_error(monkeypatch, tmp_
     """The check on the full set, tried with splits of one image."""
     make = importlib.import_module("make")
     monkeypatch.setattr(shards, "COUNTS", {"train": 1, "test": 1})
-    pinned = dict.fromkeys(shards.COUNTS, PinnedSplit("sha256:" + 64 * "0"))
+    pinned = dict.fromkeys(shards.COUNTS, PinnedSplit(*2 * ("sha256:" + 64 * "0",)))
     monkeypatch.setattr(make, "BRICKS", replace(BRICKS, splits=pinned))
     for split in shards.COUNTS:
         shards.render_shard(_folder(tmp_path), *shards.shards_of(split, 1))

@@ -213,7 +213,7 @@ def export_triton(model: str, out: Path, name: str | None, precision: str, max_b
     help="A node_modules folder with onnxruntime-web and gifenc; without it, `npm pack` fetches them.",
 )
 def export_web(models: tuple[str, ...], out: Path, single_file: bool, runtime: Path | None) -> None:
-    """Write the page as a site that samples, or translates pictures, in the browser.
+    """Write the page as a site that samples in the browser.
 
     MODEL is a name of `gan-serve models`, a directory, or org/name on the Hugging Face Hub. The page opens on the
     first generator. It needs onnxruntime-web and gifenc, which npm fetches. The path of the page is printed.
