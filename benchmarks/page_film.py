@@ -1,6 +1,6 @@
 """Record the explorer page as the moving picture of the README and of the site.
 
-    python benchmarks/page_film.py [--model avatars-cgan]
+    python benchmarks/page_film.py [--model avatars-cgan] [--label toon-head]
 
 Writes docs/page.webp: the first seconds of the page, then a drag over the pad and a pull of a slider.
 """
@@ -28,18 +28,19 @@ LIMIT = 1_500_000  # bytes
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="avatars-cgan", help="the model that the page opens on")
-    model = parser.parse_args().model
+    parser.add_argument("--label", default="toon-head", help="the label of the link that is opened")
+    options = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("gan-serve")), "serve", "--port", str(port), "--model", model]
+    command = [str(Path(sys.executable).with_name("gan-serve")), "serve", "--port", str(port), "--model", options.model]
     server = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until_ready(f"http://127.0.0.1:{port}/")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_context(viewport=VIEW, color_scheme="light").new_page()
-            page.goto(f"http://127.0.0.1:{port}/")
+            page.goto(f"http://127.0.0.1:{port}/#label={options.label}")
             page.locator("#picture.painted").wait_for(timeout=60_000)
             page.locator("#mosaic.painted").wait_for(timeout=60_000)
             frames = record(page)
