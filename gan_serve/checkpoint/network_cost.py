@@ -23,6 +23,7 @@ from gan_serve.checkpoint.onnx_graph import (
     Node,
     Shape,
     Tensor,
+    Unsupported,
     read_graph,
 )
 from gan_serve.checkpoint.operator_attributes import attributes_in
@@ -87,7 +88,7 @@ def _read(model: bytes) -> Graph:
         graph = read_graph(model)
         if graph.opset < LOWEST_OPSET:
             raise ValueError(f"opset {graph.opset}")
-    except (ValueError, IndexError, TypeError, NotImplementedError, OverflowError) as error:
+    except (ValueError, IndexError, TypeError, Unsupported, OverflowError) as error:
         raise InvalidCheckpoint(
             "The constants of the network cannot be read, or it has too many nodes.",
             "Download or export the checkpoint again.",
@@ -218,7 +219,7 @@ class _Walk:
         rule = RULES.get(node.operator)
         try:
             if rule is None:
-                raise NotImplementedError(f"the operator {shorten(node.operator)}")
+                raise Unsupported(f"the operator {shorten(node.operator)}")
             shapes = [tuple(map(int, shape)) for shape in rule(node, inputs)]
             if any(len(shape) > MAX_RANK or min(shape, default=0) < 0 for shape in shapes):
                 raise ValueError("a negative size")
@@ -240,7 +241,7 @@ class _Walk:
                 f"The size of an output of the network's {node.operator} depends on latents or labels.",
                 "Export it with sizes that are constant.",
             ) from error
-        except NotImplementedError as error:
+        except Unsupported as error:
             raise InvalidCheckpoint(
                 f"The network uses {error}, which gan-serve does not run.", "Export it with standard layers."
             ) from error

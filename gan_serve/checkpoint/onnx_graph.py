@@ -61,6 +61,10 @@ Shape = tuple[int, ...]
 EMPTY = memoryview(b"")
 
 
+class Unsupported(Exception):
+    """A network has something whose cost is not known, such as another operator; the text names it."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """The shape of a tensor, the bytes of an element, and its values if they are few and known."""
@@ -112,7 +116,7 @@ def read_graph(model: bytes) -> Graph:
     """Return the graph of an ONNX file that ``check_self_contained`` accepts.
 
     Raises:
-        ValueError, IndexError: it is damaged. NotImplementedError: it has a kind of tensor that is not read.
+        ValueError, IndexError: it is damaged. Unsupported: it has a kind of tensor that is not read.
     """
     graph = Graph()
     for number, value in _fields("model", memoryview(model)):
@@ -138,7 +142,7 @@ def read_graph(model: bytes) -> Graph:
                 kind = dict(_fields("type", given.get(2, EMPTY))).get(1, EMPTY)
                 graph.inputs[_text(given.get(1, EMPTY))] = dict(_fields("tensor type", kind)).get(1, 0)
             elif part == 15:
-                raise NotImplementedError("sparse tensors")
+                raise Unsupported("sparse tensors")
     return graph
 
 
@@ -206,7 +210,7 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
             case 20:
                 kind = value
     if kind not in _ATTRIBUTE_TYPES:
-        raise NotImplementedError(f"the attribute {name}")
+        raise Unsupported(f"the attribute {name}")
     place, default = _ATTRIBUTE_TYPES[kind]
     if values.keys() - {place}:
         raise ValueError(f"the attribute {name} has two types")
@@ -233,7 +237,7 @@ def _tensor(message: memoryview) -> tuple[str, Tensor]:
     if len(shape) > MAX_RANK or any(side < 0 for side in shape):
         raise ValueError("a constant has an invalid shape")
     if kind not in DTYPES:
-        raise NotImplementedError(f"constants of the type {kind}")
+        raise Unsupported(f"constants of the type {kind}")
     if raw is not None and typed:
         raise ValueError(f"the constant {name} has its values twice")
     tensor = Tensor(tuple(shape), np.dtype(DTYPES[kind]).itemsize, constant=True, kind=kind)

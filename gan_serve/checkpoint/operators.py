@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.onnx_graph import BOOL, DTYPES, FLOAT, INT64, UINT8, Node, Shape, Tensor
+from gan_serve.checkpoint.onnx_graph import BOOL, DTYPES, FLOAT, INT64, UINT8, Node, Shape, Tensor, Unsupported
 
 Inputs = list[Tensor]
 ShapeRule = Callable[[Node, Inputs], Sequence[Shape]]
@@ -58,7 +58,7 @@ def _dropout(node: Node, inputs: Inputs) -> list[Shape]:
     """Refuse what is random: a dropout that is switched on, or that an input of the network can switch on."""
     training = inputs[2] if len(inputs) > 2 else None
     if training is not None and training.shape != (-1,) and (training.values is None or training.values.any()):
-        raise NotImplementedError("Dropout in training mode")
+        raise Unsupported("Dropout in training mode")
     return _same(node, inputs)
 
 
@@ -71,14 +71,14 @@ def _divide(node: Node, inputs: Inputs) -> list[Shape]:
     if inputs[0].kind not in FLOATS:
         divisor = inputs[1].values
         if divisor is None or bool((divisor < 1).any()):
-            raise NotImplementedError(f"{node.operator} of whole numbers by others than positive constants")
+            raise Unsupported(f"{node.operator} of whole numbers by others than positive constants")
     return _broadcast(node, inputs)
 
 
 def _cast(node: Node, inputs: Inputs) -> list[Shape]:
     kind = node.attributes["to"] if node.operator == "Cast" else inputs[1].kind
     if kind not in DTYPES:
-        raise NotImplementedError(f"{node.operator} to the type {kind}")
+        raise Unsupported(f"{node.operator} to the type {kind}")
     return [inputs[0].shape]
 
 
@@ -281,7 +281,7 @@ def _pad(node: Node, inputs: Inputs) -> list[Shape]:
 def _resize(node: Node, inputs: Inputs) -> list[Shape]:
     sides, get = list(inputs[0].shape), node.attributes.get
     if (get("keep_aspect_ratio_policy") or "stretch") != "stretch":
-        raise NotImplementedError("Resize with an aspect ratio that is kept")
+        raise Unsupported("Resize with an aspect ratio that is kept")
     scales, sizes = known(inputs, 2), known(inputs, 3)
     axes = [_axis(axis, len(sides)) for axis in get("axes") or range(len(sides))]
     if len(set(axes)) != len(axes):
@@ -320,7 +320,7 @@ def _constant_of_shape(node: Node, inputs: Inputs) -> list[Shape]:
 def _constant(node: Node, inputs: Inputs) -> list[Shape]:
     [value] = node.attributes.values()
     if value is None or isinstance(value, str):
-        raise NotImplementedError("constants that are text")
+        raise Unsupported("constants that are text")
     return [value.shape if isinstance(value, Tensor) else np.shape(value)]
 
 
