@@ -73,8 +73,7 @@ def specks(images: UInt8Array) -> float:
 
 def speck_mask(images: UInt8Array) -> npt.NDArray[np.bool_]:
     """Return a mask of the specks of images uint8 [N, H, W, C], bool [N, H, W]; see ``specks``."""
-    values = images.astype(np.int16)
-    remains = np.maximum(_without_lines(values), _without_lines(-values))
+    remains = np.maximum(_without_lines(images), _without_lines(np.invert(images)))  # bright specks, and dark ones
     mask: npt.NDArray[np.bool_] = remains.max(axis=3) > SPECK
     return mask
 
@@ -137,21 +136,22 @@ def _luma(images: UInt8Array) -> npt.NDArray[np.float32]:
     return luma
 
 
-def _without_lines(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Return images int16 [N, H, W, C] minus their bright lines of three pixels in any of four directions.
+def _without_lines(values: UInt8Array) -> UInt8Array:
+    """Return images uint8 [N, H, W, C] minus their bright lines of three pixels in any of four directions.
 
     The opening by a line is the maximum, over its three places around a pixel, of the minimum along it. Beyond the
     border the outermost pixels are repeated.
     """
     height, width = values.shape[1:3]
     padded = np.pad(values, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
-    opened = np.full_like(values, np.iinfo(np.int16).min)
+    opened = np.zeros_like(values)
     for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
         along = [
             padded[:, 2 + step * down : 2 + step * down + height, 2 + step * across : 2 + step * across + width]
             for step in range(-2, 3)
         ]
-        for first in range(3):
-            np.maximum(opened, np.minimum.reduce(along[first : first + 3]), out=opened)
-    remains: npt.NDArray[np.int16] = values - opened
+        for one, two, three in zip(along, along[1:], along[2:], strict=False):
+            darkest = np.minimum(one, two)
+            np.maximum(opened, np.minimum(darkest, three, out=darkest), out=opened)
+    remains: UInt8Array = values - opened  # an opening is nowhere brighter
     return remains
