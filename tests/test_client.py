@@ -120,6 +120,7 @@ def test_condition_gives_the_images_of_each_label(client, conditional, options):
     assert list(images) == list(expected)
     for name in expected:
         assert_same_images(images[name], expected[name])
+    assert images._repr_mimebundle_()["image/png"] == expected._repr_mimebundle_()["image/png"]  # in a notebook
     arrays, expected = (
         client.condition("conditional", **options, output="numpy"),
         conditional.condition(**options, output="numpy"),
@@ -140,7 +141,9 @@ WALKS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", WALKS, ids=_names)
 def test_interpolate_gives_the_frames_of_the_generator(client, generator, options):
     expected = generator.interpolate(**options)
-    assert_same_images(client.interpolate(NAME, **options), expected)
+    received = client.interpolate(NAME, **options)
+    assert_same_images(received, expected)
+    assert "image/gif" in received._repr_mimebundle_()
     pixels = client.interpolate(NAME, **options, output="numpy")
     np.testing.assert_array_equal(pixels, generator.interpolate(**options, output="numpy"))
     frames = list(client.iter_frames(NAME, **options))

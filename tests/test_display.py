@@ -10,7 +10,7 @@ from PIL import Image
 
 import gan_serve
 from gan_serve.images.grid import grid
-from gan_serve.images.pixels import from_pil
+from gan_serve.images.pixels import enlarge, from_pil
 from gan_serve.images.preview import UPPER_HALF, terminal_preview
 
 
@@ -43,6 +43,12 @@ def test_a_walk_is_shown_as_an_animation(generator):
 def test_every_label_is_shown():
     sheet = gan_serve.condition("fashion-cgan", seeds="0-3", labels=["Bag", "Coat"])
     assert shown(sheet["Bag"]._repr_mimebundle_(), "png").width > 500
+    picture = from_pil(shown(sheet._repr_mimebundle_(), "png"))
+    rows = gan_serve.condition("fashion-cgan", seeds="0-3", labels=["Bag", "Coat"], output="numpy")
+    expected = enlarge(grid(np.concatenate(list(rows.values())), 4), 2)
+    np.testing.assert_array_equal(picture[:, -expected.shape[1] :], expected)
+    assert picture[:, : -expected.shape[1]].min() < 100  # the names of the labels, beside the rows
+    assert "image/png" not in type(sheet)()._repr_mimebundle_()
 
 
 def test_a_preview_fits_a_terminal(generator):

@@ -73,7 +73,8 @@ def fetch_images(
     """Fetch the images of ``sample_images`` or ``walk_frames``."""
     check_output(output)
     with Meter(progress, request.count) as meter:
-        return (yield from _fetch_in_parts(limits, request, output, meter)).images
+        images = yield from _fetch_in_parts(limits, request, output, meter)
+        return images.output(animated=request.path == "/interpolate")
 
 
 def fetch_by_label(
@@ -101,7 +102,7 @@ def fetch_mix(
         seeds = parse_seeds(request.shared["coarse"])
         rows = [replace(request, shared=request.shared | {"coarse": seed}, rows=1) for seed in seeds]
         images = yield from _fetch_rows(limits, rows, output, progress)
-    return images.images
+    return images.output()
 
 
 def fetch_file(kind: Kind, model: str | None, path: str | Path | None, options: Fields) -> Exchange[bytes]:

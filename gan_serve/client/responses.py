@@ -29,6 +29,7 @@ from gan_serve.errors import (
     error_class,
 )
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.sampling.display import GeneratedImages, GeneratedRows
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 
 if TYPE_CHECKING:
@@ -90,13 +91,19 @@ class ReceivedImages(NamedTuple):
             return cls([image for part in parts for image in part.images], labels, first.digest)
         return cls(np.concatenate([part.images for part in parts]), labels, first.digest)
 
+    def output(self, *, animated: bool = False) -> list[GeneratedImage] | UInt8Array:
+        """Return the images; a notebook shows a list of them as a grid or, if ``animated``, as an animation."""
+        return GeneratedImages(self.images, animated=animated) if isinstance(self.images, list) else self.images
+
     def by_label(self) -> dict[str, list[GeneratedImage]] | dict[str, UInt8Array]:
         """Return the images of each label, in the order of the labels."""
         labels = self.labels or []
         names = dict.fromkeys(labels)
         if isinstance(self.images, list):
             pairs = list(zip(labels, self.images, strict=True))
-            return {name: [image for label, image in pairs if label == name] for name in names}
+            return GeneratedRows(
+                {name: GeneratedImages(image for label, image in pairs if label == name) for name in names}
+            )
         return {name: self.images[np.array(labels) == name] for name in names}
 
 

@@ -1,4 +1,4 @@
-"""Show results in a notebook: a list of images as a grid, the frames of a walk as an animation, small ones enlarged."""
+"""Show results in a notebook: images as a grid or a row for each label, the frames of a walk as an animation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from gan_serve.images.animation import encode_animation
+from gan_serve.images.captions import enlarge_small, with_row_names
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import UInt8Array, enlarge, from_pil
 from gan_serve.images.png import encode_png
@@ -36,6 +37,22 @@ class GeneratedImages(list[GeneratedImage]):
             sheet = grid(frames)
             kind, content = "png", encode_png(enlarge(sheet, _scale(sheet)))
         return bundle | {f"image/{kind}": base64.b64encode(content).decode()}
+
+
+class GeneratedRows(dict[str, list[GeneratedImage]]):
+    """Lists of images by label that a notebook shows as a sheet: a row for each label, beside its name."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return the sheet in base64 by its media type, and the text of the lists."""
+        bundle = {"text/plain": repr(dict(self))}
+        columns = len(next(iter(self.values()), []))
+        names = list(self)[: MOST_IMAGES // columns] if columns else []
+        images = [image for name in names for image in self[name]]
+        if not names or len(images) != columns * len(names):
+            return bundle
+        frames = np.stack([from_pil(image) for image in images])
+        sheet = with_row_names(enlarge_small(grid(frames, columns), frames.shape[2]), names)
+        return bundle | {"image/png": base64.b64encode(encode_png(sheet)).decode()}
 
 
 def _scale(image: UInt8Array) -> int:

@@ -13,7 +13,7 @@ from gan_serve.errors import InvalidOption
 from gan_serve.images.grid import grid, grid_columns
 from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
 from gan_serve.images.png import encode_png
-from gan_serve.sampling.display import GeneratedImages
+from gan_serve.sampling.display import GeneratedImages, GeneratedRows
 from gan_serve.sampling.latents import FloatArray, encode_latents
 from gan_serve.sampling.mixing import Mix
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage, Receipt
@@ -90,8 +90,7 @@ class Samples:
         if output == "pil":
             images, per_label = self.images(), len(self) // len(names)
             rows = {name: slice(row * per_label, (row + 1) * per_label) for row, name in enumerate(names)}
-            shown: dict[str, list[GeneratedImage]] = {name: GeneratedImages(images[row]) for name, row in rows.items()}
-            return shown
+            return GeneratedRows({name: GeneratedImages(images[row]) for name, row in rows.items()})
         return dict(zip(names, np.split(self.pixels, len(names)), strict=True))
 
     def png(self, index: int, scale: int = 1) -> bytes:
