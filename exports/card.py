@@ -15,12 +15,12 @@ from gan_serve.exports.parity import Parity, spread
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.report import metrics_block, of_the_generator
 from gan_serve.exports.to_onnx import PixelGenerator
-from gan_serve.training.choose import duration
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.data.image_set import OWN_IMAGES
 from gan_serve.training.load_run import Trained
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import DataInfo
+from gan_serve.training.ticks import duration
 
 SHARP_ENOUGH = 0.9  # share of the training images' sharpness; below it the card says that truncation is of no use
 

@@ -208,7 +208,7 @@ def test_a_finding_is_a_sentence_with_options_as_they_are_typed():
     ((_, finding),) = examine(doctor, run((COLLAPSE, 8)))
     assert str(finding).startswith("mode-collapse: the images of the grid differ from each other by 12.0 grey")
     assert (
-        "May help in this run, one at a time (gan-serve train --run-dir RUN --resume): --set mode_seeking=1; "
+        "May help in this run, one at a time (stop it, then gan-serve train --run-dir RUN --resume): --set mode_seeking=1; "
         "--set feature_matching=1; --set batch_size=256; --set g_lr=0.0001; --set loss=wasserstein --set gp_weight=10. "
         "May help in a new run, one at a time: --set minibatch=std; --set minibatch=discrimination."
     ) in str(finding)

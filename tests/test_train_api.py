@@ -15,6 +15,7 @@ import gan_serve.training
 from gan_serve.errors import InvalidOption, RunError
 from gan_serve.training import Tick, choose, train
 from gan_serve.training.changes import may_change
+from gan_serve.training.monitoring import tick
 from gan_serve.training.snapshots import load_snapshot
 
 pytestmark = pytest.mark.usefixtures("fewer_images")
@@ -148,3 +149,14 @@ def test_a_choice_is_printed_with_its_reasons_and_recorded(cli, digits, tmp_path
     assert f"--run-dir '{tmp_path / 'my run'}'" in outcome.out
     words = ["train", "--data", digits, "--run-dir", tmp_path / "my run", "--minutes", 0.02, "--resume"]
     assert cli(*words).code == 0  # the same command resumes
+
+
+def test_a_run_that_will_take_much_longer_than_its_minutes_says_so_once(digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(choose, "images_per_second", lambda *_: 20_000.0)  # other programs have started since
+    monkeypatch.setattr(tick, "JUDGED_SECONDS", 0.0)
+    settings = {**SETTINGS, "seconds_per_tick": 1e-9}
+    train(digits, recipe="dcgan-28", run_dir=tmp_path / "run", minutes=0.0005, settings=settings, quiet=False)
+    printed = capsys.readouterr().out
+    assert printed.count("The machine is busier than when its speed was measured: ") == 1
+    assert "instead of 0.0005 min, since its schedules end at 0.3" in printed
+    assert "Writing the curves and the animation." in printed

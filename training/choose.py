@@ -20,6 +20,7 @@ from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.measure_speed import images_per_second
 from gan_serve.training.other_programs import OtherPrograms, free_threads
 from gan_serve.training.recipes import RECOMMENDED, recipes
+from gan_serve.training.ticks import duration
 
 SMALL = "dcgan-28"  # the recipe for images up to SMALL_SIDE pixels
 SMALL_SIDE = 32
@@ -280,19 +281,6 @@ def _why_length(config: TrainConfig, length: Length, data: ImageSet, rate: float
             "machine or a smaller resolution help"
         )
     return reasons
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words.
-
-    >>> [duration(seconds) for seconds in (8.2, 75, 4000, 100_000)]
-    ['8 s', '1.2 min', '1.1 h', '28 h']
-    """
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _rounded(kimg: float) -> float:

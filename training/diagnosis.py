@@ -68,7 +68,7 @@ class Finding(NamedTuple):
         """Return the finding as sentences, with the options as they are typed."""
         help = ""
         if self.options:
-            help += f" May help in this run, one at a time ({self.command}): {_as_typed(self.options)}."
+            help += f" May help in this run, one at a time (stop it, then {self.command}): {_as_typed(self.options)}."
         if self.new_run:
             help += f" May help in a new run, one at a time: {_as_typed(self.new_run)}."
         return f"{self.sign}: {self.what}.{help}"

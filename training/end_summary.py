@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gan_serve.training.api import FinishedRun
-from gan_serve.training.choose import duration
 from gan_serve.training.config import read_config
+from gan_serve.training.ticks import duration
 
 
 def end_lines(run: FinishedRun) -> list[str]:

@@ -61,3 +61,16 @@ class TickClock:
     def seconds_left(self) -> float:
         """Return how long the current step and the writing of a tick will still take, in seconds, by the last ones."""
         return max(0.0, self.step_seconds - (self._clock() - self._step_began)) + self.tick_seconds
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words.
+
+    >>> [duration(seconds) for seconds in (8.2, 75, 4000, 100_000)]
+    ['8 s', '1.2 min', '1.1 h', '28 h']
+    """
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds:.0f} s"

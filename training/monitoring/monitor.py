@@ -77,6 +77,8 @@ class Monitor:
 
     def close(self) -> None:
         """Bring the pictures up to date and leave the progress bar as it stands."""
+        if any(picture.is_stale for picture in self._pictures):
+            self.say("Writing the curves and the animation.")  # they take a minute on a busy machine
         self._bar.close()
         for logger in self._loggers:
             logger.close()

@@ -29,9 +29,10 @@ from gan_serve.training.sample_images import sample_images
 from gan_serve.training.snapshots import save_snapshot
 from gan_serve.training.step import Training
 from gan_serve.training.tick_means import TickMeans
-from gan_serve.training.ticks import FIRST_STEPS
+from gan_serve.training.ticks import FIRST_STEPS, duration
 
 DIVERSITY_IMAGES = 1024  # real images whose diversity is compared with that of generated ones
+SLOWER, JUDGED_SECONDS = 1.5, 120.0  # times as long as --minutes; seconds of training after which that is judged
 
 
 class Recorder:
@@ -47,6 +48,7 @@ class Recorder:
         config, quiet = training.config, options.quiet
         self.run_dir = run_dir
         self.wants_stop = False  # a callback has asked to stop the run
+        self._minutes = (options.length or {}).get("minutes")  # None once the run was said to take longer
         self._observers = options.observers
         self._evaluate = (options.evaluate or quality(data, config.features)) if config.ticks_per_evaluation else None
         self._inputs = grid_inputs(config.z_dim, training.c_dim)
@@ -125,8 +127,23 @@ class Recorder:
             snapshot = save_snapshot(
                 self.run_dir, training.state(), keep=config.keep_snapshots, best=best_kimg(self.run_dir)
             )
+        self._compare_with_minutes(training)
         self.wants_stop = self._observers.tell(Tick(record["kimg"], record, sheet, self.run_dir, snapshot))
         return snapshot
+
+    def _compare_with_minutes(self, training: Training) -> None:
+        """Say once if the run will take much longer than the user's minutes."""
+        if self._minutes is None or training.seconds < JUDGED_SECONDS:
+            return
+        planned, rate = training.config.kimg, training.shown / training.seconds
+        expected = planned * 1000 / rate
+        if expected > SLOWER * 60 * self._minutes:
+            self._monitor.say(
+                f"The machine is busier than when its speed was measured: {rate:.1f} images/s. The run will take "
+                f"about {duration(expected)} instead of {self._minutes:g} min, since its schedules end at {planned:g} "
+                "kimg. Ctrl-C ends it earlier, with a snapshot that gan-serve export takes."
+            )
+            self._minutes = None
 
     def close(self) -> None:
         """Bring curves and animation up to date."""
