@@ -72,6 +72,12 @@ def test_a_run_starts_with_the_summary_and_records_it(photos, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "3 images of 160x120 RGB, cut square and resized to 8x8." in printed
     assert "They are not used: --set conditional=true uses them." in printed
+    assert "Machine: " in printed
+    assert f"Grids: {tmp_path / 'run' / 'grids'}, the first after 4 steps" in printed
+    assert (
+        "Length: 0.004 kimg (thousands of real images), 1.3 passes over the images; see the bar for the time."
+        in printed
+    )
     recorded = read_run_info(tmp_path / "run").data.summary
     assert recorded["classes"] == {"cat": 1, "dog": 2}
     assert recorded["left_out"] == [{"file": "notes.docx", "reason": ".docx is no image"}]

@@ -84,18 +84,19 @@ def test_stylegans_dataset_json_gives_labels_and_shards_are_no_classes(tmp_path)
         load_images(tmp_path / "set")
 
 
-@pytest.mark.parametrize("suffix", ["cls", "json"])
-def test_webdataset_shards_have_labels(tmp_path, suffix):
+@pytest.mark.parametrize("suffixes", [("cls",), ("json",), ("cls", "json")])
+def test_webdataset_shards_have_labels(tmp_path, suffixes):
     for shard in range(2):
         with tarfile.open(tmp_path / f"shard-{shard}.tar", "w") as archive:
             for row in range(3):
-                label = str(10 * shard + row % 2) if suffix == "cls" else json.dumps({"label": "ab"[row % 2], "n": 1})
-                for name, content in ((f"{row:05}.png", png()), (f"{row:05}.{suffix}", label.encode())):
+                label = {"cls": str(10 * shard + row % 2), "json": json.dumps({"label": "ab"[row % 2], "n": 1})}
+                beside = [(f"{row:05}.{suffix}", label[suffix].encode()) for suffix in suffixes]
+                for name, content in [(f"{row:05}.png", png()), *beside]:
                     info = tarfile.TarInfo(name)
                     info.size = len(content)
                     archive.addfile(info, io.BytesIO(content))
     data = load_images(tmp_path)
-    expected = ["0", "1", "0", "10", "11", "10"] if suffix == "cls" else ["a", "b", "a", "a", "b", "a"]
+    expected = ["0", "1", "0", "10", "11", "10"] if "cls" in suffixes else ["a", "b", "a", "a", "b", "a"]
     assert sorted(labels_of(data)) == sorted(expected)
     assert not data.left_out
     assert labels_of(load_images(tmp_path / "shard-1.tar")) == expected[3:]

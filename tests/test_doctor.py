@@ -208,8 +208,9 @@ def test_a_finding_is_a_sentence_with_options_as_they_are_typed():
     ((_, finding),) = examine(doctor, run((COLLAPSE, 8)))
     assert str(finding).startswith("mode-collapse: the images of the grid differ from each other by 12.0 grey")
     assert (
-        "May help in this run, one at a time (stop it, then gan-serve train --run-dir RUN --resume): --set mode_seeking=1; "
-        "--set feature_matching=1; --set batch_size=256; --set g_lr=0.0001; --set loss=wasserstein --set gp_weight=10. "
+        "May help in this run, one at a time (stop it, then gan-serve train --run-dir RUN --resume): "
+        "--set mode_seeking=1; --set feature_matching=1; --set batch_size=256; --set g_lr=0.0001; "
+        "--set loss=wasserstein --set gp_weight=10. "
         "May help in a new run, one at a time: --set minibatch=std; --set minibatch=discrimination."
     ) in str(finding)
     assert str(Finding("oscillation", "has passed")) == "oscillation: has passed."
@@ -295,7 +296,7 @@ def test_grey_and_single_images_are_told_at_once():
     doctor = Diagnosis(70.0, data_contrast=60.0, wasserstein=False, settings=settings_of(ema_rampup=0.0))
     ((_, grey),) = examine(doctor, run(({"contrast": 3.0}, 4)))
     assert str(grey).endswith(
-        "(gan-serve train --run-dir RUN --resume): --set ema_rampup=0.05; --set d_lr=0.0001; --set g_lr=0.0001."
+        "(stop it, then gan-serve train --run-dir RUN --resume): --set ema_rampup=0.05; --set d_lr=0.0001; --set g_lr=0.0001."
     )
     assert "vary by 3.0 grey levels, those of the training images by 60.0" in grey.what
 

@@ -59,6 +59,8 @@ def _webdataset(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
             label = read(listing.sidecars[number, path])
             if label is not None:
                 label_of[number, _key(path)] = label
+        # A record beside a .cls belongs to the sample too, and is not reported as a file that is left out.
+        used |= {key for key in listing.sidecars if (key[0], _key(key[1])) in label_of}
         if found := _found(listing, kept, label_of, used, suffix, key=_key):
             return found
     return None

@@ -59,7 +59,10 @@ class Recorder:
             echo("\n".join(summary_lines(data, conditional=bool(config.conditional))))
             echo(f"Machine: {info.machines[-1]}.")
             left = config.kimg - training.shown / 1000
-            echo(f"Length: {left:g} kimg (thousands of real images), {passes(1000 * left, data)} over the images.")
+            rate = (options.length or {}).get("images_per_s_measured")
+            until = f"about {duration(1000 * left / rate)} at {rate:g} images/s" if rate else "see the bar for the time"
+            times = passes(1000 * left, data)
+            echo(f"Length: {left:g} kimg (thousands of real images), {times} over the images; {until}.")
             echo(
                 f"Grids: {run_dir / 'grids'}, the first after {FIRST_STEPS} steps, then at least one every "
                 f"{config.seconds_per_tick:g} s."
