@@ -20,6 +20,7 @@ from gan_serve.training.data.image_set import OWN_IMAGES
 from gan_serve.training.load_run import Trained
 from gan_serve.training.recipes import recipes
 from gan_serve.training.run_info import DataInfo
+from gan_serve.training.schedules import ema_half_life
 from gan_serve.training.ticks import duration
 
 SHARP_ENOUGH = 0.9  # share of the training images' sharpness; below it the card says that truncation is of no use
@@ -68,7 +69,7 @@ TEMPLATE = (
 ## Training
 - Recipe `{recipe}`: {source}.
 - Command: `{command}`
-{init_from}- {kimg} thousand images shown ({passes:.1f} passes), {duration} on {machines}.
+{init_from}- {kimg} thousand images shown{planned} ({passes:.1f} passes), {duration} on {machines}.
 - {average}
 - Data: {data}, {credit}; digest of the pixels `{digest}`.
 {held_out}{terms}
@@ -165,10 +166,11 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         command=command_line(_as_long_as(config, trained.shown)),
         init_from=f"- Started from the weights of `{init_from.name}` (`{init_from.digest}`).\n" if init_from else "",
         kimg=_thousands(trained.shown),
+        planned=f" of {config.kimg:,g} planned" if trained.shown < 1000 * config.kimg else "",
         passes=trained.shown / data.n,
         duration=duration(trained.seconds),
         machines=", then ".join(trained.info.machines),
-        average=average_of(config.ema_kimg, "generator"),
+        average=average_of(ema_half_life(config, trained.shown), "generator"),
         figures=metrics_block(measured.metrics),
         seeds=parity.seeds,
         truncations=len(parity.truncations),
@@ -178,11 +180,13 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
     )
 
 
-def average_of(ema_kimg: float, network: str) -> str:
-    """Return a sentence about the average of a network's weights, which a run may be without."""
-    if not ema_kimg:
+def average_of(half_life: float, network: str) -> str:
+    """Return a sentence about the average of a network's weights, of a half-life in kimg; 0: there is none."""
+    if not half_life:
         return f"The weights are those of the {network} after the last step; no average was kept."
-    return f"The weights are an exponential moving average of the {network}'s, half-life {ema_kimg:g} thousand images."
+    return (
+        f"The weights are an exponential moving average of the {network}'s, half-life {half_life:.3g} thousand images."
+    )
 
 
 def _held_out(share: float | None) -> str:

@@ -11,6 +11,7 @@ from gan_serve.exports.card import Publication, average_of
 from gan_serve.exports.report import END, START
 from gan_serve.exports.translator_to_onnx import TranslationParity
 from gan_serve.training.recipes import TRANSLATE, recipes
+from gan_serve.training.schedules import ema_half_life
 from gan_serve.training.translation.load import TrainedTranslator
 from gan_serve.training.translation.settings import translation_command
 
@@ -120,7 +121,7 @@ def translator_card(
         kimg=trained.shown / 1000,
         hours=trained.seconds / 3600,
         machines=", then ".join(trained.info.machines),
-        average=average_of(config.ema_kimg, "translator"),
+        average=average_of(ema_half_life(config, trained.shown), "translator"),
         credit=publication.credit,
         digest=data.digest,
         start=START,

@@ -296,7 +296,8 @@ def test_grey_and_single_images_are_told_at_once():
     doctor = Diagnosis(70.0, data_contrast=60.0, wasserstein=False, settings=settings_of(ema_rampup=0.0))
     ((_, grey),) = examine(doctor, run(({"contrast": 3.0}, 4)))
     assert str(grey).endswith(
-        "(stop it, then gan-serve train --run-dir RUN --resume): --set ema_rampup=0.05; --set d_lr=0.0001; --set g_lr=0.0001."
+        "(stop it, then gan-serve train --run-dir RUN --resume): "
+        "--set ema_rampup=0.05; --set d_lr=0.0001; --set g_lr=0.0001."
     )
     assert "vary by 3.0 grey levels, those of the training images by 60.0" in grey.what
 

@@ -284,5 +284,9 @@ def test_the_same_weights_export_to_the_same_bytes():
 def test_the_card_of_a_run_that_was_exported_before_its_end_tells_how_long_it_was(run, tmp_path):
     first = snapshots(run)[0]
     exported = export_run(run, tmp_path / "early", snapshot=first, precisions=["fp32"])
-    assert " --kimg 1 " in (exported / "README.md").read_text()
+    card = (exported / "README.md").read_text()
+    assert " --kimg 1 " in card
+    shown = load_snapshot(first)["shown"]
+    assert f"- {shown / 1000:.3g} thousand images shown of 2 planned (" in card
+    assert f"half-life {0.05 * shown / 1000:.3g} thousand images." in card  # ema_rampup
     assert verify_checkpoint(exported).training_data.name == "digits"
