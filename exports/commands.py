@@ -26,8 +26,8 @@ def register(group: click.Group) -> None:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new directory for the checkpoint.")
-@click.option("--name", help="The checkpoint's name; default: that of the directory.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the checkpoint.")
+@click.option("--name", help="The checkpoint's name; default: that of the folder.")
 @click.option(
     "--license",
     help="Licence of the images, an SPDX name; default: that of known data, else `other`.",
@@ -58,8 +58,9 @@ def export(
 ) -> None:
     """Turn a training run into a checkpoint.
 
-    RUN is the folder of the run; without it, the last one in runs/ is taken. Each ONNX file is compared with the
-    trained network, which takes some minutes; one whose images differ too much is not written.
+    A checkpoint is a folder that `gan-serve generate`, `serve` and `evaluate` take as MODEL. RUN is the folder of the
+    run; without it, the last one in runs/ is taken. Each ONNX file is compared with the trained network, which takes
+    some minutes; one whose images differ too much is not written.
     """
     with needs_extra("train"):
         from gan_serve.exports.card import Publication
@@ -139,7 +140,9 @@ class FeaturesOption(click.Option):
 @click.option(
     "--family-file", type=click.Path(path_type=Path), help="The --family-file of the run, if it had one; it is run."
 )
-@click.option("--dial/--no-dial", default=True, help="Also measure at several truncations (yes by default).")
+@click.option(
+    "--dial/--no-dial", default=True, help="Also measure at several values of `generate --truncation` (yes by default)."
+)
 @click.option(
     "--pairs/--no-pairs",
     default=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_celebas_own_text_file(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252", "utf-16-le"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_tables_of_other_programs(tmp_path, encoding, delimiter):
     write(tmp_path, "a.png", "b.png")
     text = "\n".join(delimiter.join(row) for row in (("image", "kind"), ("a.png", "Bär"), ("b.png", "Käfer")))
@@ -174,6 +175,21 @@ def test_tables_of_other_programs(tmp_path, encoding, delimiter):
     assert labels_of(data) == ["Bär", "Käfer"]
     assert any("not UTF-8" in note for note in data.notes) is (encoding != "utf-8")
     assert any("between its cells" in note for note in data.notes) is (delimiter != ",")
+
+
+@pytest.mark.parametrize("form", ["rows.jsonl", "rows.json", "dataset.json", "rows.parquet"])
+def test_json_and_parquet_are_tables_of_labels_too(tmp_path, form):
+    write(tmp_path / "set", "a.png", "b.png")
+    rows, table = [{"file_name": "b.png", "label": "owl"}, {"file_name": "a.png", "label": "eel"}], tmp_path / form
+    if form == "rows.parquet":
+        pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pa.Table.from_pylist(rows), table)
+    elif form == "rows.jsonl":
+        table.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        pairs = {"labels": [list(row.values()) for row in rows]}
+        table.write_text(json.dumps(rows if form == "rows.json" else pairs))
+    assert labels_of(load_images(tmp_path / "set", labels=f"{table}:label")) == ["eel", "owl"]
 
 
 # The summary

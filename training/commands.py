@@ -49,8 +49,8 @@ def _only_first_process_reports() -> Iterator[None]:
 @click.option("--recipe", help="A recipe of `gan-serve recipes`; default: chosen by the images and this machine.")
 @click.option(
     "--data",
-    help="Images: a folder, zip, tar, .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, "
-    "mnist, cifar10, avatars, bricks.",
+    help="Images: a folder, zip, tar, .npz, .npy, .parquet or IDX files (MNIST's format), hf://datasets/..., or a "
+    "name: fashion-mnist, mnist, cifar10, avatars, bricks. `gan-serve data SOURCE` shows what would be read.",
 )
 @click.option(
     "--labels",
@@ -74,11 +74,14 @@ def _only_first_process_reports() -> Iterator[None]:
 @click.option(
     "--minutes",
     type=float,
-    help="The length in minutes: the measured speed of this machine turns them into kimg, once.",
+    help="About how long to train: by the speed of this machine, measured at the start. If the machine becomes busier, "
+    "the run takes longer; Ctrl-C ends it.",
 )
 @click.option("--epochs", type=float, help="The length in passes over the images.")
 @click.option(
-    "--kimg", type=float, help="The length in thousands of real images shown; default: chosen, or that of --recipe."
+    "--kimg",
+    type=float,
+    help="The length in thousands of real images that the networks are shown; default: chosen, or that of --recipe.",
 )
 @click.option(
     "--set",
@@ -90,7 +93,8 @@ def _only_first_process_reports() -> Iterator[None]:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue from the last snapshot; --set may change learning rates, penalties and augmentation.",
+    help="Continue a run that was stopped, from its last snapshot; --set may change learning rates, penalties and "
+    "augmentation.",
 )
 @click.option("--wandb", metavar="PROJECT", help="Also log to this project of Weights & Biases.")
 @click.option("--quiet", is_flag=True, help="Print only the summary at the end.")
@@ -113,6 +117,8 @@ def train(
     """Train a generator from images.
 
     `gan-serve train --data photos/` is enough: what is not given is chosen by the images and this machine, and printed.
+    The first grid of generated images comes after about a minute, in runs/NAME/grids. Ctrl-C ends the run with a
+    snapshot. `gan-serve export` makes a model of the run.
     """
     with needs_extra("train"):
         from gan_serve.training.api import run_to_resume

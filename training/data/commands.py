@@ -28,7 +28,8 @@ def data(source: str, labels: str | None, as_json: bool, sheet: Path | None) -> 
     """Show which images training would take from a source.
 
     The images, the classes, and the files that are left out, with reasons, are printed. SOURCE is a folder, zip, tar,
-    .npz, .npy, .parquet or IDX files, hf://datasets/..., or a name: fashion-mnist, mnist, cifar10, avatars, bricks.
+    .npz, .npy, .parquet or IDX files (MNIST's format), hf://datasets/..., or a name: fashion-mnist, mnist, cifar10,
+    avatars, bricks.
     """
     with needs_extra("train"):
         from gan_serve.training.data.image_set import Wanted
