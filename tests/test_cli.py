@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -279,6 +281,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
 def test_drawing_never_imports_torch(tmp_path):
     code = f"""
 import sys
+from pathlib import Path
 import gan_serve
 from gan_serve.cli import main
 gan_serve.generate("fashion-dcgan", seeds=1)[0].save({str(tmp_path / "a.png")!r})
@@ -316,3 +319,19 @@ def test_the_help_shows_every_summary_whole(cli):
     listed = cli("--help").out.split("Commands:")[1].strip().splitlines()
     assert len(listed) >= 12
     assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed
+
+
+def test_the_tab_key_completes_as_the_readme_says():
+    assert (
+        'eval "$(_GAN_SERVE_COMPLETE=bash_source gan-serve)"' in (Path(__file__).parents[1] / "README.md").read_text()
+    )
+
+    def printed(**environment: str) -> str:
+        code = "import sys; sys.argv = ['gan-serve']; from gan_serve.cli import main; main()"
+        variables = os.environ | environment
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables).stdout
+
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_GAN_SERVE_COMPLETE={shell}_complete" in printed(_GAN_SERVE_COMPLETE=f"{shell}_source")
+    words = {"COMP_WORDS": "gan-serve eval", "COMP_CWORD": "1"}
+    assert printed(_GAN_SERVE_COMPLETE="bash_complete", **words) == "plain,evaluate\n"

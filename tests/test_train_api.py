@@ -135,6 +135,7 @@ def test_without_a_folder_the_run_is_in_runs_and_is_found_again(cli, digits, tmp
     again = cli("train", "--resume", "--kimg", 0.2)
     assert f"Resuming the last run: {run_dir}" in again.out
     assert whole_lines(run_dir)[-1]["kimg"] == 0.224
+    assert f"The last run: {run_dir}" in cli("evaluate", "--features", "nowhere").err
     exported = cli("export", "--out", "mine")
     assert exported.code == 0, exported.err
     assert f"The last run: {run_dir}" in exported.err
