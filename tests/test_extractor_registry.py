@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
+from real_digits import sample_photo
 
 from gan_serve.errors import InvalidOption
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.evaluation.extractor_registry import EXTRACTORS, extractor_for, find_extractor
-from gan_serve.training.evaluation.features import extract
+from gan_serve.training.evaluation.features import GENERAL, extract
+from gan_serve.training.evaluation.metrics import kernel_distance
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,36 @@ def test_our_extractors_are_small_and_good_enough_to_judge(name, accuracy):
     folder = EXTRACTORS / name
     assert (folder / "extractor.onnx").stat().st_size < 1_000_000
     assert f"{extractor.info.accuracy:.2%}" in (folder / "README.md").read_text()
+
+
+def test_the_general_extractor_is_small_and_made_of_data_that_may_ship():
+    assert (EXTRACTORS / GENERAL / "extractor.onnx").stat().st_size <= 1_500_000
+    sources = {name.split(":")[0] for name in find_extractor(GENERAL).info.class_names}
+    assert sources == {"fashion-mnist", "digits", "avatars", "emoji"}
+
+
+def test_the_general_extractor_ranks_worse_photos_as_worse():
+    """``benchmarks/general_features.py`` does so with more images, and with those of early snapshots."""
+
+    def crops(photo: str, n: int, seed: int) -> list[Image.Image]:
+        picture, random = sample_photo(photo), np.random.default_rng(seed)
+        places = random.integers(0, (picture.width - 96, picture.height - 96), (n, 2))
+        return [picture.crop((x, y, x + 96, y + 96)).resize((32, 32), Image.Resampling.LANCZOS) for x, y in places]
+
+    extractor = find_extractor(GENERAL)
+    photos, others = crops("china", 100, 0) + crops("flower", 100, 1), crops("china", 100, 2) + crops("flower", 100, 3)
+    noise = np.random.default_rng(4).normal(size=(200, 32, 32, 3))
+    real = extractor(np.stack([np.asarray(photo) for photo in photos])).features
+    series = {
+        "blur": [
+            np.stack([photo.filter(ImageFilter.GaussianBlur(radius)) for photo in others]) for radius in (0, 1, 4)
+        ],
+        "noise": [(np.stack(others) + noise * deviation).clip(0, 255).astype(np.uint8) for deviation in (0, 16, 64)],
+        "missing class": [np.stack(crops("china", n, 5) + crops("flower", 200 - n, 6)) for n in (100, 160, 200)],
+    }
+    for name, steps in series.items():
+        distances = [kernel_distance(real, extractor(images).features) for images in steps]
+        assert distances == sorted(distances), name
 
 
 @pytest.mark.slow
