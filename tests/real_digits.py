@@ -18,7 +18,8 @@ def load_digits() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 def sample_photo(name: str) -> Image.Image:
     """Return a photograph of 640x427 pixels: ``china`` or ``flower``."""
-    return Image.open(_datasets() / "images" / f"{name}.jpg")
+    with Image.open(_datasets() / "images" / f"{name}.jpg") as photo:
+        return photo.copy()
 
 
 def _datasets() -> Path:
