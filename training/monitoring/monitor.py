@@ -31,15 +31,27 @@ class Monitor:
         config: of the run. shown: real images shown so far.
         epoch_kimg: thousands of images in an epoch; 0 if unknown.
         quiet: no progress bar, and nothing on the terminal.
+        wandb: a project of Weights & Biases to log to as well; see ``WandbLog`` for the errors.
     """
 
-    def __init__(self, run_dir: Path, config: RunSettings, shown: int, *, epoch_kimg: float = 0.0, quiet: bool) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        config: RunSettings,
+        shown: int,
+        *,
+        epoch_kimg: float = 0.0,
+        quiet: bool,
+        wandb: str | None = None,
+    ) -> None:
         self.run_dir = run_dir
         self.config = config
         self._is_resumed = bool(shown)
         self._pictures: list[Throttled] = []
         tensorboard = open_tensorboard(run_dir, shown)
         self._loggers: list[TensorBoard | WandbLog] = [tensorboard] if tensorboard else []
+        if wandb:  # before the bar, whose line an error would end
+            self._loggers.append(WandbLog(wandb, run_dir, config.model_dump()))
         self._bar = ProgressBar(config.kimg, shown, config.batch_size, epoch_kimg=epoch_kimg, quiet=quiet)
 
     def add_picture(self, write: Callable[[], object]) -> None:
@@ -47,10 +59,6 @@ class Monitor:
         picture = Throttled(write)
         picture.is_stale = self._is_resumed  # a killed run may have left a picture older than its log
         self._pictures.append(picture)
-
-    def log_to_wandb(self, project: str) -> None:
-        """Log to a project of Weights & Biases as well; see ``WandbLog`` for the errors."""
-        self._loggers.append(WandbLog(project, self.run_dir, self.config.model_dump()))
 
     def step(self, shown: int, means: TickMeans) -> None:
         """Move the progress bar to ``shown`` images."""

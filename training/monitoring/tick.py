@@ -68,13 +68,12 @@ class Recorder:
                 f"{config.seconds_per_tick:g} s."
             )
         self._epoch_kimg = epoch = len(data) / 1000
-        self._monitor = Monitor(run_dir, config, training.shown, epoch_kimg=epoch, quiet=quiet)
+        wandb = options.observers.wandb
+        self._monitor = Monitor(run_dir, config, training.shown, epoch_kimg=epoch, quiet=quiet, wandb=wandb)
         names = data.class_names if config.conditional else ()
         self._monitor.add_picture(partial(write_progress, run_dir, class_names=names, epoch_kimg=epoch))
         self._monitor.add_picture(partial(write_filmstrip, run_dir, by_class=bool(names), epoch_kimg=epoch))
         self._monitor.add_picture(partial(write_curves, run_dir, loss=config.loss, data_diversity=real_diversity))
-        if options.observers.wandb:
-            self._monitor.log_to_wandb(options.observers.wandb)
         self._doctor = Diagnosis(
             real_diversity,
             data_contrast=contrast(data.images[chosen]),
