@@ -149,7 +149,10 @@ def wait_until_ready(address: str) -> None:
 
 
 def opened(browser: Browser, address: str, *, slow: bool = False) -> tuple[Any, Any, list[tuple[float, int]]]:
-    """Return a new page, its DevTools session, and a list that gets (seconds, bytes) of each response."""
+    """Return a new page, its DevTools session, and a list that gets (seconds, bytes) of each response.
+
+    Seconds are those of the browser's clock since the request of the page.
+    """
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.add_init_script(MOVING)
     session = page.context.new_cdp_session(page)
@@ -157,8 +160,12 @@ def opened(browser: Browser, address: str, *, slow: bool = False) -> tuple[Any, 
     if slow:
         session.send("Network.emulateNetworkConditions", SLOW)
     done: list[tuple[float, int]] = []
-    began = time.perf_counter()
-    session.on("Network.loadingFinished", lambda e: done.append((time.perf_counter() - began, e["encodedDataLength"])))
+    sent: list[float] = []
+    session.on("Network.requestWillBeSent", lambda event: sent.append(event["timestamp"]))
+    session.on(
+        "Network.loadingFinished",
+        lambda event: done.append((event["timestamp"] - sent[0], event["encodedDataLength"])),
+    )
     page.goto(address, wait_until="commit")
     return page, session, done
 
@@ -174,6 +181,7 @@ def start(browser: Browser, address: str) -> list[tuple[str, str, str]]:
             moving = None
             while moving is None:
                 moving = page.evaluate("window.moving ?? null")
+            page.wait_for_timeout(500)  # events of these responses may come late
             before = [size for seconds, size in done if seconds * 1000 <= moving]
             times.append(moving)
             counts.append(len(before))
