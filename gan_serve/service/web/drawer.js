@@ -62,7 +62,7 @@ export class Drawer {
     this.#body.replaceChildren(
       ...this.#files(shown),
       h("h3", {}, "Code"),
-      code.length ? this.#code(code) : h("p", { class: "hint" }, "A latent is too long for code. The receipt in its PNG has it."),
+      code.length ? this.#code(code) : h("p", { class: "hint" }, "A latent is too long to be shown as code; the receipt in its PNG has it."),
       h("h3", {}, "Receipt"),
       h("button", { type: "button", onclick: (event) => this.#receipt(event.target, shown) }, "Show the receipt"),
       h("h3", {}, "About this model"),
