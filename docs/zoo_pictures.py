@@ -54,8 +54,8 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
         rows = [generator.generate(seeds=list(SHEET_SEEDS), truncation=psi, output="numpy") for psi in PSIS]
         sheets["psi"] = grid(np.concatenate(rows), len(SHEET_SEEDS))
         captions["psi"] = (
-            f"Truncation in w: a column for each seed, and from top to bottom psi {', '.join(f'{psi:g}' for psi in PSIS)}. "
-            "At 0, all images are that of the mean w."
+            "Truncation in w: a column for each seed, and from top to bottom psi "
+            f"{', '.join(f'{psi:g}' for psi in PSIS)}. At 0, all images are that of the mean w."
         )
         sheets["mixing"] = style_mixing(generator)
         captions["mixing"] = (
