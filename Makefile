@@ -28,7 +28,7 @@ test-slow: .venv/dev  ## run the tests that `make test` leaves out
 
 coverage: .venv/dev  ## measure which lines the everyday tests run
 	$(PYTEST) -m "not slow" \
-	    --cov=gan_serve --cov-report=term-missing:skip-covered --cov-report=html:build/coverage
+	    --cov --cov-report=term-missing:skip-covered --cov-report=html:build/coverage
 
 lint: .venv/dev  ## check style and types
 	$(BIN)/ruff check .
