@@ -188,13 +188,13 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def quoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with labels of which file names, shells and addresses must quote one."""
     return write_conditional(tmp_path_factory.mktemp("conditional"), CLASSES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a model that has labels, one that has none, and one that is damaged."""
     folder = tmp_path_factory.mktemp("server")

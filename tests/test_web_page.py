@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from web_engine import Site, runtime_folder
 from gan_serve import Generator, list_models
 from gan_serve.checkpoint.bundled import BUNDLED
 from gan_serve.checkpoint.config import precisions
+from gan_serve.cli import cli
 from gan_serve.images.compare import describe_mismatch, psnr
 from gan_serve.service.static_site import export_web
 from gan_serve.verify import verify_image
@@ -38,8 +39,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the first commands of the documentation were typed, with a runtime that is there already."""
     folder = tmp_path_factory.mktemp("web")
     command = re.findall(r"^gan-serve (export-web .*)$", DOCS, re.MULTILINE)[0].split()
-    words = [sys.executable, "-m", "gan_serve", *command, "--runtime", str(runtime_folder())]
-    subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=300)
+    with contextlib.chdir(folder):
+        cli.main([*command, "--runtime", str(runtime_folder())], standalone_mode=False)
     return folder / "site"
 
 
