@@ -104,14 +104,18 @@ def one_registry() -> None:
 
 @pytest.fixture(scope="module")
 def fewer_images() -> Iterator[None]:
-    """Compare ONNX with torch, and int8 and fp16 with fp32, on fewer images, in tests of other parts of an export."""
-    from gan_serve.exports import certify, parity
+    """Compare ONNX with torch, and int8 and fp16 with fp32, on fewer images, in tests of other parts of an export.
+
+    The figures of a checkpoint are those of fewer images too.
+    """
+    from gan_serve.exports import certify, parity, write_checkpoint
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "IMAGES", 64)
         patch.setattr(certify, "GATE_SEEDS", range(64))
         patch.setattr(certify, "FP16_SEEDS", range(32))
         patch.setattr(certify, "BATCH_SEEDS", range(32))
+        patch.setattr(write_checkpoint, "SAMPLE", 100)
         yield
 
 
