@@ -226,6 +226,7 @@ def test_reload_loads_the_models_anew_and_drops_no_request(tmp_path: Path) -> No
         assert str(server.process.pid) in told
         while "were replaced" not in server.text():
             post(server.client, "/sample", seed=1)
+            time.sleep(0.02)
         assert not before & set(workers(server.process.pid))
         assert server.text().count(" is ready on ") == 4
         until(lambda: "gan_serve_loaded_models 2.0" in server.client.get("/metrics").text)  # of living workers

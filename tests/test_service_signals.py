@@ -21,7 +21,7 @@ from servers import workers as workers_of
 
 MODEL = "fashion-dcgan"
 CLIENTS = 8
-PAUSE = 0.02  # seconds between the requests of a client
+PAUSE = 0.05  # seconds between the requests of a client
 PATIENCE = 60  # seconds for anything to happen
 BODY = json.dumps({"model": MODEL, "seed": 3}).encode()
 
