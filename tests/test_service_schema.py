@@ -19,8 +19,8 @@ import pytest
 from conditional_checkpoint import write_conditional
 from servers import running
 
-# Every day the examples of the document and the clients generated from it ask the service: test_service_operation.py and
-# test_service_clients.py.
+# Every day the examples of the document ask the service (test_service_operation.py), and the clients that are generated
+# from it (test_service_clients.py).
 pytestmark = pytest.mark.slow
 UNCONDITIONAL, CONDITIONAL = "fashion-dcgan", "conditional"
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "80")  # for each endpoint, beside those for each field
