@@ -88,7 +88,7 @@ def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     grids = sorted((whole / "grids").iterdir())
     assert grids[0].read_bytes() != grids[-1].read_bytes()
 
-    checkpoint = export_run(whole, tmp_path / "checkpoint", precisions=["fp32"] if name in EVERY_DAY else None)
+    checkpoint = export_run(whole, tmp_path / "checkpoint", precisions=["fp32"] if name == EVERY_DAY else None)
     generator = Generator.from_pretrained(checkpoint, device="cpu")
     drawn = generator.generate(seeds=[0, 1], output="numpy")
     assert drawn.shape == (2, 8, 8, config.channels or 1)
