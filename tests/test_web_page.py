@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from browser import Visit, chromium, drop, expect, saved
 from PIL import Image, ImageSequence
-from web_engine import Site, runtime_folder
+from web_engine import NO_OPTIMISER, Site, runtime_folder
 
 from gan_serve import Generator, list_models
 from gan_serve.checkpoint.bundled import BUNDLED
@@ -212,7 +212,12 @@ def test_the_modules_of_the_documentation_run_in_node(exported: Path, tmp_path: 
     for example in re.findall(r"^```js\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE):
         (tmp_path / "example.mjs").write_text(example, "utf-8")
         done = subprocess.run(
-            ["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+            ["node", NO_OPTIMISER, "example.mjs"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]
         printed.append(done.stdout.split())
