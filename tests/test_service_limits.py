@@ -35,11 +35,11 @@ def strained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module", params=KINDS)
 def patient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A server of one worker that draws very many images for a request, for two seconds, two requests at a time."""
+    """A server of one worker that draws very many images for a request, for three seconds, two requests at a time."""
     limits = {
         "MAX_IMAGES": str(MANY),
         "MAX_QUEUED_IMAGES": str(2 * MANY),
-        "TIMEOUT": "2",
+        "TIMEOUT": "3",
         "MAX_QUEUE": "2",
         "MAX_WAIT": "1000",
     }
