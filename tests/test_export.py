@@ -105,7 +105,7 @@ def test_the_card_tells_how_it_was_trained(exported):
     assert "--recipe dcgan-28" in card
     assert re.search(r"- 2\.\d+ thousand images shown \(\d\.\d passes\), \d+ s on \d+ CPU threads?", card)
     assert json.loads((exported / "parity.json").read_text())["max_difference"] <= 1
-    assert "mean_gradient_100_seeds" in json.loads((exported / "metrics.json").read_text())
+    assert "mean_gradient_1000_seeds" in json.loads((exported / "metrics.json").read_text())
     with Image.open(exported / "samples.png") as grid:
         assert grid.size == (82, 82)
 
@@ -115,7 +115,7 @@ def test_the_card_says_whether_truncation_is_of_use(exported, digits):
     generator = Generator.from_pretrained(exported)
     real = json.loads((exported / "metrics.json").read_text())["mean_gradient_1000_train"]
     at_1, at_07 = (
-        mean_gradient(generator.generate(n=100, seed=0, truncation=truncation, output="numpy")) / real
+        mean_gradient(generator.generate(n=1000, seed=0, truncation=truncation, output="numpy")) / real
         for truncation in (1.0, 0.7)
     )
     [paragraph] = [line for line in (exported / "README.md").read_text().splitlines() if line.startswith("Truncation,")]
@@ -284,5 +284,9 @@ def test_the_same_weights_export_to_the_same_bytes():
 def test_the_card_of_a_run_that_was_exported_before_its_end_tells_how_long_it_was(run, tmp_path):
     first = snapshots(run)[0]
     exported = export_run(run, tmp_path / "early", snapshot=first, precisions=["fp32"])
-    assert " --kimg 1 " in (exported / "README.md").read_text()
+    card = (exported / "README.md").read_text()
+    assert " --kimg 1 " in card
+    shown = load_snapshot(first)["shown"]
+    assert f"- {shown / 1000:.3g} thousand images shown of 2 planned (" in card
+    assert f"half-life {0.05 * shown / 1000:.3g} thousand images." in card  # ema_rampup
     assert verify_checkpoint(exported).training_data.name == "digits"
