@@ -310,9 +310,10 @@ def _quantise(
     }
     in_fp32 = [node.name for node in model.graph.node if layer_of(node) in keep]
     with tempfile.TemporaryDirectory() as scratch, _quiet():
-        path = Path(scratch) / "int8.onnx"
+        source, path = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
+        onnx.save_model(model, source)  # a file, since ONNX Runtime 1.20 damages a model in memory
         quantize_static(
-            copy_of(model),
+            source,
             path,
             _Reader(_batches(calibration)),
             quant_format=QuantFormat.QDQ,

@@ -1,10 +1,9 @@
 """Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` returns images; no GPU, no torch."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from gan_serve._version import __version__
-from gan_serve.api import condition, generate, interpolate
-from gan_serve.checkpoint.bundled import list_models
 from gan_serve.errors import (
     CheckpointError,
     DeviceUnavailable,
@@ -17,14 +16,16 @@ from gan_serve.errors import (
     UnknownLabel,
     UnknownModel,
 )
-from gan_serve.generator import Generator
-from gan_serve.sampling.result import Samples
-from gan_serve.translation.api import translate
-from gan_serve.translation.translator import Translator
 
 if TYPE_CHECKING:
+    from gan_serve.api import condition, generate, interpolate
+    from gan_serve.checkpoint.bundled import list_models
     from gan_serve.client.async_client import AsyncClient
     from gan_serve.client.sync_client import Client
+    from gan_serve.generator import Generator
+    from gan_serve.sampling.result import Samples
+    from gan_serve.translation.api import translate
+    from gan_serve.translation.translator import Translator
 
 __all__ = [
     "AsyncClient",
@@ -51,17 +52,27 @@ __all__ = [
 ]
 
 
+# Imported on first use, since most commands, and what reads images for training, need little of it and start sooner.
+_MODULES = {
+    "AsyncClient": "client.async_client",
+    "Client": "client.sync_client",
+    "Generator": "generator",
+    "Samples": "sampling.result",
+    "Translator": "translation.translator",
+    "condition": "api",
+    "generate": "api",
+    "interpolate": "api",
+    "list_models": "checkpoint.bundled",
+    "translate": "translation.api",
+}
+
+
 def __getattr__(name: str) -> object:
-    # Imported on first use: a client imports asyncio, which takes time and which sampling does not need.
-    if name == "AsyncClient":
-        from gan_serve.client.async_client import AsyncClient
-
-        return AsyncClient
-    if name == "Client":
-        from gan_serve.client.sync_client import Client
-
-        return Client
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -103,15 +103,20 @@ def one_registry() -> None:
 
 
 @pytest.fixture(scope="module")
-def fewer_images() -> Iterator[None]:
-    """Compare ONNX with torch, and int8 and fp16 with fp32, on fewer images, in tests of other parts of an export."""
-    from gan_serve.exports import certify, parity
+def fewer_images(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compare ONNX with torch, and int8 and fp16 with fp32, on fewer images, in tests of other parts of an export.
+
+    Imports compute the figures of fewer images too.
+    """
+    from gan_serve.exports import certify, parity, write_checkpoint
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "IMAGES", 64)
         patch.setattr(certify, "GATE_SEEDS", range(64))
         patch.setattr(certify, "FP16_SEEDS", range(32))
         patch.setattr(certify, "BATCH_SEEDS", range(32))
+        if request.module.__name__.rpartition(".")[2].startswith("test_import"):
+            patch.setattr(write_checkpoint, "SAMPLE", 100)
         yield
 
 
@@ -188,13 +193,13 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def quoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with labels of which file names, shells and addresses must quote one."""
     return write_conditional(tmp_path_factory.mktemp("conditional"), CLASSES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a model that has labels, one that has none, and one that is damaged."""
     folder = tmp_path_factory.mktemp("server")

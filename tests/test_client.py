@@ -204,11 +204,17 @@ def test_a_model_that_is_not_there_is_refused(client, name):
         list(client.iter_frames(name, [0, 5]))
 
 
+@pytest.fixture(scope="module")
+def address_of_one_model(conditional: Generator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    limits = {"GAN_SERVE_MAX_IMAGES": str(MAX_IMAGES)}
+    with running([str(conditional.directory)], tmp_path_factory.mktemp("alone"), **limits) as http:
+        yield str(http.base_url)
+
+
 @BOTH
-def test_the_only_model_of_a_server_needs_no_name(kind, conditional, tmp_path):
-    limits = {"GAN_SERVE_MAX_IMAGES": str(MAX_IMAGES), "GAN_SERVE_WORKERS": "1", "GAN_SERVE_DRAIN": "0"}
+def test_the_only_model_of_a_server_needs_no_name(kind, conditional, address_of_one_model):
     latents = np.random.RandomState(0).standard_normal((2 * MAX_IMAGES, conditional.z_dim))
-    with running([str(conditional.directory)], tmp_path, **limits) as http, kind(str(http.base_url)) as client:
+    with kind(address_of_one_model) as client:
         assert_same_images(client.generate(n=2, seed=7), conditional.generate(2, seed=7))
         # In parts, whose labels by position need the number of classes of the model.
         assert_same_images(client.generate(latents=latents), conditional.generate(latents=latents))

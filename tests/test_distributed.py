@@ -1,4 +1,4 @@
-"""Two processes on one run, started by torchrun as a user would: they compute what one does, and end well."""
+"""Two processes on one run: they compute what one does, and end well. In `make test-slow` torchrun starts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from training_runs import end, kill, start_two, torchrun, whole_lines
+from training_runs import end, fork_two, kill, start_two, torchrun, whole_lines
 
 from gan_serve.errors import InvalidOption
 from gan_serve.training.config import make_config
@@ -49,17 +49,17 @@ def long_run(digits: Path, run_dir: Path, settings: dict[str, object]) -> Iterat
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("start", "settings"),
     [
-        pytest.param(WGAN_GP, marks=pytest.mark.slow),
-        pytest.param(DCGAN, marks=pytest.mark.slow),
-        DCGAN | {"kimg": 10 * 0.016},
+        pytest.param(start_two, WGAN_GP, marks=pytest.mark.slow),
+        pytest.param(start_two, DCGAN, marks=pytest.mark.slow),
+        (fork_two, DCGAN | {"kimg": 10 * 0.016}),
     ],
     ids=["wgan-gp", "dcgan-28", "ten steps of dcgan-28"],
 )
-def test_two_processes_compute_what_one_does(digits, tmp_path, settings):
+def test_two_processes_compute_what_one_does(digits, tmp_path, start, settings):
     """Each tick is one step. BatchNorm, gradient penalty and the average are those of the whole batch."""
-    code, out, err = end(start_two(digits, tmp_path / "two", settings))
+    code, out, err = end(start(digits, tmp_path / "two", settings))
     assert code == 0, err
     train_alone(digits, tmp_path / "one", settings)
 

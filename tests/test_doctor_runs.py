@@ -24,7 +24,7 @@ def signs(run_dir: Path) -> set[str]:
     ("settings", "sign"),
     [
         pytest.param({"d_lr": 2e-3, "g_lr": 1e-6, "dropout": 0}, "discriminator-overpowering", marks=pytest.mark.slow),
-        ({"g_lr": 0.05, "d_lr": 1e-3, "g_beta1": 0.9, "width": 0.5}, "mode-collapse"),
+        ({"g_lr": 0.05, "d_lr": 1e-3, "g_beta1": 0.9, "kimg": 8}, "mode-collapse"),
     ],
 )
 def test_a_run_built_to_fail_is_named(settings, sign, digits, tmp_path, capsys):

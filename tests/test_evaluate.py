@@ -72,9 +72,13 @@ def framed(data: ImageSet) -> ImageSet:
 @pytest.fixture(scope="module")
 def halves(digits: Path) -> tuple[ImageSet, ImageSet]:
     """Digits to train on, and as many others that training did not see; in a random order."""
+    return halves_of(digits, 400)
+
+
+def halves_of(digits: Path, size: int) -> tuple[ImageSet, ImageSet]:
     data = framed(load_images(digits))
     order = np.random.RandomState(5).permutation(len(data))
-    return data.only(order[:800]), data.only(order[800:1600])
+    return data.only(order[:size]), data.only(order[size : 2 * size])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,28 +107,28 @@ def figures(drawn: UInt8Array, real: ImageSet, extractor: Extractor, **options) 
 def test_the_same_images_are_at_no_distance(halves, extractor):
     _, real = halves
     metrics = figures(in_order(real), real, extractor)
-    assert metrics["fd800_cnn-mnist_test"] < 1e-6
-    assert metrics["precision800_cnn-mnist_test"] == metrics["recall800_cnn-mnist_test"] == 1
-    assert metrics["coverage800_cnn-mnist_test"] == 1
-    assert metrics["class_share_max800_cnn-mnist"] < 0.2
+    assert metrics["fd400_cnn-mnist_test"] < 1e-6
+    assert metrics["precision400_cnn-mnist_test"] == metrics["recall400_cnn-mnist_test"] == 1
+    assert metrics["coverage400_cnn-mnist_test"] == 1
+    assert metrics["class_share_max400_cnn-mnist"] < 0.2
 
 
 def test_unseen_real_images_are_near(clean):
-    assert clean["precision800_cnn-mnist_test"] > 0.6
-    assert clean["recall800_cnn-mnist_test"] > 0.6
-    assert clean["fd800_cnn-mnist_test"] < 1
-    assert clean["classes_missing800_cnn-mnist"] == 0
+    assert clean["precision400_cnn-mnist_test"] > 0.6
+    assert clean["recall400_cnn-mnist_test"] > 0.6
+    assert clean["fd400_cnn-mnist_test"] < 1
+    assert clean["classes_missing400_cnn-mnist"] == 0
 
 
 def test_one_class_alone_lowers_recall_and_coverage_but_not_precision(halves, extractor, clean):
     train, real = halves
     zeros = train.images[train.labels == 0]
-    metrics = figures(np.tile(zeros, (20, 1, 1, 1))[:800], real, extractor)
-    assert metrics["precision800_cnn-mnist_test"] > clean["precision800_cnn-mnist_test"] - 0.1
-    assert metrics["recall800_cnn-mnist_test"] < 0.3
-    assert metrics["coverage800_cnn-mnist_test"] < 0.3
-    assert metrics["classes_missing800_cnn-mnist"] >= 7
-    assert metrics["fd800_cnn-mnist_test"] > 10 * clean["fd800_cnn-mnist_test"]
+    metrics = figures(np.tile(zeros, (20, 1, 1, 1))[:400], real, extractor)
+    assert metrics["precision400_cnn-mnist_test"] > clean["precision400_cnn-mnist_test"] - 0.1
+    assert metrics["recall400_cnn-mnist_test"] < 0.3
+    assert metrics["coverage400_cnn-mnist_test"] < 0.3
+    assert metrics["classes_missing400_cnn-mnist"] >= 7
+    assert metrics["fd400_cnn-mnist_test"] > 10 * clean["fd400_cnn-mnist_test"]
 
 
 def test_noise_lowers_precision_and_sharpens(halves, extractor, clean):
@@ -132,12 +136,12 @@ def test_noise_lowers_precision_and_sharpens(halves, extractor, clean):
     noise = np.random.RandomState(3).normal(0, 90, train.images.shape)
     noisy = np.clip(train.images + noise, 0, 255).astype(np.uint8)
     worse = figures(noisy, real, extractor)
-    assert worse["precision800_cnn-mnist_test"] < clean["precision800_cnn-mnist_test"] - 0.3
-    assert worse["mean_gradient_800_generated"] > 1.3 * worse["mean_gradient_800_test"]
+    assert worse["precision400_cnn-mnist_test"] < clean["precision400_cnn-mnist_test"] - 0.3
+    assert worse["mean_gradient_400_generated"] > 1.3 * worse["mean_gradient_400_test"]
 
 
-def test_copies_look_perfect_but_to_the_nearest_neighbours(halves, extractor):
-    train, real = halves
+def test_copies_look_perfect_but_to_the_nearest_neighbours(digits, extractor):
+    train, real = halves_of(digits, 800)
     copies = figures(train.images, real, extractor, train=train)
     others, unseen = real.only(np.arange(400)), real.only(np.arange(400, 800))
     honest = figures(others.images, unseen, extractor, train=train)
@@ -177,8 +181,8 @@ def test_an_honest_generator_is_as_far_from_the_training_images_as_unseen_ones(d
     assert evaluation.pictures["neighbours.png"].startswith(b"\x89PNG")
 
 
-def test_shuffled_labels_agree_by_chance(halves, extractor):
-    _, real = halves
+def test_shuffled_labels_agree_by_chance(digits, extractor):
+    _, real = halves_of(digits, 800)
     names = real.class_names
     order = np.random.RandomState(0).permutation(len(real))
     sampler = ArraySampler(real.images[order], names)
@@ -195,11 +199,11 @@ def test_classes_are_matched_by_name(halves, extractor):
     order = np.random.RandomState(0).permutation(len(real))
     backwards = ArraySampler(real.images[order], tuple(reversed(real.class_names)))
     metrics = evaluate(backwards, real, extractor, split="test", options=QUICK).metrics
-    assert metrics["label_agreement800_cnn-mnist"] > 0.7
+    assert metrics["label_agreement400_cnn-mnist"] > 0.7
 
 
-def test_the_sampler_is_asked_for_the_classes_that_its_images_are_judged_by(halves, extractor):
-    train, real = halves
+def test_the_sampler_is_asked_for_the_classes_that_its_images_are_judged_by(digits, extractor):
+    train, real = halves_of(digits, 800)
     recognised = train.only(extract(extractor, train.images).logits.argmax(1) == train.labels)
     assert real.class_names == tuple("0123456789")
     names = tuple(reversed(real.class_names))
@@ -223,10 +227,10 @@ def test_the_truncation_dial_gives_up_variety(halves, extractor):
     train, real = halves
     sampler = Truncating(train.images)
     metrics = evaluate(sampler, real, extractor, split="test", options=EvaluationOptions(quiet=True)).metrics
-    recalls = [metrics[f"recall800_cnn-mnist_test_truncation{t}"] for t in (0.3, 0.5, 0.7, 0.85, 1)]
+    recalls = [metrics[f"recall400_cnn-mnist_test_truncation{t}"] for t in (0.3, 0.5, 0.7, 0.85, 1)]
     assert recalls[0] < recalls[2] < recalls[4]
-    assert metrics["fd800_cnn-mnist_test_truncation1"] == metrics["fd800_cnn-mnist_test"]
-    assert sampler.drawn == dict.fromkeys((0.3, 0.5, 0.7, 0.85, 1), 800)  # of truncation 1 no image is drawn twice
+    assert metrics["fd400_cnn-mnist_test_truncation1"] == metrics["fd400_cnn-mnist_test"]
+    assert sampler.drawn == dict.fromkeys((0.3, 0.5, 0.7, 0.85, 1), 400)  # of truncation 1 no image is drawn twice
 
 
 def test_diversity_within_a_class_shows_a_generator_that_ignores_its_latents(halves, extractor):
@@ -234,8 +238,8 @@ def test_diversity_within_a_class_shows_a_generator_that_ignores_its_latents(hal
     order = np.random.RandomState(0).permutation(len(real))
     firsts = np.stack([real.images[real.labels == label][0] for label in real.labels[order]])
     metrics = evaluate(ArraySampler(firsts, real.class_names), real, extractor, split="test", options=QUICK).metrics
-    assert metrics["diversity_within_class_800_generated"] == 0 < metrics["diversity_within_class_800_test"]
-    assert metrics["diversity_800_generated"] > 0
+    assert metrics["diversity_within_class_400_generated"] == 0 < metrics["diversity_within_class_400_test"]
+    assert metrics["diversity_400_generated"] > 0
 
 
 @pytest.mark.parametrize(
@@ -340,8 +344,8 @@ def test_where_all_images_were_seen_a_tenth_is_left_out_of_the_search(digits, ex
 
 
 @pytest.mark.parametrize(("n", "left_out"), [(10, 1), pytest.param(400, 40, marks=pytest.mark.slow), (501, 50)])
-def test_few_training_images_are_compared_too(halves, extractor, n, left_out):
-    train, others = halves
+def test_few_training_images_are_compared_too(digits, extractor, n, left_out):
+    train, others = halves_of(digits, 800)
     few = train.only(np.arange(n))
     metrics = figures_of_training(others.images, few, extractor)
     assert 0.3 < metrics[f"nn_ratio_left_out_{left_out}_train"] < 3

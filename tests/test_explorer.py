@@ -301,6 +301,7 @@ def test_a_link_for_a_model_with_labels_works_for_one_without(desktop: Visit) ->
     desktop.check()
 
 
+@pytest.mark.slow
 def test_forty_rolls_leave_no_memory_behind(desktop: Visit) -> None:
     page = paused(desktop, f"model={NAME}&seeds=0-31")
     for _ in range(40):

@@ -82,7 +82,8 @@ def stylegan(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """A run of StyleGAN with labels, and its export."""
     settings = {"resolution": 8, "batch_size": 16, "kimg": 0.1, "z_dim": 10, "data": str(digits), "ema_kimg": 0.01}
     run_dir = tmp_path_factory.mktemp("runs") / "stylegan"
-    train(make_config("stylegan", settings | {"width": 0.05, "conditional": True}), run_dir, quiet=True)
+    settings |= {"width": 0.05, "mapping_layers": 2, "conditional": True}
+    train(make_config("stylegan", settings), run_dir, quiet=True)
     return run_dir, export_run(run_dir, tmp_path_factory.mktemp("out") / "digits-stylegan", precisions=["fp32"])
 
 

@@ -11,7 +11,7 @@ import pytest
 from hub_server import DEPRECATED, READER, REPO, WRITER, Hub, Repository
 from tiny_checkpoint import contents, pixels, seal
 
-import gan_serve
+import gan_serve.hub.resolve
 from gan_serve import DigestMismatch, Generator, InvalidCheckpoint
 from gan_serve.checkpoint.config import GoldenSample
 from gan_serve.errors import (

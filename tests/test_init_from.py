@@ -238,7 +238,7 @@ def test_a_conditional_run_starts_from_a_checkpoint_without_classes(plain, digit
 
 @pytest.mark.slow
 def test_styles_have_no_columns_for_labels(digits, tmp_path):
-    stylegan = {"recipe": "stylegan", "width": 0.1, "style_mixing": None}
+    stylegan = {"recipe": "stylegan", "width": 0.1, "style_mixing": None, "mapping_layers": 2}
     train(config(digits, **stylegan, conditional=False), tmp_path / "plain", quiet=True)
     checkpoint = export_run(tmp_path / "plain", tmp_path / "digits-plain", precisions=["fp32"])
     with pytest.raises(InvalidOption, match="its conditional is false, the run's true"):

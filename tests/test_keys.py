@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from clients import AwaitedClient
 from PIL import Image
-from servers import running
 
 from gan_serve import Client, Generator
 from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, UnknownLabel
@@ -34,10 +33,9 @@ def latents(generator: Generator) -> np.ndarray:
     return np.random.RandomState(1).standard_normal((3, generator.z_dim)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(["fashion-dcgan"], tmp_path_factory.mktemp("server"), GAN_SERVE_DRAIN="0") as http:
-        yield str(http.base_url)
+@pytest.fixture
+def address(server: httpx.Client) -> str:
+    return str(server.base_url)
 
 
 @pytest.fixture(params=[Client, AwaitedClient], ids=["sync", "async"])

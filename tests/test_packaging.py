@@ -168,8 +168,9 @@ def test_a_checkpoint_of_the_wheel_is_that_of_the_repository_but_for_its_weights
 def test_the_wheel_tells_how_to_get_what_it_leaves_out(unpacked):
     script = """
 import json, gan_serve
+from gan_serve.checkpoint.bundled import left_out
 told = {}
-for name in gan_serve.checkpoint.bundled.left_out():
+for name in left_out():
     try:
         gan_serve.generate(name)
     except gan_serve.UnknownModel as error:

@@ -77,17 +77,17 @@ def test_what_the_page_cannot_show_is_said(desktop: Visit, generator: Generator,
     def altered(**changes: Any) -> bytes:
         return encode_png(pixels, {"gan_serve": json.dumps(receipt | changes)})
 
-    for content, said in (
+    page = shown_at(desktop, f"model={NAME}")
+    for content, said in (  # no two in a row are told in the same words
         (encode_png(pixels), "picture.png has no receipt."),
-        (b"not a picture", "picture.png has no receipt."),
         (encode_png(pixels, {"gan_serve": "{"}), "unsupported_receipt"),
+        (b"not a picture", "picture.png has no receipt."),
         (altered(seed=None, latents="AAAA"), "unsupported_receipt"),
         (altered(seed=None, latents="AACAPw=="), "invalid_latents"),
         (altered(mix={"seeds": [1], "crossover": 2}), "unsupported_receipt"),
-        (altered(seed=None, seeds=7), "unsupported_receipt"),
         (altered(model="another"), "The picture is of another, which this page does not have."),
+        (altered(seed=None, seeds=7), "unsupported_receipt"),
     ):
-        page = shown_at(desktop, f"model={NAME}")
         (tmp_path / "picture.png").write_bytes(content)
         drop(page, tmp_path / "picture.png")
         expect(page.locator("#problem")).to_contain_text(said)

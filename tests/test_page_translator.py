@@ -95,7 +95,7 @@ def test_the_page_opens_on_a_generator_and_says_what_is_no_picture(visit: Visit,
     visit.check(refused=True)
 
 
-@pytest.mark.parametrize("is_single_file", [False, True], ids=["site", "file"])
+@pytest.mark.parametrize("is_single_file", [pytest.param(False, marks=pytest.mark.slow), True], ids=["site", "file"])
 def test_a_page_without_a_server_translates_as_python_does(
     browser: Any, folder: Path, tmp_path: Path, is_single_file: bool
 ) -> None:

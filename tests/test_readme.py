@@ -66,10 +66,26 @@ def test_python_blocks_run(document, tmp_path, monkeypatch):
         assert names["images"].shape == (1, 28, 28, 1)
 
 
-def test_the_command_line_block_runs(shell, tmp_path):
-    output = shell(_block("gan-serve verify grid.png", without="curl"))
+def test_the_command_line_block_runs(cli, tmp_path, monkeypatch):
+    """Each command in this process, which saves their starts; `make test-slow` runs the block in bash."""
+    monkeypatch.chdir(tmp_path)
+    output = ""
+    for line in _block("gan-serve verify grid.png", without="curl").splitlines():
+        program, *words = shlex.split(line, comments=True)
+        outcome = cli(*words)
+        assert (program, outcome.code) == ("gan-serve", 0), (line, outcome.err)
+        output += outcome.out
+    _check_the_command_line_block(output, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_line_block_runs_in_bash(shell, tmp_path):
+    _check_the_command_line_block(shell(_block("gan-serve verify grid.png", without="curl")), tmp_path)
+
+
+def _check_the_command_line_block(output: str, folder: Path) -> None:
     assert "verified, bit-equal" in output
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in folder.iterdir()} == {
         "digits.png", "grid.png", "pictures", "sevens.png", "sheet.png", "strip.png", "walk.gif"
     }  # fmt: skip
 

@@ -84,6 +84,7 @@ def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_bento_holds_the_runtime_and_nothing_else(bento: Path) -> None:
     packed = {path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()}
     runtime = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "gan_serve").rglob("*.py")]
@@ -92,12 +93,14 @@ def test_a_bento_holds_the_runtime_and_nothing_else(bento: Path) -> None:
     assert packed == {*runtime, *packed_files(), *page, Path("LICENSE"), Path("bentofile.yaml"), manifest}
 
 
+@pytest.mark.slow
 def test_a_bento_installs_what_the_package_needs(bento: Path) -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     needed = {line.replace('"', "'") for line in (bento / "env/python/requirements.txt").read_text().splitlines()}
     assert set(project["dependencies"]) <= needed
 
 
+@pytest.mark.slow
 def test_a_bento_serves_from_another_folder_with_the_code_that_it_holds(bento: Path, tmp_path: Path) -> None:
     held = Path(shutil.copytree(bento, tmp_path / "bento"))
     version = held / "src" / "gan_serve" / "_version.py"
@@ -110,9 +113,9 @@ def test_a_bento_serves_from_another_folder_with_the_code_that_it_holds(bento: P
         assert Image.open(io.BytesIO(client.post("/sample", json={"model": NAME, "seed": 7}).content)).size == (28, 28)
 
 
-@pytest.mark.slow
 def test_bentoml_serve_works_from_the_repository(tmp_path: Path) -> None:
     port = free_port()
     with started(bentoml_command(port), port, tmp_path) as client:
         assert client.get("/readyz").status_code == 200
         assert NAME in [model["name"] for model in client.get("/models").json()["models"]]
+        assert Image.open(io.BytesIO(client.post("/sample", json={"model": NAME, "seed": 7}).content)).size == (28, 28)

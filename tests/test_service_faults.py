@@ -192,12 +192,14 @@ def test_probes_are_answered_while_a_large_body_is_refused(server: httpx.Client)
         assert time.process_time() - before < 5  # of this client; that of the server is in test_service_fuzz
 
 
-def test_a_model_that_was_mended_is_served_again(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_model_that_was_mended_is_served_and_one_that_was_damaged_replaces_no_worker(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(checkpoint, copy)
     whole = (copy / "generator.onnx").read_bytes()
     (copy / "generator.onnx").write_bytes(b"")
-    settings = {"GAN_SERVE_MODELS": str(copy), "GAN_SERVE_RETRY_MODELS": "1"}
+    settings = {"GAN_SERVE_MODELS": str(copy), "GAN_SERVE_RETRY_MODELS": "1", "GAN_SERVE_DRAIN": "0.5"}
     with serving(tmp_path, **settings) as server:
         until(server.is_live)
         error(server.client.get("/readyz"), 503, "not_ready")
@@ -205,6 +207,14 @@ def test_a_model_that_was_mended_is_served_again(checkpoint: Path, tmp_path: Pat
         (copy / "generator.onnx").write_bytes(whole)
         until(lambda: server.client.get("/readyz").status_code == 200)
         post(server.client, "/sample", seed=0)
+
+        before = set(workers(server.process.pid))
+        (copy / "generator.onnx").write_bytes(whole + b"junk")
+        server.process.send_signal(signal.SIGUSR1)
+        until(lambda: "The workers were not replaced: " in server.text())
+        assert set(workers(server.process.pid)) == before
+        post(server.client, "/sample", seed=1)
+        assert server.client.get("/readyz").status_code == 200
 
 
 def test_reload_loads_the_models_anew_and_drops_no_request(tmp_path: Path) -> None:
@@ -216,23 +226,10 @@ def test_reload_loads_the_models_anew_and_drops_no_request(tmp_path: Path) -> No
         assert str(server.process.pid) in told
         while "were replaced" not in server.text():
             post(server.client, "/sample", seed=1)
+            time.sleep(0.02)
         assert not before & set(workers(server.process.pid))
         assert server.text().count(" is ready on ") == 4
         until(lambda: "gan_serve_loaded_models 2.0" in server.client.get("/metrics").text)  # of living workers
-
-
-def test_reload_with_a_damaged_model_replaces_no_worker(checkpoint: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
-    with serving(tmp_path, GAN_SERVE_MODELS=str(copy), GAN_SERVE_DRAIN="0.5") as server:
-        until(lambda: all_ready(server.log, 1))
-        before = set(workers(server.process.pid))
-        with open(copy / "generator.onnx", "ab") as file:
-            file.write(b"junk")
-        server.process.send_signal(signal.SIGUSR1)
-        until(lambda: "The workers were not replaced: " in server.text())
-        assert set(workers(server.process.pid)) == before
-        post(server.client, "/sample", seed=1)
-        assert server.client.get("/readyz").status_code == 200
 
 
 def test_reload_without_a_server_says_so() -> None:
@@ -242,34 +239,31 @@ def test_reload_without_a_server_says_so() -> None:
     assert told.stderr.startswith("Error: No gan-serve server of this user listens on port")
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGHUP, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGINT))],
-)
-def test_the_server_ends_with_its_terminal(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_ends_with_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path, GAN_SERVE_DRAIN="0") as server:
         until(server.is_live)
-        server.process.send_signal(number)
-        assert server.process.wait(PATIENCE) == 0
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", server.port), 1)
+        _end(server, number)
 
 
-def test_workers_end_when_their_server_is_killed(tmp_path: Path) -> None:
-    with serving(tmp_path, GAN_SERVE_DRAIN="0") as server:
-        until(server.is_live)
-        [worker] = workers(server.process.pid).values()
-        server.process.kill()
-        until(lambda: not worker.is_running())
+def _end(server: Server, number: signal.Signals) -> None:
+    server.process.send_signal(number)
+    assert server.process.wait(PATIENCE) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), 1)
 
 
-def test_it_runs_without_a_home_and_without_asserts(tmp_path: Path) -> None:
+def test_it_runs_without_a_home_and_without_asserts_and_workers_end_when_it_is_killed(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-OO", *serve_command(port)[1:]]
-    with serving(tmp_path, command, port, HOME="/nonexistent", BENTOML_HOME="") as server:
+    with serving(tmp_path, command, port, HOME="/nonexistent", BENTOML_HOME="", GAN_SERVE_DRAIN="0") as server:
         until(server.is_live, server.process)
         post(server.client, "/sample", seed=1)
         assert "Traceback" not in server.text()
+        [worker] = workers(server.process.pid).values()
+        server.process.kill()
+        until(lambda: not worker.is_running())
 
 
 def test_a_connection_stays_open_between_requests_for_as_long_as_is_set(configured: Server) -> None:
@@ -295,8 +289,8 @@ def test_an_upgrade_to_websocket_gets_the_envelope(server: httpx.Client) -> None
     error(server.get("/models", headers=headers | {"Sec-WebSocket-Version": "13"}), 400, "no_websockets")
 
 
-def test_every_line_of_the_log_is_json_and_invalid_http_has_an_id(tmp_path: Path) -> None:
-    with serving(tmp_path, GAN_SERVE_LOG="json") as server:
+def test_until_the_terminal_closes_every_line_of_the_log_is_json_and_invalid_http_has_an_id(tmp_path: Path) -> None:
+    with serving(tmp_path, GAN_SERVE_LOG="json", GAN_SERVE_DRAIN="0") as server:
         until(server.is_live)
         with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
             connection.sendall(b"what?\r\n\r\n")
@@ -305,8 +299,7 @@ def test_every_line_of_the_log_is_json_and_invalid_http_has_an_id(tmp_path: Path
         [request_id] = re.findall(r"X-Request-Id: (\w+)", response)
         server.client.get("/models", headers={"X-Forwarded-For": "203.0.113.7"})
         until(lambda: "203.0.113.7" in server.text())
-        server.process.terminate()
-        server.process.wait(PATIENCE)
+        _end(server, signal.SIGHUP)
         lines = [json.loads(line) for line in server.text().splitlines()]
     assert lines[0]["url"] == f"http://127.0.0.1:{server.port}"
     [refused] = [line for line in lines if line.get("request_id") == request_id]

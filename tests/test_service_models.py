@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from answers import NAME, error, post
 from conditional_checkpoint import CLASSES
+from server_process import until
 from servers import running
 from tiny_checkpoint import write_checkpoint
 
@@ -81,16 +82,34 @@ def test_a_model_is_told_in_detail(server: httpx.Client, generator: Generator, c
     assert server.get("/models/conditional").json()["class_names"] == list(CLASSES)
 
 
-def test_only_a_server_of_several_models_needs_the_name(server: httpx.Client, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path]]:
+    """A server of one model, which is loaded at the first request, and the file that it logs to."""
+    folder = tmp_path_factory.mktemp("alone")
+    with running([NAME], folder, GAN_SERVE_LAZY="true") as client:
+        yield client, folder / "log.txt"
+
+
+def test_a_lazy_server_loads_a_model_at_its_first_request(alone: tuple[httpx.Client, Path]) -> None:
+    client, _ = alone
+    assert client.get("/readyz").status_code == 200
+    [model] = client.get("/models").json()["models"]
+    assert (model["ready"], model["loaded"], model["z_dim"], model["device"]) == (True, False, 100, None)
+    post(client, "/sample", seed=1)
+    [model] = client.get("/models").json()["models"]
+    assert (model["loaded"], model["device"]) == (True, "cpu")
+
+
+def test_only_a_server_of_several_models_needs_the_name(server: httpx.Client, alone: tuple[httpx.Client, Path]) -> None:
     def required(client: httpx.Client) -> bool:
         return "model" in client.get("/docs.json").json()["components"]["schemas"]["SampleRequest"].get("required", [])
 
-    with running([NAME], tmp_path) as alone:
-        for path, fields in {"/sample": {"seed": 7}, "/interpolate": {"seeds": "0,5", "steps": 3}}.items():
-            assert alone.post(path, json=fields).content == post(server, path, **fields).content
-        error(alone.post("/sample", json={"model": "nope"}), 404, "unknown_model")
-        assert not required(alone)
-    assert f'"model": "{NAME}", "format": "gif"' in (tmp_path / "log.txt").read_text()
+    client, log = alone
+    for path, fields in {"/sample": {"seed": 7}, "/interpolate": {"seeds": "0,5", "steps": 3}}.items():
+        assert client.post(path, json=fields).content == post(server, path, **fields).content
+    error(client.post("/sample", json={"model": "nope"}), 404, "unknown_model")
+    assert not required(client)
+    until(lambda: f'"model": "{NAME}", "format": "gif"' in log.read_text())
     told = error(server.post("/sample", json={"seed": 7}), 422, "invalid_request")
     assert told["hint"] == f"This server has several models: {NAME}, conditional."
     assert required(server)
@@ -159,16 +178,6 @@ def test_of_two_models_of_one_name_the_first_is_served(
     assert [model.ready for model in models.describe()] == [True]
     assert models.find(NAME).directory == checkpoint
     assert "copy is not served" in caplog.text
-
-
-def test_a_lazy_server_loads_a_model_at_its_first_request(tmp_path: Path) -> None:
-    with running([NAME], tmp_path, GAN_SERVE_LAZY="true") as client:
-        assert client.get("/readyz").status_code == 200
-        [model] = client.get("/models").json()["models"]
-        assert (model["ready"], model["loaded"], model["z_dim"], model["device"]) == (True, False, 100, None)
-        post(client, "/sample", seed=1)
-        [model] = client.get("/models").json()["models"]
-        assert (model["loaded"], model["device"]) == (True, "cpu")
 
 
 def _large(directory: Path, name: str) -> str:

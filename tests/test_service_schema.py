@@ -19,9 +19,11 @@ import pytest
 from conditional_checkpoint import write_conditional
 from servers import running
 
+# Every day the examples of the document ask the service (test_service_operation.py), and the clients that are generated
+# from it (test_service_clients.py).
+pytestmark = pytest.mark.slow
 UNCONDITIONAL, CONDITIONAL = "fashion-dcgan", "conditional"
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "80")  # for each endpoint, beside those for each field
-FEW = "5"
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 KEY = "the-key"
 
@@ -53,21 +55,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize(
-    ("model", "examples"),
-    [
-        (CONDITIONAL, FEW),
-        *(pytest.param(model, EXAMPLES, marks=pytest.mark.slow) for model in (CONDITIONAL, UNCONDITIONAL)),
-    ],
-)
-def test_the_service_does_what_its_document_says(
-    server: httpx.Client, tmp_path: Path, model: str, examples: str
-) -> None:
+@pytest.mark.parametrize("model", [CONDITIONAL, UNCONDITIONAL])
+def test_the_service_does_what_its_document_says(server: httpx.Client, tmp_path: Path, model: str) -> None:
     (tmp_path / "docs.json").write_text(json.dumps(_about(server.get("/docs.json").json(), model)))
     (tmp_path / "hooks.py").write_text(HOOKS)
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     command = [sys.executable, "-m", "schemathesis.cli", "run", "docs.json", "--url", str(server.base_url)]
-    command += ["--header", f"Authorization: Bearer {KEY}", "--max-examples", examples, "--seed", SEED, "--no-color"]
+    command += ["--header", f"Authorization: Bearer {KEY}", "--max-examples", EXAMPLES, "--seed", SEED, "--no-color"]
     command += ["--generation-database", "none"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -121,15 +121,22 @@ def test_models_tell_what_they_are(http: httpx.Client) -> None:
     assert "/translate" in http.get("/docs.json").json()["paths"]
 
 
-def test_a_server_of_translators_alone_documents_no_example_that_would_fail(models: Path, tmp_path: Path) -> None:
-    with running([str(models / "negative")], tmp_path) as client:
-        paths = client.get("/docs.json").json()["paths"]
-        assert "examples" not in paths["/sample"]["post"]["requestBody"]["content"]["application/json"]
-        assert client.get("/").status_code == 200
-        picture = as_file(noise(SIDE, SIDE, 3))
-        named = client.post("/translate", json=body(picture))
-        unnamed = client.post("/translate", files={"images": ("photo.png", picture)})
-        assert (unnamed.status_code, unnamed.content) == (200, named.content)
+@pytest.fixture(scope="module")
+def alone(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server of one translator, which reads bodies of 1 MiB at a time."""
+    folder = tmp_path_factory.mktemp("alone")
+    with running([str(models / "negative")], folder, GAN_SERVE_MAX_QUEUED_BYTES=str(2**20)) as client:
+        yield client
+
+
+def test_a_server_of_translators_alone_documents_no_example_that_would_fail(alone: httpx.Client) -> None:
+    paths = alone.get("/docs.json").json()["paths"]
+    assert "examples" not in paths["/sample"]["post"]["requestBody"]["content"]["application/json"]
+    assert alone.get("/").status_code == 200
+    picture = as_file(noise(SIDE, SIDE, 3))
+    named = alone.post("/translate", json=body(picture))
+    unnamed = alone.post("/translate", files={"images": ("photo.png", picture)})
+    assert (unnamed.status_code, unnamed.content) == (200, named.content)
 
 
 def test_a_large_form_lets_other_requests_have_their_turn() -> None:
@@ -215,18 +222,17 @@ def test_a_sheet_of_a_wide_and_a_high_picture_is_refused(http: httpx.Client) -> 
     assert http.post("/translate", json=body(*files, model="doubled", format="zip")).status_code == 200
 
 
-def test_the_bodies_that_a_worker_reads_are_bounded_together(models: Path, tmp_path: Path) -> None:
+def test_the_bodies_that_a_worker_reads_are_bounded_together(alone: httpx.Client) -> None:
     head = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
-    with running([str(models / "negative")], tmp_path, GAN_SERVE_MAX_QUEUED_BYTES=str(2**20)) as client:
-        address = ("localhost", client.base_url.port or 0)
-        with socket.create_connection(address, 20) as first, socket.create_connection(address, 20) as second:
-            first.sendall(head + bytes(800_000))
-            time.sleep(0.5)
-            second.sendall(head + bytes(800_000))
-            assert second.recv(100).startswith(b"HTTP/1.1 429 ")
-            first.sendall(bytes(100_000))
-            assert first.recv(100).startswith(b"HTTP/1.1 415 ")
-        assert client.post("/translate", json=body(as_file(noise(SIDE, SIDE, 3)))).status_code == 200
+    address = ("localhost", alone.base_url.port or 0)
+    with socket.create_connection(address, 20) as first, socket.create_connection(address, 20) as second:
+        first.sendall(head + bytes(800_000))
+        time.sleep(0.5)
+        second.sendall(head + bytes(800_000))
+        assert second.recv(100).startswith(b"HTTP/1.1 429 ")
+        first.sendall(bytes(100_000))
+        assert first.recv(100).startswith(b"HTTP/1.1 415 ")
+    assert alone.post("/translate", json=body(as_file(noise(SIDE, SIDE, 3)))).status_code == 200
 
 
 def hostile(random: np.random.RandomState, number: int) -> bytes:

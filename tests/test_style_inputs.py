@@ -29,7 +29,7 @@ def network(request: pytest.FixtureRequest) -> PixelGenerator:
     """A StyleGAN with random weights and visible contrast, without classes and with three."""
     torch.manual_seed(1)
     generator = build_generator(
-        "stylegan", z_dim=Z_DIM, img_resolution=16, img_channels=3, c_dim=request.param, width=0.1
+        "stylegan", z_dim=Z_DIM, img_resolution=8, img_channels=3, c_dim=request.param, width=0.1, mapping_layers=2
     )
     with torch.no_grad():
         generator.synthesis.to_rgb.weight.mul_(0.5)

@@ -89,12 +89,12 @@ def test_tensorboard_has_the_figures_and_grids_of_the_log(digits, tmp_path):
 
 
 def test_wandb_gets_the_run_through_its_own_client(digits, tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb")
+    run_of_wandb = pytest.importorskip("wandb.sdk.wandb_run").Run
     logged: list[dict[str, object]] = []
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    log = wandb.Run.log
-    monkeypatch.setattr(wandb.Run, "log", lambda self, data, *rest, **more: (logged.append(data), log(self, data)))
+    log = run_of_wandb.log
+    monkeypatch.setattr(run_of_wandb, "log", lambda self, data, *rest, **more: (logged.append(data), log(self, data)))
     small(digits, tmp_path / "run", kimg=0.5, wandb="tests")
     assert [data["images"] for data in logged] == [128, 512]
     assert all({"d_loss", "grid", "diversity"} <= data.keys() for data in logged)

@@ -12,7 +12,7 @@ from hub_server import DEPRECATED, REPO, WRITER, Hub
 from tiny_checkpoint import contents
 from tiny_translator import SIDE, write_translator
 
-import gan_serve
+import gan_serve.hub.push
 from gan_serve import GoldenSampleMismatch, Translator
 from gan_serve.checkpoint.config import GoldenTranslation
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from servers import running
 
 from gan_serve import Generator
 from gan_serve.images.video import encode_video
@@ -58,10 +57,9 @@ def test_without_pyav_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch,
     assert not list(tmp_path.iterdir())
 
 
-def test_the_server_sends_films(tmp_path: Path) -> None:
-    with running(["fashion-dcgan"], tmp_path, GAN_SERVE_DRAIN="0") as http:
-        body = {"model": "fashion-dcgan", "seeds": "0,5", "steps": 3, "format": "mp4", "scale": 2}
-        response = httpx.post(f"{http.base_url}/interpolate", json=body, timeout=60)
+def test_the_server_sends_films(server: httpx.Client) -> None:
+    body = {"model": "fashion-dcgan", "seeds": "0,5", "steps": 3, "format": "mp4", "scale": 2}
+    response = server.post("/interpolate", json=body)
     assert (response.status_code, response.headers["content-type"]) == (200, "video/mp4")
     assert "x-gan-serve-receipt" in response.headers
     assert frames_of(response.content)[2].shape == (4, 56, 56, 3)

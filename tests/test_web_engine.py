@@ -26,7 +26,7 @@ from gan_serve.sampling.latents import latents_from_seeds
 from gan_serve.service.page import FOLDER
 from gan_serve.verify import verify_image
 
-SEEDS = [*range(14), 4242, 2**32 - 1]
+SEEDS = [*range(4), 4242, 2**32 - 1]
 NETWORKS = [(name, precision) for name in list_models() for precision in precisions(read_config(BUNDLED / name))]
 EVERY_DAY = ("fashion-stylegan", "fp32")  # other tests compare images of fashion-cgan and load an int8 file
 
@@ -211,20 +211,24 @@ def test_translations_are_those_of_python(model: str, precision: str, tmp_path: 
         verify_image(tmp_path / f"{name}.png", inputs=[tmp_path / f"{name}-in.png"])
 
 
-@pytest.mark.parametrize("shape", [(40, 40, 3), (16, 16, 3), (9, 33, 1), (70, 16, 4), (200, 300, 3)])
-def test_pictures_are_fitted_bit_for_bit_as_by_pillow(shape: tuple[int, int, int], tmp_path: Path) -> None:
-    folder = write_translator(tmp_path / "negative")
-    pixels = np.random.RandomState(1).randint(0, 256, shape).astype(np.uint8)
-    (tmp_path / "in.raw").write_bytes(pixels.tobytes())
-    height, width, channels = shape
+def test_pictures_are_fitted_bit_for_bit_as_by_pillow(tmp_path: Path) -> None:
+    translator = Translator(write_translator(tmp_path / "negative"))
+    shapes = [(40, 40, 3), (16, 16, 3), (9, 33, 1), (70, 16, 4), (200, 300, 3)]
+    pictures = [np.random.RandomState(1).randint(0, 256, shape).astype(np.uint8) for shape in shapes]
+    for number, pixels in enumerate(pictures):
+        (tmp_path / f"{number}.raw").write_bytes(pixels.tobytes())
     script = f"""
     const translator = await Translator.load("negative", {{ ort }});
-    const picture = {{ data: readFileSync("in.raw"), width: {width}, height: {height}, channels: {channels} }};
-    save("out", (await translator.translate(picture)).data);
+    for (const [number, [height, width, channels]] of {json.dumps(shapes)}.entries()) {{
+      const picture = {{ data: readFileSync(`${{number}}.raw`), width, height, channels }};
+      save(`${{number}}`, (await translator.translate(picture)).data);
+    }}
     """
     run_node(tmp_path, script)
-    [expected] = Translator(folder).translate(pixels, output="numpy")
-    np.testing.assert_array_equal(np.frombuffer((tmp_path / "out").read_bytes(), np.uint8), expected.ravel())
+    for number, pixels in enumerate(pictures):
+        [expected] = translator.translate(pixels, output="numpy")
+        found = np.frombuffer((tmp_path / str(number)).read_bytes(), np.uint8)
+        np.testing.assert_array_equal(found, expected.ravel(), err_msg=str(shapes[number]))
 
 
 def test_large_pictures_are_translated_in_tiles_and_others_refused(tmp_path: Path) -> None:

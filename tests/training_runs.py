@@ -37,9 +37,13 @@ def _train(data: Path, run_dir: Path, settings: dict[str, object]) -> list[str]:
 def torchrun(*words: object) -> subprocess.Popen[str]:
     """``torchrun --nproc-per-node 2 ...``, over loopback whatever the machine calls itself."""
     command = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "localhost", "--nproc-per-node", "2"]
+    return _over_loopback(*command, *words)
+
+
+def _over_loopback(*words: object) -> subprocess.Popen[str]:
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
     return subprocess.Popen(
-        [str(word) for word in (sys.executable, *command, *words)],
+        [str(word) for word in (sys.executable, *words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,6 +54,12 @@ def torchrun(*words: object) -> subprocess.Popen[str]:
 def start_two(data: Path, run_dir: Path, settings: dict[str, object]) -> subprocess.Popen[str]:
     """``gan-serve train`` as two processes."""
     return torchrun(*_train(data, run_dir, settings))
+
+
+def fork_two(data: Path, run_dir: Path, settings: dict[str, object]) -> subprocess.Popen[str]:
+    """The same without torchrun: torch is imported once in place of three times."""
+    _without_plots, *words = _train(data, run_dir, settings)
+    return _over_loopback(Path(__file__).with_name("two_processes.py"), *words)
 
 
 def end(process: subprocess.Popen[str], within: float = 100) -> tuple[int, str, str]:

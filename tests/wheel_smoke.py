@@ -10,6 +10,7 @@ from pathlib import Path
 def main() -> None:
     assert importlib.util.find_spec("torch") is None, "the runtime brought torch along"
     import gan_serve
+    from gan_serve.checkpoint.bundled import left_out
 
     assert "site-packages" in gan_serve.__file__, f"not the wheel: {gan_serve.__file__}"
     socket.socket.connect = _no_network
@@ -18,9 +19,7 @@ def main() -> None:
     assert len(gan_serve.interpolate("fashion-dcgan", [0, 5], steps=3)) == 4
     package = Path(gan_serve.__file__).parent
     assert not list(package.rglob("*.safetensors")), "the weights for fine-tuning are in the wheel"
-    assert not set(gan_serve.list_models()) & set(gan_serve.checkpoint.bundled.left_out()), (
-        "a checkpoint that may not be in the wheel"
-    )
+    assert not set(gan_serve.list_models()) & set(left_out()), "a checkpoint that may not be in the wheel"
     assert "torch" not in sys.modules
 
     for command, extra in (

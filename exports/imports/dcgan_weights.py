@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from gan_serve.exports.imports.state_dicts import IN_PYTHON, StateDict
 from gan_serve.training.networks import build_generator
 from gan_serve.training.networks.layers import scaled, start_and_levels
 
-Activation = Literal["relu", "leaky"]
 BATCH_NORM = {"running_mean", "running_var", "weight", "bias"}
 DIGITS = re.compile(r"\d+")
 BASE = 64  # channels of the half-size layer at width 1, see ``DCGANGenerator``

@@ -46,7 +46,7 @@ class WandbLog:
                 name=run_dir.name,
                 id=known.read_text(),
                 resume="allow",
-                dir=run_dir,
+                dir=str(run_dir),  # wandb 0.19 takes no path
                 config=dict(config),
             )
         except (wandb.errors.Error, OSError) as error:
