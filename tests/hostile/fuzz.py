@@ -66,8 +66,8 @@ LIMITS = (
     "-print_final_stats=1",
     f"-artifact_prefix={OUT}/",
 )
-# Memory is kept, not returned: otherwise a large image takes most of its time to get pages from the kernel again.
-KEEP = {"PILLOW_BLOCKS_MAX": "32", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+# Up to 32 MB at a time are kept when they are freed: to get pages from the kernel again takes longer than to decode.
+KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 SUFFIXES = {"zip": ".zip", "tar": ".tar", "parquet": ".parquet", "npz": ".npz", "npy": ".npy", "idx": "-idx3-ubyte"}
 
 

@@ -17,6 +17,7 @@ from gan_serve.training.data.parquet_files import (
     MAX_TEXT,
     READ_ERRORS,
     check_images,
+    check_rows,
     column_batches,
     column_values,
     import_pyarrow,
@@ -42,6 +43,8 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
     where = str(files[0]) if len(files) == 1 else str(files[0].parent)
     check_images(files, column, where)
     try:
+        rows = sum(open_parquet(file, str(file)).metadata.num_rows for file in files)
+        check_rows(rows, sum(file.stat().st_size for file in files), where)
         schema = open_parquet(files[0], where).schema_arrow
         column = _image_column(schema, column, where)
         names = [name for file in files for name in _names(file, column)]
