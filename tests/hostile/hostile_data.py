@@ -244,6 +244,36 @@ def bz2_tar(where: Path) -> Path:
     return tar_with("bomb.tar.bz2", (member("z.bin", size=70_000_000), bytes(70_000_000)), mode="w:bz2")(where)
 
 
+def deep_folder(where: Path) -> Path:
+    """An image in 1,500 folders, one in the other."""
+    folder("z.txt", lambda: b"")(where)
+    number = os.open(where, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("a", dir_fd=number)
+        inner = os.open("a", os.O_RDONLY, dir_fd=number)
+        os.close(number)
+        number = inner
+    os.close(number)
+    return where
+
+
+def deep_tar(where: Path) -> Path:
+    """A tar.gz of 17 KB whose images lie in 200,000 folders, one in the other."""
+    deep = [(member(f"{'a/' * 200_000}{number}.png", size=len(picture())), picture()) for number in range(30)]
+    return tar_with("deep.tar.gz", *deep, mode="w:gz", format=tarfile.PAX_FORMAT)(where)
+
+
+def wide_json_lines() -> bytes:
+    """A label for 20,000 attributes of one image, and 200,000 lines without any: four billion values."""
+    first = b",".join(b'"%d":1' % number for number in range(20_000))
+    return b'{"file_name":"0.png","label":1,' + first + b"}\n" + b"{}\n" * 20_000
+
+
+def json_of_lists() -> bytes:
+    """Lists of nothing, which take twenty times their text."""
+    return b'{"labels": [' + b"[]," * 200_000 + b"[]]}"
+
+
 LEFT_OUT = ""  # the good images are read, and the hostile file is left out
 DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "PNG with a text of 200 MB": (
@@ -275,6 +305,10 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "tar.gz with a comment of 150 MB": (pax_tar, "a header has 150"),
     "tar.gz of 200,000 empty files": (empty_files_tar, "more than [0-9,]+ files"),
     "zip of 24 GB in 120 KB": (overlapping_zip, "cannot be read"),
+    "folder in 1,500 folders": (deep_folder, LEFT_OUT),
+    "tar.gz of paths of 200,000 folders": (deep_tar, LEFT_OUT),
+    "metadata.jsonl of four billion values": (folder("metadata.jsonl", wide_json_lines), "columns of [0-9,]+ rows"),
+    "dataset.json of 200,000 lists": (folder("dataset.json", json_of_lists), "values for 20 images"),
     "npz of 300 long names with controls": (npz_of_names, "no array 'images'"),
     "broken images with new lines in their names": (broken_images_with_new_lines, "50 of 50 images"),
     "folder with a broken metadata.parquet": (broken_metadata, "metadata.parquet cannot be read"),

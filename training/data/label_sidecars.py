@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from gan_serve.errors import DataError
-from gan_serve.training.data.label_tables import LABEL_COLUMNS, choose, columns_of, parquet_columns, rows_of_csv
+from gan_serve.training.data.label_tables import LABEL_COLUMNS, PARTS, choose, columns_of, parquet_columns, rows_of_csv
 from gan_serve.training.data.list_files import Listing
 from gan_serve.training.data.parquet_files import READ_ERRORS, check_table
 
@@ -142,7 +142,7 @@ def _checked(listing: Listing, key: tuple[int, str]) -> bytes:
     if len(content) > BYTES_AT_LEAST + BYTES_AN_IMAGE * len(listing.images):
         raise DataError(f"{key[1]} has {len(content)} bytes for {len(listing.images)} images.", "Move it away.")
     if not key[1].endswith(".parquet"):
-        parts = sum(map(content.count, (b",", b"[", b"{")))  # an empty list of JSON takes twenty times its text
+        parts = sum(weight * content.count(sign.encode()) for sign, weight in PARTS.items())
         if parts > PARTS_AT_LEAST + PARTS_AN_IMAGE * len(listing.images):
             raise DataError(f"{key[1]} has {parts:,} values for {len(listing.images)} images.", "Move it away.")
     return content

@@ -27,7 +27,8 @@ LABEL_COLUMNS = (
 NONE = "none"
 FORM = "Write labels as file.csv:column, file.npz:attribute, or none."
 DELIMITERS = ",;\t|"
-MAX_TABLE_BYTES, MAX_TABLE_PARTS = 128 * 2**20, 8_000_000  # an empty list of JSON takes twenty times its text
+MAX_TABLE_BYTES, MAX_TABLE_PARTS = 128 * 2**20, 8_000_000
+PARTS = {",": 1, "[": 3, "{": 5}  # what these stand for: an object of JSON takes as much memory as five texts
 
 
 class Table(NamedTuple):
@@ -199,8 +200,10 @@ def _json_columns(path: Path) -> Mapping[str, list[Any]]:
     """Read JSON lines, a list of objects, or StyleGAN's ``dataset.json``."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if sum(map(text.count, ",[{")) > MAX_TABLE_PARTS:
-            raise ValueError(f"it has more than {MAX_TABLE_PARTS:,} values")
+        if sum(weight * text.count(sign) for sign, weight in PARTS.items()) > MAX_TABLE_PARTS:
+            raise ValueError(
+                f"it has more than {MAX_TABLE_PARTS:,} values, of which a list counts as three and an object as five"
+            )
         if path.suffix.casefold() == ".jsonl":
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:

@@ -19,6 +19,7 @@ ROWS_ALWAYS, ROWS_A_BYTE = 2**17, 8  # rows that files may have; equal ones, suc
 MAX_COLUMNS = 4096
 # What pyarrow raises for damaged files; its own exceptions are subclasses of these.
 READ_ERRORS = (OSError, ValueError, LookupError, TypeError, OverflowError, NotImplementedError)
+MAX_LISTS = 2**22  # bytes of the rows that are decoded at once
 MAX_TEXT = 4096  # characters of a label, or of the path that is stored with an image
 
 READ_IMAGES = """
@@ -80,10 +81,17 @@ def column_values(opened: Any, column: str, where: str) -> Iterator[Any]:
     """Yield the values of a column.
 
     Raises:
-        DataError: a text has more than ``MAX_TEXT`` characters. One of ``READ_ERRORS``: the file is damaged.
+        DataError: a text has more than ``MAX_TEXT`` characters, or lists have more than ``MAX_LISTS`` bytes. One of
+            ``READ_ERRORS``: the file is damaged.
     """
     for array in column_batches(opened, column, where):
-        for value in array.to_pylist():
+        if array.type.num_fields and array.nbytes > MAX_LISTS:
+            raise DataError(
+                f"The column {column!r} of {where} has {array.nbytes:,} bytes in {len(array):,} rows.",
+                "Labels and names have one value in a row.",
+            )
+        for scalar in array:  # one at a time: a dictionary may repeat a large text in every row
+            value = scalar.as_py()
             if isinstance(value, str | bytes) and len(value) > MAX_TEXT:
                 raise DataError(
                     f"The column {column!r} of {where} has a text of {len(value):,} characters.",
