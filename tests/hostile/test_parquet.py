@@ -70,6 +70,11 @@ def two_columns_of_a_name(where: Path) -> Path:
     return where / "twice.parquet"
 
 
+def numbers_for_bytes(where: Path) -> Path:
+    parquet.write_table(pyarrow.table({"image": [{"bytes": 5, "path": "a.png"}] * 20}), where / "numbers.parquet")
+    return where / "numbers.parquet"
+
+
 def many_columns(where: Path, rows: int = 20) -> Path:
     cells = {"image": [png(where)] * rows, **{f"column{number}": [1] * rows for number in range(5000)}}
     parquet.write_table(pyarrow.table(cells), where / "wide.parquet")
@@ -94,7 +99,8 @@ PARQUET: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet of 250 labels of 8 MB in a dictionary": (long_texts_in_a_dictionary, "a text of 8,388,608 characters"),
     "parquet of 100,000 labels for each image": (long_lists, "bytes in [0-9,]+ rows"),
     "folder of 60 parquets of 130,000 empty rows": (many_empty_files, "claims 7,800,000 rows"),
-    "parquet of two columns of one name": (two_columns_of_a_name, "2 columns called 'image'"),
+    "parquet of two columns of one name": (two_columns_of_a_name, "twice.parquet cannot be read"),
+    "parquet of numbers for bytes": (numbers_for_bytes, "the cell has no bytes, but int64"),
     "parquet of 5,000 columns": (many_columns, "has 5,001 columns"),
 }
 
