@@ -29,6 +29,12 @@ match sys.argv[1]:
         import h5py, torch._dynamo
         from gan_serve.exports.imports.import_generator import import_generator
         calls["import"] = lambda source: import_generator(source, source + ".out", license="mit", precisions=["fp32"])
+    case "translation":
+        from gan_serve.training.translation.examples import read_examples
+        from gan_serve.training.translation.load import load_trained_translator
+        def translation(path):
+            read_examples(pathlib.Path(path), load_trained_translator(pathlib.Path(path)).config)
+        calls["translation"] = translation
     case "run" | "log" | "extractor" | "weights":
         import numpy as np
         from gan_serve.training.evaluation.extractor_registry import SmallExtractor

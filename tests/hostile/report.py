@@ -15,7 +15,7 @@ from pathlib import Path
 from disguised_networks import DISGUISED, size_by_the_crossover
 from hostile_data import DATA
 from hostile_networks import NETWORKS, write
-from hostile_runs import EXTRACTORS, LOGS, RUNS, WEIGHTS
+from hostile_runs import EXTRACTORS, LOGS, RUNS, TRANSLATION_RUNS, WEIGHTS
 from hostile_translators import PICTURES, TRANSLATORS
 from hostile_weights import FILES
 from measured import measure
@@ -57,7 +57,8 @@ def jobs(folder: Path) -> Iterator[Job]:
     yield "receipt: 12,000 x 12,000 pixels", "verify", forged(folder / "large.png", side=12_000, seed=1)
     yield "receipt: translation of 8,192 x 8,192 pixels", "verify", forged_translation(folder / "translation.png")
     others = {
-        "images": {**DATA, **PARQUET}, "run": RUNS, "log": LOGS, "extractor": EXTRACTORS, "weights": WEIGHTS,
+        "images": {**DATA, **PARQUET}, "run": RUNS, "translation": TRANSLATION_RUNS,
+        "log": LOGS, "extractor": EXTRACTORS, "weights": WEIGHTS,
         "translator": TRANSLATORS, "picture": PICTURES,
         "import": {write.__name__.replace("_", " "): (write, says) for write, says in FILES.items()},
     }  # fmt: skip
