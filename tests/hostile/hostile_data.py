@@ -334,3 +334,38 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "pipe as zip": (pipe("pipe.zip"), "regular file"),
     "pipe as npz": (pipe("pipe.npz"), "regular file"),
 }  # fmt: skip
+
+
+def wide_json() -> bytes:
+    first = b",".join(b'"%d":1' % number for number in range(100_000))
+    return b'[{"file":"a","label":1,' + first + b"}" + b",{}" * 30_000 + b"]"
+
+
+def latents(content: Callable[[], dict[str, np.ndarray]]) -> Make:
+    def make(where: Path) -> Path:
+        np.savez_compressed(where / "found.npz", **content())  # type: ignore[arg-type]
+        return where / "found.npz"
+
+    return make
+
+
+TABLES: dict[str, tuple[Make, str]] = {  # of labels.json beside images
+    "labels of 100,000 names for one image and none for 30,000": (
+        folder("labels.json", wide_json), "100,002 columns of 30,001 rows",
+    ),
+    "labels of 2 million objects": (
+        folder("labels.json", lambda: b"[" + b'{"a":1},' * 2_000_000 + b"{}]"), "more than 8,000,000 values",
+    ),
+}  # fmt: skip
+LATENTS: dict[str, tuple[Make, str]] = {  # for fashion-cgan
+    "latents with 60 million labels": (
+        latents(lambda: {"latents": np.zeros((2, 64), np.float32), "labels": np.full(60_000_000, b"a")}),
+        "60,000,000 labels for 2",
+    ),
+    "900 million latents of no width": (
+        latents(lambda: {"latents": np.zeros((900_000_000, 0), np.float32)}), "no array of numbers",
+    ),
+    "latents of Python objects": (
+        latents(lambda: {"latents": np.array(["a", None], object)}), "does not fit its content",
+    ),
+}  # fmt: skip

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from disguised_networks import DISGUISED, size_by_the_crossover
-from hostile_data import DATA
+from hostile_data import DATA, LATENTS, TABLES
 from hostile_networks import NETWORKS, write
 from hostile_runs import EXTRACTORS, LOGS, RUNS, TRANSLATION_RUNS, WEIGHTS
 from hostile_translators import PICTURES, TRANSLATORS
@@ -59,7 +59,7 @@ def jobs(folder: Path) -> Iterator[Job]:
     others = {
         "images": {**DATA, **PARQUET}, "run": RUNS, "translation": TRANSLATION_RUNS,
         "log": LOGS, "extractor": EXTRACTORS, "weights": WEIGHTS,
-        "translator": TRANSLATORS, "picture": PICTURES,
+        "translator": TRANSLATORS, "picture": PICTURES, "labels": TABLES, "latents": LATENTS,
         "import": {write.__name__.replace("_", " "): (write, says) for write, says in FILES.items()},
     }  # fmt: skip
     for call, files in others.items():
