@@ -19,7 +19,10 @@ def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
+    try:
+        return read(file)
+    except ValueError as error:
+        raise ValueError(str(error).partition("\n")[0][:200]) from error  # NumPy explains how to trust the file
 
 
 def read_npy(content: bytes) -> Any:

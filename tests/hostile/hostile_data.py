@@ -170,6 +170,11 @@ def npy(descr: str, shape: str, data: bytes = b"", name: str = "array.npy") -> M
     return make
 
 
+def brackets(where: Path) -> Path:
+    (where / "array.npy").write_bytes(b"\x93NUMPY\2\0" + struct.pack("<I", 50_000) + b"(" * 50_000)
+    return where / "array.npy"
+
+
 def npz_of_objects(where: Path) -> Path:
     """Python objects, which NumPy would unpickle."""
     np.savez(where / "objects.npz", images=np.array([os.system, 1], dtype=object))  # type: ignore[arg-type]
@@ -244,16 +249,27 @@ def bz2_tar(where: Path) -> Path:
     return tar_with("bomb.tar.bz2", (member("z.bin", size=70_000_000), bytes(70_000_000)), mode="w:bz2")(where)
 
 
+def webp_of_49_million() -> bytes:
+    """A picture of 7,000 x 7,000 pixels in 14 KB, of which its decoder would keep two copies."""
+    file = io.BytesIO()
+    Image.new("RGBA", (7000, 7000), (9, 9, 9, 9)).save(file, "WEBP", lossless=True, quality=0, method=0)
+    return file.getvalue()
+
+
+def npz_of_many(where: Path) -> Path:
+    array = npy("'|u1'", "(1, 8, 8)", bytes(64))(where).read_bytes()
+    with zipfile.ZipFile(where / "many.npz", "w") as archive:
+        for number in range(60_000):
+            archive.writestr(f"{number}.npy", array)
+    return where / "many.npz"
+
+
 def deep_folder(where: Path) -> Path:
-    """An image in 1,500 folders, one in the other."""
+    """An image in 300 folders, one in the other. 1,500 of them, which no path can name, were too many for Python."""
     folder("z.txt", lambda: b"")(where)
-    number = os.open(where, os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("a", dir_fd=number)
-        inner = os.open("a", os.O_RDONLY, dir_fd=number)
-        os.close(number)
-        number = inner
-    os.close(number)
+    inner = where.joinpath(*["a"] * 300)
+    inner.mkdir(parents=True)
+    (inner / "a.png").write_bytes(picture())
     return where
 
 
@@ -305,10 +321,13 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "tar.gz with a comment of 150 MB": (pax_tar, "a header has 150"),
     "tar.gz of 200,000 empty files": (empty_files_tar, "more than [0-9,]+ files"),
     "zip of 24 GB in 120 KB": (overlapping_zip, "cannot be read"),
-    "folder in 1,500 folders": (deep_folder, LEFT_OUT),
+    "folder in 300 folders": (deep_folder, LEFT_OUT),
     "tar.gz of paths of 200,000 folders": (deep_tar, LEFT_OUT),
     "metadata.jsonl of four billion values": (folder("metadata.jsonl", wide_json_lines), "columns of [0-9,]+ rows"),
     "dataset.json of 200,000 lists": (folder("dataset.json", json_of_lists), "values for 20 images"),
+    "WebP of 7,000 x 7,000": (folder("z.webp", webp_of_49_million), LEFT_OUT),
+    "npz of 60,000 arrays": (npz_of_many, "more than 1,000 arrays"),
+    "npy with a header of 50,000 brackets": (brackets, "not a readable npz"),
     "npz of 300 long names with controls": (npz_of_names, "no array 'images'"),
     "broken images with new lines in their names": (broken_images_with_new_lines, "50 of 50 images"),
     "folder with a broken metadata.parquet": (broken_metadata, "metadata.parquet cannot be read"),
