@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import numpy as np
 import pytest
 
+from gan_serve import Client
 from gan_serve.client import responses
 from gan_serve.client.responses import NPZ, DamagedResponse, raise_for_error, read_arrays, read_images
-from gan_serve.errors import GanServeError
+from gan_serve.errors import GanServeError, ServerUnreachable
 
 
 def npz(**members: bytes) -> bytes:
@@ -62,6 +65,32 @@ def test_another_format_than_png_is_not_opened(tmp_path):
     response = httpx.Response(200, json={"images": [{"png": eps, "receipt": {"digest": "x"}}]})
     with pytest.raises(DamagedResponse):
         read_images(1, response)
+
+
+def test_a_redirect_does_not_carry_the_key_elsewhere():
+    asked = []
+
+    class Redirecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(307)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Redirecting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with (
+        Client(f"http://127.0.0.1:{server.server_port}", api_key="secret", retries=0) as client,
+        pytest.raises(ServerUnreachable, match="redirects"),
+    ):
+        client.models()
+    server.shutdown()
+    server.server_close()
+    assert asked == [("/models", "Bearer secret")]
 
 
 def test_an_error_of_a_server_does_not_control_the_terminal():
