@@ -90,7 +90,7 @@ def stored_arrays(path: Path) -> dict[str, StoredArray]:
             held = path.stat().st_size - file.tell()
         _check_held(stored.nbytes, held, str(path))
         return {"images": stored}
-    arrays = {}
+    arrays: dict[str, StoredArray] = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
