@@ -2,18 +2,24 @@
 
 For each bundled model, ten images of its own (their labels are not told), and four real images that its training did
 not see. Each picture is one call on one thread; seconds are those of the processor, so that other programs on the
-machine do not count. Results are kept in build/projection, and a later call continues there. At the end the figures go
-to benchmarks/projection.md, the pictures to docs/projection/, and the medians to training/projection/known_psnr.json,
-which ``gan-serve project`` shows.
+machine do not count. Memory is the largest resident size of ``gan-serve project`` with one picture. Results are kept in
+build/projection, and a later call continues there; those of another checkpoint of the same name are measured again. At
+the end the figures go to benchmarks/projection.md and docs/project.md, the pictures to docs/projection/, and the
+medians to training/projection/known_psnr.json, which ``gan-serve project`` shows.
 
-    python benchmarks/projection.py --data mnist=DIR        # a folder with the IDX files
+    python benchmarks/projection.py --data celeba64=FOLDER --data bricks64_zoom=FILE.npz
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import re
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +32,7 @@ from gan_serve.checkpoint.config import PRECISION_FILES
 from gan_serve.errors import DataError
 from gan_serve.images.captions import enlarge_small, with_row_names
 from gan_serve.images.grid import grid
-from gan_serve.images.pixels import to_pil
+from gan_serve.images.pixels import UInt8Array, to_pil
 from gan_serve.training.data.image_set import ImageSet
 from gan_serve.training.data.load import load_images
 from gan_serve.training.projection.known import KNOWN_FILE, KnownPsnr
@@ -35,9 +41,12 @@ from gan_serve.training.projection.sheet import STEPS, shown_steps
 
 ROOT = Path(__file__).parents[1]
 STATE = ROOT / "build" / "projection"
+DOCUMENT = ROOT / "docs" / "project.md"
+MEASURED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end of measured -->)", re.DOTALL)
 GENERATED, REAL = 10, 4
 FIRST_SEED = 50_000  # far from those of the starts
 GOAL = 30.0  # decibels
+NOT_SHOWN = ("bricks64_zoom", "celeba64")  # their pictures may not be shared: figures only
 
 
 def main() -> None:
@@ -69,7 +78,7 @@ def measure(model: str, sources: dict[str, str], end: float) -> None:
         jobs += [("real", place, data.images[row], names[place]) for place, row in enumerate(rows)]
     for kind, place, picture, label in jobs:
         path = STATE / f"{model}-{kind}-{place}.npz"
-        if path.exists():
+        if path.exists() and read(path)[0]["digest"] == generator.digest:
             continue
         if time.monotonic() > end:
             return
@@ -84,19 +93,48 @@ def measure(model: str, sources: dict[str, str], end: float) -> None:
         way = np.stack([found.targets[0], *found.ways[0][shown_steps(len(found.ways[0]))]])
         np.savez_compressed(path, facts=json.dumps(facts), way=way)
         print(f"{model} {kind} {place}: {found.psnr[0]:.1f} dB, {seconds:.1f} s", flush=True)
+    path = STATE / f"{model}.json"
+    if not path.exists() or json.loads(path.read_text())["digest"] != generator.digest:
+        megabytes = memory_of(model, own.pixels[0])
+        path.write_text(json.dumps({"digest": generator.digest, "megabytes": megabytes}))
+        print(f"{model}: {megabytes:.0f} MB", flush=True)
+
+
+def memory_of(model: str, picture: UInt8Array) -> float:
+    """Return the largest resident size of ``gan-serve project`` with one picture, on one thread, in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        to_pil(picture).save(Path(folder, "picture.png"))
+        command = [sys.executable, "-m", "gan_serve.cli", "project", model, "picture.png", "--out", "found.npz"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} failed.")
+        return usage.ru_maxrss * 1024 / 1e6  # kilobytes on Linux
+
+
+def read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """Return what was measured for a picture, and the images on the way to it."""
+    with np.load(path) as arrays:
+        return json.loads(str(arrays["facts"])), arrays["way"]
 
 
 def held_out(generator: gan_serve.Generator, sources: dict[str, str]) -> ImageSet | None:
     """Return real images that the training of a model did not see; None where they are not on this machine."""
     trained_on = generator.config.training_data
-    name = trained_on.name if trained_on else ""
+    if trained_on is None:
+        return None
+    name, holdout = trained_on.name, trained_on.holdout
     try:
         return load_images(
             sources.get(name, name),
-            split="test",
+            split="holdout" if holdout else "test",
             resolution=generator.img_resolution,
             channels=generator.img_channels,
-        )
+            labels=trained_on.labels,
+            holdout=holdout,
+        ).with_(name=name)
     except DataError as error:
         print(f"{generator.name}: no real images. {error.message}")
         return None
@@ -106,27 +144,21 @@ def report() -> None:
     results: dict[str, dict[str, list[tuple[dict[str, Any], np.ndarray]]]] = {}
     for model in gan_serve.list_models():
         for path in sorted(STATE.glob(f"{model}-*-*.npz"), key=lambda each: int(each.stem.rpartition("-")[2])):
-            with np.load(path) as arrays:
-                facts = json.loads(str(arrays["facts"]))
-                results.setdefault(model, {}).setdefault(facts["kind"], []).append((facts, arrays["way"]))
+            facts, way = read(path)
+            results.setdefault(model, {}).setdefault(facts["kind"], []).append((facts, way))
     lines = [
-        "# Projection",
-        "",
-        f"`python benchmarks/projection.py`: {GENERATED} images of each model and {REAL} held-out real ones.",
-        "Labels are not told.",
-        f"One thread of {processor()}, torch {torch.__version__}, ONNX Runtime {runtime()}.",
-        "Seconds are those of the processor for a picture, the median.",
-        "",
         "| model | own images: median, least | at 30 dB or more | label found | seconds | real images: median, range "
-        "| label found | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| label found | seconds | MB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     known = {}
     pictures = ROOT / "docs" / "projection"
     pictures.mkdir(exist_ok=True)
     for model, kinds in results.items():
         own, real = ([facts for facts, _ in kinds.get(kind, [])] for kind in ("generated", "real"))
-        lines.append(f"| {' | '.join([model, *cells_of_own(own), *cells_of_real(real)])} |")
+        memory = STATE / f"{model}.json"
+        megabytes = f"{json.loads(memory.read_text())['megabytes']:.0f}" if memory.exists() else ""
+        lines.append(f"| {' | '.join([model, *cells_of_own(own), *cells_of_real(real), megabytes])} |")
         if len(own) == GENERATED:
             known[model] = known_psnr(model, own, real if len(real) == REAL else [])
         for kind, found in kinds.items():
@@ -134,12 +166,26 @@ def report() -> None:
             sheet = grid(np.concatenate([way for _, way in shown]), STEPS + 1)
             names = [f"{facts['psnr']:.1f} dB" for facts, _ in shown]
             picture = with_row_names(enlarge_small(sheet, shown[0][1].shape[2]), names)
-            if kind == "real" or "real" not in kinds:
+            if kind == kind_shown(real):
                 to_pil(picture).save(pictures / f"{model}-{kind}.webp", quality=90)
-    (ROOT / "benchmarks" / "projection.md").write_text("\n".join(lines) + "\n")
+    table = "\n".join(lines)
+    Path(__file__).with_suffix(".md").write_text(
+        "# Projection\n\n"
+        f"`python benchmarks/projection.py`: {GENERATED} images of each model and {REAL} held-out real ones.\n"
+        "Labels are not told.\n"
+        f"One thread of {processor()}, torch {torch.__version__}, ONNX Runtime {runtime()}.\n"
+        "Seconds are those of the processor for a picture, the median.\n"
+        f"MB are the largest resident size of `gan-serve project` with one picture.\n\n{table}\n"
+    )
+    DOCUMENT.write_text(MEASURED.sub(lambda _: f"\n{table}\n\n", DOCUMENT.read_text()))
     as_json = {name: each.model_dump(exclude_none=True) for name, each in known.items()}
     KNOWN_FILE.write_text(json.dumps(as_json, indent=2) + "\n")
-    print("\n".join(lines))
+    print(table)
+
+
+def kind_shown(real: list[dict[str, Any]]) -> str:
+    """Return which pictures of a model are written: real ones where they may be shared, else its own images."""
+    return "real" if real and real[0]["data"] not in NOT_SHOWN else "generated"
 
 
 def cells_of_own(facts: list[dict[str, Any]]) -> list[str]:

@@ -107,8 +107,8 @@ logits.grad * len(logits)""",
     ),
     "mode-collapse": Lesson(
         r"""The data are eight small Gaussians on a ring, the modes (Metz et al. 2017). A generator that samples only
-some of them can still mislead the discriminator for a while: mode collapse. Each remedy is trained once, from the same
-first weights:
+some of them can still mislead the discriminator for a while: mode collapse. Each remedy is trained once, with the same
+seed:
 
 - minibatch discrimination, feature matching, a Wasserstein loss with a gradient penalty, mode seeking: the remedies of
   000 and 001;

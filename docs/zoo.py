@@ -48,53 +48,58 @@ COLUMNS = ("name", "images", "recipe", "in the wheel")
 OPENING = """\
 # The zoo
 
-These are the models of this project: eight seeds of each, none left out, and a walk through three of them;
-of translators, the first 16 held-out inputs above their outputs and targets.
-Models in the wheel work by name once gan-serve is installed; the others lie in the repository.
+These are the models of this project.
+Each generator shows the images of seeds 0 to 7, which were not selected, and a walk through three of them.
+Each translator shows 16 held-out inputs, each above its output and its target.
+Models in the wheel work by name once gan-serve is installed; the others are in the repository only.
 
 {cards}
 
 ## All metrics
 {table}
 
-Translators, on the images that the metrics in their cards name ([translate.md](translate.md#figures) explains them):
+Translators; [translate.md](translate.md#figures) explains the metrics, and the card of each names its test images:
 
 {translators}
 
 ## How the metrics are measured
 `gan-serve evaluate` samples as many images as the name of a metric states (`10k`), without truncation.
-It compares them with real images: `test` is the test split of the data, `holdout` a share that was held out from
-training, `train` the training images.
-The name also states the features: `cnn-...` are small classifiers of this repository, `inception` is the network of
-published values.
+It compares them with real images: those of the test split (`test`), those that were held out from training
+(`holdout`), or the training images (`train`).
+The name also states the network whose features are compared: `cnn-...` are small classifiers of this repository,
+`inception` is the network of published values.
 FD is the Fréchet distance, called FID for the features of `inception`; lower is better.
 Precision, recall and label agreement are shares; higher is better.
-The nearest-neighbour ratio is the distance of generated images to the training images over that of unseen real images.
-Far below 1 means copies, far above 1 means images that resemble no real one.
+The nearest-neighbour ratio is the distance of generated images to the training images, divided by the distance of
+held-out real images to them.
+A ratio far below 1 means copies of training images; one far above 1 means images that resemble no real one.
 
 ## What the metrics do not tell
-An FD in other features than Inception cannot be compared with published FID.
+Only an FD in Inception features can be compared with published FID.
 Rows with different features or numbers of images cannot be compared with each other.
 Copies of training images have a perfect FD and precision, so read these beside the nearest-neighbour ratio.
-Blends of faces can have a high precision.
+An image that blends two faces can still count as precise.
 If a classifier agrees with the label, the image is recognisable, but not necessarily good.
-So look at the grids: they show the seeds from 0 on, none left out.
+So look at the grids: they show the seeds from 0 on, not a selection.
 
 ## Where the images come from
 Fashion-MNIST and MNIST are downloaded by name; `make avatars` and `make bricks` render the sets of these names.
-The licences of the other sets do not allow us to distribute them; the commands expect them in `data/`.
-The card of a checkpoint has the digest of its training images.
-`data/lego/bricks64_zoom.npz`: 13 of the 50 kinds in lego-brick-images (Joost Hazelzet, Kaggle), 800 renders each,
-cropped so that the brick fills more of the frame: `images` uint8 [10400, 64, 64, 1], `labels` int, `class_names`.
-`data/celeba64`: a subset of CelebA (Liu et al. 2015), 42,068 of its aligned faces as JPEG of 64x64 pixels with the file
-names of CelebA, in two tar archives; `attributes.npz` has `filenames`, `attrs` [N, 40] and `attr_names`.
-Other crops of these sets can be used for training too, and have another digest.
+The licences of two other sets do not allow us to distribute them; the commands expect these in `data/`:
+
+- `data/lego/bricks64_zoom.npz`: 13 of the 50 kinds in lego-brick-images (Joost Hazelzet, Kaggle), 800 renders each,
+  cropped so that the brick fills more of the frame. It has `images` uint8 [10400, 64, 64, 1], `labels` and
+  `class_names`.
+- `data/celeba64`: 42,068 of the aligned faces of CelebA (Liu et al. 2015), as JPEG files of 64x64 pixels in two tar
+  archives, with the names that they have in CelebA; `attributes.npz` has `filenames`, `attrs` [N, 40] and `attr_names`.
+
+The card of a checkpoint has the digest of its training images. Other crops of these sets can be used for training too;
+they have other digests.
 
 ## Make them again
 `python docs/zoo.py make NAME --checkpoints FOLDER` makes a checkpoint from data: it trains, exports and evaluates.
-It runs from the root of a checkout, with `pip install -e ".[train]"`.
+Run it from the root of a checkout, after `pip install -e ".[train]"`.
 FOLDER must not contain NAME yet; without `--checkpoints` it is the folder of the repository.
-An interrupted training is resumed.
+The same command resumes an interrupted training.
 This page is written by `python docs/zoo.py page` from [zoo.toml](zoo.toml) and the checkpoints.
 """
 
@@ -228,8 +233,8 @@ def _training(directory: Path) -> str:
 def _made_by(name: str, entry: Entry) -> str:
     lines = [f"gan-serve {shlex.join(words)}" for words in entry.commands(name)]
     return (
-        f"`python docs/zoo.py make {name}` runs these commands (with `--checkpoints FOLDER`, it makes a second "
-        "one):\n```\n" + "\n".join(lines) + "\n```"
+        f"`python docs/zoo.py make {name}` runs these commands; with `--checkpoints FOLDER` it writes the checkpoint "
+        "there:\n```\n" + "\n".join(lines) + "\n```"
     )
 
 
@@ -238,8 +243,8 @@ def _whereabouts(name: str, entry: Entry) -> str:
     if entry.in_wheel:
         return f"In the wheel: `{call}` works once gan-serve is installed."
     return (
-        f"Not in the wheel, but in the repository: `{call}` works from a checkout; "
-        f"elsewhere, copy the folder `{REPOSITORY}/{name}` and give its path, or make it with the command above."
+        f"In the repository only: `{call}` works in a checkout. Elsewhere, copy the folder `{REPOSITORY}/{name}` and "
+        "give its path, or make it with the command above."
     )
 
 

@@ -77,9 +77,17 @@ class ByEye(BaseModel):
         judged = {name: value for name in ("good", "broken", "blind") if (value := getattr(self, name)) is not None}
         rows = []
         for metric, name, must in (
-            ("good", "good by eye, seeds 1000 to 1063", Must(metric="good", at_least=self.good_at_least)),
-            ("broken", "broken by eye, seeds 1000 to 1063", Must(metric="broken")),
-            ("blind", "right answers in a blind sorting", Must(metric="blind", at_most=self.blind_at_most)),
+            (
+                "good",
+                "share of good images by eye, seeds 1000 to 1063",
+                Must(metric="good", at_least=self.good_at_least),
+            ),
+            ("broken", "share of broken images by eye, seeds 1000 to 1063", Must(metric="broken")),
+            (
+                "blind",
+                "share of correct answers in a blind test (0.5 is guessing)",
+                Must(metric="blind", at_most=self.blind_at_most),
+            ),
         ):
             _, bounds, value, reached = must.row(judged)
             if bounds or metric in judged:

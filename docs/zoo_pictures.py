@@ -31,15 +31,15 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
     small = generator.img_resolution <= SMALL  # shown twice as large
     seeds = range(64 if small else 32)  # fewer of the larger images, for the same file size
     by_class = "; seed s takes class s mod " + str(generator.c_dim) if generator.c_dim else ""
-    captions = {"grid": f"Seeds 0 to {seeds[-1]}, none left out, truncation 1{by_class}."}
+    captions = {"grid": f"Seeds 0 to {seeds[-1]}, not selected, truncation 1{by_class}."}
     sheets = {"grid": grid(generator.generate(seeds=list(seeds), output="numpy"), 8)}
     if generator.c_dim:
         labels = generator.class_names[:SHEET_LABELS]
         drawn = generator.condition(seeds=list(SHEET_SEEDS), labels=list(labels), output="numpy")
         sheets["classes"] = grid(np.concatenate(list(drawn.values())), len(SHEET_SEEDS))
         captions["classes"] = (
-            f"Seeds {SHEET_SEEDS[0]} to {SHEET_SEEDS[-1]}, the same latent down each column; a row for each of "
-            f"{', '.join(labels)}."
+            f"A column for each of the seeds {SHEET_SEEDS[0]} to {SHEET_SEEDS[-1]}, with the same latent in all of its "
+            f"images; a row for each label: {', '.join(labels)}."
         )
     walk = generator.interpolate(
         list(WALK_SEEDS), steps=WALK_STEPS, label=0 if generator.c_dim else None, output="numpy"
@@ -47,19 +47,20 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
     sheets["walk"] = grid(walk, len(walk))
     of_class = f", class {generator.class_names[0]}" if generator.c_dim else ""
     captions["walk"] = (
-        f"From seed {' to seed '.join(map(str, WALK_SEEDS))} along the sphere, {WALK_STEPS} steps each{of_class}."
+        f"A walk (slerp) through the seeds {', '.join(map(str, WALK_SEEDS))}, {WALK_STEPS} steps from one to the "
+        f"next{of_class}."
     )
     if generator.config.truncation_space == "w":
         rows = [generator.generate(seeds=list(SHEET_SEEDS), truncation=psi, output="numpy") for psi in PSIS]
         sheets["psi"] = grid(np.concatenate(rows), len(SHEET_SEEDS))
         captions["psi"] = (
-            f"Truncation in w: the same seeds with psi {', '.join(f'{psi:g}' for psi in PSIS)}, from top to bottom, "
-            "towards the image of the mean w."
+            "Truncation in w: a column for each seed, and from top to bottom psi "
+            f"{', '.join(f'{psi:g}' for psi in PSIS)}. At 0, all images are that of the mean w."
         )
         sheets["mixing"] = style_mixing(generator)
         captions["mixing"] = (
-            "Style mixing: coarse styles of the image at the left of a row, fine styles (from the size "
-            "16x16 on) of the image at the top of a column."
+            "Style mixing: an image has the coarse styles of the image at the left of its row, and the fine styles "
+            "(from 16x16 pixels on) of the image at the top of its column."
         )
     sheets["strip"] = grid(generator.generate(seeds=list(CARD_SEEDS), output="numpy"), len(CARD_SEEDS))
     captions["strip"] = f"Eight images of {name}: seeds {CARD_SEEDS[0]} to {CARD_SEEDS[-1]}"
@@ -78,8 +79,8 @@ def make_pictures(name: str, directory: Path, folder: Path) -> dict[str, str]:
         with Image.open(directory / NEIGHBOURS_PICTURE) as picture:
             write_atomically(folder / f"{name}-neighbours.png", small_png(picture, 2 if small else 1))
         captions["neighbours"] = (
-            "The generated images that are most like a training image (rows 1, 3, ...), each above that image; "
-            "one of each class first."
+            "The generated images that are most like a training image, each above that training image; at the "
+            "beginning one of each class."
         )
     return captions
 
@@ -88,7 +89,7 @@ def show_translations(name: str, directory: Path, folder: Path) -> dict[str, str
     """Write the samples of a translator to ``folder`` as ``name-samples.png``; return their caption by kind."""
     with Image.open(directory / SAMPLES_FILE) as picture:
         write_atomically(folder / f"{name}-samples.png", small_png(picture))
-    return {"samples": f"Rows of inputs and outputs of {name}, and of targets where there are pairs"}
+    return {"samples": f"Inputs of {name}, each above its output, and above its target where there is one"}
 
 
 def style_mixing(generator: Generator) -> UInt8Array:

@@ -177,7 +177,7 @@ def _compare_runtimes(receipt: SealedReceipt) -> str:
         return ""
     return (
         f"It was sampled with ONNX Runtime {receipt.runtime}, and this is {runtime_version()}: "
-        "pixels are bit-equal only with the same version, and int8 may differ visibly."
+        "another version may round otherwise, and int8 may then differ visibly."
     )
 
 

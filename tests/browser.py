@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 # Installed by a distribution; Playwright's own download is never used.
@@ -125,3 +126,19 @@ def saved(visit: Visit, button: Any, folder: Path) -> Path:
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
     return path
+
+
+def pixels_of(canvas: Any) -> np.ndarray[Any, Any]:
+    """The pixels of a canvas, uint8 [H, W, 3]."""
+    shape = canvas.evaluate("c => [c.height, c.width, 4]")
+    data = canvas.evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
+    return np.array(data, np.uint8).reshape(shape)[..., :3]
+
+
+def paused(visit: Visit, state: str = "") -> Any:
+    """Open the page, wait until everything is there, and stop the walk."""
+    page = visit.open(state)
+    expect(page.locator("#sheet[data-seeds]")).to_be_visible()
+    if page.locator("#play").get_attribute("aria-label") == "Pause":
+        page.get_by_role("button", name="Pause").click()
+    return page

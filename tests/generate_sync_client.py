@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "gan_serve" / "client"
-SOURCES = {"sync_client.py": "async_client.py", "sync_sender.py": "async_sender.py"}
+SOURCES = {f"sync_{part}.py": f"async_{part}.py" for part in ("client", "pictures", "sender")}
 HEAD = '"""``{}`` without asyncio. Do not edit: tests/generate_sync_client.py writes this file."""\n'
 REPLACEMENTS = [
     (r"    Calls may run at the same time;", "    Threads may share a client;"),
@@ -23,8 +23,8 @@ REPLACEMENTS = [
     (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"import AsyncGenerator, Awaitable, Callable", "import Callable, Generator"),
     (r"import AsyncGenerator$", "import Generator"),
-    (r"\bAsync(Client|Sender|Retrying)\b", r"\1"),
-    (r"\basync_sender\b", "sync_sender"),
+    (r"\bAsync(Client|Pictures|Sender|Retrying)\b", r"\1"),
+    (r"\basync_(pictures|sender)\b", r"sync_\1"),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\b__a(enter|exit)__\b", r"__\1__"),

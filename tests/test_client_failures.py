@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import email.utils
 import io
+import json
 import pickle
 import re
 import threading
@@ -299,3 +301,43 @@ def test_a_server_may_lie_under_a_path_and_gets_the_key(kind):
     with scripted(models) as asked, kind(f"{asked.address}/gan/", api_key="secret", timeout=None) as client:
         assert client.models() == []
     assert seen == [("/gan/models", "Bearer secret")]
+
+
+def latent_of(label: str, **changes: Any) -> Answer:
+    """The response of ``POST /project``."""
+    found = {"model": NAME, "digest": DIGEST, "latents": [[0.5, -1.0]], "label": label, "psnr": 20.5, "own_psnr": 42.0}
+    return answer(200, json.dumps(found | changes).encode())
+
+
+@BOTH
+def test_pictures_are_projected_one_by_one_and_joined(kind):
+    second = latent_of("Coat", latents=[[1.0, 2.0]], psnr=31.0)
+    with scripted(latent_of("Bag"), BUSY, second) as asked, kind(asked.address) as client:
+        found = client.project(NAME, [b"one", b"two"], label=["Bag", 1], fit="exact")
+    pictures = [base64.b64encode(content).decode() for content in (b"one", b"two", b"two")]
+    assert [body["image"] for body in asked] == pictures
+    assert [body["label"] for body in asked] == ["Bag", 1, 1]
+    assert {body["fit"] for body in asked} == {"exact"}
+    np.testing.assert_array_equal(found.latents, np.float32([[0.5, -1.0], [1.0, 2.0]]))
+    assert (found.labels, found.psnr.tolist(), found.own_psnr, found.real_psnr) == (
+        ["Bag", "Coat"],
+        [20.5, 31.0],
+        42.0,
+        None,
+    )
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (latent_of("Coat", digest="sha256:1"), "changed its checkpoint"),
+        (latent_of("Coat", latents=[0.5]), "is damaged"),
+        (latent_of("Coat", psnr="none"), "is damaged"),
+        (answer(200, b'{"latents": [[0.5]]}'), "is damaged"),
+    ],
+)
+def test_latents_that_do_not_fit_together_are_an_error(kind, second, message):
+    responses = scripted(latent_of("Bag"), second)
+    with responses as asked, kind(asked.address, retries=0) as client, pytest.raises(ServerError, match=message):
+        client.project(NAME, [b"one", b"two"])

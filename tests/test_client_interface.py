@@ -50,6 +50,7 @@ def test_the_clients_have_the_arguments_of_the_generator(kind, call):
         ("iter_frames", (), "seeds"),
         ("mix", (NAME, "0-3"), "fine"),
         ("translate", (), "images"),
+        ("project", (NAME,), "images"),
         ("download", ("mix",), "coarse"),
     ],
 )

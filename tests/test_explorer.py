@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import CLASSES, PAGE, Visit, expect, saved
+from browser import CLASSES, PAGE, Visit, expect, paused, pixels_of, saved
 from PIL import Image
 
 from gan_serve import Generator
@@ -22,24 +22,8 @@ from gan_serve.verify import verify_image
 NAME = "fashion-dcgan"
 
 
-def pixels_of(canvas: Any) -> np.ndarray[Any, Any]:
-    """The pixels of a canvas, uint8 [H, W, 3]."""
-    shape = canvas.evaluate("c => [c.height, c.width, 4]")
-    data = canvas.evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
-    return np.array(data, np.uint8).reshape(shape)[..., :3]
-
-
 def picture(visit: Visit) -> Any:
     return visit.page.locator("#picture.painted")
-
-
-def paused(visit: Visit, state: str = "") -> Any:
-    """Open the page, wait until everything is there, and stop the walk."""
-    page = visit.open(state)
-    expect(page.locator("#sheet[data-seeds]")).to_be_visible()
-    if page.locator("#play").get_attribute("aria-label") == "Pause":
-        page.get_by_role("button", name="Pause").click()
-    return page
 
 
 def wait_for_pixels(canvas: Any, expected: np.ndarray[Any, Any]) -> None:
@@ -306,17 +290,6 @@ def test_the_code_on_the_page_runs(desktop: Visit, tmp_path: Path) -> None:
     assert python
     page.locator(".code").get_by_role("button", name="Copy").click()
     assert page.evaluate("navigator.clipboard.readText()") == code.inner_text()
-    desktop.check()
-
-
-def test_a_wipe_compares_two_precisions(desktop: Visit) -> None:
-    page = paused(desktop, f"model={NAME}&seeds=0-15")
-    page.get_by_role("button", name="Compare int8").click()
-    expect(page.locator("#wiped")).to_have_text(re.compile(r"fp32 .* ms, 9,176 KB · int8 .* KB · PSNR \d\d\.\d dB"))
-    page.get_by_label("Wipe between precisions").fill("20")
-    assert page.locator("#other").evaluate("c => c.style.clipPath") == "inset(0px 0px 0px 20%)"
-    page.get_by_role("button", name="Play").click()
-    expect(page.locator("#wiped")).to_be_hidden()
     desktop.check()
 
 

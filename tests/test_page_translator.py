@@ -79,8 +79,13 @@ def test_the_page_opens_on_a_generator_and_says_what_is_no_picture(visit: Visit,
     page = visit.open()
     expect(page.locator("#picture.painted")).to_be_visible()
     expect(page.locator("#model")).to_have_value("fashion-dcgan")
+    expect(page.locator("#mosaic.painted")).to_be_visible()
+    page.locator("#pad").hover()  # previews an image
     page.locator("#model").select_option("painter")
     expect(page.locator("#picture")).to_be_hidden()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("alert")).to_be_empty()  # the plane asks a translator for nothing
     (tmp_path / "text.png").write_text("no picture")
     page.locator("#translate-file").set_input_files(tmp_path / "text.png")
     expect(page.get_by_role("alert")).to_contain_text("invalid_image")

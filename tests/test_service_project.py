@@ -18,7 +18,8 @@ from browser import Visit, chromium, drop, expect
 from PIL import Image
 from servers import running
 
-from gan_serve import generate
+from gan_serve import Client, generate
+from gan_serve.errors import GanServeError, InvalidImage, InvalidOption, ServerError, UnknownLabel, UnknownModel
 from gan_serve.service.settings import Settings
 
 pytest.importorskip("torch")
@@ -71,6 +72,14 @@ def test_an_image_comes_back_as_a_latent_while_others_wait(allowing: httpx.Clien
     with Image.open(io.BytesIO(again.content)) as image, Image.open(picture) as wanted:
         difference = np.asarray(image).astype(float) - np.asarray(wanted)
     assert 10 * np.log10(255**2 / np.square(difference).mean()) == pytest.approx(found["psnr"], abs=0.01)
+    steps: list[tuple[int, int]] = []
+    with Client(str(allowing.base_url), timeout=600) as client:
+        same = client.project(images=[picture], progress=lambda done, total: steps.append((done, total)))
+    assert np.array_equal(same.latents, np.float32(found["latents"]))
+    assert same.psnr.tolist() == [found["psnr"]]
+    assert (same.labels, same.digest) == (None, found["digest"])
+    assert (same.own_psnr, same.real_psnr) == (found["own_psnr"], found["real_psnr"])
+    assert steps[-1] == (1, 1)
 
 
 def damaged() -> str:
@@ -99,6 +108,25 @@ def test_what_cannot_be_projected_is_refused(
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"images": b"no picture"}, InvalidImage),
+        ({"images": "missing.png"}, InvalidImage),
+        ({"images": []}, InvalidImage),
+        ({"fit": "stretch"}, InvalidOption),
+        ({"label": "Coat"}, UnknownLabel),
+        ({"label": [0, 1]}, UnknownLabel),
+        ({"model": "another"}, UnknownModel),
+    ],
+)
+def test_a_client_raises_what_the_server_refuses(
+    allowing: httpx.Client, picture: Path, options: dict[str, Any], error: type[GanServeError]
+) -> None:
+    with Client(str(allowing.base_url)) as client, pytest.raises(error):
+        client.project(**{"model": MODEL, "images": picture} | options)
+
+
 def test_a_search_that_takes_too_long_is_ended(picture: Path, tmp_path: Path) -> None:
     with running([MODEL], tmp_path, GAN_SERVE_PROJECT="0.5") as client:
         response = client.post("/project", json=body_of(picture))
@@ -111,6 +139,8 @@ def test_a_server_offers_it_only_if_it_is_told_to(server: httpx.Client, picture:
     assert Settings().project == 0
     assert server.get("/models").json()["limits"]["project"] == 0
     assert server.post("/project", json=body_of(picture)).status_code == 404
+    with Client(str(server.base_url)) as client, pytest.raises(ServerError, match="GAN_SERVE_PROJECT"):
+        client.project(MODEL, picture)
 
 
 def test_a_picture_that_is_dropped_on_the_page_becomes_a_key(allowing: httpx.Client, picture: Path) -> None:

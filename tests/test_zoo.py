@@ -160,7 +160,7 @@ def test_the_page_begins_with_all_of_them(page):
     assert "99" not in table[0]  # of the truncation dial
     assert "| 4x4 gray, 2 classes | `cgan` | no |" in table[1]
     assert "not there yet" in table[2]
-    assert "cannot be compared with published FID" in page
+    assert "can be compared with published FID" in page
     assert "Copies of training images" in page
 
 
@@ -206,7 +206,7 @@ def test_command_training_licence_and_whereabouts_are_told(page):
     assert "- Two hours on a toaster." in tiny
     assert "Licence: MIT. In the wheel" in tiny
     assert "](../checkpoints/tiny/README.md)" in tiny
-    assert "Licence: none. Not in the wheel" in conditional
+    assert "Licence: none. In the repository only" in conditional
     assert "Not there yet" in absent
     assert "gan-serve train" in absent
     assert ".png" not in absent

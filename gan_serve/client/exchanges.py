@@ -27,6 +27,7 @@ from gan_serve.client.requests import (
 from gan_serve.client.responses import (
     NDJSON,
     DamagedResponse,
+    FoundLatents,
     Frame,
     ReceivedImages,
     check_same_checkpoint,
@@ -102,6 +103,22 @@ def fetch_mix(
         rows = [replace(request, shared=request.shared | {"coarse": seed}, rows=1) for seed in seeds]
         images = yield from _fetch_rows(limits, rows, output, progress)
     return images.images
+
+
+def fetch_latents(calls: Sequence[Call], progress: Progress = False) -> Exchange[FoundLatents]:
+    """Fetch the latents of ``project_pictures``, one picture after the other."""
+    parts: list[FoundLatents] = []
+    with Meter(progress, len(calls)) as meter:
+        for call in calls:
+            try:
+                parts.append((yield call))
+            except ServerError as error:
+                if error.code == "not_found":
+                    hint = "Its operator allows it with GAN_SERVE_PROJECT, the seconds of a search."
+                    raise ServerError("The server does not project pictures.", hint) from None
+                raise
+            meter.add(1)
+    return FoundLatents.joined(parts)
 
 
 def fetch_file(kind: Kind, model: str | None, path: str | Path | None, options: Fields) -> Exchange[bytes]:

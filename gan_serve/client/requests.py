@@ -18,6 +18,7 @@ from gan_serve.client.responses import (
     ReceivedImages,
     read_arrays,
     read_images,
+    read_latents,
     read_object,
 )
 from gan_serve.errors import (
@@ -160,6 +161,26 @@ def translate_pictures(model: str | None, images: Any = None, *, fit: str = "cro
     return ImageRequest(
         "/translate", {"model": _check_model(model), "fit": fit}, len(files), lambda part: {"images": files[part]}
     )
+
+
+def project_pictures(model: str | None, images: Any = None, *, label: Any = None, fit: str = "crop") -> list[Call]:
+    """Return the requests of ``Client.project``, one for each picture."""
+    check_fit(fit)
+    files = encoded_pictures(_given("images", images))
+    several = _label_list(label)
+    labels = [None if label is None else _label(label)] * len(files) if several is None else several
+    if len(labels) != len(files):
+        raise UnknownLabel(
+            f"There are {len(labels)} labels for {len(files)} pictures.", "Give one label, or one for each picture."
+        )
+    bodies = (
+        {"model": _check_model(model), "image": base64.b64encode(file).decode(), "label": each, "fit": fit}
+        for file, each in zip(files, labels, strict=True)
+    )
+    return [
+        Call("POST", "/project", read_latents, {name: value for name, value in body.items() if value is not None})
+        for body in bodies
+    ]
 
 
 def walk_frames(

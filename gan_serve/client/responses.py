@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from gan_serve.errors import (
@@ -30,6 +31,7 @@ from gan_serve.errors import (
 )
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.npy_header import read_npz
+from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 
 if TYPE_CHECKING:
@@ -102,6 +104,42 @@ class ReceivedImages(NamedTuple):
         return {name: self.images[np.array(labels) == name] for name in names}
 
 
+class FoundLatents(NamedTuple):
+    """The latents whose images are nearest to N pictures, of those that the server's searches found.
+
+    Args:
+        latents: float32 [N, z_dim], or [N, z_dim + w_dim] where the network has a w space.
+        labels: the class name of each image; None for a model without classes.
+        psnr: between each picture and its image, float64 [N] in decibels.
+        digest: ``sha256:...`` of the model's ``generator.onnx``.
+        own_psnr: the median PSNR that was measured for images of the model itself; None if it was not measured.
+        real_psnr: the same for real images that training did not see.
+    """
+
+    latents: FloatArray
+    labels: list[str] | None
+    psnr: npt.NDArray[np.float64]
+    digest: str
+    own_psnr: float | None
+    real_psnr: float | None
+
+    @classmethod
+    def joined(cls, parts: Iterable[FoundLatents]) -> FoundLatents:
+        """Return what was found by several requests as one.
+
+        Raises:
+            ServerError: they are from different checkpoints.
+        """
+        first, *rest = parts = list(parts)
+        for part in rest:
+            check_same_checkpoint(first.digest, part.digest)
+        return first._replace(
+            latents=np.concatenate([part.latents for part in parts]),
+            labels=None if first.labels is None else [label for part in parts for label in part.labels or ()],
+            psnr=np.concatenate([part.psnr for part in parts]),
+        )
+
+
 class Frame(NamedTuple):
     """A frame of a walk: its number in the whole walk (from 0), the number of frames of the walk, and its image."""
 
@@ -152,6 +190,18 @@ def read_arrays(count: int | None, response: httpx.Response) -> ReceivedImages:
             raise ValueError(f"{images.dtype} {images.shape}")
         labels = [str(label) for label in _counted(arrays["labels"], len(images))] if "labels" in arrays else None
         return ReceivedImages(images, labels, response.headers["x-gan-serve-digest"])
+
+
+def read_latents(response: httpx.Response) -> FoundLatents:
+    """Return the latents that were found for one picture."""
+    found = read_object(["latents", "psnr", "digest"], response)
+    with _damage_as_error():
+        latents, psnr = np.array(found["latents"], np.float32), np.array([found["psnr"]], np.float64)
+        if latents.ndim != 2 or len(latents) != 1:
+            raise ValueError(f"latents of shape {latents.shape}")
+        label = found.get("label")
+        labels = None if label is None else [str(label)]
+        return FoundLatents(latents, labels, psnr, found["digest"], found.get("own_psnr"), found.get("real_psnr"))
 
 
 def read_bytes(response: httpx.Response) -> bytes:

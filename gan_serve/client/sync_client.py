@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gan_serve.atomic_files import write_atomically
 from gan_serve.client import exchanges, requests
 from gan_serve.client.responses import Frame
-from gan_serve.client.sync_sender import Sender
+from gan_serve.client.sync_pictures import Pictures
 from gan_serve.client.transport import TIMEOUT
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
@@ -24,7 +24,7 @@ from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds
 
 
-class Client(Sender):
+class Client(Pictures):
     """A client of a gan-serve server, with the calls of a local ``Generator``.
 
     Threads may share a client; at most 32 requests of a client are sent at once, and the others wait.
@@ -121,40 +121,6 @@ class Client(Sender):
             model, n, seed=seed, seeds=seeds, latents=latents, offsets=offsets, label=label, truncation=truncation
         )
         return self._run(exchanges.fetch_images(self._limits, request, output, progress))
-
-    @overload
-    def translate(
-        self, model: str | None = ..., images: Any = ..., *, fit: str = ..., output: Literal["pil"] = ...
-    ) -> list[GeneratedImage]: ...
-
-    @overload
-    def translate(
-        self, model: str | None = ..., images: Any = ..., *, fit: str = ..., output: Literal["numpy"]
-    ) -> UInt8Array: ...
-
-    @suggest_keywords
-    def translate(
-        self, model: str | None = None, images: Any = None, *, fit: str = "crop", output: Output = "pil"
-    ) -> list[GeneratedImage] | UInt8Array:
-        """Translate images. More images than the server accepts in one request are sent in several.
-
-        Args:
-            model: the name of a translator; may be left out if the server has one model only.
-            images: one or several of: a path, the bytes of a file, a Pillow image, an array uint8 [H, W] or [H, W, C].
-                Files are sent as they are, all others as PNG.
-            fit: ``crop`` or ``exact``, see ``Translator.translate``.
-            output: ``pil`` or ``numpy``.
-
-        Returns:
-            For ``pil``, a list of Pillow images, each with its receipt in ``info["gan_serve"]``; for ``numpy``, uint8
-            [N, H, W, C].
-
-        Raises:
-            InvalidImage, InvalidOption, TooManyImages: the images or the options do not fit.
-            UnknownModel, ServerError: see the class.
-        """
-        request = requests.translate_pictures(model, images, fit=fit)
-        return self._run(exchanges.fetch_images(self._limits, request, output))
 
     @overload
     def condition(

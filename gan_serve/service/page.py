@@ -33,6 +33,7 @@ PAGE = "index.html"
 DOCS = "docs.html"
 SCRIPT = "main.js"
 BUNDLE = "page.js"
+FIRST_FRAME = '<img id="first-frame" alt="" hidden />'  # of the page, until there is one
 FRAME_SEED = 0  # shown first unless the address of the page names another
 
 _REST = (
@@ -79,7 +80,7 @@ class Explorer:
             known = {"models": [each.model_dump(exclude_none=True) for each in self._models.describe()]}
             data = json.dumps(known | {"limits": self._limits}).replace("<", "\\u003c")
             html = html.replace('id="embedded">null', f'id="embedded">{data}')
-            html = html.replace('<img id="first-frame" alt="" hidden />', await asyncio.to_thread(self._first_frame))
+            html = html.replace(FIRST_FRAME, await asyncio.to_thread(self._first_frame))
         return self._respond(request, html.encode(), "text/html; charset=utf-8")
 
     def script(self, request: Request) -> Response:
@@ -90,7 +91,7 @@ class Explorer:
         """Return the HTML of the first image of the first ready model; a hidden one if it is not loaded."""
         served = self._models.first_loaded()
         if served is None:
-            return '<img id="first-frame" alt="" hidden />'
+            return FIRST_FRAME
         if served.digest not in self._frames:
             still = data_url("webp", small_webp(served.sample(seeds=FRAME_SEED).pixels[0]))
             size = served.img_resolution * max(1, 576 // served.img_resolution)

@@ -27,7 +27,7 @@ from gan_serve.generator import Generator
 from gan_serve.hub.resolve import resolve
 from gan_serve.images.animation import encode_animation
 from gan_serve.service.bundle import Document, bundle, content_hash, inlined
-from gan_serve.service.page import FOLDER, PAGE, SCRIPT, data_url, small_webp
+from gan_serve.service.page import FIRST_FRAME, FOLDER, PAGE, SCRIPT, data_url, small_webp
 from gan_serve.service.served_model import ServedModel
 from gan_serve.service.settings import Settings
 from gan_serve.service.web_runtime import GIF, LICENCES, MODULE, PACKAGES, WASM, web_runtime
@@ -47,7 +47,6 @@ KEYS, FRAMES = 6, (16, 8, 4, 2)  # of the first animation: its keys, and the fra
 MOST_ANIMATION = 26_000  # bytes of it: the page and its script stay below 60 KB, compressed
 SOURCE = 'const VERSION = "source";'
 _PACKAGES = " and ".join(f"{package} {version}" for package, (version, _) in PACKAGES.items())
-FIRST_FRAME = '<img id="first-frame" alt="" hidden />'
 FALLBACK = "Everything it does is also there over HTTP: see /docs.json."
 NEVER_SENT = "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'"
 

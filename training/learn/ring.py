@@ -51,7 +51,7 @@ REMEDIES = {
 
 
 def mode_collapse(steps: int = 1000) -> Page:
-    """Train once with each remedy, from the same first weights."""
+    """Train once with each remedy and the same seed."""
     points = {name: play(remedy, steps) for name, remedy in REMEDIES.items()}
     numbers = {}
     for name, found in points.items():

@@ -18,7 +18,7 @@ export class Api {
 
   /**
    * @param {(refused: boolean) => Promise<string>} askForKey asks a person; `refused`: the last one was not accepted
-   * @param {(text: string) => void} onWait tells a person, once a second, that it waits; a call may have its own
+   * @param {(text: string) => void} onWait tells a person, once a second, that it waits
    */
   constructor({ askForKey, onWait }) {
     this.#askForKey = askForKey;
@@ -31,35 +31,31 @@ export class Api {
   }
 
   /** GET a path and read its JSON. */
-  async get(path, onWait) {
-    return (await this.#send(path, { onWait })).json();
+  async get(path) {
+    return (await this.#send(path)).json();
   }
 
   /** POST a body as JSON. @returns {Promise<Response>} */
-  send(path, body, options = {}) {
-    return this.#send(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-      ...options,
-    });
+  send(path, body) {
+    const headers = { "Content-Type": "application/json" };
+    return this.#send(path, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
   /** Send until there is a response: asks for a key where one is wanted, waits where the server says how long. */
-  async #send(path, { onWait = this.#onWait, ...options }) {
+  async #send(path, options = {}) {
     let waits = 0;
     for (;;) {
       const key = this.#key;
       const headers = key === null ? options.headers : { ...options.headers, Authorization: `Bearer ${key}` };
       // Relative, so that the page also works behind a proxy that puts it under a path.
-      const response = await fetch(path, { ...options, headers }).catch(throwUnreachable(options.signal));
+      const response = await fetch(path, { ...options, headers }).catch(throwUnreachable);
       if (response.ok) return response;
       const error = await readError(response);
       if (error.status === 401) {
         await this.#renewKey(key);
       } else if (error.retryAfter !== null && waits < MOST_WAITS) {
         waits += 1;
-        await wait(error, onWait, options.signal);
+        await wait(error, this.#onWait);
       } else {
         throw error;
       }
@@ -81,11 +77,10 @@ export class Api {
   }
 }
 
-async function wait(error, onWait, signal) {
+async function wait(error, onWait) {
   for (let seconds = Math.max(1, error.retryAfter); seconds > 0; seconds -= 1) {
     onWait(`${error.message} Trying again in ${seconds} s…`);
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    signal?.throwIfAborted();
   }
 }
 
@@ -106,15 +101,12 @@ function rememberKey(key) {
   }
 }
 
-function throwUnreachable(signal) {
-  return (error) => {
-    if (signal?.aborted) throw error;
-    throw new ApiError({
-      code: "server_unreachable",
-      message: "The server does not respond.",
-      hint: `Is gan-serve still running at ${location.origin}?`,
-    });
-  };
+function throwUnreachable() {
+  throw new ApiError({
+    code: "server_unreachable",
+    message: "The server does not respond.",
+    hint: `Is gan-serve still running at ${location.origin}?`,
+  });
 }
 
 async function readError(response) {

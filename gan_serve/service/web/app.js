@@ -167,8 +167,9 @@ export class Explorer {
     this.poll = setTimeout(look, POLL);
   }
 
-  /** What to do with the pixels of a request, or with its error; stale ones are dropped. */
-  async sample(request, isStale = () => false) {
+  /** The pixels of a request; null where they are stale, after an error, and where a translator is shown meanwhile. */
+  async sample(request, isStale) {
+    if (this.isTranslator()) return null;
     try {
       const pixels = await this.backend.sample(request);
       return isStale() ? null : pixels;

@@ -49,11 +49,11 @@
  * @property {() => Promise<{models: Model[], limits: {max_images: number, project: number}}>} models
  *   the models in their order; the page opens on the first that is ready
  * @property {(name: string) => Promise<Details>} details
- * @property {(request: SampleRequest, options?: {signal?: AbortSignal}) => Promise<Pixels>} sample
+ * @property {(request: SampleRequest) => Promise<Pixels>} sample
  *   pixels without receipts, as fast as it goes. Rejects with an object that has `code`, `message` and `hint`;
  *   code `server_unreachable`: `ready` is polled, then the page goes on
- * @property {(request: SampleRequest, format: string, options?: {scale?: number, columns?: number, fps?: number}) =>
- *   Promise<Blob>} file the images as a file of `formats`; PNGs carry their receipts
+ * @property {(request: SampleRequest, format: string, options?: {scale?: number}) => Promise<Blob>} file
+ *   the images as a file of `formats`; PNGs carry their receipts
  * @property {(model: string, file: Blob) => Promise<Blob>} translate a picture by a translator, as PNG with its receipt
  * @property {(model: string, file: Blob) => Promise<{latents: number[][], label: ?string, psnr: number,
  *   real_psnr: ?number}>} [project] the latent whose image is nearest to a picture, its PSNR, and that of real images;

@@ -14,13 +14,13 @@ const OTHER_TASK = {
 
 export class Checkpoint {
   #config;
-  #networks;
 
-  constructor({ config, networks }) {
+  constructor({ config, network, milliseconds }) {
     this.#config = config;
-    this.#networks = networks;
     /** The network that is used; for subclasses. */
-    this.network = [...networks.values()].reduce((a, b) => (b.milliseconds < a.milliseconds * GAIN ? b : a));
+    this.network = network;
+    /** Milliseconds an image, by precision; 0 where only one was loaded. */
+    this.milliseconds = milliseconds;
   }
 
   get name() {
@@ -47,14 +47,10 @@ export class Checkpoint {
   get goldenDifference() {
     return this.network.difference;
   }
-  /** Milliseconds an image, by precision, where several were timed. */
-  get milliseconds() {
-    return Object.fromEntries([...this.#networks].map(([name, { milliseconds }]) => [name, milliseconds]));
-  }
 
-  /** Free the memory of the networks. */
-  async release() {
-    for (const network of this.#networks.values()) await network.release();
+  /** Free the memory of the network. */
+  release() {
+    return this.network.release();
   }
 }
 
@@ -64,8 +60,9 @@ export function originOf({ name: model, network: { digest, precision, runtime } 
 }
 
 /**
- * Read a checkpoint of a task, and open its network in the chosen precision, or those of "auto".
- * @returns {Promise<{config: object, networks: Map<string, object>, read: (name: string) => Promise<Uint8Array>}>}
+ * Read a checkpoint of a task, and open its network in the chosen precision, or the faster one of those of "auto".
+ * @returns {Promise<{config: object, network: import("./network.js").Network, milliseconds: Record<string, number>,
+ *   read: (name: string) => Promise<Uint8Array>}>}
  */
 export async function openCheckpoint(source, { precision = "auto", ort } = {}, task, Kind) {
   const read = readerOf(source);
@@ -79,8 +76,11 @@ export async function openCheckpoint(source, { precision = "auto", ort } = {}, t
   if (!chosen.every((each) => known.includes(each))) {
     throw new GanServeError("invalid_option", `${config.name} has no ${precision}.`, `It has ${known.join(", ")}.`);
   }
-  const networks = new Map();
-  for (const each of chosen) networks.set(each, await openNetwork({ config, read, precision: each, ort }, Kind));
-  for (const network of chosen.length > 1 ? networks.values() : []) await network.time();
-  return { config, networks, read };
+  const networks = [];
+  for (const each of chosen) networks.push(await openNetwork({ config, read, precision: each, ort }, Kind));
+  for (const each of networks.length > 1 ? networks : []) await each.time();
+  const network = networks.reduce((a, b) => (b.milliseconds < a.milliseconds * GAIN ? b : a));
+  for (const other of networks) if (other !== network) await other.release();
+  const milliseconds = Object.fromEntries(networks.map((each) => [each.precision, each.milliseconds]));
+  return { config, network, milliseconds, read };
 }

@@ -4,6 +4,7 @@ import { $, ICONS, copyButton, h, icon, saveFile } from "./dom.js";
 import { Problem, Status } from "./notices.js";
 import { parseSeeds } from "./seeds.js";
 import { pointAt, pointOf } from "./state.js";
+import { FILES } from "./wipe.js";
 
 const LEAST = 512; // pixels that a picture to show has at least
 const NAMES = { png: "PNG", npz: "NPZ", zip: "ZIP of PNGs", gif: "GIF", webp: "WebP" };
@@ -61,7 +62,7 @@ export class Drawer {
     this.#body.replaceChildren(
       ...this.#files(shown),
       h("h3", {}, "Code"),
-      code.length ? this.#code(code) : h("p", { class: "hint" }, "A latent is too long for code. The receipt in its PNG has it."),
+      code.length ? this.#code(code) : h("p", { class: "hint" }, "A latent is too long to be shown as code; the receipt in its PNG has it."),
       h("h3", {}, "Receipt"),
       h("button", { type: "button", onclick: (event) => this.#receipt(event.target, shown) }, "Show the receipt"),
       h("h3", {}, "About this model"),
@@ -171,7 +172,7 @@ export class Drawer {
 /** Six facts that people ask for; the rest is folded away. */
 function facts(details, model) {
   if (!details) return h("p", { class: "hint" }, "Not loaded yet.");
-  const size = details.files?.[{ int8: "generator.int8.onnx", fp16: "generator.fp16.onnx" }[model.precision] ?? "generator.onnx"]?.size;
+  const size = details.files[FILES[details.precision]]?.size;
   const [metric, value] = Object.entries(details.metrics ?? {}).find(([name]) => /^(fd|fid)/.test(name)) ?? [];
   const curated = {
     Images: `${model.img_resolution}×${model.img_resolution} ${model.img_channels === 1 ? "gray" : "RGB"}`,

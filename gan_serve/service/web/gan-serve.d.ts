@@ -76,7 +76,7 @@ export class Checkpoint {
   readonly goldenDifference: number;
   /** Milliseconds an image by precision; 0 where only one was loaded. */
   readonly milliseconds: Record<string, number>;
-  /** Free the memory of its networks. */
+  /** Free the memory of its network. */
   release(): Promise<void>;
 }
 

@@ -26,17 +26,16 @@ export class HttpBackend {
     return this.#api.get(`models/${encodeURIComponent(name)}`);
   }
 
-  async sample(request, { signal } = {}) {
+  async sample(request) {
     const started = performance.now();
-    const response = await this.#api.send("sample", { ...bodyOf(request), format: "raw" }, { signal });
+    const response = await this.#api.send("sample", { ...bodyOf(request), format: "raw" });
     const [n, size, , channels] = response.headers.get("X-Gan-Serve-Shape").split(",").map(Number);
     const data = new Uint8Array(await response.arrayBuffer());
     return { data, n, size, channels, milliseconds: performance.now() - started };
   }
 
-  async file(request, format, { scale, columns } = {}) {
-    const layout = { ...(scale > 1 && { scale }), ...(columns && { columns }) };
-    return (await this.#api.send("sample", { ...bodyOf(request), ...layout, format })).blob();
+  async file(request, format, { scale } = {}) {
+    return (await this.#api.send("sample", { ...bodyOf(request), ...(scale > 1 && { scale }), format })).blob();
   }
 
   async translate(model, file) {
@@ -76,12 +75,12 @@ function addressOf(file) {
   });
 }
 
-/** The body of POST /sample; what is as always is left out. */
+/** The body of POST /sample, without fields that have their default values. */
 function bodyOf({ model, seeds, latents, offsets, label = null, truncation = 1, precision = null }) {
   return {
     model,
     ...(latents ? { latents: latents.map((row) => [...row]) } : { seeds }),
-    ...(offsets?.some((each) => (Array.isArray(each) ? each.some(Boolean) : each)) && { offsets }),
+    ...(offsets?.flat().some(Boolean) && { offsets }),
     ...(label !== null && { label }),
     ...(truncation !== 1 && { truncation }),
     ...(precision && { precision }),

@@ -3,17 +3,19 @@
 import { $, arrowKeys, h, makeTabStop } from "./dom.js";
 import { paint, picture } from "./paint.js";
 import { pointOf } from "./state.js";
+import { Pictures } from "./steady.js";
 
 const SEARCHED = 12; // labels beyond which there is a search
 const SHOWN = 24; // at a time
 
 export class Labels {
   #explorer;
-  #drawn = null;
+  #pictures;
   #names = [];
 
   constructor(explorer) {
     this.#explorer = explorer;
+    this.#pictures = new Pictures(explorer);
     const choose = (target) => {
       const chip = target.closest("[role=radio]");
       if (!chip) return;
@@ -46,11 +48,9 @@ export class Labels {
     if (!names.length) return;
     const { seed, latent, truncation, move } = store.get();
     const name = JSON.stringify([model.name, model.digest, seed, latent, truncation, move, names]);
-    if (name === this.#drawn) return;
-    this.#drawn = name;
-    const sheet = { ...this.#explorer.requestOf(pointOf(store.get()), names.length), label: names };
-    const pixels = await this.#explorer.sample(sheet, () => name !== this.#drawn);
-    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
+    const request = { ...this.#explorer.requestOf(pointOf(store.get()), names.length), label: names };
+    const pixels = await this.#pictures.sample(name, request);
+    if (!pixels) return;
     $("labels")
       .querySelectorAll("[data-label] canvas")
       .forEach((canvas, index) => paint(canvas, pixels, index));
@@ -63,7 +63,7 @@ export class Labels {
     $("labels-search").hidden = all.length <= SEARCHED;
     const wanted = $("labels-search").value.trim().toLocaleLowerCase();
     this.#names = all.filter((name) => name.toLocaleLowerCase().includes(wanted)).slice(0, SHOWN);
-    this.#drawn = null;
+    this.#pictures.forget();
     $("labels").replaceChildren(
       h("button", { type: "button", role: "radio", class: "chip by-seed" }, h("span", {}, "By seed")),
       ...this.#names.map((name) =>

@@ -39,9 +39,9 @@ export class LocalBackend {
     return this.#call("sample", { request });
   }
 
-  async file(request, format, { scale, columns } = {}) {
+  async file(request, format, { scale } = {}) {
     await this.#load(request.model);
-    return new Blob([await this.#call("file", { request, format, scale, columns })]);
+    return new Blob([await this.#call("file", { request, format, scale })]);
   }
 
   async translate(model, file) {
@@ -100,6 +100,7 @@ export class LocalBackend {
   async #start() {
     const worker = await this.#files.worker();
     worker.addEventListener("message", ({ data: { id, value, error } }) => {
+      if (!this.#calls.has(id)) return; // from a worker that was ended
       const { resolve, reject } = this.#calls.get(id);
       this.#calls.delete(id);
       if (error) reject(new GanServeError(error.code, error.message, error.hint));

@@ -23,8 +23,8 @@ const methods = {
 
   async load({ model, source, task }) {
     sources.set(model, { source, Kind: task === "translate" ? Translator : Generator });
-    const { precision, digest, goldenDifference, milliseconds } = await checkpointOf(model);
-    return { precision, digest, goldenDifference, milliseconds };
+    const { precision, digest, goldenDifference } = await checkpointOf(model);
+    return { precision, digest, goldenDifference };
   },
 
   async sample({ request }) {
@@ -33,13 +33,13 @@ const methods = {
     return { data, n, size, channels, milliseconds: performance.now() - started };
   },
 
-  async file({ request, format, scale = 1, columns }) {
+  async file({ request, format, scale = 1 }) {
     const images = await imagesOf(request);
     if (format === "npz") return images.npz();
     if (format === "zip") return images.zip({ scale });
     if (format === "webp") return webp(images, { fps: FPS, scale });
     if (format === "gif") return gif(images, { gifenc: gifenc ? await import(gifenc) : globalThis.gifenc, fps: FPS, scale });
-    return images.n === 1 ? images.png(0, { scale }) : images.gridPng({ columns, scale });
+    return images.n === 1 ? images.png(0, { scale }) : images.gridPng({ scale });
   },
 
   /** A picture, a file, as PNG. */

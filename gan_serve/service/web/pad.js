@@ -3,6 +3,7 @@
 import { $ } from "./dom.js";
 import { paintMosaic } from "./paint.js";
 import { pointOf } from "./state.js";
+import { Pictures } from "./steady.js";
 
 export const REACH = 4; // standard deviations from the middle to an edge
 const CELLS = 8;
@@ -10,11 +11,12 @@ const STEP = 0.25; // of an arrow key
 
 export class Pad {
   #explorer;
-  #drawn = null;
+  #pictures;
   #press = null;
 
   constructor(explorer) {
     this.#explorer = explorer;
+    this.#pictures = new Pictures(explorer);
     const pad = $("pad");
     pad.addEventListener("pointerdown", (event) => this.#onDown(event));
     pad.addEventListener("pointermove", (event) => this.#onMove(event));
@@ -40,16 +42,14 @@ export class Pad {
     const rest = Array.from({ length: directions.length - 2 }, (_, index) => move[index + 2] ?? 0);
     const name = JSON.stringify([model.name, model.digest, seed, latent, rest, label, truncation]);
     this.#mark();
-    if (name === this.#drawn) return;
     const middle = (index) => ((index + 0.5) / CELLS - 0.5) * 2 * REACH;
     const cells = Array.from({ length: CELLS * CELLS }, (_, at) => [at % CELLS, Math.floor(at / CELLS)]);
     const request = {
       ...this.#explorer.requestOf(pointOf(store.get()), cells.length),
       offsets: cells.map(([column, row]) => [middle(column), -middle(row), ...rest]),
     };
-    this.#drawn = name;
-    const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
-    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
+    const pixels = await this.#pictures.sample(name, request);
+    if (!pixels) return;
     paintMosaic($("mosaic"), pixels, CELLS);
     $("mosaic").classList.add("painted");
   }

@@ -7,7 +7,7 @@ const PREFIX = `gan-serve ${registration.scope} `;
 addEventListener("install", (event) => {
   const keep = async () => {
     const cache = await caches.open(PREFIX + VERSION);
-    await cache.addAll(FILES);
+    await cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" }))); // not those of an earlier version
     await skipWaiting();
   };
   event.waitUntil(keep());

@@ -11,6 +11,7 @@ const PAGE_SIZES = [16, 32, 64, 128];
 export class Sheet {
   #explorer;
   #drawn = null;
+  #page = null; // its text, and its seeds
   #seeds = [];
   #steady = new Steady(() => this.#sample());
 
@@ -73,7 +74,8 @@ export class Sheet {
       this.#complain(error.message);
       return;
     }
-    $("seeds").value = page;
+    if (page !== this.#page) $("seeds").value = page; // what a person types stays
+    this.#page = page;
     this.#showCells();
     await this.#steady.ask(null);
   }

@@ -4,15 +4,17 @@ import { $, h } from "./dom.js";
 import { paint, picture } from "./paint.js";
 import { REACH } from "./pad.js";
 import { pointOf } from "./state.js";
+import { Pictures } from "./steady.js";
 
 export class Sliders {
   #explorer;
-  #drawn = null;
+  #pictures;
   #inputs = [];
   #truncation;
 
   constructor(explorer) {
     this.#explorer = explorer;
+    this.#pictures = new Pictures(explorer);
     this.#truncation = this.#row("Truncation", { min: 0, max: 1, step: 0.01, id: "truncation", reset: 1 }, (value) => ({
       truncation: value,
     }));
@@ -22,7 +24,7 @@ export class Sliders {
   /** The sliders of a model whose directions are known. */
   begin() {
     const { directions, details } = this.#explorer;
-    this.#drawn = null;
+    this.#pictures.forget();
     this.#inputs = directions.map((_, index) =>
       this.#row(
         `Direction ${index + 1}`,
@@ -49,12 +51,10 @@ export class Sliders {
     if (!directions.length) return;
     const state = store.get();
     const name = JSON.stringify([model.name, model.digest, pointOf(state), state.truncation]);
-    if (name === this.#drawn) return;
-    this.#drawn = name;
     const ends = directions.flatMap((_, index) => [-REACH, REACH].map((end) => this.#moveWith(index, end)));
     const request = { ...this.#explorer.requestOf(pointOf(state), ends.length), offsets: ends };
-    const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
-    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
+    const pixels = await this.#pictures.sample(name, request);
+    if (!pixels) return;
     this.#inputs.forEach(({ pictures }, index) =>
       pictures.forEach((canvas, end) => paint(canvas, pixels, 2 * index + end)),
     );

@@ -14,15 +14,15 @@ export class Stage {
   #canvas = $("picture");
   #shown = null; // the request of what is on the screen
   #followed = null; // names the path of the walk
-  #wanted = 0; // counts what the screen should show, so that stale pixels are dropped
-  #point = new Steady(({ point, wanted }) => this.#samplePoint(point, wanted));
+  #isAtPoint = false; // what the screen should show: a point, or a frame of the walk; pixels of the other are dropped
+  #point = new Steady((point) => this.#samplePoint(point));
   #seek = new Steady((index) => this.walk.seek(index));
 
   constructor(explorer) {
     this.#explorer = explorer;
     this.walk = new Walk(
       (path, indices, isStale) => explorer.sample(path.request(indices, this.#common()), isStale),
-      (index, pixels) => this.#showFrame(index, pixels),
+      (index, pixels) => this.#isAtPoint || this.#showFrame(index, pixels),
     );
     $("speed").replaceChildren(...SPEEDS.map((seconds) => new Option(`${seconds} s a key`, seconds)));
     $("speed").addEventListener("change", ({ target }) =>
@@ -31,7 +31,7 @@ export class Stage {
     $("play").addEventListener("click", () => this.toggle());
     $("position").addEventListener("input", ({ target }) => {
       this.pause();
-      this.#wanted += 1;
+      this.#isAtPoint = false;
       this.#seek.ask(Number(target.value));
     });
     $("pin").replaceChildren(icon(ICONS.pin), "Pin");
@@ -56,6 +56,8 @@ export class Stage {
   /** Show a new model. A link to a point shows that point; anything else walks. */
   async begin() {
     this.#followed = null;
+    // The document shows the first frame already, unless its address names another.
+    if (!$("first-frame").hidden && !("linked" in document.documentElement.dataset)) this.walk.position = 1;
     this.keysChanged();
     const { move, latent, speed } = this.#explorer.store.get();
     $("speed").value = String(speed);
@@ -104,9 +106,9 @@ export class Stage {
   }
 
   play() {
-    this.#wanted += 1;
+    this.#isAtPoint = false;
     this.#point.clear();
-    this.#explorer.wipe?.toggle(false);
+    this.#explorer.wipe.toggle(false);
     this.walk.play();
     this.#showPlaying();
   }
@@ -118,8 +120,8 @@ export class Stage {
 
   /** Show a point; the newest wins. Without one, what was chosen last. */
   show(point = pointOf(this.#explorer.store.get())) {
-    this.#wanted += 1;
-    return this.#point.ask({ point, wanted: this.#wanted });
+    this.#isAtPoint = true;
+    return this.#point.ask(point);
   }
 
   /** Steer to a point: the walk rests. */
@@ -147,10 +149,11 @@ export class Stage {
     return { model: this.#explorer.model.name, truncation: this.#explorer.store.get().truncation };
   }
 
-  async #samplePoint(point, wanted) {
+  async #samplePoint(point) {
     const request = this.#explorer.requestOf(point);
-    const pixels = await this.#explorer.sample(request, () => this.walk.isPlaying);
-    if (!pixels || wanted + 8 < this.#wanted) return;
+    const isStale = () => !this.#isAtPoint || request.model !== this.#explorer.model.name;
+    const pixels = await this.#explorer.sample(request, isStale);
+    if (!pixels) return;
     this.#paint(pixels);
     this.#shown = request;
     this.#explorer.wipe.refresh();
@@ -163,6 +166,7 @@ export class Stage {
     const { from, to, t } = path.at(index);
     this.#paint(pixels);
     this.#shown = t === 0 ? this.#explorer.requestOf(path.keys[from]) : path.request([index], this.#common());
+    this.#explorer.wipe.refresh();
     $("position").value = String(index);
     const [a, b] = [path.keys[from], path.keys[to]];
     const labels = [path.labels[from], path.labels[to]];
@@ -176,11 +180,8 @@ export class Stage {
 
   #paint(pixels) {
     paint(this.#canvas, pixels);
-    if (!this.#canvas.classList.contains("painted")) {
-      this.#canvas.classList.add("painted");
-      $("first-frame").hidden = true;
-      performance.mark("first-frame");
-    } else if (!performance.getEntriesByName("moving").length) performance.mark("moving");
+    this.#canvas.classList.add("painted");
+    $("first-frame").hidden = true;
     this.#fitScreen();
     this.onFirst?.();
     this.onFirst = null;

@@ -7,11 +7,8 @@
  * @property {number[]} move offsets along the directions; empty: none
  * @property {?string} label a class name; null: the seed decides
  *
- * @typedef {object} State a Point and what surrounds it
+ * @typedef {object} State a Point, and:
  * @property {string} model
- * @property {number} seed
- * @property {number[]} move
- * @property {?string} label
  * @property {number} truncation 0 to 1
  * @property {string} page the seeds of the contact sheet, as text: "0-31"
  * @property {Point[]} pins the keys of the walk that a person chose; fewer than two: the page chooses
@@ -26,7 +23,7 @@ const MOST_PINS = 64;
 const MOST_OFFSETS = 16;
 const MOST_NUMBERS = 4096; // of a latent
 
-/** @returns {string} the part of an address after "#"; what is as always is left out */
+/** @returns {string} the part of an address after "#", without parts that have their default values */
 export function formatState(state) {
   const { model, move, label, truncation, page, pins, speed } = state;
   const parameters = new URLSearchParams({ model, seed: keyAsText(state) });
@@ -42,7 +39,7 @@ export function formatState(state) {
   return parameters.toString();
 }
 
-/** @returns {State} what an address says; parts that make no sense are as if they were not there */
+/** @returns {State} what an address says; parts that cannot be read have their default values */
 export function parseState(hash) {
   const parameters = new URLSearchParams(hash.replace(/^#/, ""));
   return {

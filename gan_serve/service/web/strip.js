@@ -3,17 +3,19 @@
 import { $, ICONS, arrowKeys, h, icon, keepFocus } from "./dom.js";
 import { paint, picture } from "./paint.js";
 import { nameOf } from "./state.js";
+import { Pictures } from "./steady.js";
 
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
 export class Strip {
   #explorer;
   #listed = null; // names the keys that are shown
-  #drawn = null; // names their pictures
+  #pictures;
   #dragged = null;
 
   constructor(explorer) {
     this.#explorer = explorer;
+    this.#pictures = new Pictures(explorer);
     const list = $("keys");
     arrowKeys(list, ".key-picture", () => 1);
     list.addEventListener("click", ({ target }) => {
@@ -30,6 +32,7 @@ export class Strip {
       if (to !== undefined && this.#dragged !== null) this.#move(this.#dragged, Number(to));
       this.#dragged = null;
     });
+    list.addEventListener("dragend", () => (this.#dragged = null));
   }
 
   /** Show the keys, and soon their pictures; the stage calls it whenever they change. */
@@ -47,7 +50,7 @@ export class Strip {
     const name = JSON.stringify([model.name, model.digest, keys, pins.length]);
     if (name === this.#listed) return;
     this.#listed = name;
-    this.#drawn = null;
+    this.#pictures.forget();
     this.marked = null;
     keepFocus($("keys"), () => $("keys").replaceChildren(...keys.map((key, at) => this.#item(key, at, isChosen))));
     $("keys-hint").classList.remove("pending");
@@ -61,13 +64,11 @@ export class Strip {
   async #sample() {
     const { stage, store, model, details } = this.#explorer;
     const { truncation } = store.get();
-    const name = JSON.stringify([this.#listed, truncation]);
-    if (name === this.#drawn || !details) return; // the first frames of the walk come before it
-    this.#drawn = name;
+    if (!details) return; // the first frames of the walk come before it
     const { path } = stage.walk;
     const request = path.request(path.keys.map((_, at) => at * path.steps), { model: model.name, truncation });
-    const pixels = await this.#explorer.sample(request, () => name !== this.#drawn);
-    if (!pixels) return void (this.#drawn = this.#drawn === name ? null : this.#drawn);
+    const pixels = await this.#pictures.sample(JSON.stringify([this.#listed, truncation]), request);
+    if (!pixels) return;
     $("keys")
       .querySelectorAll("canvas")
       .forEach((canvas, at) => paint(canvas, pixels, at));
@@ -106,10 +107,10 @@ export class Strip {
     const { pins } = this.#explorer.store.get();
     stage.pause();
     const key = stage.keys[index];
-    if (pins.length >= 2) this.#explorer.store.set({ ...key });
+    if (pins.length >= 2) stage.steer({ ...key }, {});
+    else stage.show(key); // in the state, a seed would begin another walk
     stage.walk.position = index * stage.walk.path.steps;
     $("position").value = String(stage.walk.position);
-    stage.show(key);
     this.mark(index);
   }
 

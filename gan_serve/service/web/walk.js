@@ -3,8 +3,7 @@
 import { between, latentOfKey, moved } from "./latents.js";
 
 export const RATE = 30; // frames a second
-const FIRST = 2; // frames of the first request, so that the picture moves soon
-const MOST = 16; // frames of a later one
+const MOST = 16; // frames of a request; the first one asks for a single frame, so that the picture moves soon
 
 /** The key points, latents and labels of a loop. */
 export class Path {
@@ -123,7 +122,7 @@ export class Walk {
     this.#fetching = generation;
     const known = this.#frames.reduce((count) => count + 1, 0);
     const missing = [];
-    for (let ahead = 0; ahead < this.#path.total && missing.length < (known ? MOST : FIRST); ahead += 1) {
+    for (let ahead = 0; ahead < this.#path.total && missing.length < (known ? MOST : 1); ahead += 1) {
       const index = (this.position + ahead) % this.#path.total;
       if (!this.#frames[index]) missing.push(index);
       else if (missing.length) break;

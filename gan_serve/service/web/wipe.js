@@ -3,7 +3,7 @@
 import { $ } from "./dom.js";
 import { paint } from "./paint.js";
 
-const FILES = { fp32: "generator.onnx", int8: "generator.int8.onnx", fp16: "generator.fp16.onnx" };
+export const FILES = { fp32: "generator.onnx", int8: "generator.int8.onnx", fp16: "generator.fp16.onnx" };
 
 export class Wipe {
   #explorer;
@@ -38,7 +38,7 @@ export class Wipe {
     this.refresh();
   }
 
-  /** Sample what is on the screen in both precisions. Anything else on the screen ends the comparison. */
+  /** Sample what is on the screen in both precisions; the stage calls it whenever another picture is there. */
   async refresh() {
     if (!this.#isOn) return;
     const { request } = this.#explorer.stage;
