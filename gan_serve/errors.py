@@ -47,6 +47,8 @@ from typing import Self
 
 from gan_serve.terminal import escape
 
+MAX_TEXT = 2000  # characters of a message and of a hint
+
 
 class GanServeError(Exception):
     """Base of all errors of gan-serve.
@@ -67,8 +69,10 @@ class GanServeError(Exception):
     status = 500
 
     def __init__(self, message: str, hint: str = "") -> None:
-        # Both may quote names and texts of other people's files, which must not control the terminal of a traceback.
-        self.message, self.hint = escape(message), escape(hint)
+        # Both may quote names and texts of other people's files, which must not control or flood a terminal.
+        self.message, self.hint = (
+            escape(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}...") for text in (message, hint)
+        )
         super().__init__(f"{self.message} {self.hint}" if hint else self.message)
 
     def __reduce__(self) -> tuple[type[GanServeError], tuple[str, str], dict[str, object]]:

@@ -87,8 +87,8 @@ def verify_image(path: str | Path, model: str | Path | None = None, inputs: Sequ
         InvalidImage: an input cannot be read. InvalidOption: an image that was sampled has no inputs.
         UnknownModel: the checkpoint is not in the package and ``model`` was not given.
     """
-    if translated := _read_translation(path):
-        return _verify_translation(path, *translated, model, inputs)
+    if receipt := _read_translation(path)[0]:
+        return _verify_translation(path, receipt, model, inputs)
     if inputs:
         raise InvalidOption(f"{path} was sampled and has no input.", "Leave --input out.")
     return _verify_samples(path, model)
@@ -117,11 +117,9 @@ def _verify_samples(path: str | Path, model: str | Path | None) -> Verification:
 def _verify_translation(
     path: str | Path,
     receipt: TranslationReceipt,
-    pixels: UInt8Array,
     model: str | Path | None,
     inputs: Sequence[str | Path],
 ) -> Verification:
-    _check_digest(path, receipt, pixels)
     digests = [receipt.input] if receipt.inputs is None else receipt.inputs
     if len(inputs) != len(digests):
         raise ReceiptError(
@@ -140,6 +138,9 @@ def _verify_translation(
     request = translator.request(pictures, fit=receipt.fit)
     again = request.samples(translator.run(request))
     expected = again.outputs[0] if receipt.inputs is None else again.sheet()
+    _, pixels = _read_translation(path, (expected.shape[1], expected.shape[0]))
+    if pixels is None:
+        raise _other_size(path)
     return _compare(path, receipt, pixels[None], expected[None])
 
 
@@ -213,20 +214,30 @@ def _other_size(path: str | Path) -> ReceiptError:
     return ReceiptError(f"{path} does not have the size of the image in its receipt.")
 
 
-def _read_translation(path: str | Path) -> tuple[TranslationReceipt, UInt8Array] | None:
-    """Return the receipt and the pixels of a translated image; None for any other file, which ``_read`` explains."""
+def _read_translation(
+    path: str | Path, size: tuple[int, int] | None = None
+) -> tuple[TranslationReceipt | None, UInt8Array | None]:
+    """Return the receipt and the pixels of a translated image.
+
+    The receipt is None for any other file, which ``_read`` explains. The pixels are read of a small image, and of one
+    that has the width and height ``size``.
+    """
     try:
         with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
             content = image.info.get(RECEIPT_KEY)
             if image.width * image.height > MAX_SHEET or not isinstance(content, str):
-                return None
+                return None, None
             if not {"input", "inputs"} & set(parse_json(content.encode())):
-                return None
+                return None, None
             receipt = read_receipt_of(image, TranslationReceipt)
+            if image.width * image.height > LARGE and image.size != size:
+                return receipt, None
             _check_unaltered(path, image)
-            return receipt, from_pil(image)
+            pixels = from_pil(image)
+            _check_digest(path, receipt, pixels)
+            return receipt, pixels
     except BROKEN:
-        return None
+        return None, None
 
 
 def _check_unaltered(path: str | Path, image: Image.Image) -> None:

@@ -82,11 +82,19 @@ def test_an_image_comes_back_as_a_latent_while_others_wait(allowing: httpx.Clien
     assert steps[-1] == (1, 1)
 
 
+def damaged() -> str:
+    """A PNG whose header is whole."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (28, 28), np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()[:400]).decode()
+
+
 @pytest.mark.parametrize(
     ("options", "status", "code"),
     [
         ({"image": "@@"}, 422, "invalid_image"),
         ({"image": base64.b64encode(b"no picture").decode()}, 422, "invalid_image"),
+        ({"image": damaged()}, 422, "invalid_image"),
         ({"fit": "stretch"}, 422, "invalid_option"),
         ({"label": "Coat"}, 422, "unknown_label"),
         ({"model": "another"}, 404, "unknown_model"),

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from tiny_translator import REACH, SIDE, expected, write_translator
 
 import gan_serve
-from gan_serve import Generator, Translator
+from gan_serve import Generator, Translator, verify
 from gan_serve.checkpoint.files import (
     copy_checkpoint,
     read_any_config,
@@ -33,10 +33,11 @@ from gan_serve.errors import (
     ReceiptError,
     TooManyImages,
 )
+from gan_serve.images.png import encode_png
 from gan_serve.images.wanted import NotWanted, while_wanted
 from gan_serve.sampling.translator_session import TILE, largest_side, tiles
 from gan_serve.translation.inputs import MAX_PIXELS, read_picture, read_pictures
-from gan_serve.translation.result import encode_translations
+from gan_serve.translation.result import TranslationReceipt, encode_translations
 from gan_serve.verify import verify_image
 
 
@@ -152,6 +153,22 @@ def test_a_receipt_names_the_input_and_the_image_is_verified_with_it(negative: T
     chunk.add_itxt("gan_serve", json.dumps(image.info["gan_serve"]))
     Image.fromarray(altered).save(path, pnginfo=chunk)
     with pytest.raises(ReceiptError, match="was altered"):
+        verify_image(path, negative.directory, [source])
+
+
+def test_a_large_image_is_decoded_if_the_model_makes_one_of_its_size(
+    negative: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "LARGE", 10)
+    source, path = tmp_path / "photo.png", tmp_path / "out.png"
+    source.write_bytes(as_file(noise(24, 30, 3)))
+    [image] = negative.translate(source)
+    image.save(path)
+    assert verify_image(path, negative.directory, [source]).max_difference == 0
+    receipt = TranslationReceipt.model_validate(image.info["gan_serve"])
+    pixels = np.zeros((99, 99, 3), np.uint8)
+    path.write_bytes(encode_png(pixels, {"gan_serve": receipt.seal(pixels).as_json()}))
+    with pytest.raises(ReceiptError, match="does not have the size of the image in its receipt"):
         verify_image(path, negative.directory, [source])
 
 

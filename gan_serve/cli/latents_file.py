@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 import zlib
@@ -14,7 +13,7 @@ import numpy as np
 
 from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig
 from gan_serve.errors import InvalidLatents
-from gan_serve.npy_header import read_npy_header
+from gan_serve.npy_header import read_npy, read_npz
 from gan_serve.regular_files import read_regular
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.seeds import parse_seeds
@@ -53,9 +52,11 @@ def read_latents(path: Path, config: CheckpointConfig) -> LatentsFile:
         )
     labels = None
     if "labels" in arrays and config.c_dim:
-        labels = tuple(map(str, np.atleast_1d(arrays["labels"])))
-        if len(labels) != len(arrays["latents"]):
-            raise InvalidLatents(f"{path} has {len(labels)} labels for {len(arrays['latents'])} latents.", HINT)
+        if arrays["labels"].size != len(arrays["latents"]):
+            raise InvalidLatents(
+                f"{path} has {arrays['labels'].size:,} labels for {len(arrays['latents']):,} latents.", HINT
+            )
+        labels = tuple(map(str, arrays["labels"].ravel()))
     return LatentsFile(arrays["latents"], labels)
 
 
@@ -103,26 +104,10 @@ def only_label(labels: Sequence[str | None]) -> str | None:
 def _arrays(content: bytes) -> dict[str, Any]:
     """Return the arrays of a file, with latents among them as float32 [N, D]; their sizes are checked before."""
     if content[:4] != b"PK\x03\x04":
-        arrays = {"latents": _array(content)}
+        arrays = {"latents": read_npy(content)}
     else:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            arrays = {}
-            for name in ("latents", "labels", "model", "digest"):
-                if f"{name}.npy" in archive.namelist():
-                    if archive.getinfo(f"{name}.npy").file_size > MAX_BYTES:
-                        raise ValueError(f"{name} would unpack to more than {MAX_BYTES:,} bytes")
-                    with archive.open(f"{name}.npy") as member:
-                        arrays[name] = _array(member.read(MAX_BYTES))
+        arrays = read_npz(content, ("latents", "labels", "model", "digest"), MAX_BYTES)
     latents = arrays.get("latents")
-    if latents is None or latents.ndim != 2 or not len(latents) or latents.dtype.kind not in "fiu":
+    if latents is None or latents.ndim != 2 or not latents.size or latents.dtype.kind not in "fiu":
         raise ValueError("there is no array of numbers [N, z_dim] in it, named latents if there are several")
     return arrays | {"latents": latents.astype(np.float32)}
-
-
-def _array(content: bytes) -> Any:
-    """Return the array of an npy file; raise ``ValueError`` if its header states more bytes than there are."""
-    shape, _, dtype = read_npy_header(io.BytesIO(content))
-    count = int(np.prod([int(side) for side in shape], dtype=object)) if shape else 1
-    if dtype.hasobject or count * dtype.itemsize > len(content):
-        raise ValueError("its header does not fit its content")
-    return np.load(io.BytesIO(content), allow_pickle=False)

@@ -30,6 +30,7 @@ from gan_serve.errors import (
     error_class,
 )
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.npy_header import read_npz
 from gan_serve.sampling.display import GeneratedImages, GeneratedRows
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
@@ -37,6 +38,7 @@ from gan_serve.sampling.receipt import RECEIPT_KEY, GeneratedImage
 if TYPE_CHECKING:
     import httpx
 
+MAX_ARRAY = 2**31  # bytes; a server of gan-serve sends far fewer
 JSON, NDJSON, NPZ = "application/json", "application/x-ndjson", "application/x-npz"
 
 # The errors of proxies, which do not send the error envelope of gan-serve.
@@ -188,11 +190,12 @@ def read_images(count: int | None, response: httpx.Response) -> ReceivedImages:
 def read_arrays(count: int | None, response: httpx.Response) -> ReceivedImages:
     """Return the images of ``format: npz``: ``count`` images as uint8 [N, H, W, C], or any number if None."""
     check_type(NPZ, response)
-    with _damage_as_error(), np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
+    with _damage_as_error():
+        arrays = read_npz(response.content, ("images", "labels"), MAX_ARRAY)
         images = _counted(arrays["images"], count)
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(f"{images.dtype} {images.shape}")
-        labels = [str(label) for label in arrays["labels"]] if "labels" in arrays else None
+        labels = [str(label) for label in _counted(arrays["labels"], len(images))] if "labels" in arrays else None
         return ReceivedImages(images, labels, response.headers["x-gan-serve-digest"])
 
 

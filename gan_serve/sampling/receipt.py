@@ -25,6 +25,7 @@ from gan_serve.sampling.walks import Walk
 
 RECEIPT_KEY = "gan_serve"
 Kind = TypeVar("Kind", bound="SealedReceipt")
+Word = Annotated[str, Field(max_length=200)]  # errors show it
 SHOWN_SIDE = 128  # the largest side of an enlarged image in a notebook, in pixels
 _SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would construct an encoder for each receipt
 
@@ -34,11 +35,11 @@ class SealedReceipt(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str
+    model: Word
     digest: Digest
-    precision: str
-    version: str
-    runtime: str | None = None
+    precision: Word
+    version: Word
+    runtime: Word | None = None
     sha256: str = ""
 
     def seal(self, pixels: UInt8Array) -> Self:

@@ -34,7 +34,7 @@ from gan_serve.service.middleware import LOG_FIELDS
 from gan_serve.service.models import Models
 from gan_serve.service.schemas import Label, ModelName, RequestBody
 from gan_serve.service.settings import Settings
-from gan_serve.translation.inputs import FITS, check_fit, picture_size
+from gan_serve.translation.inputs import FITS, check_fit, picture_size, read_picture
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ class Projecting:
             assert classes is not None  # a label of a model without classes is an error
             options.append(f"--label={generator.class_names[classes[0]]}")
         picture = self._read(body.image)
+        await asyncio.to_thread(read_picture, picture)  # the search would fail without saying why
         if self._is_busy:
             raise TooManyRequests("Another picture is being projected.", "Try again when it is done.")
         self._is_busy = True

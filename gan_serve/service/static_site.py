@@ -18,7 +18,6 @@ from gan_serve.checkpoint.config import (
     CONFIG_FILE,
     LATENT_SPACE_FILE,
     PRECISION_FILES,
-    WEIGHTS_FILE,
     AnyConfig,
     TranslatorConfig,
 )
@@ -37,6 +36,12 @@ from gan_serve.translation.translator import Translator
 ENTRY, WORKER, ENGINE, TYPES = "local-main.js", "local-worker.js", "gan-serve.js", "gan-serve.d.ts"
 OFFLINE = "service-worker.js"
 CARD = "README.md"
+INERT = (
+    ".onnx",
+    ".json",
+    ".md",
+    ".png",
+)  # files that a browser does not run; a page of a checkpoint's would be the site's
 MOST_IMAGES = 1024
 KEYS, FRAMES = 6, (16, 8, 4, 2)  # of the first animation: its keys, and the frames from one to the next
 MOST_ANIMATION = 26_000  # bytes of it: the page and its script stay below 60 KB, compressed
@@ -96,9 +101,9 @@ def engine_module() -> str:
 
 
 def _read_model(model: str | Path) -> _Model:
-    directory = resolve(model, files=lambda config: set(config.files) - {WEIGHTS_FILE})
+    directory = resolve(model, files=lambda config: [name for name in config.files if name.endswith(INERT)])
     config, content = read_config_file(directory)
-    names = [name for name in config.files if name != WEIGHTS_FILE]
+    names = [name for name in config.files if name.endswith(INERT)]
     files = {CONFIG_FILE: content} | {name: read_verified(directory, config, name) for name in names}
     kind = Translator if isinstance(config, TranslatorConfig) else Generator
     return _Model(kind(directory, device="cpu"), config, files)

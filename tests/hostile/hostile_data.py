@@ -170,6 +170,11 @@ def npy(descr: str, shape: str, data: bytes = b"", name: str = "array.npy") -> M
     return make
 
 
+def brackets(where: Path) -> Path:
+    (where / "array.npy").write_bytes(b"\x93NUMPY\2\0" + struct.pack("<I", 50_000) + b"(" * 50_000)
+    return where / "array.npy"
+
+
 def npz_of_objects(where: Path) -> Path:
     """Python objects, which NumPy would unpickle."""
     np.savez(where / "objects.npz", images=np.array([os.system, 1], dtype=object))  # type: ignore[arg-type]
@@ -244,6 +249,47 @@ def bz2_tar(where: Path) -> Path:
     return tar_with("bomb.tar.bz2", (member("z.bin", size=70_000_000), bytes(70_000_000)), mode="w:bz2")(where)
 
 
+def webp_of_49_million() -> bytes:
+    """A picture of 7,000 x 7,000 pixels in 14 KB, of which its decoder would keep two copies."""
+    file = io.BytesIO()
+    Image.new("RGBA", (7000, 7000), (9, 9, 9, 9)).save(file, "WEBP", lossless=True, quality=0, method=0)
+    return file.getvalue()
+
+
+def npz_of_many(where: Path) -> Path:
+    array = npy("'|u1'", "(1, 8, 8)", bytes(64))(where).read_bytes()
+    with zipfile.ZipFile(where / "many.npz", "w") as archive:
+        for number in range(60_000):
+            archive.writestr(f"{number}.npy", array)
+    return where / "many.npz"
+
+
+def deep_folder(where: Path) -> Path:
+    """An image in 300 folders, one in the other. 1,500 of them, which no path can name, were too many for Python."""
+    folder("z.txt", lambda: b"")(where)
+    inner = where.joinpath(*["a"] * 300)
+    inner.mkdir(parents=True)
+    (inner / "a.png").write_bytes(picture())
+    return where
+
+
+def deep_tar(where: Path) -> Path:
+    """A tar.gz of 17 KB whose images lie in 200,000 folders, one in the other."""
+    deep = [(member(f"{'a/' * 200_000}{number}.png", size=len(picture())), picture()) for number in range(30)]
+    return tar_with("deep.tar.gz", *deep, mode="w:gz", format=tarfile.PAX_FORMAT)(where)
+
+
+def wide_json_lines() -> bytes:
+    """A label for 20,000 attributes of one image, and 200,000 lines without any: four billion values."""
+    first = b",".join(b'"%d":1' % number for number in range(20_000))
+    return b'{"file_name":"0.png","label":1,' + first + b"}\n" + b"{}\n" * 20_000
+
+
+def json_of_lists() -> bytes:
+    """Lists of nothing, which take twenty times their text."""
+    return b'{"labels": [' + b"[]," * 200_000 + b"[]]}"
+
+
 LEFT_OUT = ""  # the good images are read, and the hostile file is left out
 DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "PNG with a text of 200 MB": (
@@ -275,6 +321,13 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "tar.gz with a comment of 150 MB": (pax_tar, "a header has 150"),
     "tar.gz of 200,000 empty files": (empty_files_tar, "more than [0-9,]+ files"),
     "zip of 24 GB in 120 KB": (overlapping_zip, "cannot be read"),
+    "folder in 300 folders": (deep_folder, LEFT_OUT),
+    "tar.gz of paths of 200,000 folders": (deep_tar, LEFT_OUT),
+    "metadata.jsonl of four billion values": (folder("metadata.jsonl", wide_json_lines), "columns of [0-9,]+ rows"),
+    "dataset.json of 200,000 lists": (folder("dataset.json", json_of_lists), "values for 20 images"),
+    "WebP of 7,000 x 7,000": (folder("z.webp", webp_of_49_million), LEFT_OUT),
+    "npz of 60,000 arrays": (npz_of_many, "more than 1,000 arrays"),
+    "npy with a header of 50,000 brackets": (brackets, "not a readable npz"),
     "npz of 300 long names with controls": (npz_of_names, "no array 'images'"),
     "broken images with new lines in their names": (broken_images_with_new_lines, "50 of 50 images"),
     "folder with a broken metadata.parquet": (broken_metadata, "metadata.parquet cannot be read"),
@@ -299,4 +352,39 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "device as IDX": (link("train-images-idx3-ubyte", "/dev/zero"), "regular file"),
     "pipe as zip": (pipe("pipe.zip"), "regular file"),
     "pipe as npz": (pipe("pipe.npz"), "regular file"),
+}  # fmt: skip
+
+
+def wide_json() -> bytes:
+    first = b",".join(b'"%d":1' % number for number in range(100_000))
+    return b'[{"file":"a","label":1,' + first + b"}" + b",{}" * 30_000 + b"]"
+
+
+def latents(content: Callable[[], dict[str, np.ndarray]]) -> Make:
+    def make(where: Path) -> Path:
+        np.savez_compressed(where / "found.npz", **content())  # type: ignore[arg-type]
+        return where / "found.npz"
+
+    return make
+
+
+TABLES: dict[str, tuple[Make, str]] = {  # of labels.json beside images
+    "labels of 100,000 names for one image and none for 30,000": (
+        folder("labels.json", wide_json), "100,002 columns of 30,001 rows",
+    ),
+    "labels of 2 million objects": (
+        folder("labels.json", lambda: b"[" + b'{"a":1},' * 2_000_000 + b"{}]"), "more than 8,000,000 values",
+    ),
+}  # fmt: skip
+LATENTS: dict[str, tuple[Make, str]] = {  # for fashion-cgan
+    "latents with 60 million labels": (
+        latents(lambda: {"latents": np.zeros((2, 64), np.float32), "labels": np.full(60_000_000, b"a")}),
+        "60,000,000 labels for 2",
+    ),
+    "900 million latents of no width": (
+        latents(lambda: {"latents": np.zeros((900_000_000, 0), np.float32)}), "no array of numbers",
+    ),
+    "latents of Python objects": (
+        latents(lambda: {"latents": np.array(["a", None], object)}), "does not fit its content",
+    ),
 }  # fmt: skip

@@ -23,6 +23,9 @@ from tiny_checkpoint import seal, write_checkpoint
 from gan_serve.training.config import generator_arguments, make_config
 from gan_serve.training.networks import build_generator
 from gan_serve.training.run_info import DataInfo, RunInfo
+from gan_serve.training.translation.examples import FILE, Examples, write_examples
+from gan_serve.training.translation.settings import make_translation_config
+from gan_serve.training.translation.step import build_translator
 
 Make = Callable[[Path], Path]
 BYTEARRAY = b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\x00\x5e\xd0\xb2\x00\x85R."  # bytearray(3_000_000_000)
@@ -88,6 +91,48 @@ def packed(pickled: bytes, name: str = "archive/data.pkl", compression: int = zi
     return file.getvalue()
 
 
+def translation_run(where: Path, settings: dict[str, Any] | None = None, **state: Any) -> Path:
+    """A whole run of a small translator; ``settings`` of its config and the ``state`` of its snapshot may not fit."""
+    run(where)
+    config = make_translation_config("pix2pix", {"data": "images", "pairs": "edges", "resolution": 16, "ngf": 2})
+    config = config.model_copy(update={"channels": 1, "in_channels": 1})
+    weights = build_translator(config, 1, 1).state_dict()
+    torch.save({"shown": 1, "seconds": 1.0, "averages": {"there": weights}} | state, where / SNAPSHOT)
+    (where / "config.json").write_text(json.dumps(config.model_dump(mode="json") | (settings or {})))
+    write_examples(where, Examples(*[np.zeros((2, 16, 16, 1), np.uint8)] * 2))
+    return where
+
+
+def with_examples(content: Callable[[], bytes] | None) -> Make:
+    """A translator's run with other examples; None: a pipe."""
+
+    def make(where: Path) -> Path:
+        path = translation_run(where / "run") / FILE
+        path.unlink()
+        if content is None:
+            os.mkfifo(path)
+        else:
+            path.write_bytes(content())
+        return where / "run"
+
+    return make
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def claims_931_gib() -> bytes:
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000, 1000, 1), }".ljust(117) + b"\n"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("inputs.npy", "targets.npy"):
+            archive.writestr(name, b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    return file.getvalue()
+
+
 SNAPSHOT = "snapshots/kimg000001.000.pt"
 RUNS: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "config.json is /dev/zero": (with_special_file("config.json", "/dev/zero"), "not the config"),
@@ -112,6 +157,26 @@ RUNS: dict[str, tuple[Make, str]] = {  # how each is made, and its error
         with_file(SNAPSHOT, lambda: packed(pickle.dumps({"shown": 1, "seconds": 1, "ema": {"a": 1}}, 2))),
         "does not fit the run's",
     ),
+}  # fmt: skip
+
+TRANSLATION_RUNS: dict[str, tuple[Make, str]] = {
+    "translator of a million channels": (
+        lambda where: translation_run(where / "run", {"ngf": 10**6}), "does not fit the run's config",
+    ),
+    "translator of a billion blocks": (
+        lambda where: translation_run(where / "run", {"family": "resnet", "blocks": 10**9}), "is not the config",
+    ),
+    "translator without weights": (lambda where: translation_run(where / "run", averages=5), "does not fit the run's"),
+    "translator of numbers": (
+        lambda where: translation_run(where / "run", averages={"there": {"a": 1}}), "does not fit the run's",
+    ),
+    "examples of 931 GiB": (with_examples(claims_931_gib), "examples.npz is damaged"),
+    "examples of another size": (
+        with_examples(lambda: npz(inputs=np.zeros((2, 9, 9, 1), np.uint8), targets=np.zeros((2, 9, 9, 1), np.uint8))),
+        "examples.npz is damaged",
+    ),
+    "examples of text": (with_examples(lambda: b"PK\3\4 no zip"), "examples.npz is damaged"),
+    "examples are a pipe": (with_examples(None), "examples.npz is damaged"),
 }  # fmt: skip
 
 LOGS: dict[str, tuple[Make, str]] = {  # the error, empty where the rest of the log is read

@@ -315,7 +315,16 @@ def zip_of_two_directories(folder: Path) -> Path:
 
 
 # Each with a part of the error that it must get.
+def numbers_of_four_bits(folder: Path) -> Path:
+    """A type that safetensors has and its reader for torch does not."""
+    header = json.dumps({"weight": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}}).encode()
+    path = folder / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return path
+
+
 FILES: dict[Write, str] = {
+    numbers_of_four_bits: "it is no safetensors file",
     bare_pickle: "and only tensors are loaded",
     pickle_in_a_torch_file: "and only tensors are loaded",
     whole_module: "Python object foreign_generators.NetG",

@@ -15,10 +15,16 @@ from gan_serve.errors import GanServeError
 from gan_serve.verify import verify_image
 calls = {"load": Generator.from_pretrained, "verify": verify_image}
 match sys.argv[1]:
-    case "images":
+    case "images" | "labels":
         from gan_serve.training.data.load import load_images
         import pyarrow.parquet
         calls["images"] = load_images
+        calls["labels"] = lambda path: load_images(path, labels=f"{path}/labels.json:label")
+    case "latents":
+        from gan_serve.checkpoint.bundled import BUNDLED
+        from gan_serve.checkpoint.files import read_config
+        from gan_serve.cli.latents_file import read_latents
+        calls["latents"] = lambda path: read_latents(pathlib.Path(path), read_config(BUNDLED / "fashion-cgan"))
     case "translator":
         from gan_serve import Translator
         calls["translator"] = Translator.from_pretrained
@@ -29,6 +35,12 @@ match sys.argv[1]:
         import h5py, torch._dynamo
         from gan_serve.exports.imports.import_generator import import_generator
         calls["import"] = lambda source: import_generator(source, source + ".out", license="mit", precisions=["fp32"])
+    case "translation":
+        from gan_serve.training.translation.examples import read_examples
+        from gan_serve.training.translation.load import load_trained_translator
+        def translation(path):
+            read_examples(pathlib.Path(path), load_trained_translator(pathlib.Path(path)).config)
+        calls["translation"] = translation
     case "run" | "log" | "extractor" | "weights":
         import numpy as np
         from gan_serve.training.evaluation.extractor_registry import SmallExtractor

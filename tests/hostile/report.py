@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from disguised_networks import DISGUISED, size_by_the_crossover
-from hostile_data import DATA
+from hostile_data import DATA, LATENTS, TABLES
 from hostile_networks import NETWORKS, write
-from hostile_runs import EXTRACTORS, LOGS, RUNS, WEIGHTS
+from hostile_runs import EXTRACTORS, LOGS, RUNS, TRANSLATION_RUNS, WEIGHTS
 from hostile_translators import PICTURES, TRANSLATORS
 from hostile_weights import FILES
 from measured import measure
 from test_files import CONFIGS
 from test_parquet import PARQUET
-from test_receipts import CHUNKS, CLAIMS, forged, with_chunks
+from test_receipts import CHUNKS, CLAIMS, forged, forged_translation, with_chunks
 from tiny_checkpoint import write_checkpoint
 
 from gan_serve.terminal import escape
@@ -55,9 +55,11 @@ def jobs(folder: Path) -> Iterator[Job]:
     for number, (name, (chunks, _)) in enumerate(CHUNKS.items()):
         yield f"PNG: {name}", "verify", with_chunks(folder / f"chunks-{number}.png", chunks())
     yield "receipt: 12,000 x 12,000 pixels", "verify", forged(folder / "large.png", side=12_000, seed=1)
+    yield "receipt: translation of 8,192 x 8,192 pixels", "verify", forged_translation(folder / "translation.png")
     others = {
-        "images": {**DATA, **PARQUET}, "run": RUNS, "log": LOGS, "extractor": EXTRACTORS, "weights": WEIGHTS,
-        "translator": TRANSLATORS, "picture": PICTURES,
+        "images": {**DATA, **PARQUET}, "run": RUNS, "translation": TRANSLATION_RUNS,
+        "log": LOGS, "extractor": EXTRACTORS, "weights": WEIGHTS,
+        "translator": TRANSLATORS, "picture": PICTURES, "labels": TABLES, "latents": LATENTS,
         "import": {write.__name__.replace("_", " "): (write, says) for write, says in FILES.items()},
     }  # fmt: skip
     for call, files in others.items():

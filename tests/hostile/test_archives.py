@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hostile_data import DATA, GOOD, LEFT_OUT, folder, picture
+from hostile_data import DATA, GOOD, LATENTS, LEFT_OUT, TABLES, folder, picture
 from measured import measure
 
 from gan_serve.checkpoint.bundled import BUNDLED
@@ -25,7 +25,7 @@ from gan_serve.training.data.load import load_images
 
 SLOW = {
     "JPEG of 20,000 scans", "tar.gz with twelve tables of 60 MB", "tar.gz with a comment of 150 MB",
-    "zip of 24 GB in 120 KB", "tar.gz of 200,000 empty files",
+    "zip of 24 GB in 120 KB", "tar.gz of 200,000 empty files", "tar.gz of paths of 200,000 folders",
 }  # fmt: skip
 
 
@@ -78,6 +78,22 @@ def test_a_table_of_other_json_is_one_clear_error(tmp_path, content):
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"labels\.json"):
         load_images(folder("20.png", picture)(tmp_path / "images"), labels=f"{tmp_path / 'labels.json'}:label")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_hostile_table_of_labels_is_one_clear_error(tmp_path, name):
+    make, says = TABLES[name]
+    path = make(tmp_path)
+    with pytest.raises(DataError, match=says):
+        load_images(path, labels=f"{path / 'labels.json'}:label")
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_a_file_of_latents_that_claims_much_is_one_clear_error(tmp_path, name):
+    make, says = LATENTS[name]
+    path = make(tmp_path)
+    with pytest.raises(InvalidLatents, match=says):
+        read_latents(path, read_config(BUNDLED / "fashion-cgan"))
 
 
 def test_links_to_folders_of_links_are_not_followed_without_end(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.training.data import parquet_files
+from gan_serve.training.data import label_tables, parquet_files
 from gan_serve.training.data.load import load_images
 from gan_serve.training.data.parquet_files import MAX_TEXT, READ_IMAGES, check_table, ends_normally
 
@@ -39,6 +39,48 @@ def long_texts(where: Path, column: str = "label") -> Path:
     return where / "long.parquet"
 
 
+def long_texts_in_a_dictionary(where: Path) -> Path:
+    """A label of 8 MB in each of 250 rows, which stay one value until Python has them."""
+    labels = pyarrow.DictionaryArray.from_arrays([0] * 250, ["x" * 2**23])
+    parquet.write_table(pyarrow.table({"image": [png(where)] * 250, "label": labels}), where / "texts.parquet")
+    return where / "texts.parquet"
+
+
+def long_lists(where: Path) -> Path:
+    """100,000 labels in each of 200 rows."""
+    labels = pyarrow.array([[7] * 100_000] * 200, pyarrow.list_(pyarrow.int32()))
+    parquet.write_table(pyarrow.table({"image": [png(where)] * 200, "label": labels}), where / "lists.parquet")
+    return where / "lists.parquet"
+
+
+def many_empty_files(where: Path) -> Path:
+    """Sixty files with 130,000 empty cells each, which is what a single file may have."""
+    (where / "many").mkdir()
+    parquet.write_table(
+        pyarrow.table({"image": pyarrow.nulls(130_000, pyarrow.binary())}), where / "many" / "0.parquet"
+    )
+    for number in range(1, 60):
+        (where / "many" / f"{number}.parquet").write_bytes((where / "many" / "0.parquet").read_bytes())
+    return where / "many"
+
+
+def two_columns_of_a_name(where: Path) -> Path:
+    table = pyarrow.table([[png(where)] * 20] * 2, names=["image", "image"])
+    parquet.write_table(table, where / "twice.parquet")
+    return where / "twice.parquet"
+
+
+def numbers_for_bytes(where: Path) -> Path:
+    parquet.write_table(pyarrow.table({"image": [{"bytes": 5, "path": "a.png"}] * 20}), where / "numbers.parquet")
+    return where / "numbers.parquet"
+
+
+def many_columns(where: Path, rows: int = 20) -> Path:
+    cells = {"image": [png(where)] * rows, **{f"column{number}": [1] * rows for number in range(5000)}}
+    parquet.write_table(pyarrow.table(cells), where / "wide.parquet")
+    return where / "wide.parquet"
+
+
 def that_aborts(where: Path) -> Path:
     (where / "aborts.parquet").write_bytes(ABORTS.read_bytes())
     return where / "aborts.parquet"
@@ -54,6 +96,12 @@ PARQUET: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet of integers of more than 64 bits": (wide_integers, "wide.parquet cannot be read"),
     "parquet of 10 million empty rows": (empty_rows, "claims 10,000,000 rows"),
     "parquet of 2,000 labels of 100 KB": (long_texts, "a text of 102,400 characters"),
+    "parquet of 250 labels of 8 MB in a dictionary": (long_texts_in_a_dictionary, "a text of 8,388,608 characters"),
+    "parquet of 100,000 labels for each image": (long_lists, "bytes in [0-9,]+ rows"),
+    "folder of 60 parquets of 130,000 empty rows": (many_empty_files, "claims 7,800,000 rows"),
+    "parquet of two columns of one name": (two_columns_of_a_name, "twice.parquet cannot be read"),
+    "parquet of numbers for bytes": (numbers_for_bytes, "the cell has no bytes, but int64"),
+    "parquet of 5,000 columns": (many_columns, "has 5,001 columns"),
 }
 
 
@@ -122,6 +170,21 @@ def test_a_table_of_wide_integers_is_one_clear_error(tmp_path, name):
     labels = None if "/" in name else str(tmp_path / name)
     with pytest.raises(DataError, match=r"\.parquet cannot be read: Integers with more than 64 bits"):
         load_images(folder, labels=labels)
+
+
+def test_a_table_of_many_columns_is_read_where_it_is_needed(tmp_path):
+    """400 columns of 100,000 rows, of which two are read."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = [f"{number}.png" for number in range(100_000)]
+    cells = {"file_name": names, "label": [0, 1] * 50_000}
+    cells |= {f"column{number}": pyarrow.nulls(100_000, pyarrow.int8()) for number in range(400)}
+    parquet.write_table(pyarrow.table(cells), tmp_path / "labels.parquet")
+    for name in names[:4]:
+        (folder / name).write_bytes(png(tmp_path))
+    parquet_columns = label_tables.parquet_columns((tmp_path / "labels.parquet").read_bytes(), "label")
+    assert {name for name, values in parquet_columns.items() if values} == {"file_name", "label"}
+    assert load_images(folder, labels=f"{tmp_path / 'labels.parquet'}:label").labels.tolist() == [0, 1, 0, 1]
 
 
 def test_a_long_text_in_another_column_is_not_read(tmp_path):

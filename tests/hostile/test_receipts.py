@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import re
 import struct
@@ -23,6 +24,7 @@ from gan_serve import Generator, ReceiptError
 from gan_serve.images.png import encode_png
 from gan_serve.sampling.receipt import RECEIPT_KEY, Receipt
 from gan_serve.sampling.walks import Walk
+from gan_serve.translation.result import TranslationReceipt
 from gan_serve.verify import verify_image
 
 MODEL = "fashion-dcgan"
@@ -33,6 +35,15 @@ def forged(path: Path, side: int = 1, **claims: Any) -> Path:
     pixels = np.full((side, side, 1), 255, np.uint8)
     digest = Generator.from_pretrained(MODEL).digest
     receipt = Receipt(model=MODEL, digest=digest, precision="fp32", truncation=1.0, version="1", **claims).seal(pixels)
+    path.write_bytes(encode_png(pixels, {RECEIPT_KEY: receipt.as_json()}))
+    return path
+
+
+def forged_translation(path: Path) -> Path:
+    """A sheet of 67 million white pixels in 300 KB, with a receipt of a translation."""
+    pixels = np.full((8192, 8192, 3), 255, np.uint8)
+    claims = {"model": "avatars-sr4", "digest": f"sha256:{'0' * 64}", "precision": "fp32", "version": "1"}
+    receipt = TranslationReceipt(input=f"sha256:{'0' * 64}", fit="crop", **claims).seal(pixels)
     path.write_bytes(encode_png(pixels, {RECEIPT_KEY: receipt.as_json()}))
     return path
 
@@ -83,6 +94,20 @@ def test_a_large_image_is_not_decoded_where_its_receipt_describes_a_small_one(tm
     measured = measure("verify", path)
     assert (measured.error, "size of the image" in measured.message) == ("ReceiptError", True)
     assert measured.megabytes < 100
+
+
+def test_a_large_translation_is_not_decoded_before_its_inputs_are_known(tmp_path):
+    measured = measure("verify", forged_translation(tmp_path / "large.png"))
+    assert (measured.error, "was made from 1 picture" in measured.message) == ("ReceiptError", True)
+    assert measured.megabytes < 100
+
+
+def test_a_model_of_3_million_letters_is_not_printed(tmp_path):
+    text = json.dumps({"seed": 1, "model": "x" * 3_000_000, "digest": f"sha256:{'0' * 64}", "precision": "fp32",
+                       "truncation": 1.0, "version": "1"})  # fmt: skip
+    (tmp_path / "image.png").write_bytes(encode_png(np.full((28, 28, 1), 255, np.uint8), {RECEIPT_KEY: text}))
+    with pytest.raises(ReceiptError, match="The receipt of the image is invalid"):
+        verify_image(tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("format", ["EPS", "PPM", "BMP", "GIF", "TIFF", "PCX", "TGA", "JPEG"])

@@ -12,7 +12,7 @@ from tiny_checkpoint import write_checkpoint
 from gan_serve import InvalidCheckpoint
 from gan_serve.checkpoint.files import read_config
 from gan_serve.cli import cli, main
-from gan_serve.errors import DataError, UnknownLabel
+from gan_serve.errors import MAX_TEXT, DataError, UnknownLabel
 from gan_serve.sampling.formats import folder_names
 from gan_serve.terminal import escape
 
@@ -37,6 +37,11 @@ def test_no_error_controls_the_terminal(monkeypatch, capfd, arguments):
 def test_an_error_has_no_controls_from_python_either():
     error = DataError(f"{EVIL} has no column.", f"Did you mean {EVIL!s}?")
     assert all(text.isprintable() for text in (str(error), error.message, error.hint, *map(str, error.args)))
+
+
+def test_an_error_does_not_fill_the_terminal():
+    error = DataError("x" * 100_000, "y" * 100_000)
+    assert len(str(error)) < 2 * MAX_TEXT + 10
 
 
 def test_a_label_of_5000_digits_is_one_clear_error():

@@ -20,6 +20,7 @@ HEADERS = (
 )  # fmt: skip
 MAX_HEADER_BYTES = 2**20
 MEMBERS_ALWAYS, BYTES_A_MEMBER = 10_000, 64
+MAX_PATH = 4096  # characters, as in file systems
 
 
 class Member(NamedTuple):
@@ -71,7 +72,7 @@ def tar_members(path: Path) -> Iterator[Member]:
                 raise tarfile.ReadError(f"it is said to have {unpacked:,} bytes in {size:,}")
             if not member.isdir():
                 reason = "" if member.isreg() else "a link or a device"
-                yield Member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]
+                yield _member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]
         # tarfile takes a header that is damaged or cut short for the end of the archive.
         if archive.fileobj:
             archive.fileobj.seek(archive.offset)
@@ -96,7 +97,7 @@ def zip_members(path: Path) -> Iterator[Member]:
             name = _path(stored)
             if not member.is_dir() and not name.endswith("/"):
                 reason = "a link" if stat.S_ISLNK(member.external_attr >> 16) else ""
-                yield Member(name, reason, lambda member=member: content(member))  # type: ignore[misc]
+                yield _member(name, reason, lambda member=member: content(member))  # type: ignore[misc]
 
 
 def _zip_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:
@@ -109,6 +110,12 @@ def _zip_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:
     encoding = encoding_of(list(raw.values()), "cp437")
     names = [raw[at].decode(encoding, "replace") if at in raw else m.filename for at, m in enumerate(members)]
     return [name.replace("\\", "/") for name in names]  # as some programs on Windows write it
+
+
+def _member(name: str, reason: str, read: Callable[[], bytes]) -> Member:
+    if len(name) > MAX_PATH:
+        return Member(f"{name[:100]}...", f"its path has {len(name):,} characters", read)
+    return Member(name, reason, read)
 
 
 def _path(stored: str) -> str:

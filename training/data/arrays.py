@@ -30,6 +30,7 @@ ARRAY_ERRORS = (
 )  # fmt: skip
 TRAIN = Wanted()
 PART_BYTES = 16 * 2**20
+MAX_ARRAYS = 1000
 FORM = "Store uint8 [N, H, W] or [N, H, W, 1 or 3]."
 # Names of the images and labels of a split: our own, Keras', MedMNIST's.
 LABELS_OF = {
@@ -89,11 +90,13 @@ def stored_arrays(path: Path) -> dict[str, StoredArray]:
             held = path.stat().st_size - file.tell()
         _check_held(stored.nbytes, held, str(path))
         return {"images": stored}
-    arrays = {}
+    arrays: dict[str, StoredArray] = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
                 continue
+            if len(arrays) == MAX_ARRAYS:
+                raise ValueError(f"it has more than {MAX_ARRAYS:,} arrays")
             with archive.open(info) as member:
                 stored = _stored(_member_opener(path, info.filename), member)  # type: ignore[arg-type]
                 held = info.file_size - member.tell()

@@ -49,8 +49,9 @@ def read_image(file: io.BytesIO, resolution: int | None = None, *, white: int = 
             side = resolution or (1024 if math.prod(size) > MAX_PIXELS else None)
             if side:
                 opened.draft(None, (2 * side, 2 * side))  # JPEG: decode no more than needed
-            if math.prod(opened.size) > MAX_PIXELS:
-                raise ValueError(f"it has {size[0]}x{size[1]} pixels; {MAX_PIXELS} are read at most")
+            most = MAX_PIXELS // 2 if opened.format == "WEBP" else MAX_PIXELS  # its decoder keeps two copies as RGBA
+            if math.prod(opened.size) > most:
+                raise ValueError(f"it has {size[0]}x{size[1]} pixels; {most} are read at most")
             before = opened.width - opened.height
             ImageOps.exif_transpose(opened, in_place=True)  # in place, and no copy below: the image may be large
             if before * (opened.width - opened.height) < 0:

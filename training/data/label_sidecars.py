@@ -8,11 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from gan_serve.errors import DataError
-from gan_serve.training.data.label_tables import LABEL_COLUMNS, NAME_COLUMNS, parquet_columns, rows_of_csv
+from gan_serve.training.data.label_tables import LABEL_COLUMNS, PARTS, choose, columns_of, parquet_columns, rows_of_csv
 from gan_serve.training.data.list_files import Listing
 from gan_serve.training.data.parquet_files import READ_ERRORS, check_table
 
-BYTES_AN_IMAGE, BYTES_AT_LEAST = 4096, 2**20  # a table of labels may have; more is no table of these images
+# A table of labels may have as many; more is no table of these images.
+BYTES_AN_IMAGE, BYTES_AT_LEAST = 4096, 2**20
+PARTS_AN_IMAGE, PARTS_AT_LEAST = 256, 300_000
 
 
 class SidecarLabels(NamedTuple):
@@ -104,12 +106,11 @@ def _imagefolder(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
             raise DataError(
                 f"{path} cannot be read: {' '.join(str(error).split())}.", "Repair it, or move it away."
             ) from error
-        names = next((columns[column] for column in columns if column.casefold() in NAME_COLUMNS), None)
-        column = next((column for column in LABEL_COLUMNS if column in columns), None)
-        if names is None or column is None:
+        names, labels = choose(columns)
+        if names is None or labels is None:
             continue  # the summary names the table as one that is not read
         used.add((number, path))
-        pairs = zip(names, columns[column], strict=True)
+        pairs = zip(columns[names], columns[labels], strict=True)
         label_of |= {(number, str(table.parent / str(name))): label for name, label in pairs}
     return _found(listing, kept, label_of, used, "metadata") if used else None
 
@@ -124,9 +125,7 @@ def _parquet_columns(content: bytes) -> dict[str, list[Any]]:
 
 def _jsonl_columns(content: bytes) -> dict[str, list[Any]]:
     records = [json.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()]
-    if not all(isinstance(record, dict) for record in records):
-        raise ValueError("a line is no JSON object")
-    return {name: [record.get(name) for record in records] for name in (records[0] if records else {})}
+    return columns_of(records)
 
 
 def _found(
@@ -144,4 +143,8 @@ def _checked(listing: Listing, key: tuple[int, str]) -> bytes:
     content = listing.sidecars[key]
     if len(content) > BYTES_AT_LEAST + BYTES_AN_IMAGE * len(listing.images):
         raise DataError(f"{key[1]} has {len(content)} bytes for {len(listing.images)} images.", "Move it away.")
+    if not key[1].endswith(".parquet"):
+        parts = sum(weight * content.count(sign.encode()) for sign, weight in PARTS.items())
+        if parts > PARTS_AT_LEAST + PARTS_AN_IMAGE * len(listing.images):
+            raise DataError(f"{key[1]} has {parts:,} values for {len(listing.images)} images.", "Move it away.")
     return content

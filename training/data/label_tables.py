@@ -8,7 +8,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,8 @@ LABEL_COLUMNS = (
 NONE = "none"
 FORM = "Write labels as file.csv:column, file.npz:attribute, or none."
 DELIMITERS = ",;\t|"
-MAX_TABLE_BYTES, MAX_TABLE_PARTS = 128 * 2**20, 8_000_000  # an empty list of JSON takes twenty times its text
+MAX_TABLE_BYTES, MAX_TABLE_PARTS = 128 * 2**20, 8_000_000
+PARTS = {",": 1, "[": 3, "{": 5}  # what these stand for: an object of JSON takes as much memory as five texts
 
 
 class Table(NamedTuple):
@@ -69,7 +70,7 @@ def _read_column(path: Path, column: str) -> tuple[list[str] | None, list[str], 
     if suffix == ".npz":
         return _npz_column(path, column)
     if suffix in (".json", ".jsonl", ".parquet"):
-        return _named_column(path, column, _json_columns(path) if suffix != ".parquet" else _parquet(path))
+        return _named_column(path, column, _json_columns(path) if suffix != ".parquet" else _parquet(path, column))
     return _text_column(path, column)
 
 
@@ -105,15 +106,37 @@ def rows_of_csv(content: bytes) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     return {name: [row[at].strip() for row in rows[1:]] for at, name in enumerate(header)}, notes
 
 
-def parquet_columns(content: bytes) -> dict[str, list[Any]]:
-    """Return the columns of a parquet file that hold no images.
+def parquet_columns(content: bytes, column: str = "") -> dict[str, list[Any]]:
+    """Return the columns of a parquet file that hold no images, with the values of those that ``choose`` returns.
 
     Raises:
         DataError: pyarrow is not installed, or it claims too much. One of ``READ_ERRORS``: the file is damaged.
     """
     opened = open_parquet(content, "the table")
     plain = [field.name for field in opened.schema_arrow if not str(field.type).startswith(("binary", "struct"))]
-    return {name: list(column_values(opened, name, "the table")) for name in plain}
+    chosen = choose(plain, column)
+    return {name: list(column_values(opened, name, "the table")) if name in chosen else [] for name in plain}
+
+
+def choose(columns: Iterable[str], column: str = "") -> tuple[str | None, str | None]:
+    """Return the column of names and that of labels: ``column``, else the first of ``LABEL_COLUMNS``; None for none."""
+    columns = list(columns)
+    label = column or next((name for name in LABEL_COLUMNS if name in columns), None)
+    return next((name for name in columns if name.casefold() in NAME_COLUMNS and name != label), None), label
+
+
+def columns_of(records: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return the values of objects by the names that the first has.
+
+    Raises:
+        ValueError: one is no object, or there are too many values.
+    """
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("it is no list of objects")
+    names = list(records[0]) if records else []
+    if len(names) * len(records) > MAX_TABLE_PARTS:  # the other objects may be empty
+        raise ValueError(f"it has {len(names):,} columns of {len(records):,} rows")
+    return {name: [record.get(name) for record in records] for name in names}
 
 
 def _text_form(content: bytes) -> tuple[str, str, tuple[str, ...]]:
@@ -177,17 +200,17 @@ def _json_columns(path: Path) -> Mapping[str, list[Any]]:
     """Read JSON lines, a list of objects, or StyleGAN's ``dataset.json``."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if sum(map(text.count, ",[{")) > MAX_TABLE_PARTS:
-            raise ValueError(f"it has more than {MAX_TABLE_PARTS:,} values")
+        if sum(weight * text.count(sign) for sign, weight in PARTS.items()) > MAX_TABLE_PARTS:
+            raise ValueError(
+                f"it has more than {MAX_TABLE_PARTS:,} values, of which a list counts as three and an object as five"
+            )
         if path.suffix.casefold() == ".jsonl":
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
             found = _records(json.loads(text))
+        return columns_of(found)
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}.", FORM) from error
-    if not all(isinstance(record, dict) for record in found):
-        raise DataError(f"{path} is no list of objects.", FORM)
-    return {name: [record.get(name) for record in found] for name in (found[0] if found else {})}
 
 
 def _records(found: Any) -> list[Any]:
@@ -197,11 +220,11 @@ def _records(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _parquet(path: Path) -> Mapping[str, list[Any]]:
+def _parquet(path: Path, column: str) -> Mapping[str, list[Any]]:
     try:
         content = path.read_bytes()
-        check_table(content, str(path))
-        return parquet_columns(content)
+        check_table(content, str(path), column)
+        return parquet_columns(content, column)
     except READ_ERRORS as error:
         raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}.", "Fetch the file again.") from error
 
@@ -209,10 +232,10 @@ def _parquet(path: Path) -> Mapping[str, list[Any]]:
 def _named_column(
     path: Path, column: str, columns: Mapping[str, list[Any]]
 ) -> tuple[list[str] | None, list[str], tuple[str, ...]]:
-    column = column or next((name for name in LABEL_COLUMNS if name in columns), "")
-    if column not in columns:
+    name_column, label = choose(columns, column)
+    if label is None or label not in columns:
         raise no_column(path, column, list(columns))
-    names = next((columns[name] for name in columns if name.casefold() in NAME_COLUMNS and name != column), None)
+    column, names = label, None if name_column is None else columns[name_column]
     for number, value in enumerate(columns[column], 1):
         if value is None or isinstance(value, list | dict):
             raise DataError(f"Row {number} of {path} has no single value of {column}.", "Complete it.")

@@ -23,6 +23,7 @@ from gan_serve.training.data.pixels import Entry
 
 MAX_TABLE_BYTES, MAX_SIDECAR_BYTES = 64 * 2**20, 4096  # of a table of labels, and of a file with one label
 MOST_VISITS = 10  # of one folder, through links
+MOST_DEPTH = 100  # of folders in folders
 UNREAD_IMAGES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".tga", ".jp2", ".ico", ".cr2", ".nef", ".arw", ".dng"}
 )
@@ -118,6 +119,9 @@ def _folder_members(folder: Path) -> Iterator[_File]:
         identity = (found.st_dev, found.st_ino)
         if identity in above:
             yield _File(prefix, "a link to a folder that it lies in", directory)
+            return
+        if len(above) > MOST_DEPTH:
+            yield _File(prefix, f"a folder that lies in more than {MOST_DEPTH} others", directory)
             return
         visits[identity] += 1
         if visits[identity] > MOST_VISITS:

@@ -17,6 +17,7 @@ from gan_serve.training.data.parquet_files import (
     MAX_TEXT,
     READ_ERRORS,
     check_images,
+    check_rows,
     column_batches,
     column_values,
     import_pyarrow,
@@ -42,7 +43,7 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
     where = str(files[0]) if len(files) == 1 else str(files[0].parent)
     check_images(files, column, where)
     try:
-        schema = open_parquet(files[0], where).schema_arrow
+        schema = _schema(files, where)
         column = _image_column(schema, column, where)
         names = [name for file in files for name in _names(file, column)]
         pixels = read_pixels(lambda: _entries(files, column), range(len(names)), wanted, where)
@@ -66,6 +67,13 @@ def read_parquet(files: Sequence[Path], name: str, wanted: Wanted, column: str =
     if class_names and len(class_names) <= largest:
         class_names = ()
     return with_labels(data, [values[row] for row in pixels.readable], f"column {label!r} of {where}", class_names)
+
+
+def _schema(files: Sequence[Path], where: str) -> Any:
+    """Return the schema of the first file; DataError for files that together claim more rows than they can hold."""
+    rows = sum(open_parquet(file, str(file)).metadata.num_rows for file in files)
+    check_rows(rows, sum(file.stat().st_size for file in files), where)
+    return open_parquet(files[0], where).schema_arrow
 
 
 def _columns_of_files(schema: Any) -> list[str]:
@@ -97,7 +105,7 @@ def _members(field: Any) -> list[str]:
 
 def read_all(files: Sequence[Path], column: str) -> None:
     """Read what ``read_parquet`` reads of ``files``, and keep nothing; see ``check_images``."""
-    schema = open_parquet(files[0], str(files[0])).schema_arrow
+    schema = _schema(files, str(files[0]))
     for entry in _entries(files, _image_column(schema, column, str(files[0]))):
         with contextlib.suppress(ValueError):
             entry.read()
@@ -131,6 +139,8 @@ def _content(scalar: Any) -> bytes:
         scalar = scalar["bytes"]
     if not scalar.is_valid:
         raise ValueError("the cell is empty")
+    if not hasattr(scalar, "as_buffer"):
+        raise ValueError(f"the cell has no bytes, but {scalar.type}")
     content = scalar.as_buffer()
     check_size(len(content))
     return bytes(content)

@@ -15,9 +15,11 @@ from gan_serve.errors import DataError
 from gan_serve.training.data.image_set import check_claim
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 256, 64 * 2**20
-ROWS_ALWAYS, ROWS_A_BYTE = 2**20, 8  # rows that a file may have; equal ones, such as empty cells, take no space in it
+ROWS_ALWAYS, ROWS_A_BYTE = 2**17, 8  # rows that files may have; equal ones, such as empty cells, take no space in them
+MAX_COLUMNS = 4096
 # What pyarrow raises for damaged files; its own exceptions are subclasses of these.
 READ_ERRORS = (OSError, ValueError, LookupError, TypeError, OverflowError, NotImplementedError)
+MAX_LISTS = 2**22  # bytes of the rows that are decoded at once
 MAX_TEXT = 4096  # characters of a label, or of the path that is stored with an image
 
 READ_IMAGES = """
@@ -30,7 +32,7 @@ READ_TABLE = """
 import contextlib, sys
 from gan_serve.training.data.label_tables import parquet_columns
 with contextlib.suppress(Exception):
-    parquet_columns(sys.stdin.buffer.read())
+    parquet_columns(sys.stdin.buffer.read(), sys.argv[1])
 """
 
 
@@ -46,19 +48,29 @@ def open_parquet(source: Path | bytes, where: str) -> Any:
     """Return a ``ParquetFile``.
 
     Raises:
-        DataError: pyarrow is not installed, or the file claims far more rows than it can hold. One of ``READ_ERRORS``:
-            it is damaged.
+        DataError: pyarrow is not installed, or the file claims more rows or columns than are read. One of
+            ``READ_ERRORS``: it is damaged.
     """
     opened = import_pyarrow().ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source)
-    size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    rows = opened.metadata.num_rows
+    check_rows(opened.metadata.num_rows, len(source) if isinstance(source, bytes) else source.stat().st_size, where)
+    if opened.metadata.num_columns > MAX_COLUMNS:
+        raise DataError(
+            f"{where} has {opened.metadata.num_columns:,} columns.",
+            f"Keep those that are needed, up to {MAX_COLUMNS:,}.",
+        )
+    return opened
+
+
+def check_rows(rows: int, size: int, where: str) -> None:
+    """Raise DataError for files that claim far more rows than they can hold in ``size`` bytes."""
     if rows > max(ROWS_ALWAYS, ROWS_A_BYTE * size):
         raise DataError(f"{where} claims {rows:,} rows in {size:,} bytes.", "Fetch the file again.")
-    return opened
 
 
 def column_batches(opened: Any, column: str, where: str) -> Iterator[Any]:
     """Yield a column (``a``, or ``a.b`` of a struct) as arrays of pyarrow that are small enough to be in memory."""
+    if (count := opened.schema_arrow.names.count(column)) > 1:
+        raise ValueError(f"it has {count:,} columns called {column[:100]!r}")
     for group in range(opened.metadata.num_row_groups):
         rows = _rows_at_once(opened.metadata.row_group(group), column, where)
         for batch in opened.iter_batches(rows, row_groups=[group], columns=[column]):
@@ -69,10 +81,17 @@ def column_values(opened: Any, column: str, where: str) -> Iterator[Any]:
     """Yield the values of a column.
 
     Raises:
-        DataError: a text has more than ``MAX_TEXT`` characters. One of ``READ_ERRORS``: the file is damaged.
+        DataError: a text has more than ``MAX_TEXT`` characters, or lists have more than ``MAX_LISTS`` bytes. One of
+            ``READ_ERRORS``: the file is damaged.
     """
     for array in column_batches(opened, column, where):
-        for value in array.to_pylist():
+        if array.type.num_fields and array.nbytes > MAX_LISTS:
+            raise DataError(
+                f"The column {column!r} of {where} has {array.nbytes:,} bytes in {len(array):,} rows.",
+                "Labels and names have one value in a row.",
+            )
+        for scalar in array:  # one at a time: a dictionary may repeat a large text in every row
+            value = scalar.as_py()
             if isinstance(value, str | bytes) and len(value) > MAX_TEXT:
                 raise DataError(
                     f"The column {column!r} of {where} has a text of {len(value):,} characters.",
@@ -89,9 +108,9 @@ def check_images(files: Sequence[Path], column: str, where: str) -> None:
     _check(ends_normally(READ_IMAGES, column, *map(str, files)), where)
 
 
-def check_table(content: bytes, where: str) -> None:
+def check_table(content: bytes, where: str, column: str = "") -> None:
     """Read a table in another process; DataError where that process does not end normally."""
-    _check(ends_normally(READ_TABLE, content=content), where)
+    _check(ends_normally(READ_TABLE, column, content=content), where)
 
 
 def _check(normal: bool, where: str) -> None:

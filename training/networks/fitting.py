@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,11 +19,17 @@ def build_fitting(family: str, arguments: Mapping[str, Any], weights: Mapping[st
     Raises:
         ValueError: it would have others, or cannot be built. InvalidOption: see ``build_generator``.
     """
-    expected, found = planned_shapes(family, arguments), {name: tuple(value.shape) for name, value in weights.items()}
-    if expected is not None and expected != found:
+    if (expected := planned_shapes(family, arguments)) is not None:
+        check_shapes(expected, weights)
+    return build_generator(family, **arguments)
+
+
+def check_shapes(expected: Shapes, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless ``weights`` have the names and shapes that are expected."""
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if expected != found:
         name = min(expected.items() ^ found.items())[0]
         raise ValueError(f"{name} is {_shown(found.get(name))} in the file and {_shown(expected.get(name))} here")
-    return build_generator(family, **arguments)
 
 
 def planned_shapes(family: str, arguments: Mapping[str, Any]) -> Shapes | None:
@@ -33,9 +39,18 @@ def planned_shapes(family: str, arguments: Mapping[str, Any]) -> Shapes | None:
     """
     if not find_family(family).generator.__module__.startswith(__package__):
         return None
+    return shapes_of(lambda: build_generator(family, **arguments))
+
+
+def shapes_of(build: Callable[[], nn.Module]) -> Shapes:
+    """Return the names and shapes of the state dict of the network that ``build`` returns; nothing is allocated.
+
+    Raises:
+        ValueError: it cannot be built.
+    """
     try:
         with torch.device("meta"):
-            planned = build_generator(family, **arguments).state_dict()
+            planned = build().state_dict()
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"its arguments do not fit: {str(error)[:100]}") from error
     return {name: tuple(value.shape) for name, value in planned.items()}

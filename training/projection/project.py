@@ -34,6 +34,7 @@ from gan_serve.training.projection.search import Network, Objective, Search, sea
 from gan_serve.translation.inputs import Picture, fit_to, read_pictures
 
 CANDIDATES = 512  # random latents, of which the nearest are the starts
+MOST_BYTES = 2**27  # of the images of the candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +277,10 @@ class _Candidates:
             labels: list[int | None] = [None]
         else:
             labels = list(range(c_dim)) if label is None else [label]
-        count = max(CANDIDATES // len(labels), n)
+        held = len(labels) * target.nbytes
+        if len(labels) > 1 and n * held > MOST_BYTES:
+            raise InvalidOption(f"Each of {len(labels):,} classes would be tried.", "Give the label of the picture.")
+        count = max(min(CANDIDATES // len(labels), MOST_BYTES // held), n)
         z = latents_from_seeds(range(self._seed, self._seed + count), self._generator.z_dim)
         ranked = []
         for number in labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,15 @@ import numpy as np
 from gan_serve.atomic_files import write_atomically
 from gan_serve.errors import RunError
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.npy_header import read_npz
+from gan_serve.regular_files import read_regular
+from gan_serve.training.data.arrays import ARRAY_ERRORS
 from gan_serve.training.evaluation.pixel_metrics import random_sample
 from gan_serve.training.translation.pairs import PairedImages, load_pairs
 from gan_serve.training.translation.settings import TranslationConfig
 
 EXAMPLES = 128
+MAX_BYTES = 2**29  # of the file and of either array: 128 images of 1024x1024 are 400 MB
 FILE = "examples.npz"
 
 
@@ -47,10 +52,14 @@ def read_examples(run_dir: Path, config: TranslationConfig) -> Examples:
     Raises:
         RunError: the file is damaged. DataError: the data cannot be read.
     """
-    if not (run_dir / FILE).exists():
+    if not os.path.lexists(run_dir / FILE):
         return choose_examples(load_pairs(config))
     try:
-        with np.load(run_dir / FILE, allow_pickle=False) as arrays:
-            return Examples(arrays["inputs"], arrays["targets"])
-    except (OSError, ValueError, KeyError) as error:
+        arrays = read_npz(read_regular(run_dir / FILE, MAX_BYTES), Examples._fields, MAX_BYTES)
+        examples = Examples(*(arrays[name] for name in Examples._fields))
+        for images, side in zip(examples, (config.in_resolution, config.resolution), strict=True):
+            if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[1:3] != (side, side):
+                raise ValueError(f"{images.dtype} {images.shape}")
+        return examples
+    except (*ARRAY_ERRORS, KeyError) as error:
         raise RunError(f"{run_dir / FILE} is damaged.", "Remove it, to choose examples from the data.") from error

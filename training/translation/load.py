@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_serve.errors import RunError
 from gan_serve.training.load_run import find_snapshot
+from gan_serve.training.networks.fitting import check_shapes, shapes_of
 from gan_serve.training.run_info import RunInfo, read_run_info
 from gan_serve.training.snapshots import all_finite, load_snapshot
 from gan_serve.training.translation.networks import Translator
@@ -43,13 +45,16 @@ def load_trained_translator(run_dir: Path, snapshot: str | Path | None = None) -
     info, config = read_run_info(run_dir), read_translation_config(run_dir)
     state = load_snapshot(find_snapshot(run_dir, snapshot))
     channels = config.in_channels or 1, config.channels or 1  # a run records those of its data
-    networks = {"there": build_translator(config, *channels)}
+    builders = {"there": functools.partial(build_translator, config, *channels)}
     if config.cyclic:
-        networks["back"] = build_translator(config, *channels[::-1])
+        builders["back"] = functools.partial(build_translator, config, *channels[::-1])
+    networks = {}
     try:
-        for name, network in networks.items():
-            network.load_state_dict(state["averages"][name])
-    except (KeyError, TypeError, RuntimeError) as error:
+        for name, build in builders.items():
+            check_shapes(shapes_of(build), state["averages"][name])
+            networks[name] = build()
+            networks[name].load_state_dict(state["averages"][name])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise RunError(
             f"The snapshot does not fit the run's config: {error}", "Give the run that it belongs to."
         ) from error

@@ -49,7 +49,7 @@ class TranslatorSettings(BaseModel):
     family: Annotated[str, AfterValidator(lambda name: known(name, TRANSLATORS))]  # srresnet, unet or resnet
     scale: Literal[1, 2, 4, 8] = 1  # srresnet: targets are so many times as large as inputs
     ngf: Count = 64  # channels of the translator
-    blocks: Count | None = None  # residual blocks, of srresnet and resnet
+    blocks: Annotated[int, Field(ge=1, le=64)] | None = None  # residual blocks, of srresnet and resnet
     out_kernel: Annotated[int, Field(ge=1, le=15)] | None = None  # srresnet: width of the last kernel
     skip: bool = False  # srresnet: add the enlarged input
     dropout: Share | None = None  # unet
