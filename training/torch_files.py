@@ -69,14 +69,15 @@ def load_safetensors(content: bytes) -> dict[str, Tensor]:
     Raises:
         NoTensors: it is damaged, or has more than ``MAX_ENTRIES`` tensors.
     """
-    from safetensors.torch import load  # training itself does not need the package
+    from safetensors import SafetensorError  # training itself does not need the package
+    from safetensors.torch import load
 
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]
     if header.count(b"{") > MAX_ENTRIES + 2:  # of the header itself, of its metadata, and of each tensor
         raise NoTensors(f"it has more than {MAX_ENTRIES:,} tensors")
     try:
         return load(content)
-    except Exception as error:  # KeyError for a type that this safetensors does not know
+    except (SafetensorError, KeyError) as error:  # KeyError for a dtype that this safetensors does not know
         raise NoTensors(f"it is no safetensors file: {error}") from error
 
 

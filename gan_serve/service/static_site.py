@@ -36,12 +36,8 @@ from gan_serve.translation.translator import Translator
 ENTRY, WORKER, ENGINE, TYPES = "local-main.js", "local-worker.js", "gan-serve.js", "gan-serve.d.ts"
 OFFLINE = "service-worker.js"
 CARD = "README.md"
-INERT = (
-    ".onnx",
-    ".json",
-    ".md",
-    ".png",
-)  # files that a browser does not run; a page of a checkpoint's would be the site's
+# Only these files of a checkpoint are copied: a browser would run an HTML page or a script as one of the site's own.
+INERT = (".onnx", ".json", ".md", ".png")
 MOST_IMAGES = 1024
 KEYS, FRAMES = 6, (16, 8, 4, 2)  # of the first animation: its keys, and the frames from one to the next
 MOST_ANIMATION = 26_000  # bytes of it: the page and its script stay below 60 KB, compressed
