@@ -221,6 +221,7 @@ def test_networks_give_images_of_the_right_size() -> None:
     shape = {"in_channels": 1, "img_channels": 3, "in_resolution": 16, "ngf": 4}
     assert UNet(**shape)(x).shape == (2, 3, 16, 16)
     assert UNet(**shape, upsample="nearest")(x).shape == (2, 3, 16, 16)
+    assert UNet(**shape, full_size_channels=2)(x).shape == (2, 3, 16, 16)
     assert ResNetTranslator(**shape, blocks=1)(x).shape == (2, 3, 16, 16)
     for scale in (1, 2, 4, 8):
         assert SRResNet(**shape, scale=scale, blocks=1)(x).shape == (2, 3, 16 * scale, 16 * scale)
@@ -228,6 +229,17 @@ def test_networks_give_images_of_the_right_size() -> None:
     assert ImageCritic(channels=3, ndf=4)(torch.zeros(2, 3, 64, 64)).shape == (2,)
     with pytest.raises(InvalidOption, match="multiple of 4"):
         UNet(**(shape | {"in_resolution": 6}))
+
+
+def test_the_last_layer_of_a_u_net_sees_the_input_where_it_is_at_the_full_size() -> None:
+    torch.manual_seed(0)
+    network = UNet(in_channels=1, img_channels=3, in_resolution=16, ngf=4, full_size_channels=2).eval()
+    x = torch.rand(1, 1, 16, 16)
+    before = network(x)
+    for parameter in network.down.parameters():  # nothing of the input passes the halved sizes
+        torch.nn.init.zeros_(parameter)
+    assert not torch.equal(before, network(x))
+    assert not torch.equal(network(x), network(x.flip(3)))
 
 
 def test_an_output_depends_on_no_pixel_beyond_the_reach() -> None:

@@ -119,6 +119,8 @@ class UNet(Translator):
         ngf: channels of the outermost layer; the paper's: 64. dropout: of the three innermost decoders.
         norm: batch, instance, layer or none. upsample: ``transposed`` (the paper's) or ``nearest`` and a convolution,
             which leaves no checkerboard.
+        full_size_channels: the last doubling gives so many channels, and one more convolution makes the image of them
+            and of the input; 0: the last doubling makes the image (the paper's), from features of half its size.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class UNet(Translator):
         dropout: float = 0.5,
         norm: str = "batch",
         upsample: Upsample = "transposed",
+        full_size_channels: int = 0,
     ) -> None:
         super().__init__(in_channels=in_channels, img_channels=img_channels, in_resolution=in_resolution)
         levels, side = 0, in_resolution
@@ -156,12 +159,20 @@ class UNet(Translator):
                     nn.Sequential(nn.ReLU(), _doubled(inside, before, upsample), norm_layer(norm, before), *dropped)
                 )
             else:
-                up.append(nn.Sequential(nn.ReLU(), _doubled(inside, img_channels, upsample), nn.Tanh()))
+                last = [nn.Tanh()] if not full_size_channels else [norm_layer(norm, full_size_channels), nn.ReLU()]
+                up.append(
+                    nn.Sequential(nn.ReLU(), _doubled(inside, full_size_channels or img_channels, upsample), *last)
+                )
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+        self.image: nn.Module | None = None
+        if full_size_channels:
+            self.image = nn.Sequential(
+                nn.Conv2d(full_size_channels + in_channels, img_channels, 3, padding=1), nn.Tanh()
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images float32 [N, img_channels, R, R] of x float32 [N, in_channels, R, R]."""
-        kept = []
+        given, kept = x, []
         for layer in self.down:
             x = layer(x)
             kept.append(x)
@@ -170,7 +181,7 @@ class UNet(Translator):
             x = layer(x)
             if kept:
                 x = torch.cat([x, kept.pop()], dim=1)
-        return x
+        return x if self.image is None else self.image(torch.cat([x, given], dim=1))
 
 
 class ResNetTranslator(Translator):

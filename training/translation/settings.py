@@ -53,6 +53,7 @@ class TranslatorSettings(BaseModel):
     out_kernel: Annotated[int, Field(ge=1, le=15)] | None = None  # srresnet: width of the last kernel
     skip: bool = False  # srresnet: add the enlarged input
     dropout: Share | None = None  # unet
+    full_size_channels: Annotated[int, Field(ge=0)] | None = None  # unet: of one more layer, which sees the input too
     norm: NORMS | None = None  # of the translator, unet and resnet
     upsample: Literal["transposed", "nearest"] | None = None  # unet and resnet
     critic: Literal["patch", "image"] = "patch"  # discriminator of patches, or of whole images
@@ -96,7 +97,15 @@ class TranslationConfig(RunSettings, TranslationLosses, TranslatorSettings, Pair
         return self.resolution // self.scale
 
 
-OF_SOME_FAMILIES = ("blocks", "out_kernel", "skip", "dropout", "norm", "upsample")  # of translators
+OF_SOME_FAMILIES = (
+    "blocks",
+    "out_kernel",
+    "skip",
+    "dropout",
+    "full_size_channels",
+    "norm",
+    "upsample",
+)  # of translators
 # Settings of generators alone, and the values that translators have for them.
 NOT_USED = {
     "accumulate": 1, "optimizer": "adam", "compile": False, "legacy": (), "g_beta2_end": None, "d_beta2_end": None,
