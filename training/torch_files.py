@@ -77,7 +77,7 @@ def load_safetensors(content: bytes) -> dict[str, Tensor]:
         raise NoTensors(f"it has more than {MAX_ENTRIES:,} tensors")
     try:
         return load(content)
-    except (SafetensorError, KeyError) as error:  # KeyError for a dtype that this safetensors does not know
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:  # such as an unknown dtype
         raise NoTensors(f"it is no safetensors file: {error}") from error
 
 

@@ -97,15 +97,8 @@ class TranslationConfig(RunSettings, TranslationLosses, TranslatorSettings, Pair
         return self.resolution // self.scale
 
 
-OF_SOME_FAMILIES = (
-    "blocks",
-    "out_kernel",
-    "skip",
-    "dropout",
-    "full_size_channels",
-    "norm",
-    "upsample",
-)  # of translators
+# Arguments that not all families of translators have.
+OF_SOME_FAMILIES = ("blocks", "out_kernel", "skip", "dropout", "full_size_channels", "norm", "upsample")
 # Settings of generators alone, and the values that translators have for them.
 NOT_USED = {
     "accumulate": 1, "optimizer": "adam", "compile": False, "legacy": (), "g_beta2_end": None, "d_beta2_end": None,
