@@ -214,10 +214,10 @@ def npz_in_npz(where: Path) -> Path:
     return where / "long.npz"
 
 
-def idx(*sizes: int) -> Make:
+def idx(*sizes: int, content: bytes = bytes(100)) -> Make:
     def make(where: Path) -> Path:
         path = where / "train-images-idx3-ubyte"
-        path.write_bytes(b"\0\0\x08\x03" + struct.pack(">III", *sizes) + bytes(100))
+        path.write_bytes(b"\0\0\x08\x03" + struct.pack(">III", *sizes) + content)
         return path
 
     return make
@@ -344,6 +344,7 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     "IDX of 4 billion x 4 billion x 4 billion": (idx(2**32 - 1, 2**32 - 1, 2**32 - 1), "claims"),
     "IDX of a header that is cut short": (cut_idx, "whole IDX"),
     "IDX of 4 billion images of no size": (idx(2**32 - 1, 0, 0), "whole IDX|no images"),
+    "IDX of 4 billion images of no width": (idx(2**32 - 1, 2**32 - 1, 0, content=b""), "no images"),
     "device as npz": (link("zero.npz", "/dev/zero"), "regular file"),
     "device as npy": (link("zero.npy", "/dev/zero"), "regular file"),
     "device as tar": (link("zero.tar", "/dev/zero"), "regular file"),

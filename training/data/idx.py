@@ -86,7 +86,8 @@ def read_idx(path: Path, dimensions: int) -> UInt8Array:
                 raise _not_whole(path, dimensions)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Fetch the file again.") from error
-    return values.reshape(shape)
+    # Without pixels there are no images, and NumPy makes no array whose other sides are too large.
+    return values.reshape(shape if count else (0,) * dimensions)
 
 
 def open_unpacked(path: Path) -> BinaryIO:
