@@ -1,6 +1,5 @@
 """Small image generators, pretrained: ``generate("fashion-dcgan", n=4, seed=7)`` returns images; no GPU, no torch."""
 
-import importlib
 from typing import TYPE_CHECKING
 
 from gan_serve._version import __version__
@@ -16,6 +15,7 @@ from gan_serve.errors import (
     UnknownLabel,
     UnknownModel,
 )
+from gan_serve.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from gan_serve.api import condition, generate, interpolate
@@ -65,14 +65,7 @@ _MODULES = {
     "list_models": "checkpoint.bundled",
     "translate": "translation.api",
 }
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = import_on_use(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

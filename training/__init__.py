@@ -6,9 +6,10 @@ so that its commands can be listed where torch is not installed.
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gan_serve.lazy_names import import_on_use
 
 if __name__ != "gan_serve.training":
     raise ImportError("import gan_serve.training: the folder training/ of the checkout is installed under that name.")
@@ -25,17 +26,14 @@ if TYPE_CHECKING:
     from gan_serve.training.projection.project import Projection, project
 
 __all__ = ["FinishedRun", "Projection", "Tick", "project", "train"]
-MODULES = {
-    "FinishedRun": "api",
-    "Projection": "projection.project",
-    "Tick": "monitoring.callbacks",
-    "project": "projection.project",
-    "train": "api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the public names when they are used: they need torch."""
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
+# They need torch.
+__getattr__ = import_on_use(
+    __name__,
+    {
+        "FinishedRun": "api",
+        "Projection": "projection.project",
+        "Tick": "monitoring.callbacks",
+        "project": "projection.project",
+        "train": "api",
+    },
+)

@@ -16,7 +16,7 @@ from gan_serve.sampling.result import Output
 
 
 class AsyncPictures(AsyncSender):
-    """What ``AsyncClient`` does with pictures that are sent: translate them, and find their latents."""
+    """Methods of ``AsyncClient`` that send pictures: translation, and the search for their latents."""
 
     @overload
     async def translate(

@@ -16,7 +16,7 @@ from gan_serve.sampling.result import Output
 
 
 class Pictures(Sender):
-    """What ``Client`` does with pictures that are sent: translate them, and find their latents."""
+    """Methods of ``Client`` that send pictures: translation, and the search for their latents."""
 
     @overload
     def translate(
