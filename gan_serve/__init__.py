@@ -15,7 +15,7 @@ from gan_serve.errors import (
     UnknownLabel,
     UnknownModel,
 )
-from gan_serve.lazy_names import import_on_use
+from gan_serve.lazy_names import import_on_use as _import_on_use
 
 if TYPE_CHECKING:
     from gan_serve.api import condition, generate, interpolate
@@ -65,7 +65,7 @@ _MODULES = {
     "list_models": "checkpoint.bundled",
     "translate": "translation.api",
 }
-__getattr__ = import_on_use(__name__, _MODULES)
+__getattr__ = _import_on_use(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

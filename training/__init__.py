@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gan_serve.lazy_names import import_on_use
+from gan_serve.lazy_names import import_on_use as _import_on_use
 
 if __name__ != "gan_serve.training":
     raise ImportError("import gan_serve.training: the folder training/ of the checkout is installed under that name.")
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FinishedRun", "Projection", "Tick", "project", "train"]
 # They need torch.
-__getattr__ = import_on_use(
+__getattr__ = _import_on_use(
     __name__,
     {
         "FinishedRun": "api",

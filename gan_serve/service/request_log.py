@@ -105,7 +105,8 @@ class _Handler(logging.StreamHandler[Any]):
                     self.stream.write("".join(lines))
                 self.stream.flush()
         except (OSError, ValueError):  # handled as for any other line, see logging.Handler.handleError
-            self.handleError(logging.makeLogRecord({"msg": "The log cannot be written."}))
+            if lines:
+                self.handleError(logging.makeLogRecord({"msg": "The log cannot be written."}))
 
     def _line(self, when: float, fields: dict[str, Any]) -> str:
         if isinstance(self.formatter, _Json):
