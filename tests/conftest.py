@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 import pytest
-from browser import CLASSES, Visit, chromium
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
 from real_digits import load_digits
@@ -102,6 +101,15 @@ def one_registry() -> None:
             ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Let extractors compute with one thread: others spin while they wait, which took half as much time again."""
+    with pytest.MonkeyPatch.context() as patch:
+        if registry := sys.modules.get("gan_serve.training.evaluation.extractor_registry"):
+            patch.setattr(registry, "THREADS", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def fewer_images(request: pytest.FixtureRequest) -> Iterator[None]:
     """Compare ONNX with torch, and int8 and fp16 with fp32, on fewer images, in tests of other parts of an export.
@@ -181,44 +189,3 @@ def tiny(tmp_path: Path) -> Path:
 def published(hub: Hub, tiny: Path) -> str:
     """The commit of a checkpoint on the Hub, as ``hub_server.REPO``."""
     return hub.publish(REPO, tiny)
-
-
-# The explorer page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser for one module: Playwright keeps an event loop running, which other tests must not meet."""
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="session")
-def quoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with labels of which file names, shells and addresses must quote one."""
-    return write_conditional(tmp_path_factory.mktemp("conditional"), CLASSES)
-
-
-@pytest.fixture(scope="session")
-def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a model that has labels, one that has none, and one that is damaged."""
-    folder = tmp_path_factory.mktemp("server")
-    damaged = write_checkpoint(folder / "damaged")
-    (damaged / "generator.onnx").write_bytes(b"not a network")
-    with running([NAME, str(quoted), str(damaged)], folder) as client:
-        yield str(client.base_url).rstrip("/")
-
-
-@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.slow)])
-def visit(request: pytest.FixtureRequest, browser: Any, explorer: str) -> Iterator[Visit]:
-    """A visit; in `make test-slow` also with the window of a phone."""
-    visit = Visit(browser, explorer, request.param)
-    yield visit
-    visit.context.close()
-
-
-@pytest.fixture
-def desktop(browser: Any, explorer: str) -> Iterator[Visit]:
-    visit = Visit(browser, explorer)
-    yield visit
-    visit.context.close()

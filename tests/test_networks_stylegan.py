@@ -270,11 +270,12 @@ def test_a_style_mixing_sheet_can_be_drawn() -> None:
     assert not torch.allclose(mixed, g.synthesis(b.repeat(1, g.num_layers, 1)))
 
 
-# Export
+# Export; every day in test_style_inputs.py and test_export_inputs.py
 
 
-@pytest.mark.parametrize("with_psi", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize("c_dim", [pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("with_psi", [False, True])
+@pytest.mark.parametrize("c_dim", [0, 3])
 def test_exports_with_any_batch_size(c_dim: int, with_psi: bool) -> None:
     g = trained(c_dim=c_dim).eval() if not c_dim else generator(c_dim=c_dim).eval()
 

@@ -7,13 +7,12 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import Visit, chromium, drop, expect, saved
+from browser import Visit, drop, expect, saved
 from PIL import Image, ImageSequence
 from web_engine import NO_OPTIMISER, Site, runtime_folder
 
@@ -25,13 +24,7 @@ from gan_serve.images.compare import describe_mismatch, psnr
 from gan_serve.service.static_site import export_web
 from gan_serve.verify import verify_image
 
-DOCS = (Path(__file__).parents[1] / "docs" / "web.md").read_text("utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
+DOCS = (Path(__file__).parents[2] / "docs" / "web.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +93,7 @@ def saved_walks(
             frames_of(saved(visit, page.locator(f"#drawer [data-format={kind}]"), out)) for kind in ("gif", "webp")
         )
         visit.check()
+        visit.context.close()
         return gif, webp
     finally:
         site.stop()
@@ -150,6 +144,7 @@ def test_after_the_first_visit_it_works_without_a_network(browser: Any, exported
     visit.page.locator("#model").select_option("mnist-cgan")
     expect(visit.page.locator("#labels [role=radio]")).to_have_count(11)
     visit.check()
+    visit.context.close()
 
 
 @pytest.mark.slow
@@ -162,6 +157,7 @@ def test_a_single_file_opens_from_a_disk(browser: Any, tmp_path: Path) -> None:
     use_as_a_person(visit, tmp_path)
     expect(visit.page.locator(".about")).to_contain_text("cc-by-sa-3.0")
     visit.check()
+    visit.context.close()
 
 
 @pytest.mark.slow  # in Node: test_web_engine.py
@@ -203,6 +199,7 @@ def test_a_network_that_fails_its_golden_sample_is_not_used(browser: Any, export
         visit.open()
         expect(visit.page.locator("#problem")).to_contain_text("golden_sample_mismatch")
         assert visit.page.locator("#picture.painted").count() == 0
+        visit.context.close()
     finally:
         site.stop()
 
