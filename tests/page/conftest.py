@@ -53,8 +53,17 @@ def visit(request: pytest.FixtureRequest, browser: Any, explorer: str) -> Iterat
     visit.context.close()
 
 
-@pytest.fixture
-def desktop(browser: Any, explorer: str) -> Iterator[Visit]:
+@pytest.fixture(scope="package")
+def person(browser: Any, explorer: str) -> Iterator[Visit]:
     visit = Visit(browser, explorer)
     yield visit
     visit.context.close()
+
+
+@pytest.fixture
+def desktop(person: Visit) -> Iterator[Visit]:
+    """A visit of a person who was here before: it takes a third less time than the first visit of another one."""
+    visit = person.again()
+    yield visit
+    visit.page.close()
+    visit.context.set_offline(False)
