@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,31 @@ def pytest_collection() -> Any:
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let every process begin with its share of the long tests: at the end, some would run while others have none left.
+
+    ``--dist worksteal`` gives each process as many tests as the others, in the order of ``items``.
+    """
+
+    def seconds(item: pytest.Item) -> float:
+        marks = item.iter_markers("long")
+        return max((mark.args[0] for mark in marks), default=0)
+
+    long = sorted(filter(seconds, items), key=seconds, reverse=True)
+    if not long:
+        return
+    others = iter([item for item in items if not seconds(item)])
+    shares: list[list[pytest.Item]] = [[] for _ in range(getattr(config, "workerinput", {}).get("workercount", 1))]
+    for item in long:
+        min(shares, key=lambda share: sum(map(seconds, share))).append(item)
+    ordered: list[pytest.Item] = []
+    for number, share in enumerate(shares):
+        size = (len(items) - len(ordered)) // (len(shares) - number)
+        ordered += [*share, *itertools.islice(others, max(size - len(share), 0))]
+    items[:] = [*ordered, *others]
 
 
 @pytest.fixture(scope="session")
