@@ -27,7 +27,8 @@ RECEIPT_KEY = "gan_serve"
 Kind = TypeVar("Kind", bound="SealedReceipt")
 Word = Annotated[str, Field(max_length=200)]  # errors show it
 SHOWN_SIDE = 128  # the largest side of an enlarged image in a notebook, in pixels
-_SORTED = json.JSONEncoder(sort_keys=True)  # json.dumps would construct an encoder for each receipt
+# json.dumps would construct an encoder for each receipt. ``default`` is called for the parts that are models.
+_SORTED = json.JSONEncoder(sort_keys=True, default=lambda part: part.model_dump(exclude_none=True))
 
 
 class SealedReceipt(BaseModel):
@@ -59,7 +60,7 @@ class SealedReceipt(BaseModel):
         return self.model_dump_json(exclude_none=True)
 
     def _digest(self, pixels: UInt8Array) -> str:
-        fields = _SORTED.encode(self.model_dump(exclude={"sha256"}, exclude_none=True))
+        fields = _SORTED.encode({name: value for name, value in self if name != "sha256" and value is not None})
         shape = "x".join(map(str, pixels.shape))
         digest = hashlib.sha256(f"{fields}\n{shape}\n".encode())
         digest.update(np.ascontiguousarray(pixels).data)

@@ -89,8 +89,9 @@ class Job:
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.submitted = time.perf_counter()
+        self.images = len(wanted)
         self.started = 0  # images that sampling threads have taken
-        self.to_sample = len(wanted)  # images that are not sampled yet
+        self.to_sample = self.images  # images that are not sampled yet
         self.pixels: npt.NDArray[Any] | None = None
 
     @property
@@ -112,8 +113,8 @@ class Piece(NamedTuple):
     @property
     def wanted(self) -> Wanted:
         """The request for these images alone."""
-        whole = self.job.wanted
-        part: Wanted = whole if self.stop - self.start == len(whole) else whole.part(self.start, self.stop)
+        job = self.job
+        part: Wanted = job.wanted if self.stop - self.start == job.images else job.wanted.part(self.start, self.stop)
         return part
 
 
@@ -198,7 +199,7 @@ class Batcher:
         seconds = 0.0
         for job in self._jobs:
             turn = BATCH_SIZE[job.generator.device]
-            before = min(len(job.wanted) - job.started, turn * math.ceil(images / turn))
+            before = min(job.images - job.started, turn * math.ceil(images / turn))
             seconds += before * self._pace.get(job.generator, 0.0)
         return seconds / self.threads
 
@@ -219,10 +220,10 @@ class Batcher:
             for thread in self._samplers:
                 thread.start()
         job = Job(generator, wanted, encode, format, stages)
-        job.future.add_done_callback(lambda _: self._count(-1, -len(wanted)))
-        self._count(1, len(wanted))
+        job.future.add_done_callback(lambda _: self._count(-1, -job.images))
+        self._count(1, job.images)
         self._jobs.append(job)
-        self._untaken += len(wanted)
+        self._untaken += job.images
         if self._idle and not self._dispatches:
             self._dispatches = True
             job.loop.call_soon(self._dispatch)  # with the other requests that arrived at the same time
@@ -271,7 +272,7 @@ class Batcher:
         room = 1
         while self._jobs and room:
             job = self._jobs.popleft()
-            left = len(job.wanted) - job.started
+            left = job.images - job.started
             if job.over:
                 self._untaken -= left
             elif batch and job.generator is not batch[0].job.generator:
@@ -302,12 +303,12 @@ class Batcher:
         try:
             pixels = generator.run(*(piece.wanted for piece in batch))
         except Exception as error:
-            del self._sampling[thread]
             if len(batch) > 1:  # retry them one by one: the error of one must not fail the others
                 return [outcome for piece in batch for outcome in self._sample([piece])]
             logger.exception("A batch could not be sampled.")
             return [(batch[0].job, None, error)]
-        del self._sampling[thread]
+        finally:
+            self._sampling.pop(thread, None)
         ended = time.perf_counter()
         metrics.inference_seconds.labels(generator.name).observe(ended - started)
         pace = (ended - started) / len(pixels)
@@ -316,27 +317,26 @@ class Batcher:
         for piece in batch:
             piece.job.stages["inference"] = (piece.job.stages.get("inference", (started,))[0], ended)
         metrics.batch_images.labels(generator.name).observe(len(pixels))
-        offset, complete = 0, []
-        for piece in batch:
-            count = piece.stop - piece.start
-            if self._keep(piece, pixels[offset : offset + count]):
-                complete.append(piece.job)
-            offset += count
-        large = [job for job in complete if len(job.wanted) > ENCODED_AT_ONCE]
-        for job in large:
-            self._encoders.submit(_encode_apart, job)
-        return _encode([job for job in complete if job not in large])
+        offset, small = 0, []
+        for job, start, stop in batch:
+            end = offset + stop - start
+            if self._keep(job, start, pixels[offset:end]):
+                if job.images > ENCODED_AT_ONCE:
+                    self._encoders.submit(_encode_apart, job)
+                else:
+                    small.append(job)
+            offset = end
+        return _encode(small)
 
-    def _keep(self, piece: Piece, pixels: npt.NDArray[Any]) -> bool:
-        """Keep the pixels of a piece; return True if they are the last of its job."""
-        job = piece.job
-        if len(pixels) == len(job.wanted):
+    def _keep(self, job: Job, start: int, pixels: npt.NDArray[Any]) -> bool:
+        """Keep the pixels of a job from the image ``start`` on; return True if they are the last."""
+        if len(pixels) == job.images:
             job.pixels = pixels
             return True
         with self._pieces:
             if job.pixels is None:
-                job.pixels = np.empty((len(job.wanted), *pixels.shape[1:]), pixels.dtype)
-            job.pixels[piece.start : piece.stop] = pixels
+                job.pixels = np.empty((job.images, *pixels.shape[1:]), pixels.dtype)
+            job.pixels[start : start + len(pixels)] = pixels
             job.to_sample -= len(pixels)
             return not job.to_sample
 
@@ -354,22 +354,22 @@ def _encode(jobs: list[Job]) -> list[Outcome]:
     After each, the event loop and this thread would wait for each other: only one of them runs Python at a time.
     """
     outcomes: list[Outcome] = []
-    for job in jobs:
-        if job.over:
-            continue
-        started = time.perf_counter()
-        try:
-            with while_wanted(lambda job=job: not job.over):  # type: ignore[misc]
+    with while_wanted(lambda: not job.over):  # the job of that moment
+        for job in jobs:
+            if job.over:
+                continue
+            started = time.perf_counter()
+            try:
                 outcomes.append((job, job.encode(job.wanted.samples(job.pixels)), None))
-        except NotWanted:
-            continue
-        except Exception as error:
-            outcomes.append((job, None, error))
-            continue
-        ended = time.perf_counter()
-        metrics.encoding_seconds.labels(job.format).observe(ended - started)
-        job.stages["encoding"] = (started, ended)
-        metrics.images.labels(job.generator.name, job.format).inc(len(job.wanted))
+            except NotWanted:
+                continue
+            except Exception as error:
+                outcomes.append((job, None, error))
+                continue
+            ended = time.perf_counter()
+            metrics.encoding_seconds.labels(job.format).observe(ended - started)
+            job.stages["encoding"] = (started, ended)
+            metrics.images.labels(job.generator.name, job.format).inc(job.images)
     return outcomes
 
 

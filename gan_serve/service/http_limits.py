@@ -72,9 +72,10 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.transport.close()
             return
         self._begun = False
-        if self._waiting is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait()  # line ends between requests do not keep a connection open
         super().data_received(data)
+        # Line ends between requests do not keep a connection open.
+        if self._waiting is None and (self._in_head or self.cycle is None or self.cycle.response_complete):
+            self._wait()
         if self._in_head and not self._begun:
             self._head += len(data)
             if self._head > MAX_HEAD:
@@ -97,12 +98,10 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_message_begin(self) -> None:
-        """Start the timer for the head."""
+        """Begin to count the bytes of the head."""
         super().on_message_begin()
         self._head = 0
         self._in_head = self._begun = True
-        if self._waiting is None:
-            self._wait()
 
     def on_headers_complete(self) -> None:
         """Stop the timer: from here on, the middleware limits the time."""

@@ -120,7 +120,10 @@ class Middleware:
 
         try:
             async with asyncio.timeout(self._settings.timeout) as timeout:
-                await self._checked(scope, receive, send_on)
+                self._hosts.check(scope)
+                if b"websocket" in header(scope, b"upgrade").lower():
+                    raise RequestError(400, "no_websockets", "This server has no WebSockets.", "Use POST and GET.")
+                await self._inner(scope, receive, send_on)
         except TimeoutError:
             if status:  # the response has begun and can only be cut off
                 reason = "timeout"
@@ -130,7 +133,8 @@ class Middleware:
         except Exception as error:
             if status:
                 raise
-            request_log.service.exception("%s %s failed.", method, path[:200])
+            if not isinstance(error, RequestError):
+                request_log.service.exception("%s %s failed.", method, path[:200])
             timeout = None
             await error_response(error)(scope, receive, send_on)
         finally:
@@ -138,16 +142,6 @@ class Middleware:
             self._record(scope, method, request_id, (status, reason), ended - began)
             if self._tracing:
                 self._tracing.record(scope, f"{method} {self._endpoint(path)}", status, (began, ended))
-
-    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            self._hosts.check(scope)
-            if b"websocket" in header(scope, b"upgrade").lower():
-                raise RequestError(400, "no_websockets", "This server has no WebSockets.", "Use POST and GET.")
-        except RequestError as error:
-            await error_response(error)(scope, receive, send)
-        else:
-            await self._inner(scope, receive, send)
 
     async def _authorized(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

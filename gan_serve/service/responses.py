@@ -56,12 +56,12 @@ class BodyResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, then release its room in the queue."""
-        body, size = memoryview(self.body), len(self.body)
+        body, size = bytes(self.body), len(self.body)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             for start in range(0, max(1, size), SENT_AT_ONCE):
                 stop = start + SENT_AT_ONCE
-                await send({"type": "http.response.body", "body": bytes(body[start:stop]), "more_body": stop < size})
+                await send({"type": "http.response.body", "body": body[start:stop], "more_body": stop < size})
         finally:
             self.release()
 
@@ -97,27 +97,26 @@ class Responses:
         """
         fps = body.fps if isinstance(body, InterpolateRequest) else 12.0
         _log(request, body, wanted)
-        check_encoding(len(wanted), body.format, columns=body.columns, fps=fps, scale=body.scale, served=True)
+        images = len(wanted)
+        check_encoding(images, body.format, columns=body.columns, fps=fps, scale=body.scale, served=True)
         self._check_images(wanted, self.settings.max_images)
         size = self._check_size(estimated_size(wanted, body.format, body.columns, body.scale))
-        headers = {}
-        if body.names_latents:
-            headers["ETag"] = tag = _etag(request, body, generator)
-            if not_modified(request, tag):
-                return Response(status_code=304, headers=headers)
+        tag = _etag(request, body, generator) if body.names_latents else ""
+        if tag and not_modified(request, tag):
+            return Response(status_code=304, headers={"ETag": tag})
         encoding = functools.partial(
             _encoded,
             format=body.format,
             layout=Layout(body.columns, fps, body.scale),
-            compressed="gzip" in request.headers.get("accept-encoding", ""),
+            compressed=b"gzip" in header(request.scope, b"accept-encoding"),
         )
-        release = self.batcher.reserve(len(wanted), size)
+        release = self.batcher.reserve(images, size)
         stages = request.scope.get(STAGES)
         sampling = self.batcher.submit(generator, wanted, encoding, format=body.format, stages=stages)
         # For a small request, watching the connection does not pay.
-        watched = len(wanted) > BATCH_SIZE[generator.device]
-        response = await respond(request, sampling, release, watched=watched)
-        response.headers.update(headers)
+        response = await respond(request, sampling, release, watched=images > BATCH_SIZE[generator.device])
+        if tag:
+            response.raw_headers.append((b"etag", tag.encode()))
         return response
 
     async def stream(
@@ -157,15 +156,16 @@ class Responses:
             sampling.cancel()
 
     def _check_images(self, wanted: SamplingRequest, most: int) -> None:
-        pixels = len(wanted) * wanted.config.img_resolution**2
-        if len(wanted) > most:
+        images = len(wanted)
+        pixels = images * wanted.config.img_resolution**2
+        if images > most:
             raise TooManyImages(
-                f"{len(wanted)} images are more than the {most} that this server samples for one request.",
+                f"{images} images are more than the {most} that this server samples for one request.",
                 "Split them over several requests.",
             )
-        if pixels > self.settings.max_pixels and len(wanted) > 1:
+        if pixels > self.settings.max_pixels and images > 1:
             raise TooManyImages(
-                f"{len(wanted)} images are {pixels:,} pixels; this server samples up to {self.settings.max_pixels:,}.",
+                f"{images} images are {pixels:,} pixels; this server samples up to {self.settings.max_pixels:,}.",
                 "Split them over several requests.",
             )
 
