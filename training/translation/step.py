@@ -14,8 +14,8 @@ from gan_serve.errors import RunError
 from gan_serve.training import losses
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.evaluation.feature_maps import FeatureMaps
-from gan_serve.training.memory import memory_in_use
 from gan_serve.training.random_numbers import StepRandom
+from gan_serve.training.regularizers import gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate
 from gan_serve.training.tick_means import TickMeans
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic, patch_layers
@@ -161,10 +161,7 @@ class TranslationTraining:
             total = torch.stack([weight * part for part, weight in parts.values()]).sum()
             total.backward()  # type: ignore[no-untyped-call]
         self.tick_means.add(self.shown, g_loss=total, **{name: part for name, (part, _) in parts.items()})
-        gradients = [
-            weight.grad for net in self.translators.values() for weight in net.parameters() if weight.grad is not None
-        ]
-        self.tick_means.add(self.shown, g_grad_norm=nn.utils.get_total_norm(gradients))
+        self.tick_means.add(self.shown, g_grad_norm=gradient_norm(*self.translators.values()))
         self.g_optimizer.step()
 
     def _of_pairs(self, batch: PairBatch, output: Tensor) -> dict[str, tuple[Tensor, float]]:
@@ -205,16 +202,10 @@ class TranslationTraining:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.config.bf16))
 
-    def record(self, images_per_s: float) -> dict[str, Any]:
-        """Return a record of the log: the progress of the run, and the means of the tick's scalars."""
-        record: dict[str, Any] = {
-            "kimg": self.shown / 1000,
-            "seconds": round(self.seconds, 1),
-            "images_per_s": round(images_per_s, 1),
-            "memory_mb": round(memory_in_use(self.device) / 2**20),
-            "g_lr": self.g_optimizer.param_groups[0]["lr"],
-        }
-        return record | {name: round(value, 6) for name, value in self.tick_means.pop().items()}
+    def record(self) -> dict[str, float]:
+        """Return the record of a tick: what the schedules have reached, and the means of the scalars."""
+        lr: float = self.g_optimizer.param_groups[0]["lr"]
+        return {"g_lr": lr} | {name: round(value, 6) for name, value in self.tick_means.pop().items()}
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on, as tensors and plain values."""
