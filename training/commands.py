@@ -231,21 +231,13 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
         with needs_extra("train"):
             from gan_serve.training.config import parse_settings
             from gan_serve.training.recipe_summary import summarise_recipe
-            from gan_serve.training.translation.summary import summarise_translation_recipe
 
-        if name in all_recipes(TRANSLATE):
-            described = summarise_translation_recipe(name, parse_settings(pairs))
-            echo(json.dumps(described.as_json(), indent=2) if as_json else described.as_text())
-            return
         summary = summarise_recipe(name, parse_settings(pairs), classes=classes)
         echo(json.dumps(summary.as_json(), indent=2) if as_json else summary.as_text())
         return
     listing = [*all_recipes().values(), *all_recipes(TRANSLATE).values()]
     if as_json:
-        listed = [
-            {"name": each.name, "title": each.title, "source": each.source, "needs": each.needs} for each in listing
-        ]
-        echo(json.dumps(listed, indent=2))
+        echo(json.dumps([recipe.as_json() for recipe in listing], indent=2))
         return
     for recipe in listing:
         echo(recipe.as_text())
