@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gan_serve.errors import RunError
 from gan_serve.training import losses
@@ -20,7 +21,7 @@ from gan_serve.training.schedules import ema_half_life, learning_rate
 from gan_serve.training.tick_means import TickMeans
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic, patch_layers
 from gan_serve.training.translation.loader import PairBatch, PairLoader
-from gan_serve.training.translation.losses import PIXEL_LOSSES, absolute_error, perceptual_distance
+from gan_serve.training.translation.losses import PIXEL_LOSSES, perceptual_distance
 from gan_serve.training.translation.networks import Translator
 from gan_serve.training.translation.pool import ImagePool
 from gan_serve.training.translation.settings import TRANSLATORS, TranslationConfig, translator_arguments
@@ -183,12 +184,12 @@ class TranslationTraining:
         config, there, back = self.config, self.translators["there"], self.translators["back"]
         with self._autocast():
             cycles = back(outputs["there"]).float(), there(outputs["back"]).float()
-        cycle = absolute_error(cycles[0], batch.x) + absolute_error(cycles[1], batch.y)
+        cycle = F.l1_loss(cycles[0], batch.x) + F.l1_loss(cycles[1], batch.y)
         parts = {"g_cycle": (cycle, config.cycle_weight)}
         if config.identity_weight:
             with self._autocast():
                 kept = there(batch.y).float(), back(batch.x).float()
-            identity = absolute_error(kept[0], batch.y) + absolute_error(kept[1], batch.x)
+            identity = F.l1_loss(kept[0], batch.y) + F.l1_loss(kept[1], batch.x)
             parts["g_identity"] = (identity, config.cycle_weight * config.identity_weight)
         return parts
 
