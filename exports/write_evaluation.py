@@ -31,7 +31,6 @@ from gan_serve.exports.report import (
     metrics_block,
     of_the_generator,
     truncation_tables,
-    with_bounds,
     with_metrics,
 )
 from gan_serve.exports.truncation_plot import truncation_plot
@@ -61,22 +60,6 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
     if (directory / CARD_FILE).is_file():
         files[CARD_FILE] = _card(directory / CARD_FILE, metrics, {*config.files, *pictures}).encode()
     put_files(directory, config, files)
-
-
-def write_bounds(directory: str | Path, block: str) -> None:
-    """Write the block of ``bounds_block`` into a checkpoint's card, and update the card's digest.
-
-    Raises:
-        InvalidCheckpoint, DigestMismatch: the files do not match the config, or there is no card.
-        CannotWrite: a file cannot be written.
-    """
-    directory = Path(os.path.realpath(directory))
-    config = read_any_config(directory)
-    verify_checkpoint(directory)
-    if CARD_FILE not in config.files:
-        raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
-    card = read_verified(directory, config, CARD_FILE).decode()
-    put_files(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
 
 
 def put_files(directory: Path, config: AnyConfig, files: Mapping[str, bytes]) -> None:
