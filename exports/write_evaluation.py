@@ -17,6 +17,7 @@ from gan_serve.atomic_files import cannot_write, check_folder, remove_leftovers,
 from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, AnyConfig, CheckpointConfig, FileDigest
 from gan_serve.checkpoint.files import (
     MAX_REPORT_BYTES,
+    RUN_FILE,
     config_json,
     digest_files,
     read_any_config,
@@ -117,9 +118,9 @@ def check_writable(model: str) -> Path:
     return directory
 
 
-def is_run(path: str) -> bool:
+def is_run(path: str | Path) -> bool:
     """Return True for the folder of a training run."""
-    return os.path.isfile(os.path.join(path, "run.json"))
+    return os.path.isfile(os.path.join(path, RUN_FILE))  # Path.is_file raises for names that are too long
 
 
 def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:
