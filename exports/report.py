@@ -1,6 +1,6 @@
 """Format metrics, grouped by their meaning: as Markdown for a card or as plain text for a terminal.
 
-On a model card they stand between two comments, and an evaluation replaces that block.
+On a model card they are between two comments, and an evaluation replaces that block.
 """
 
 from __future__ import annotations

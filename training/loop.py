@@ -79,7 +79,7 @@ class RunRecorder(Protocol[RunOf]):
         """Show the progress after a step."""
         ...
 
-    wants_stop: bool
+    stop_requested: bool
 
     def tick(self, training: RunOf, record: dict[str, Any], *, measure: bool) -> Path:
         """Write what a tick has, and return the snapshot's path. ``measure``: the quality is due."""
@@ -242,11 +242,11 @@ def run_loop(training: Run, advance: Callable[[], None], recorder: RunRecorder[R
                 "memory_mb": round(_memory_in_use(training.device) / 2**20),
             } | training.record()
             if recorder:
-                # Quality is measured at the same images whatever the ticks, and not while somebody waits for the end.
+                # Quality is measured at the same images whatever the ticks, and not when the run is about to end.
                 is_due = evaluation_size and before // evaluation_size != training.shown // evaluation_size
                 last_snapshot = recorder.tick(training, record, measure=finished or bool(is_due and not stopping))
-                if recorder.wants_stop:
-                    stop.ask()
+                if recorder.stop_requested:
+                    stop.request()
             stopping = any_process(stop.is_set)
             ticks.begin_tick()
     return last_snapshot

@@ -1,4 +1,4 @@
-"""Batches of inputs and targets that lie on the device as uint8."""
+"""Batches of inputs and targets that are kept on the device as uint8."""
 
 from __future__ import annotations
 
