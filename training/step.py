@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_serve.errors import RunError
 from gan_serve.training import losses
 from gan_serve.training.build import build_networks, build_optimizers
 from gan_serve.training.config import TrainConfig
@@ -24,6 +23,7 @@ from gan_serve.training.precision import without_tf32
 from gan_serve.training.random_numbers import StepRandom
 from gan_serve.training.regularizers import clip_weights, gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate, scheduled
+from gan_serve.training.snapshots import fitting_snapshot
 from gan_serve.training.tick_means import TickMeans
 
 
@@ -246,14 +246,10 @@ class Training:
         Raises:
             RunError: the state belongs to other networks.
         """
-        try:
+        with fitting_snapshot("Resume with the same config."):
             self.generator.load_state_dict(state["generator"])
             self.discriminator.load_state_dict(state["discriminator"])
             self.g_optimizer.load_state_dict(state["g_optimizer"])
             self.d_optimizer.load_state_dict(state["d_optimizer"])
             self.ema.generator.load_state_dict(state["ema"])
             self.shown, self.seconds = state["shown"], state["seconds"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"The snapshot does not fit the run's config: {error}", "Resume with the same config."
-            ) from error

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_serve.errors import RunError
 from gan_serve.training import losses
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.random_numbers import StepRandom
 from gan_serve.training.regularizers import gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate
+from gan_serve.training.snapshots import fitting_snapshot
 from gan_serve.training.tick_means import TickMeans
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic, patch_layers
 from gan_serve.training.translation.loader import PairBatch, PairLoader
@@ -227,7 +227,7 @@ class TranslationTraining:
         Raises:
             RunError: the state belongs to other networks.
         """
-        try:
+        with fitting_snapshot("Resume with the same config."):
             for name in self.translators:
                 self.translators[name].load_state_dict(state["translators"][name])
                 self.critics[name].load_state_dict(state["critics"][name])
@@ -236,10 +236,6 @@ class TranslationTraining:
             self.g_optimizer.load_state_dict(state["g_optimizer"])
             self.d_optimizer.load_state_dict(state["d_optimizer"])
             self.shown, self.seconds = state["shown"], state["seconds"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"The snapshot does not fit the run's config: {error}", "Resume with the same config."
-            ) from error
 
 
 def build_translator(config: TranslationConfig, in_channels: int, img_channels: int) -> Translator:
