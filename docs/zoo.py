@@ -74,7 +74,7 @@ The nearest-neighbour ratio is the distance of generated images to the training 
 held-out real images to them.
 A ratio far below 1 means copies of training images; one far above 1 means images that resemble no real one.
 
-## What the metrics do not tell
+## What the metrics do not show
 Only an FD in Inception features can be compared with published FID.
 Rows with different features or numbers of images cannot be compared with each other.
 Copies of training images have a perfect FD and precision, so read these beside the nearest-neighbour ratio.
