@@ -14,8 +14,7 @@ if __name__ != "gan_serve.exports":
     raise ImportError("import gan_serve.exports: the folder exports/ of the checkout is installed under that name.")
 
 if TYPE_CHECKING:
-    from gan_serve.exports.export import export_module as export_module
-    from gan_serve.exports.export import export_run as export_run
+    from gan_serve.exports.export import export_module, export_run
 
 __all__ = ["export_module", "export_run"]
 
