@@ -201,6 +201,8 @@ def test_narrower_networks_count_as_no_slower_and_a_short_run_is_called_so(tmp_p
     monkeypatch.setattr(choose, "images_per_second", lambda config, data, device: next(rates))
     plan = plan_run(None, {"data": photos(tmp_path)}, Length(minutes=20))
     assert "width 0.25 of the networks' channels: 8.0 images/s measured here" in plan.reasons
+    assert (plan.config.d_lr, plan.config.d_lr_end) == (plan.config.g_lr, plan.config.g_lr_end)
+    assert "d_lr 0.0006: so narrow a discriminator falls behind at the recipe's 0.0002" in plan.reasons
     assert plan.length is not None
     assert plan.length["images_per_s_measured"] == 8
     assert plan.reasons[-1].startswith("this is little: ")

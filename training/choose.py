@@ -167,6 +167,9 @@ def _by_speed(
         kimg = min(kimg, LONGEST * rate / 1000)
     settings = {**chosen, "width": width}
     reasons = [_why_width(tried, "width" in requested)]
+    if recipe == RECOMMENDED and width < base.width and not requested.keys() & {"d_lr", "d_lr_end"}:
+        settings |= {"d_lr": base.g_lr, "d_lr_end": base.g_lr_end}
+        reasons.append(f"d_lr {base.g_lr:g}: so narrow a discriminator falls behind at the recipe's {base.d_lr:g}")
     if kimg < SHORT_KIMG and "batch_size" not in requested and base.batch_size > 32:
         settings["batch_size"] = 32
         rate = _rate(make_config(recipe, {**settings, **requested}), data, device)
