@@ -41,7 +41,7 @@ def train_translator(
 ) -> Finished:
     """Train a translator and write the run to ``run_dir``.
 
-    The folder has the files of every run, see ``gan_serve.training.loop.train``; grids have rows of inputs, outputs and
+    The folder has the files of every run, see ``gan_serve.training.loop.run_training``; grids have rows of inputs, outputs and
     targets, or without pairs of what comes back.
 
     Args:
