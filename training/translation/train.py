@@ -41,8 +41,8 @@ def train_translator(
 ) -> Finished:
     """Train a translator and write the run to ``run_dir``.
 
-    The folder has the files of every run, see ``gan_serve.training.loop.run_training``; grids have rows of inputs, outputs and
-    targets, or without pairs of what comes back.
+    The folder has the files of every run, see ``gan_serve.training.loop.run_training``; grids have rows of inputs,
+    outputs and targets, or without pairs of what comes back.
 
     Args:
         config: see ``make_translation_config``.
