@@ -305,8 +305,8 @@ DATA: dict[str, tuple[Make, str]] = {  # how each is made, and its error
     ),
     "PPM with a number of 100,000 digits": (folder("z.ppm", lambda: b"P2 " + b"9" * 100_000 + b" 1 255\n1"), LEFT_OUT),
     "JPEG of 20,000 scans": (folder("z.jpg", jpeg_of_20000_scans), LEFT_OUT),
-    "tar.gz with twelve tables of 60 MB": (tables_tar, "said to have|files that may hold labels"),
-    "tar.bz2 with a file of 70 MB": (bz2_tar, "said to have"),
+    "tar.gz with twelve tables of 60 MB": (tables_tar, "by its header|files that may hold labels"),
+    "tar.bz2 with a file of 70 MB": (bz2_tar, "by its header"),
     "tar with devices, pipes and links": (
         tar_with(
             "devices.tar",

@@ -146,7 +146,7 @@ def check_own_name(name: str) -> None:
     taken = [*extractors(), INCEPTION]
     if name in taken:
         raise InvalidOption(
-            f"An extractor of your own cannot have the name {name}, which stands in the metrics of another one.",
+            f"An extractor of your own cannot have the name {name}, which another one has in its metrics.",
             f"Train it with another --out, or change name in its {INFO_FILE}. These are taken: {', '.join(taken)}.",
         )
 
