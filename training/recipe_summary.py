@@ -59,7 +59,7 @@ def summarise_recipe(name: str, settings: Mapping[str, Any] | None = None, *, cl
     changed = dict(settings or {})
     if name in recipes(TRANSLATE):
         return _of_translator(recipes(TRANSLATE)[name], changed)
-    config = make_config(name, {"data": DATA} | changed)
+    config = make_config(name, {"data": DATA, **changed})
     channels, c_dim = config.channels or 1, classes if config.conditional else 0
     config = config.model_copy(update={"channels": channels})
     generator, discriminator = build_networks(config, torch.device("cpu"), c_dim=c_dim, processes=Processes())
@@ -68,7 +68,7 @@ def summarise_recipe(name: str, settings: Mapping[str, Any] | None = None, *, cl
     recipe = recipes()[name]
     return RecipeSummary(
         recipe,
-        settings=dict(recipe.config) | changed,
+        settings={**recipe.config, **changed},
         images={"channels": channels, "classes": c_dim},
         title=COLOURS[channels] + (f", {c_dim} classes" if c_dim else ""),
         networks={
@@ -79,13 +79,13 @@ def summarise_recipe(name: str, settings: Mapping[str, Any] | None = None, *, cl
 
 
 def _of_translator(recipe: Recipe, changed: Mapping[str, Any]) -> RecipeSummary:
-    config = make_translation_config(recipe.name, {"data": DATA} | changed)
+    config = make_translation_config(recipe.name, {"data": DATA, **changed})
     channels = config.in_channels or 3, config.channels or 3
     image = torch.zeros(1, channels[0], config.in_resolution, config.in_resolution)
     seen = torch.zeros(1, channels[1] + (channels[0] if config.sees_input else 0), config.resolution, config.resolution)
     return RecipeSummary(
         recipe,
-        settings=dict(recipe.config) | changed,
+        settings={**recipe.config, **changed},
         images={"task": recipe.task},
         title="RGB",
         networks={

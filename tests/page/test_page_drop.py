@@ -124,8 +124,10 @@ def test_a_picture_without_a_receipt_is_searched_for_where_the_server_allows_it(
     desktop.page.route(f"{desktop.address}/", allow)
     desktop.page.route("**/project", lambda route: searches.append(route))  # Playwright marks the function
     page = shown_at(desktop, f"model={NAME}")
-    drop(page, tmp_path / "shirt.png", "#picture")
+    with page.expect_request("**/project"):
+        drop(page, tmp_path / "shirt.png", "#picture")
     expect(page.locator("#status")).to_contain_text("Searching for its latent")
+    page.wait_for_timeout(0)  # lets the route above take the request
     [search] = searches
     request = ProjectRequest.model_validate(search.request.post_data_json)
     assert request.model == NAME
