@@ -14,8 +14,8 @@ serve: .venv/runtime  ## serve the bundled checkpoints on http://localhost:3000
 	$(BIN)/gan-serve serve
 
 # A test process on each core and one more, since tests wait for servers and browsers; each computes with one thread.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal \
-    --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+PROCESSES ?= $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal --numprocesses $(PROCESSES)
 
 test: .venv/dev  ## run the everyday tests, on all cores
 	$(PYTEST) -m "not slow"

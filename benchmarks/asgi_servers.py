@@ -78,8 +78,8 @@ def turn(port: int, connections: int, seconds: int, first_seed: int) -> float:
     """Images a second."""
     address = f"http://127.0.0.1:{port}/sample"
     load = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT), address, "--", BODY]
-    told = subprocess.run([*load, str(first_seed), "1"], check=True, capture_output=True, text=True).stdout
-    counted = json.loads(told.strip().splitlines()[-1])
+    output = subprocess.run([*load, str(first_seed), "1"], check=True, capture_output=True, text=True).stdout
+    counted = json.loads(output.strip().splitlines()[-1])
     if counted["refused"]:
         raise RuntimeError(f"{counted['refused']} requests were refused.")
     return counted["answers"] / counted["seconds"]

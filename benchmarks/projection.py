@@ -1,6 +1,6 @@
 """Measure how near projection comes: ``python benchmarks/projection.py``.
 
-For each bundled model, ten images of its own (their labels are not told), and four real images that its training did
+For each bundled model, ten images of its own (without their labels), and four real images that its training did
 not see. Each picture is one call on one thread; seconds are those of the processor, so that other programs on the
 machine do not count. Memory is the largest resident size of ``gan-serve project`` with one picture. Results are kept in
 build/projection, and a later call continues there; those of another checkpoint of the same name are measured again. At
@@ -172,7 +172,7 @@ def report() -> None:
     Path(__file__).with_suffix(".md").write_text(
         "# Projection\n\n"
         f"`python benchmarks/projection.py`: {GENERATED} images of each model and {REAL} held-out real ones.\n"
-        "Labels are not told.\n"
+        "The search does not get the labels.\n"
         f"One thread of {processor()}, torch {torch.__version__}, ONNX Runtime {runtime()}.\n"
         "Seconds are those of the processor for a picture, the median.\n"
         f"MB are the largest resident size of `gan-serve project` with one picture.\n\n{table}\n"
@@ -216,8 +216,8 @@ def known_psnr(model: str, own: list[dict[str, Any]], real: list[dict[str, Any]]
 
 
 def labels_found(facts: list[dict[str, Any]]) -> str:
-    told = [each for each in facts if each["label"] is not None and each["found"] is not None]
-    return f"{sum(each['label'] == each['found'] for each in told)} of {len(told)}" if told else ""
+    labelled = [each for each in facts if each["label"] is not None and each["found"] is not None]
+    return f"{sum(each['label'] == each['found'] for each in labelled)} of {len(labelled)}" if labelled else ""
 
 
 def seconds(facts: list[dict[str, Any]]) -> str:

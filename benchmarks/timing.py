@@ -36,7 +36,7 @@ def median_ratio(seconds: list[float], reference: list[float]) -> float:
 
 
 def describe_cpu() -> str:
-    """Return the name of the processor and its vector units, if the system tells."""
+    """Return the name of the processor and its vector units, if the system has them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -67,7 +67,7 @@ class Tutorial:
     Real and generated images pass the discriminator one after the other, in NCHW and float32; losses and the means of
     D are read (``.item()``) each step; Adam is torch's default; there is no average of the generator. Two things are
     not the tutorial's: logits with ``BCEWithLogitsLoss`` for a sigmoid with ``BCELoss``, as our networks give logits,
-    and images that lie in memory, where the tutorial decodes files: both make it faster, if anything.
+    and images that are in memory, where the tutorial decodes files: both make it faster, if anything.
     """
 
     def __init__(self, config: TrainConfig, data: ImageSet) -> None:

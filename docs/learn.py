@@ -124,7 +124,7 @@ for remedy in ("minibatch discrimination", "feature matching", "mode seeking", "
         "Does plain training find more modes if it trains for longer?",
         """from gan_serve.training.learn.ring import REMEDIES, modes_found, play
 
-modes_found(play(REMEDIES["plain"], steps=2000))""",
+modes_found(train_on_ring(REMEDIES["plain"], steps=2000))""",
     ),
     "lipschitz": Lesson(
         r"""The slope of a Wasserstein critic must not exceed 1: $|D(x_1) - D(x_2)| \le |x_1 - x_2|$. Then

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 from zoo_blind import count_answers, write_sheets
+from zoo_bounds import write_bounds
 from zoo_entries import REPOSITORY, Entry, read_zoo
 from zoo_int8 import quantise_again
 from zoo_pictures import make_pictures, show_translations
@@ -27,8 +28,7 @@ from gan_serve.atomic_files import check_new_directory, write_atomically
 from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, describe
 from gan_serve.checkpoint.files import read_any_config, verify_checkpoint
 from gan_serve.errors import GanServeError
-from gan_serve.exports.report import CARD_FILE, bounds_block, of_all_images, table
-from gan_serve.exports.write_evaluation import write_bounds
+from gan_serve.exports.report import CARD_FILE, of_all_images, table
 from gan_serve.training.evaluation.metric_names import MetricName
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ The nearest-neighbour ratio is the distance of generated images to the training 
 held-out real images to them.
 A ratio far below 1 means copies of training images; one far above 1 means images that resemble no real one.
 
-## What the metrics do not tell
+## What the metrics do not show
 Only an FD in Inception features can be compared with published FID.
 Rows with different features or numbers of images cannot be compared with each other.
 Copies of training images have a perfect FD and precision, so read these beside the nearest-neighbour ratio.
@@ -308,7 +308,7 @@ def int8(name: str, checkpoints: Path) -> None:
 def _write_bounds(entry: Entry, directory: Path) -> None:
     rows = entry.bounds(directory, _metrics(directory))
     try:
-        write_bounds(directory, bounds_block(rows))
+        write_bounds(directory, rows)
     except GanServeError as error:
         raise click.ClickException(f"{error} {error.hint}") from error
     for row in rows:

@@ -6,22 +6,17 @@ extra ``gan-serve[train]``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gan_serve.lazy_names import import_on_use as _import_on_use
 
 if __name__ != "gan_serve.exports":
     raise ImportError("import gan_serve.exports: the folder exports/ of the checkout is installed under that name.")
 
 if TYPE_CHECKING:
-    from gan_serve.exports.export import export_module as export_module
-    from gan_serve.exports.export import export_run as export_run
+    from gan_serve.exports.export import export_module, export_run
 
 __all__ = ["export_module", "export_run"]
 
-
-def __getattr__(name: str) -> Any:
-    # The command line imports this package to register its commands: torch only where it is used.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gan_serve.exports import export
-
-    return getattr(export, name)
+# The command line imports this package to register its commands: torch only where it is used.
+__getattr__ = _import_on_use(__name__, dict.fromkeys(__all__, "export"))

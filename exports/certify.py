@@ -23,6 +23,7 @@ from gan_serve.exports.parity import (
 from gan_serve.exports.quantize import (
     LOW_PSNR,
     MEAN_PSNR,
+    Inputs,
     LowPrecision,
     multiplications,
     to_fp16,
@@ -81,7 +82,7 @@ def certify_model(
     model = serialize(fused, metadata, reference.optional_inputs())
     parity = compare_with(model, reference)
 
-    converted, refused = _low_precisions(plain, reference, model, precisions)
+    converted, refused = _convert(plain, reference, model, precisions)
     files: dict[Precision, bytes] = {"fp32": model}
     for precision, each in converted.items():
         low = onnx.load_from_string(each.model)
@@ -120,10 +121,37 @@ def default_labels(seeds: Iterable[int], c_dim: int) -> list[int] | None:
     return [seed % c_dim for seed in seeds] if c_dim else None
 
 
-def _low_precisions(
-    plain: onnx.ModelProto, network: Reference, fp32: bytes, wanted: Collection[Precision]
+def low_precisions(
+    converters: Mapping[Precision, Callable[[], LowPrecision | None]], wanted: Collection[Precision], few: Inputs
 ) -> tuple[dict[Precision, LowPrecision], dict[Precision, str]]:
     """Convert to the other requested precisions; return those that are close enough, and why the rest was refused.
+
+    Args:
+        converters: each makes the file of a precision, or returns None if its images are not close enough to fp32.
+        wanted: the requested precisions.
+        few: inputs, arrays [N, ...] by name, whose images must not depend on their batch.
+    """
+    converted: dict[Precision, LowPrecision] = {}
+    refused: dict[Precision, str] = {}
+    for precision, convert in converters.items():
+        if precision not in wanted:
+            refused[precision] = "it was not requested"
+        elif (each := convert()) is None:
+            refused[precision] = (
+                f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "
+                f"{LOW_PSNR:.0f} dB at the first percentile)"
+            )
+        elif not _same_in_any_batch(each.model, few):
+            refused[precision] = "an image depends on its batch"
+        else:
+            converted[precision] = each
+    return converted, refused
+
+
+def _convert(
+    plain: onnx.ModelProto, network: Reference, fp32: bytes, wanted: Collection[Precision]
+) -> tuple[dict[Precision, LowPrecision], dict[Precision, str]]:
+    """Return ``low_precisions`` of a generator.
 
     Args:
         plain: the generator as torch exports it.
@@ -150,26 +178,15 @@ def _low_precisions(
 
     few = {name: values[: len(BATCH_SEEDS)] for name, values in inputs.items()}
     converters: dict[Precision, Callable[[], LowPrecision | None]] = {"int8": int8, "fp16": fp16}
-    converted: dict[Precision, LowPrecision] = {}
-    refused: dict[Precision, str] = {}
-    for precision, convert in converters.items():
-        if precision not in wanted:
-            refused[precision] = "it was not requested"
-        elif precision == "int8" and not multiplications(fused):
-            refused[precision] = "it has no layer that can be quantised"
-        elif (each := convert()) is None:
-            refused[precision] = (
-                f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "
-                f"{LOW_PSNR:.0f} dB at the first percentile)"
-            )
-        elif not _same_in_any_batch(each.model, few):
-            refused[precision] = "an image depends on its batch"
-        else:
-            converted[precision] = each
-    return converted, refused
+    impossible: dict[Precision, str] = {}
+    if "int8" in wanted and not multiplications(fused):
+        impossible["int8"] = "it has no layer that can be quantised"
+        del converters["int8"]
+    converted, refused = low_precisions(converters, wanted, few)
+    return converted, impossible | refused
 
 
-def _same_in_any_batch(model: bytes, inputs: dict[str, Any]) -> bool:
+def _same_in_any_batch(model: bytes, inputs: Inputs) -> bool:
     session, _ = open_session(model, "cpu")
     sizes = [size for size in BATCH_SIZES if size <= largest_batch(model, inputs)]
     return is_batch_invariant(session, inputs, run_in_batches(session, inputs), sizes)

@@ -12,6 +12,7 @@ import click
 from gan_serve.atomic_files import check_folder, write_atomically
 from gan_serve.checkpoint.config import METRICS_FILE
 from gan_serve.cli import needs_extra
+from gan_serve.cli.options import precisions_option
 from gan_serve.errors import CannotWrite, GanServeError
 from gan_serve.exports.import_command import import_command
 from gan_serve.terminal import echo
@@ -41,10 +42,7 @@ def register(group: click.Group) -> None:
 @click.option(
     "--family-file", type=click.Path(path_type=Path), help="The --family-file of the run, if it had one; it is run."
 )
-@click.option(
-    "--precisions",
-    help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32.",
-)
+@precisions_option
 def export(
     run: Path | None,
     out: Path,
@@ -54,7 +52,7 @@ def export(
     note: str,
     snapshot: str | None,
     family_file: Path | None,
-    precisions: str | None,
+    precisions: Any,
 ) -> None:
     """Turn a training run into a checkpoint.
 
@@ -74,18 +72,15 @@ def export(
     if family_file:
         load_family_file(family_file)
     run = run or _last_run()
-    # export_run refuses unknown precisions.
-    wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
     publication = Publication(license, credit, note)
+    options: Any = {"name": name, "publication": publication, "snapshot": snapshot, "precisions": precisions}
     if is_translation_run(run):
-        translator = export_translator(
-            run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted
-        )
+        translator = export_translator(run, out, **options)
         echo(f"Checkpoint: {translator}")
         echo(f"Next: {shlex.join(['gan-serve', 'translate', str(translator), 'IMAGE', '--out-dir', 'translated'])}")
         return
     echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
-    written = export_run(run, out, name=name, publication=publication, snapshot=snapshot, precisions=wanted)
+    written = export_run(run, out, **options)
     if warning := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):
         echo(f"Warning: {warning}", err=True)
     echo(f"Checkpoint: {written}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from gan_serve.checkpoint.config import TrainingData
 from gan_serve.errors import DataError, InvalidOption
 from gan_serve.exports.samplers import CheckpointSampler, NetworkSampler, run_sampler
+from gan_serve.exports.write_evaluation import is_run
 from gan_serve.generator import Generator
 from gan_serve.training.config import read_config
 from gan_serve.training.data.label_tables import NONE
@@ -120,7 +120,7 @@ class TrainingImages(NamedTuple):
 def _open(model_or_run: str | Path, data: str | None, snapshot: str | None) -> tuple[AnySampler, str]:
     """Return the sampler, and the source of the images that it is compared with."""
     run = Path(model_or_run)
-    if os.path.isfile(run / "run.json"):  # Path.is_file raises for names that are too long
+    if is_run(run):
         return run_sampler(run, snapshot), data or read_config(run / "config.json").data
     if snapshot is not None:
         raise InvalidOption(f"{model_or_run} is a checkpoint and has no snapshots.", "Give the folder of its run.")

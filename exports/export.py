@@ -58,7 +58,7 @@ def export_run(
     name, precisions = check_export(out, name, publication.license, precisions)
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
-        raise ExportRefused("The generator has weights that are not finite; the training diverged.", "Train anew.")
+        raise ExportRefused("The generator has weights that are not finite; the training diverged.", "Train again.")
     config, data = trained.config, trained.info.data
     publication = publication.completed(data)
     license = publication.license or ""

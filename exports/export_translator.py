@@ -58,7 +58,7 @@ def export_translator(
     name, precisions = check_export(out, name, publication.license, precisions)
     trained = load_trained_translator(run_dir, snapshot)
     if trained.diverged:
-        raise ExportRefused("The translator has weights that are not finite; the training diverged.", "Train anew.")
+        raise ExportRefused("The translator has weights that are not finite; the training diverged.", "Train again.")
     publication = publication.completed(trained.info.data)
     examples = read_examples(run_dir, trained.config)
     metadata = run_metadata(run_dir, name, publication.license or "")

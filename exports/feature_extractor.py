@@ -6,7 +6,7 @@ import hashlib
 import io
 import shlex
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gan_serve.atomic_files import check_new_directory, directory_atomically
 from gan_serve.errors import DataError, GanServeError, InvalidOption
-from gan_serve.exports.to_onnx import IR_VERSION, OPSET, quiet_export, strip_metadata
+from gan_serve.exports.to_onnx import plain_export
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session
 from gan_serve.terminal import echo
@@ -348,14 +348,7 @@ def to_onnx(model: Classifier, resolution: int, channels: int) -> bytes:
     example = torch.zeros(2, resolution, resolution, channels, dtype=torch.uint8)
     model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     network = _FromPixels(model).eval()
-    with quiet_export():
-        program = torch.onnx.export(
-            network, (example,), dynamo=True, external_data=False, opset_version=OPSET, verbose=False,
-            input_names=["img"], output_names=["features", "logits"], dynamic_shapes=({0: torch.export.Dim("N")},),
-        )  # fmt: skip
-    proto = cast("torch.onnx.ONNXProgram", program).model_proto
-    proto.ir_version = IR_VERSION
-    strip_metadata(proto)
+    proto = plain_export(network, {"img": example}, {"img": {0: torch.export.Dim("N")}}, ["features", "logits"])
     written = io.BytesIO()
     onnx.save_model(proto, written)
     return written.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gan_serve.cli import needs_extra
+from gan_serve.cli.options import precisions_option
 from gan_serve.terminal import echo
 
 
@@ -54,12 +55,9 @@ from gan_serve.terminal import echo
     type=click.Choice(["tanh", "unit", "bytes"]),
     help="The values of the images: tanh, -1 to 1; unit, 0 to 1; bytes, 0 to 255; recognised if not given.",
 )
-@click.option(
-    "--precisions",
-    help="The precisions to write, such as fp32,int8; default: all that are close enough to fp32.",
-)
+@precisions_option
 def import_command(
-    source: str, out: Path, license: str, name: str | None, credit: str, note: str, **stated: str | None
+    source: str, out: Path, license: str, name: str | None, credit: str, note: str, precisions: Any, **stated: Any
 ) -> None:
     """Turn a generator of others into a checkpoint.
 
@@ -71,9 +69,7 @@ def import_command(
         from gan_serve.exports.imports.import_generator import import_generator
         from gan_serve.exports.imports.options import ImportOptions
 
-    precisions, classes = stated.pop("precisions"), stated.pop("classes")
-    options: Any = stated | {"class_names": _class_names(classes)}
-    wanted: Any = None if precisions is None else [each.strip() for each in precisions.split(",")]
+    class_names = _class_names(stated.pop("classes"))
     imported = import_generator(
         source,
         out,
@@ -81,8 +77,8 @@ def import_command(
         name=name,
         credit=credit,
         note=note,
-        options=ImportOptions(**options),
-        precisions=wanted,
+        options=ImportOptions(class_names=class_names, **stated),
+        precisions=precisions,
     )
     for sentence in imported.origin.taken:
         echo(sentence)

@@ -1,6 +1,6 @@
 """Format metrics, grouped by their meaning: as Markdown for a card or as plain text for a terminal.
 
-On a model card they stand between two comments, and an evaluation replaces that block.
+On a model card they are between two comments, and an evaluation replaces that block.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from gan_serve.training.evaluation.metric_names import MetricName
 
 CARD_FILE = "README.md"
 START, END = "<!-- figures -->", "<!-- end of figures -->"  # comments, which the Hub and GitHub do not show
-BOUNDS_START, BOUNDS_END = "<!-- bounds -->", "<!-- end of bounds -->"
 TRUNCATION_PICTURE = "truncation.png"
 # Metrics in the plot over truncation, and their colours.
 PLOTTED = {"fid": "C0", "fd": "C0", "precision": "C1", "recall": "C2"}
@@ -187,33 +186,6 @@ def with_metrics(card: str, block: str) -> str:
     if start and end:
         return before + block + after
     return "\n\n".join([*([card.rstrip()] if card.strip() else []), f"## Evaluation\n{block}\n"])
-
-
-def bounds_block(rows: Iterable[tuple[str, str, str, str]]) -> str:
-    """Return the bounds of a card as Markdown, from ``BOUNDS_START`` to ``BOUNDS_END``; missed ones come first.
-
-    rows: what is measured, its bounds, its value, and ``yes``, ``**no**`` or nothing.
-    """
-    rows = list(rows)
-    missed = [f"{name}, which must be {bounds}, is {value}" for name, bounds, value, reached in rows if "no" in reached]
-    open_ones = [f"{name} ({bounds})" for name, bounds, value, reached in rows if bounds and not reached]
-    parts = ["### What it must reach"]
-    if missed:
-        parts.append(f"**Missed:** {'; '.join(missed)}.")
-    if open_ones:
-        parts.append(f"Not measured yet: {'; '.join(open_ones)}.")
-    parts.append(table(("figure", "must be", "is", "reached"), rows))
-    return "\n\n".join([BOUNDS_START, *parts, BOUNDS_END])
-
-
-def with_bounds(card: str, block: str) -> str:
-    """Return a card with ``block`` in place of its bounds, else after its metrics, else at its end."""
-    before, start, rest = card.partition(BOUNDS_START)
-    _, end, after = rest.partition(BOUNDS_END)
-    if start and end:
-        return before + block + after
-    before, end, after = card.partition(END)
-    return f"{before}{end}\n\n{block}{after}" if end else f"{card.rstrip()}\n\n{block}\n"
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

@@ -61,6 +61,6 @@ def run_sampler(run_dir: Path, snapshot: str | Path | None = None) -> NetworkSam
     """Return a sampler for the averaged generator of a run; see ``load_trained`` for the arguments and errors."""
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
-        raise RunError("The generator has weights that are not finite; the training diverged.", "Train anew.")
+        raise RunError("The generator has weights that are not finite; the training diverged.", "Train again.")
     data, seen = trained.info.data, trained.training_data
     return NetworkSampler(trained.generator, data.img_resolution, data.img_channels, trained.class_names, seen)

@@ -19,7 +19,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -147,6 +147,20 @@ def export_graph(
         example: its inputs by name, for two images or more.
         dynamic: the dimensions of each input that stay open, by their axis, each a ``torch.export.Dim``.
     """
+    model = plain_export(network, example, dynamic, ["img"])
+    graph = Graph(model)
+    fix_order_of_sums(graph)
+    graph.write(model)
+    return model
+
+
+def plain_export(
+    network: nn.Module,
+    example: Mapping[str, Tensor],
+    dynamic: Mapping[str, Mapping[int, Any]],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """Return a network in eval mode as torch exports it, without torch's metadata; see ``export_graph``."""
     with quiet_export():
         program = torch.onnx.export(
             network,
@@ -154,7 +168,7 @@ def export_graph(
             dynamo=True,
             external_data=False,
             input_names=list(example),
-            output_names=["img"],
+            output_names=list(outputs),
             dynamic_shapes={name: dict(axes) for name, axes in dynamic.items()},
             opset_version=OPSET,
             verbose=False,
@@ -162,9 +176,6 @@ def export_graph(
     model = cast("torch.onnx.ONNXProgram", program).model_proto
     model.ir_version = IR_VERSION
     strip_metadata(model)
-    graph = Graph(model)
-    fix_order_of_sums(graph)
-    graph.write(model)
     return model
 
 

@@ -17,9 +17,10 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gan_serve.checkpoint.config import Precision
+from gan_serve.exports.certify import low_precisions
 from gan_serve.exports.graph import copy_of
 from gan_serve.exports.parity import BATCH_SIZES, BOUND, check_parity, is_batch_invariant
-from gan_serve.exports.quantize import LOW_PSNR, MEAN_PSNR, Fidelity, LowPrecision, to_fp16, to_int8
+from gan_serve.exports.quantize import Fidelity, LowPrecision, to_fp16, to_int8
 from gan_serve.exports.rewrite import optimize
 from gan_serve.exports.to_onnx import export_graph, serialize
 from gan_serve.images.pixels import UInt8Array
@@ -92,24 +93,26 @@ def certify_translator(
     model = serialize(fused, metadata)
     parity = _measure_parity(model, pixels, examples)
 
+    half = max(1, len(examples) // 2)
+    calibration, compared = {"x": examples[:half]}, {"x": examples[half:] if len(examples) > 1 else examples}
+    session, _ = open_session(model, "cpu")
+    reference = run_in_batches(session, compared)
+
+    def int8() -> LowPrecision | None:
+        fused = copy_of(plain)
+        optimize(fused, "int8")
+        return to_int8(fused, calibration, compared, reference)
+
+    def fp16() -> LowPrecision | None:
+        return to_fp16(plain, compared, reference)
+
+    few = {"x": compared["x"][:16]}
+    converted, refused = low_precisions({"int8": int8, "fp16": fp16}, precisions, few)
     files: dict[Precision, bytes] = {"fp32": model}
-    found: dict[str, Any] = {}
-    refused: dict[Precision, str] = {}
-    lower: tuple[Precision, ...] = ("int8", "fp16")
-    for precision in lower:
-        if precision not in precisions:
-            refused[precision] = "it was not requested"
-            continue
-        converted = _convert(precision, plain, model, examples)
-        if converted is None:
-            refused[precision] = (
-                f"its images are not close enough to fp32 (PSNR of {MEAN_PSNR:.0f} dB in the mean, "
-                f"{LOW_PSNR:.0f} dB at the first percentile), or depend on their batch"
-            )
-            continue
-        files[precision] = serialize(onnx.load_from_string(converted.model), {**metadata, "precision": precision})
-        found[precision] = converted.fidelity
-    return CertifiedTranslator(files, parity.model_copy(update=found | {"refused": refused}))
+    for precision, each in converted.items():
+        files[precision] = serialize(onnx.load_from_string(each.model), {**metadata, "precision": precision})
+    fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in converted.items()}
+    return CertifiedTranslator(files, parity.model_copy(update=fidelity | {"refused": refused}))
 
 
 def _torch_export(pixels: PixelTranslator) -> onnx.ModelProto:
@@ -151,22 +154,3 @@ def _measure_parity(model: bytes, pixels: PixelTranslator, examples: UInt8Array)
         torch_version=torch.__version__,
         onnxruntime_version=onnxruntime.__version__,
     )
-
-
-def _convert(precision: Precision, plain: onnx.ModelProto, fp32: bytes, examples: UInt8Array) -> LowPrecision | None:
-    """Return the file of another precision; None if its images are too far from fp32 or depend on their batch."""
-    half = max(1, len(examples) // 2)
-    calibration, compared = {"x": examples[:half]}, {"x": examples[half:] if len(examples) > 1 else examples}
-    session, _ = open_session(fp32, "cpu")
-    reference = run_in_batches(session, compared)
-    if precision == "int8":
-        fused = copy_of(plain)
-        optimize(fused, "int8")
-        converted = to_int8(fused, calibration, compared, reference)
-    else:
-        converted = to_fp16(plain, compared, reference)
-    if converted is None:
-        return None
-    session, _ = open_session(converted.model, "cpu")
-    few = {"x": compared["x"][:16]}
-    return converted if is_batch_invariant(session, few, run_in_batches(session, few)) else None

@@ -17,6 +17,7 @@ from gan_serve.atomic_files import cannot_write, check_folder, remove_leftovers,
 from gan_serve.checkpoint.config import CONFIG_FILE, METRICS_FILE, AnyConfig, CheckpointConfig, FileDigest
 from gan_serve.checkpoint.files import (
     MAX_REPORT_BYTES,
+    RUN_FILE,
     config_json,
     digest_files,
     read_any_config,
@@ -31,7 +32,6 @@ from gan_serve.exports.report import (
     metrics_block,
     of_the_generator,
     truncation_tables,
-    with_bounds,
     with_metrics,
 )
 from gan_serve.exports.truncation_plot import truncation_plot
@@ -61,22 +61,6 @@ def write_evaluation(directory: str | Path, evaluation: Evaluation) -> None:
     if (directory / CARD_FILE).is_file():
         files[CARD_FILE] = _card(directory / CARD_FILE, metrics, {*config.files, *pictures}).encode()
     put_files(directory, config, files)
-
-
-def write_bounds(directory: str | Path, block: str) -> None:
-    """Write the block of ``bounds_block`` into a checkpoint's card, and update the card's digest.
-
-    Raises:
-        InvalidCheckpoint, DigestMismatch: the files do not match the config, or there is no card.
-        CannotWrite: a file cannot be written.
-    """
-    directory = Path(os.path.realpath(directory))
-    config = read_any_config(directory)
-    verify_checkpoint(directory)
-    if CARD_FILE not in config.files:
-        raise InvalidCheckpoint(f"{directory} has no {CARD_FILE}.", "Export the checkpoint again.")
-    card = read_verified(directory, config, CARD_FILE).decode()
-    put_files(directory, config, {CARD_FILE: with_bounds(card, block).encode()})
 
 
 def put_files(directory: Path, config: AnyConfig, files: Mapping[str, bytes]) -> None:
@@ -134,9 +118,9 @@ def check_writable(model: str) -> Path:
     return directory
 
 
-def is_run(path: str) -> bool:
+def is_run(path: str | Path) -> bool:
     """Return True for the folder of a training run."""
-    return os.path.isfile(os.path.join(path, "run.json"))
+    return os.path.isfile(os.path.join(path, RUN_FILE))  # Path.is_file raises for names that are too long
 
 
 def _metrics(directory: Path, config: CheckpointConfig) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,9 +67,18 @@ class Visit:
         if address.startswith("http"):  # Chromium grants none to files
             self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
         self.context.add_init_script(_WATCH)
+        self._begin()
+
+    def _begin(self) -> None:
         self.requests: list[Any] = []
         self.complaints: list[str] = []
         self.page = self.new_page()
+
+    def again(self) -> Visit:
+        """Return the next visit of the same person, whose browser has kept the files of the page."""
+        visit = copy.copy(self)
+        visit._begin()
+        return visit
 
     def new_page(self) -> Any:
         """Another tab of the same person."""

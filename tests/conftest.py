@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 import pytest
-from browser import CLASSES, Visit, chromium
 from conditional_checkpoint import write_conditional
 from hub_server import REPO, Hub, serving_hub
 from real_digits import load_digits
@@ -42,6 +42,31 @@ def pytest_collection() -> Any:
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let every process begin with its share of the long tests: at the end, some would run while others have none left.
+
+    ``--dist worksteal`` gives each process as many tests as the others, in the order of ``items``.
+    """
+
+    def seconds(item: pytest.Item) -> float:
+        marks = item.iter_markers("long")
+        return max((mark.args[0] for mark in marks), default=0)
+
+    long = sorted(filter(seconds, items), key=seconds, reverse=True)
+    if not long:
+        return
+    others = iter([item for item in items if not seconds(item)])
+    shares: list[list[pytest.Item]] = [[] for _ in range(getattr(config, "workerinput", {}).get("workercount", 1))]
+    for item in long:
+        min(shares, key=lambda share: sum(map(seconds, share))).append(item)
+    ordered: list[pytest.Item] = []
+    for number, share in enumerate(shares):
+        size = (len(items) - len(ordered)) // (len(shares) - number)
+        ordered += [*share, *itertools.islice(others, max(size - len(share), 0))]
+    items[:] = [*ordered, *others]
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +125,15 @@ def one_registry() -> None:
 
         if not hasattr(ONNXRegistry.from_torchlib, "cache_info"):
             ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Let extractors compute with one thread: others spin while they wait, which took half as much time again."""
+    with pytest.MonkeyPatch.context() as patch:
+        if registry := sys.modules.get("gan_serve.training.evaluation.extractor_registry"):
+            patch.setattr(registry, "THREADS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -181,44 +215,3 @@ def tiny(tmp_path: Path) -> Path:
 def published(hub: Hub, tiny: Path) -> str:
     """The commit of a checkpoint on the Hub, as ``hub_server.REPO``."""
     return hub.publish(REPO, tiny)
-
-
-# The explorer page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser for one module: Playwright keeps an event loop running, which other tests must not meet."""
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="session")
-def quoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with labels of which file names, shells and addresses must quote one."""
-    return write_conditional(tmp_path_factory.mktemp("conditional"), CLASSES)
-
-
-@pytest.fixture(scope="session")
-def explorer(quoted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a model that has labels, one that has none, and one that is damaged."""
-    folder = tmp_path_factory.mktemp("server")
-    damaged = write_checkpoint(folder / "damaged")
-    (damaged / "generator.onnx").write_bytes(b"not a network")
-    with running([NAME, str(quoted), str(damaged)], folder) as client:
-        yield str(client.base_url).rstrip("/")
-
-
-@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.slow)])
-def visit(request: pytest.FixtureRequest, browser: Any, explorer: str) -> Iterator[Visit]:
-    """A visit; in `make test-slow` also with the window of a phone."""
-    visit = Visit(browser, explorer, request.param)
-    yield visit
-    visit.context.close()
-
-
-@pytest.fixture
-def desktop(browser: Any, explorer: str) -> Iterator[Visit]:
-    visit = Visit(browser, explorer)
-    yield visit
-    visit.context.close()

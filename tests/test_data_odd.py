@@ -183,7 +183,7 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     data = load_images(tmp_path / "set")
     assert data.names == ("cat/1.png", "dog/2.png")
     reasons = {item.file: item.reason for item in data.left_out}
-    assert reasons == {"dog/up/": "a link to a folder that it lies in", "nowhere.png": "a link to nowhere"}
+    assert reasons == {"dog/up/": "a link to a folder that contains it", "nowhere.png": "a link to nowhere"}
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "ppm", "pgm", "avif", "apng", "pnm"])

@@ -53,7 +53,7 @@ def long_run(digits: Path, run_dir: Path, settings: dict[str, object]) -> Iterat
     [
         pytest.param(start_two, WGAN_GP, marks=pytest.mark.slow),
         pytest.param(start_two, DCGAN, marks=pytest.mark.slow),
-        (fork_two, DCGAN | {"kimg": 10 * 0.016}),
+        pytest.param(fork_two, DCGAN | {"kimg": 10 * 0.016}, marks=pytest.mark.long(8)),
     ],
     ids=["wgan-gp", "dcgan-28", "ten steps of dcgan-28"],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from remembering import Remembering
 
 from gan_serve.errors import InvalidOption
 from gan_serve.images.pixels import UInt8Array
@@ -61,7 +62,7 @@ class ByClass(ArraySampler):
 
 @pytest.fixture(scope="module")
 def extractor() -> Extractor:
-    return find_extractor("cnn-mnist")
+    return Remembering(find_extractor("cnn-mnist"))
 
 
 def framed(data: ImageSet) -> ImageSet:
@@ -263,8 +264,8 @@ def test_ten_images_are_the_fewest(halves, extractor):
         figures(real.images, real.only(np.arange(9)), extractor)
 
 
-def test_features_do_not_depend_on_the_batch(halves, extractor):
-    images = halves[0].images[:64]
+def test_features_do_not_depend_on_the_batch(halves):
+    images, extractor = halves[0].images[:64], find_extractor("cnn-mnist")
     together, one_by_one = extract(extractor, images), extract(extractor, images, piece=1)
     np.testing.assert_allclose(together.features, one_by_one.features, atol=1e-5)
     np.testing.assert_allclose(together.logits, one_by_one.logits, atol=1e-4)

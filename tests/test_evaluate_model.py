@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from remembering import Remembering
 from servers import running
 from tiny_checkpoint import write_checkpoint
 from training_runs import SMALL
@@ -352,7 +353,9 @@ class Replay(torch.nn.Module):
 
 def test_the_log_has_the_worst_class_and_pixels_beside_real_images(digits, monkeypatch):
     """Real digits as a generator's images are real; with one class in another's place, that class stands out."""
-    monkeypatch.setattr("gan_serve.training.monitoring.quality.FD_IMAGES", 800)
+    module = "gan_serve.training.monitoring.quality"
+    monkeypatch.setattr(f"{module}.FD_IMAGES", 800)
+    monkeypatch.setattr(f"{module}.find_extractor", lambda name: Remembering(find_extractor(name)))
     data = load_images(digits)
     thrice = replace(data, images=np.tile(data.images, (3, 1, 1, 1)), labels=np.tile(data.labels, 3))
     order = random_sample(len(thrice), 800)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from torch import nn
 
 from gan_serve.errors import DataError, InvalidCheckpoint, InvalidOption
+from gan_serve.exports import feature_extractor
 from gan_serve.exports.feature_extractor import (
     card,
     describe,
@@ -32,10 +34,22 @@ def run_main(*words: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def networks() -> list[nn.Module]:
+    """The network that ``trained`` writes as ONNX."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(digits: Path, networks: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def write(network: nn.Module, *shape: int) -> bytes:
+        networks.append(network)
+        return to_onnx(network, *shape)
+
     out = tmp_path_factory.mktemp("extractors") / "cnn-digits"
     options = ["--holdout", 0.2, "--epochs", 4, "--license", "bsd-3-clause"]
-    result = run_main("--data", digits, "--out", out, *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_extractor, "to_onnx", write)
+        result = run_main("--data", digits, "--out", out, *options)
     assert result.exit_code == 0, result.output
     return out
 
@@ -138,13 +152,12 @@ def test_attributes_that_all_images_share_are_refused(named, tmp_path):
     assert result.output.startswith("Error: The 180 held-out images do not differ in any attribute.")
 
 
-def test_the_file_computes_what_torch_does(digits):
-    data = load_images(digits)
-    model = train_classifier(data.images[:256], data.labels[:256], 10, epochs=1, flip=False)
-    session, _ = open_session(to_onnx(model, 8, 1), "cpu")
-    images = data.images[300:340]
+def test_the_file_computes_what_torch_does(trained, networks, digits):
+    session, _ = open_session((trained / "extractor.onnx").read_bytes(), "cpu")
+    images = load_images(digits).images[300:340]
+    [network] = networks
     with torch.no_grad():
-        features, logits = model(as_input(torch.tensor(images).permute(0, 3, 1, 2)))
+        features, logits = network(as_input(torch.tensor(images).permute(0, 3, 1, 2)))
     found = session.run(["features", "logits"], {"img": images})
     np.testing.assert_allclose(found[0], features.numpy(), atol=1e-4)
     np.testing.assert_allclose(found[1], logits.numpy(), atol=1e-4)

@@ -71,6 +71,7 @@ def test_the_commands_run(source, cli):
     assert Generator.from_pretrained(out).generate(n=2, seed=0, output="numpy").std() > 0
 
 
+@pytest.mark.slow  # every day in test_export_module.py
 def test_the_example_in_python_runs(monkeypatch):
     project = types.ModuleType("my_project")
     project.MyGenerator = MyGenerator  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from foreign_generators import NZ, dense_nhwc, embedded_bytes, export_onnx, net_g, write_onnx
 from hub_server import DEPRECATED, WRITER
+from onnx import numpy_helper
 from servers import running
 
 from gan_serve import Generator
@@ -135,7 +136,11 @@ def test_what_is_not_recognised_is_named_with_the_option(tmp_path, dcgan):
 
 
 def test_an_original_that_differs_is_refused(tmp_path, dcgan):
-    model, _, _ = wrap(export_onnx(net_g(seed=1), tmp_path / "other.onnx", torch.zeros(2, NZ, 1, 1)))
+    other = onnx.load(dcgan)
+    weight = next(tensor for tensor in other.graph.initializer if len(tensor.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+    onnx.save(other, tmp_path / "other.onnx")
+    model, _, _ = wrap(tmp_path / "other.onnx")
     _, original, _ = wrap(dcgan)
     with pytest.raises(ExportRefused, match="differs from the original ONNX file"):
         compare_with(model, original)

@@ -71,6 +71,7 @@ def test_modes_are_counted_by_their_share_of_the_points():
 
 
 @pytest.mark.slow
+@pytest.mark.long(41)
 def test_on_the_ring_remedies_find_more_modes():
     numbers = learn("mode-collapse").numbers
     plain = numbers["plain: modes of 8"]

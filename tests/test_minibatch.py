@@ -8,14 +8,8 @@ import torch
 from network_cases import DISCRIMINATORS, NARROW, images
 from torch import nn
 
-from gan_serve.training.networks import (
-    build_discriminator,
-    normalise_spectrally,
-)
-from gan_serve.training.networks.layers import (
-    MinibatchDiscrimination,
-    MinibatchStd,
-)
+from gan_serve.training.networks import build_discriminator
+from gan_serve.training.networks.layers import MinibatchDiscrimination, MinibatchStd, normalise_spectrally
 
 
 @pytest.fixture(autouse=True)

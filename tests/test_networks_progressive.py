@@ -54,7 +54,7 @@ def enlarge(images: Tensor, factor: int) -> Tensor:
 @pytest.mark.parametrize("lr_multiplier", [1.0, 0.01])
 def test_equalised_layers_turn_unit_variance_into_gain_squared(gain: float, lr_multiplier: float) -> None:
     linear = EqualizedLinear(400, 500, gain=gain, lr_multiplier=lr_multiplier)
-    conv = EqualizedConv2d(64, 128, 3, gain=gain, lr_multiplier=lr_multiplier)
+    conv = EqualizedConv2d(64, 128, 3, gain=gain)
     with torch.no_grad():
         assert linear(torch.randn(200, 400)).var().item() == pytest.approx(gain**2, rel=0.05)
         inside = conv(torch.randn(8, 64, 12, 12))[:, :, 1:-1, 1:-1]  # the border sees the padding's zeros

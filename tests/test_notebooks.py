@@ -40,9 +40,12 @@ def test_the_notebook_is_the_one_that_the_program_writes(program, name):
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == EVERY_DAY else pytest.mark.slow) for name in PAGES]
-)
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.slow] if name != EVERY_DAY else []
+    return [*marks, pytest.mark.long(60)] if name == "mode-collapse" else marks
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in PAGES])
 def test_it_runs_from_top_to_bottom(program, name):
     cells = program.cells(name)
     program.run(cells)  # the cell of checks asserts what theory demands
@@ -76,6 +79,7 @@ def test_the_tour_is_the_one_that_the_program_writes(tour):
 
 
 @pytest.mark.slow
+@pytest.mark.long(96)
 @pytest.mark.usefixtures("fashion_mnist")
 def test_the_tour_runs_from_top_to_bottom(tour):
     folder = os.getcwd()

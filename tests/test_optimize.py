@@ -362,6 +362,7 @@ def test_a_fused_generator_is_one_file_of_standard_operators(exported):
     assert [dim.dim_value for dim in img.type.tensor_type.shape.dim] == [0, side, side, 3]
 
 
+@pytest.mark.slow  # every day in test_export.py
 @pytest.mark.parametrize("exported", ["dcgan28"], indirect=True)
 def test_the_same_generator_gives_the_same_bytes(exported):
     variant, _, fused = exported

@@ -98,6 +98,7 @@ def test_the_http_block_runs(shell, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long(118)
 @pytest.mark.usefixtures("fashion_mnist")
 def test_the_training_block_runs(shell, tmp_path):
     """As typed, but for the length: a few steps instead of hours, a few images instead of 10,000."""

@@ -14,7 +14,7 @@ from gan_serve.training.recipes import recipes
 @pytest.mark.parametrize("name", recipes())
 def test_the_layers_add_up_to_the_parameters(name):
     summary = summarise_recipe(name, {"width": 0.125})
-    for network in (summary.generator, summary.discriminator):
+    for network in summary.networks.values():
         assert network.parameters == sum(layer.parameters for layer in network.layers) > 0
 
 

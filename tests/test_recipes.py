@@ -61,12 +61,15 @@ VARIANTS = {
 
 
 EVERY_DAY = "dcgan-28 with labels in every layer"  # StyleGAN: test_export_inputs.py; wgan-gp: test_doctor_runs.py
+LONG = {"r3gan": 63, "progressive": 44, "lesson-progressive": 22}  # seconds
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name == EVERY_DAY else pytest.mark.slow) for name in [*recipes(), *VARIANTS]],
-)
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.slow] if name != EVERY_DAY else []
+    return [*marks, pytest.mark.long(LONG[name])] if name in LONG else marks
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in [*recipes(), *VARIANTS]])
 @pytest.mark.usefixtures("fewer_images")
 def test_a_recipe_trains_resumes_and_exports(name, digits, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
@@ -244,7 +247,7 @@ def test_learning_rates_fall_in_a_line_at_the_end(digits):
         return [optimizer.param_groups[0]["lr"] for optimizer in (training.g_optimizer, training.d_optimizer)]
 
     assert rates_at(0) == rates_at(496) == [4e-4, 2e-4]
-    assert "g_lr" in training.record(1.0)
+    assert "g_lr" in training.record()
     assert rates_at(752) == pytest.approx([4e-4 * 0.496, 2e-4 * 0.496])
     before = _weights(training.generator)
     assert rates_at(1000) == [0, 0]
@@ -304,8 +307,10 @@ def test_a_penalty_on_each_image_is_refused_beside_batch_norm(digits):
 @pytest.mark.parametrize(
     ("recipe", "kills"),
     [
-        ("wgan-gp", 1),
-        *(pytest.param(name, 10, marks=pytest.mark.slow) for name in ("dcgan-28", "wgan-gp", "progressive")),
+        pytest.param("wgan-gp", 1, marks=pytest.mark.long(8)),
+        pytest.param("progressive", 10, marks=[pytest.mark.slow, pytest.mark.long(93)]),
+        pytest.param("dcgan-28", 10, marks=[pytest.mark.slow, pytest.mark.long(58)]),
+        pytest.param("wgan-gp", 10, marks=[pytest.mark.slow, pytest.mark.long(47)]),
     ],
 )
 def test_sigkill_again_and_again_gives_the_same_weights(recipe, kills, digits, tmp_path):

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from gan_serve.training.losses import LOSSES, soft_targets
-from gan_serve.training.networks import build_discriminator, normalise_spectrally
+from gan_serve.training.networks import build_discriminator
+from gan_serve.training.networks.layers import normalise_spectrally
 from gan_serve.training.regularizers import (
     clip_weights,
     drift_penalty,

@@ -89,7 +89,7 @@ def test_the_optimisers_and_the_average_follow_the_schedules(digits):
         group = optimizer.param_groups[0]
         assert group["lr"] == pytest.approx(lr)
         assert group["betas"] == pytest.approx((0.0, 0.945))
-    record = training.record(1.0)
+    record = training.record()
     assert record["g_lr"] == pytest.approx(3.75e-4)
     assert {"d_loss", "d_acc", "g_acc", "g_feature_matching"} <= record.keys()
     assert "d_r1" not in record  # step 10 is none of every third

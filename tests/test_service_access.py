@@ -148,24 +148,6 @@ def test_a_unix_socket_takes_the_place_of_a_port(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_with_a_certificate_the_server_speaks_https(tmp_path: Path) -> None:
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-    subprocess.run([*make, *subject, *files], check=True, capture_output=True)
-    process, port = _start(tmp_path, GAN_SERVE_TLS_CERT="cert.pem", GAN_SERVE_TLS_KEY="key.pem")
-    try:
-        trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-        with httpx.Client(verify=trusted, base_url=f"https://127.0.0.1:{port}") as client:
-            _wait_for(client, process)
-            assert client.post("/sample", json={"model": NAME, "seed": 1}).content.startswith(b"\x89PNG")
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
-
-
 def test_swagger_ui_is_made_of_installed_files(server: httpx.Client) -> None:
     page = server.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
@@ -192,13 +174,26 @@ class _Collector(BaseHTTPRequestHandler):
         pass
 
 
-def test_spans_of_a_request_go_to_a_collector(tmp_path: Path) -> None:
-    with (
-        serving(_Collector) as address,
-        running([NAME], tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=address) as client,
-    ):
-        headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
-        assert client.post("/sample", json={"model": NAME, "seed": 1}, headers=headers).status_code == 200
+def test_with_a_certificate_the_server_speaks_https_and_spans_of_a_request_go_to_a_collector(tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    subprocess.run([*make, *subject, *files], check=True, capture_output=True)
+    tls = {"GAN_SERVE_TLS_CERT": "cert.pem", "GAN_SERVE_TLS_KEY": "key.pem"}
+    with serving(_Collector) as address:
+        process, port = _start(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=address, **tls)
+        try:
+            trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+            with httpx.Client(verify=trusted, base_url=f"https://127.0.0.1:{port}") as client:
+                _wait_for(client, process)
+                headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+                response = client.post("/sample", json={"model": NAME, "seed": 1}, headers=headers)
+                assert response.content.startswith(b"\x89PNG")
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
     by_name = {span.name: span for span in _Collector.spans if span.trace_id.hex() == TRACE}  # sent at the end
     assert set(by_name) == {"POST /sample", "queue", "inference", "encoding"}
     whole = by_name["POST /sample"]

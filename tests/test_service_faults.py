@@ -41,15 +41,22 @@ def test_no_port_but_its_own_is_open(configured: Server) -> None:
     assert open_ports == {configured.port}
 
 
-def test_modules_in_the_working_folder_are_not_imported(checkpoint: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "downloaded"
+def test_without_a_home_and_asserts_no_module_of_the_folder_is_imported_and_workers_end_when_it_is_killed(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder, port = tmp_path / "downloaded", free_port()
     shutil.copytree(checkpoint, folder)
     for name in ("psutil", "gan_serve", "click", "numpy", "uvicorn", "multiprocessing", "json"):
         (folder / f"{name}.py").write_text("open('/'.join([__file__ + '.ran']), 'w')\nraise SystemExit(9)\n")
-    command = [str(Path(sys.executable).parent / "gan-serve"), "serve", "--model", ".", "--port", str(free_port())]
-    with serving(folder, command, port=int(command[-1])) as server:
+    script = str(Path(sys.executable).parent / "gan-serve")
+    command = [sys.executable, "-OO", script, "serve", "--model", ".", "--port", str(port)]
+    with serving(folder, command, port, HOME="/nonexistent", BENTOML_HOME="", GAN_SERVE_DRAIN="0") as server:
         until(server.is_live, server.process)
         post(server.client, "/sample", seed=1)
+        assert "Traceback" not in server.text()
+        [worker] = workers(server.process.pid).values()
+        server.process.kill()
+        until(lambda: not worker.is_running())
     assert not list(folder.glob("*.ran"))
 
 
@@ -252,18 +259,6 @@ def _end(server: Server, number: signal.Signals) -> None:
     assert server.process.wait(PATIENCE) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port), 1)
-
-
-def test_it_runs_without_a_home_and_without_asserts_and_workers_end_when_it_is_killed(tmp_path: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "-OO", *serve_command(port)[1:]]
-    with serving(tmp_path, command, port, HOME="/nonexistent", BENTOML_HOME="", GAN_SERVE_DRAIN="0") as server:
-        until(server.is_live, server.process)
-        post(server.client, "/sample", seed=1)
-        assert "Traceback" not in server.text()
-        [worker] = workers(server.process.pid).values()
-        server.process.kill()
-        until(lambda: not worker.is_running())
 
 
 def test_a_connection_stays_open_between_requests_for_as_long_as_is_set(configured: Server) -> None:

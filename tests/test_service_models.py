@@ -84,9 +84,9 @@ def test_a_model_is_told_in_detail(server: httpx.Client, generator: Generator, c
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path]]:
-    """A server of one model, which is loaded at the first request, and the file that it logs to."""
+    """A server of one model, which is loaded at the first request, and of small responses; the file that it logs to."""
     folder = tmp_path_factory.mktemp("alone")
-    with running([NAME], folder, GAN_SERVE_LAZY="true") as client:
+    with running([NAME], folder, GAN_SERVE_LAZY="true", GAN_SERVE_MAX_RESPONSE="100000") as client:
         yield client, folder / "log.txt"
 
 
@@ -113,6 +113,14 @@ def test_only_a_server_of_several_models_needs_the_name(server: httpx.Client, al
     told = error(server.post("/sample", json={"seed": 7}), 422, "invalid_request")
     assert told["hint"] == f"This server has several models: {NAME}, conditional."
     assert required(server)
+
+
+def test_a_response_beyond_its_limit_is_refused_before_it_is_sampled(alone: tuple[httpx.Client, Path]) -> None:
+    client, _ = alone
+    post(client, "/sample", n=50)
+    told = error(client.post("/sample", json={"model": NAME, "n": 200}), 422, "too_many_images")
+    assert "up to 100,000" in told["message"]
+    error(client.post("/sample", json={"model": NAME, "n": 90, "format": "json"}), 422, "too_many_images")
 
 
 def test_models_also_tells_the_limits(server: httpx.Client) -> None:

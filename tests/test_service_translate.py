@@ -237,12 +237,8 @@ def test_the_bodies_that_a_worker_reads_are_bounded_together(alone: httpx.Client
 
 def hostile(random: np.random.RandomState, number: int) -> bytes:
     """An upload that is damaged, a bomb, an animation, something else, or odd and fine."""
-    good = [
-        as_file(noise(24, 31, 3, seed=number), format)
-        for format in ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-    ]  # fmt: skip
-    kind = number % 8
-    content = bytearray(good[random.randint(len(good))])
+    kind, format = number % 8, ("PNG", "JPEG", "WEBP", "GIF", "BMP")[random.randint(5)]
+    content = bytearray(as_file(noise(24, 31, 3, seed=number), format))
     if kind == 0:  # bytes are changed
         for _ in range(random.randint(1, 20)):
             content[random.randint(len(content))] = random.randint(256)

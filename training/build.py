@@ -19,10 +19,9 @@ from gan_serve.training.networks import (
     build_generator,
     initialise,
     initialise_glorot,
-    normalise_spectrally,
 )
 from gan_serve.training.networks.discriminator import Discriminator
-from gan_serve.training.networks.layers import MinibatchDiscrimination, use_byte_dropout
+from gan_serve.training.networks.layers import MinibatchDiscrimination, normalise_spectrally, use_byte_dropout
 
 
 def build_networks(

@@ -62,35 +62,35 @@ class Plan(NamedTuple):
     length: dict[str, Any] | None = None
 
 
-def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_LENGTH, *, world: int = 1) -> Plan:
+def plan_run(recipe: str | None, requested: Mapping[str, Any], length: Length = NO_LENGTH, *, world: int = 1) -> Plan:
     """Return the config of a new run.
 
-    With a recipe, settings are those of the recipe and of ``asked``. Without one, the recipe and what ``asked`` leaves
-    open are chosen by the images and by the speed of this machine, measured for a few seconds.
+    With a recipe, settings are those of the recipe and of ``requested``. Without one, the recipe and what ``requested``
+    leaves open are chosen by the images and by the speed of this machine, measured for a few seconds.
 
     Args:
-        recipe: the name of a recipe, or None. asked: the settings that the user chose, ``data`` among them.
+        recipe: the name of a recipe, or None. requested: the settings that the user chose, ``data`` among them.
         length: minutes or epochs, which become kimg here. world: number of processes; several of them measure nothing.
 
     Raises:
         InvalidOption: no such recipe or setting, a length in two ways or below 0. DataError: see ``load_images``.
     """
-    _check_length(asked, length, world)
+    _check_length(requested, length, world)
     if recipe is not None and length == NO_LENGTH:
-        return Plan(make_config(recipe, asked))
-    if recipe is None and (world > 1 or "init_from" in asked or "family" in asked):
+        return Plan(make_config(recipe, requested))
+    if recipe is None and (world > 1 or "init_from" in requested or "family" in requested):
         recipe = RECOMMENDED  # the user's networks and those of a checkpoint have their own size
         if length == NO_LENGTH:
-            return Plan(make_config(recipe, asked))
+            return Plan(make_config(recipe, requested))
     # Mistakes must fail before the images are read.
     if recipe is not None:
-        checked = make_config(recipe, asked)
-    else:  # the recipe is chosen by the images, and what else is asked for is checked with it
-        check_names(asked, setting_names())
-        checked = make_config(RECOMMENDED, {key: asked[key] for key in OF_IMAGES if key in asked})
+        checked = make_config(recipe, requested)
+    else:  # the recipe is chosen by the images, and the other settings are checked with it
+        check_names(requested, setting_names())
+        checked = make_config(RECOMMENDED, {key: requested[key] for key in OF_IMAGES if key in requested})
     device = pick_device(checked.device)
     others = OtherPrograms()
-    data, reasons = _read(checked, device, find_resolution=recipe is None and "resolution" not in asked)
+    data, reasons = _read(checked, device, find_resolution=recipe is None and "resolution" not in requested)
     chosen: dict[str, Any] = {}
     if recipe is None:
         recipe = SMALL if data.img_resolution <= SMALL_SIDE else RECOMMENDED
@@ -98,17 +98,17 @@ def plan_run(recipe: str | None, asked: Mapping[str, Any], length: Length = NO_L
         chosen = {"resolution": data.img_resolution}
         if recipe == SMALL:
             chosen |= {"minibatch": "std"} | ({} if data.labels is None else {"conditional": True})
-        threads, notes = _threads(asked, others.processors(), device)
+        threads, notes = _threads(requested, others.processors(), device)
         chosen |= threads
         reasons += notes
-        measured, why = _by_speed(recipe, chosen, asked, length, data, device)
+        measured, why = _by_speed(recipe, chosen, requested, length, data, device)
     else:
-        measured, why = _measured_length(recipe, asked, length, data, device)
+        measured, why = _measured_length(recipe, requested, length, data, device)
     return measured._replace(data=data, reasons=(*reasons, *why))
 
 
-def _check_length(asked: Mapping[str, Any], length: Length, world: int) -> None:
-    given = {"--kimg": asked.get("kimg"), "--minutes": length.minutes, "--epochs": length.epochs}
+def _check_length(requested: Mapping[str, Any], length: Length, world: int) -> None:
+    given = {"--kimg": requested.get("kimg"), "--minutes": length.minutes, "--epochs": length.epochs}
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise InvalidOption(f"{' and '.join(named)} both set the length of the run.", "Give one of them.")
@@ -144,51 +144,51 @@ def _read(config: TrainConfig, device: torch.device, *, find_resolution: bool) -
 def _by_speed(
     recipe: str,
     chosen: Mapping[str, Any],
-    asked: Mapping[str, Any],
+    requested: Mapping[str, Any],
     length: Length,
     data: ImageSet,
     device: torch.device,
 ) -> tuple[Plan, list[str]]:
     """Choose width, batch, length and augmentation: the widest networks with which the run shows enough images."""
-    base = make_config(recipe, {**chosen, **asked})
-    widths = [base.width] if "width" in asked else _widths(base.width, device)
+    base = make_config(recipe, {**chosen, **requested})
+    widths = [base.width] if "width" in requested else _widths(base.width, device)
     tried: list[tuple[float, float]] = []
     for width in widths:
-        settings = {**chosen, "width": width, **asked}
+        settings = {**chosen, "width": width, **requested}
         # A narrower network is never slower; it may be measured so if other programs run meanwhile.
         rate = max([_rate(make_config(recipe, settings), data, device), *(wider for _, wider in tried)])
-        kimg, evaluations = _kimg(base, asked, length, data, rate)
+        kimg, evaluations = _kimg(base, requested, length, data, rate)
         tried.append((width, rate))
         if length.minutes is not None and kimg >= ENOUGH_KIMG:
             break
         if length.minutes is None and kimg * 1000 / rate <= LONGEST:
             break
-    if "kimg" not in asked and length == NO_LENGTH:
+    if "kimg" not in requested and length == NO_LENGTH:
         kimg = min(kimg, LONGEST * rate / 1000)
     settings = {**chosen, "width": width}
-    reasons = [_why_width(tried, "width" in asked)]
-    if recipe == RECOMMENDED and width < base.width and not asked.keys() & {"d_lr", "d_lr_end"}:
+    reasons = [_why_width(tried, "width" in requested)]
+    if recipe == RECOMMENDED and width < base.width and not requested.keys() & {"d_lr", "d_lr_end"}:
         settings |= {"d_lr": base.g_lr, "d_lr_end": base.g_lr_end}
         reasons.append(f"d_lr {base.g_lr:g}: so narrow a discriminator falls behind at the recipe's {base.d_lr:g}")
-    if kimg < SHORT_KIMG and "batch_size" not in asked and base.batch_size > 32:
+    if kimg < SHORT_KIMG and "batch_size" not in requested and base.batch_size > 32:
         settings["batch_size"] = 32
-        rate = _rate(make_config(recipe, {**settings, **asked}), data, device)
+        rate = _rate(make_config(recipe, {**settings, **requested}), data, device)
         if length.minutes is not None:
-            kimg, evaluations = _kimg(base, asked, length, data, rate)
+            kimg, evaluations = _kimg(base, requested, length, data, rate)
         reasons.append(f"batch 32: more steps in a short run; {_speed(rate)}")
     settings["kimg"] = kimg = _rounded(kimg)
-    if kimg < evaluations * base.kimg_per_tick * base.ticks_per_evaluation and not asked.keys() & OF_TICKS:
+    if kimg < evaluations * base.kimg_per_tick * base.ticks_per_evaluation and not requested.keys() & OF_TICKS:
         settings |= {"kimg_per_tick": _rounded(kimg / evaluations), "ticks_per_evaluation": 1}
-    settings |= _augmentation(data, 1000 * kimg, asked, reasons)
-    config = make_config(recipe, {**settings, **asked})
+    settings |= _augmentation(data, 1000 * kimg, requested, reasons)
+    config = make_config(recipe, {**settings, **requested})
     return Plan(config, length=_record(length, rate, kimg)), [*reasons, *_why_length(config, length, data, rate)]
 
 
-def _threads(asked: Mapping[str, Any], busy: float, device: torch.device) -> tuple[dict[str, Any], list[str]]:
+def _threads(requested: Mapping[str, Any], busy: float, device: torch.device) -> tuple[dict[str, Any], list[str]]:
     """Return fewer threads as a setting, and the reason, if other programs keep ``busy`` processors busy."""
     most = torch.get_num_threads()
     threads = free_threads(most, busy, os.cpu_count() or most)
-    if device.type != "cpu" or "threads" in asked or threads == most:
+    if device.type != "cpu" or "threads" in requested or threads == most:
         return {}, []
     why = (
         f"threads {threads} of {most}: other programs keep {busy:.1f} processors busy, and each step waits for its "
@@ -213,10 +213,10 @@ def _speed(rate: float) -> str:
     return f"{rate:.{0 if rate >= 10 else 1}f} images/s"
 
 
-def _augmentation(data: ImageSet, shown: float, asked: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
+def _augmentation(data: ImageSet, shown: float, requested: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
     """Return the settings of augmentation, which counters overfitting, and add the reason to ``reasons``."""
-    if "augment" in asked or len(data) >= MANY_IMAGES or shown < PASSES_TO_AUGMENT * len(data):
-        if "augment" not in asked:
+    if "augment" in requested or len(data) >= MANY_IMAGES or shown < PASSES_TO_AUGMENT * len(data):
+        if "augment" not in requested:
             reasons.append(f"no augmentation: {passes(shown, data)} over {len(data):,} images")
         return {}
     names = "color,translation,cutout" if data.img_channels == 3 else "translation,cutout"
@@ -227,13 +227,13 @@ def _augmentation(data: ImageSet, shown: float, asked: Mapping[str, Any], reason
 
 
 def _measured_length(
-    recipe: str, asked: Mapping[str, Any], length: Length, data: ImageSet, device: torch.device
+    recipe: str, requested: Mapping[str, Any], length: Length, data: ImageSet, device: torch.device
 ) -> tuple[Plan, list[str]]:
     """Return the plan for a recipe, with the length in kimg."""
-    config = make_config(recipe, asked)
+    config = make_config(recipe, requested)
     rate = _rate(config, data, device)
-    kimg = _rounded(_kimg(config, asked, length, data, rate)[0])
-    config = make_config(recipe, {**asked, "kimg": kimg})
+    kimg = _rounded(_kimg(config, requested, length, data, rate)[0])
+    config = make_config(recipe, {**requested, "kimg": kimg})
     return Plan(config, length=_record(length, rate, kimg)), _why_length(config, length, data, rate)
 
 
@@ -245,7 +245,7 @@ def _rate(config: TrainConfig, data: ImageSet, device: torch.device) -> float:
 
 
 def _kimg(
-    base: TrainConfig, asked: Mapping[str, Any], length: Length, data: ImageSet, rate: float
+    base: TrainConfig, requested: Mapping[str, Any], length: Length, data: ImageSet, rate: float
 ) -> tuple[float, int]:
     """Return the length of a run in kimg, and how often the quality is measured; ``rate``: real images a second."""
     if length.minutes is not None:
@@ -257,7 +257,7 @@ def _kimg(
         return max(shown - times * EVALUATION_IMAGES, shown / 2) / 1000, times
     if length.epochs is not None:
         return length.epochs * len(data) / 1000, 4
-    if "kimg" in asked:
+    if "kimg" in requested:
         return base.kimg, 4
     return max(FEWEST_KIMG, min(base.kimg, MOST_PASSES * len(data) / 1000)), 4
 

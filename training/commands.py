@@ -186,15 +186,15 @@ def _train_translator(
     from gan_serve.training.translation.settings import is_translation_run, make_translation_config
     from gan_serve.training.translation.train import resumed_config, train_translator
 
-    asked = {key: value for key, value in settings.items() if value is not None}
+    requested = {key: value for key, value in settings.items() if value is not None}
     if run_dir is None:
-        run_dir = new_run_dir(str(asked.get("data", "data")), str(recipe))
+        run_dir = new_run_dir(str(requested.get("data", "data")), str(recipe))
     if resume and is_translation_run(run_dir):
-        config = resumed_config(run_dir, asked)
-    elif "data" not in asked:
+        config = resumed_config(run_dir, requested)
+    elif "data" not in requested:
         raise InvalidOption("A new run needs --data.", "gan-serve train --help lists the sources.")
     else:
-        config = make_translation_config(str(recipe), asked)
+        config = make_translation_config(str(recipe), requested)
     finished = train_translator(config, run_dir, resume=resume, quiet=quiet)
     echo(f"Snapshot: {finished.snapshot}")
     echo(f"Next: {shlex.join(['gan-serve', 'export', str(run_dir), '--out', f'{run_dir.name}-model'])}")
@@ -231,21 +231,13 @@ def recipes(name: str | None, as_json: bool, pairs: tuple[str, ...], classes: in
         with needs_extra("train"):
             from gan_serve.training.config import parse_settings
             from gan_serve.training.recipe_summary import summarise_recipe
-            from gan_serve.training.translation.summary import summarise_translation_recipe
 
-        if name in all_recipes(TRANSLATE):
-            described = summarise_translation_recipe(name, parse_settings(pairs))
-            echo(json.dumps(described.as_json(), indent=2) if as_json else described.as_text())
-            return
         summary = summarise_recipe(name, parse_settings(pairs), classes=classes)
         echo(json.dumps(summary.as_json(), indent=2) if as_json else summary.as_text())
         return
     listing = [*all_recipes().values(), *all_recipes(TRANSLATE).values()]
     if as_json:
-        listed = [
-            {"name": each.name, "title": each.title, "source": each.source, "needs": each.needs} for each in listing
-        ]
-        echo(json.dumps(listed, indent=2))
+        echo(json.dumps([recipe.as_json() for recipe in listing], indent=2))
         return
     for recipe in listing:
         echo(recipe.as_text())

@@ -14,7 +14,7 @@ from gan_serve.training.config import TrainConfig, generator_arguments, read_con
 from gan_serve.training.monitoring.run_log import best_kimg
 from gan_serve.training.networks.fitting import build_fitting
 from gan_serve.training.run_info import RunInfo, read_run_info
-from gan_serve.training.snapshots import all_finite, load_snapshot, snapshot_path, snapshots
+from gan_serve.training.snapshots import all_finite, fitting_snapshot, load_snapshot, snapshot_path, snapshots
 
 
 class Trained(NamedTuple):
@@ -62,13 +62,9 @@ def load_trained(run_dir: Path, snapshot: str | Path | None = None) -> Trained:
     state = load_snapshot(find_snapshot(run_dir, snapshot))
     c_dim = len(info.data.class_names) if config.conditional else 0
     arguments = generator_arguments(config, img_channels=info.data.img_channels, c_dim=c_dim)
-    try:
+    with fitting_snapshot("Give the run that it belongs to."):
         generator = build_fitting(config.family, arguments, state["ema"])
         generator.load_state_dict(state["ema"])
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise RunError(
-            f"The snapshot does not fit the run's config: {error}", "Give the run that it belongs to."
-        ) from error
     return Trained(generator.eval(), config, info, arguments, state["shown"], state["seconds"])
 
 

@@ -50,6 +50,7 @@ class Finished(NamedTuple):
 class Trainable(Watched, Protocol):
     """The state of a run of any task."""
 
+    device: torch.device
     seconds: float
 
     @property
@@ -62,8 +63,8 @@ class Trainable(Watched, Protocol):
         """The real images that a step shows."""
         ...
 
-    def record(self, images_per_s: float) -> dict[str, Any]:
-        """Return a record of the log."""
+    def record(self) -> dict[str, float]:
+        """Return the record of a tick: what the schedules have reached, and the means of the scalars."""
         ...
 
 
@@ -78,7 +79,7 @@ class RunRecorder(Protocol[RunOf]):
         """Show the progress after a step."""
         ...
 
-    wants_stop: bool
+    stop_requested: bool
 
     def tick(self, training: RunOf, record: dict[str, Any], *, measure: bool) -> Path:
         """Write what a tick has, and return the snapshot's path. ``measure``: the quality is due."""
@@ -234,16 +235,32 @@ def run_loop(training: Run, advance: Callable[[], None], recorder: RunRecorder[R
             seconds, images_per_s = ticks.end_tick(training.shown)
             training.seconds += seconds
             check_finite(training)
-            record = training.record(images_per_s)
+            record = {
+                "kimg": training.shown / 1000,
+                "seconds": round(training.seconds, 1),
+                "images_per_s": round(images_per_s, 1),
+                "memory_mb": round(_memory_in_use(training.device) / 2**20),
+            } | training.record()
             if recorder:
-                # Quality is measured at the same images whatever the ticks, and not while somebody waits for the end.
+                # Quality is measured at the same images whatever the ticks, and not when the run is about to end.
                 is_due = evaluation_size and before // evaluation_size != training.shown // evaluation_size
                 last_snapshot = recorder.tick(training, record, measure=finished or bool(is_due and not stopping))
-                if recorder.wants_stop:
-                    stop.ask()
+                if recorder.stop_requested:
+                    stop.request()
             stopping = any_process(stop.is_set)
             ticks.begin_tick()
     return last_snapshot
+
+
+def _memory_in_use(device: torch.device) -> int:
+    """Return the peak memory of the run on the GPU, or the current memory of this process on the CPU, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import psutil
+    except ImportError:  # psutil is optional for training
+        return 0
+    return int(psutil.Process().memory_info().rss)
 
 
 def pick_device(device: str) -> torch.device:

@@ -66,7 +66,7 @@ def images_per_second(config: TrainConfig, data: ImageSet, device: torch.device,
         return time.perf_counter() - began < seconds * (1 if len(times[slowest]) > FEWEST else LONGEST)
 
     # The first step of a kind also allocates memory and chooses kernels: it counts only if there is no time for others,
-    # and a first step that takes all the time stands for all kinds.
+    # and if a first step takes all the time, it counts as all kinds.
     while not times[plain] or has_time():
         for kind in times:
             if kind == plain or times[kind] or has_time():

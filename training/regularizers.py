@@ -1,4 +1,4 @@
-"""Penalties and other terms of a loss, and weight clipping; one short function each, with its source."""
+"""Penalties and other terms of a loss, weight clipping and the norm of gradients; papers are named where they apply."""
 
 from __future__ import annotations
 
@@ -60,6 +60,12 @@ def clip_weights(parameters: Iterable[nn.Parameter], bound: float) -> None:
     weights = [parameter.data for parameter in parameters]
     torch._foreach_clamp_min_(weights, -bound)
     torch._foreach_clamp_max_(weights, bound)
+
+
+def gradient_norm(*networks: nn.Module) -> Tensor:
+    """Return the L2 norm of all gradients of the networks, taken as one vector."""
+    weights = [weight for network in networks for weight in network.parameters()]
+    return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:

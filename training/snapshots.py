@@ -7,8 +7,9 @@ need no state: they follow from the seed, the images shown and the config.
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,15 @@ def load_snapshot(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(isinstance(state.get(key), int | float) for key in ("shown", "seconds")):
         raise RunError(f"The file {path} is not a snapshot of a run.", "Remove it to resume from the one before.")
     return state
+
+
+@contextlib.contextmanager
+def fitting_snapshot(hint: str) -> Iterator[None]:
+    """Raise ``RunError`` with this hint if a snapshot does not fit the networks that it is loaded into in the block."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise RunError(f"The snapshot does not fit the run's config: {error}", hint) from error
 
 
 def all_finite(weights: Mapping[str, Tensor]) -> bool:

@@ -10,21 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_serve.errors import RunError
 from gan_serve.training import losses
 from gan_serve.training.build import build_networks, build_optimizers
 from gan_serve.training.config import TrainConfig
 from gan_serve.training.data.loader import Batch, Loader
 from gan_serve.training.distributed import Processes, average_gradients
 from gan_serve.training.ema import GeneratorEMA
-from gan_serve.training.memory import memory_in_use
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.progressive import Growing, ProgressiveDiscriminator, growth_level
 from gan_serve.training.objective import Objective
 from gan_serve.training.precision import without_tf32
 from gan_serve.training.random_numbers import StepRandom
-from gan_serve.training.regularizers import clip_weights
+from gan_serve.training.regularizers import clip_weights, gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate, scheduled
+from gan_serve.training.snapshots import fitting_snapshot
 from gan_serve.training.tick_means import TickMeans
 
 
@@ -171,7 +170,7 @@ class Training:
             self._note(**scalars)
             fakes.append(fake)
         average_gradients(self.discriminator.parameters())
-        self._note(d_grad_norm=_gradient_norm(self.discriminator))
+        self._note(d_grad_norm=gradient_norm(self.discriminator))
         return fakes
 
     def move_discriminator(self) -> None:
@@ -202,7 +201,7 @@ class Training:
             self._note(**scalars)
         self.discriminator.requires_grad_(True)
         average_gradients(self.generator.parameters())
-        self._note(g_grad_norm=_gradient_norm(self.generator))
+        self._note(g_grad_norm=gradient_norm(self.generator))
         self.g_optimizer.step()
 
     def _grow(self) -> None:
@@ -220,14 +219,9 @@ class Training:
     def _note(self, **scalars: Tensor) -> None:
         self.tick_means.add(self._step_began, **scalars)
 
-    def record(self, images_per_s: float) -> dict[str, Any]:
-        """Return a record of the log: the progress of the run, and the means of the tick's scalars."""
-        record: dict[str, Any] = {
-            "kimg": self.shown / 1000,
-            "seconds": round(self.seconds, 1),
-            "images_per_s": round(images_per_s, 1),
-            "memory_mb": round(memory_in_use(self.device) / 2**20),
-        }
+    def record(self) -> dict[str, float]:
+        """Return the record of a tick: what the schedules have reached, and the means of the scalars."""
+        record = {}
         if self.level is not None:
             record["level"] = self.level
         if self.config.decay_kimg or self.config.decay_share or self.config.g_lr_end is not None:
@@ -252,20 +246,10 @@ class Training:
         Raises:
             RunError: the state belongs to other networks.
         """
-        try:
+        with fitting_snapshot("Resume with the same config."):
             self.generator.load_state_dict(state["generator"])
             self.discriminator.load_state_dict(state["discriminator"])
             self.g_optimizer.load_state_dict(state["g_optimizer"])
             self.d_optimizer.load_state_dict(state["d_optimizer"])
             self.ema.generator.load_state_dict(state["ema"])
             self.shown, self.seconds = state["shown"], state["seconds"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"The snapshot does not fit the run's config: {error}", "Resume with the same config."
-            ) from error
-
-
-def _gradient_norm(network: nn.Module) -> Tensor:
-    """Return the L2 norm of all gradients of a network, taken as one vector."""
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    return nn.utils.get_total_norm(gradients)

@@ -21,8 +21,8 @@ class Stop:
         self.signal: int | None = None
         self.seconds_left: Callable[[], float] = lambda: 0.0
 
-    def ask(self) -> None:
-        """Ask the run to stop after the current step."""
+    def request(self) -> None:
+        """Stop the run after the current step."""
         self.is_set = True
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -30,7 +30,7 @@ class Stop:
         if self.signal is not None and number == signal.SIGINT:  # SIGTERM may come twice: torchrun, a scheduler
             os._exit(128 + number)
         self.signal = number
-        self.ask()
+        self.request()
         if number == signal.SIGINT and FIRST:
             left = self.seconds_left()
             wait = f", about {left:.0f} s" if left >= 1 else ""

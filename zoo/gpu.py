@@ -146,8 +146,8 @@ def _train(plan: Plan, deadline: float) -> None:
     settings = [word for setting in plan.settings for word in ("--set", setting)]
     command = [__file__, "train", "--seconds", f"{left}", "--budget", f"{plan.budget}", "--data", plan.data]
     command += ["--checkpoint", plan.checkpoint, "--calls", f"{plan.calls}", *settings]
-    with open(WORK / "train.md", "w") as told:
-        process = subprocess.Popen([sys.executable, *command], env=_environment(), stdout=told, stderr=told)
+    with open(WORK / "train.md", "w") as output:
+        process = subprocess.Popen([sys.executable, *command], env=_environment(), stdout=output, stderr=output)
         for patience, signal_number in ((left, signal.SIGTERM), (20, signal.SIGKILL), (None, None)):
             try:
                 process.wait(timeout=patience)

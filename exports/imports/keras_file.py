@@ -251,7 +251,7 @@ def _array(dataset: Any, name: str) -> Array:
     """Return the numbers of a data set as float32.
 
     Raises:
-        ImportRefused: it lies in other files, or is packed, so that it may be larger than the file.
+        ImportRefused: it is stored in other files, or packed, so that it may be larger than the file.
     """
     if dataset.external or dataset.is_virtual:
         raise ImportRefused(f"{name} keeps weights in other files (external data).", SAVE_AGAIN)

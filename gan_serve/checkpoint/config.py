@@ -211,6 +211,10 @@ class BaseConfig(_Strict):
             raise ValueError("file names must differ by more than case")
         return files
 
+    def digest_of(self, precision: Precision) -> str:
+        """Return ``sha256:...`` of the network's file in this precision."""
+        return f"sha256:{self.files[PRECISION_FILES[precision]].sha256}"
+
 
 class CheckpointConfig(BaseConfig):
     """``config.json`` of a generator."""

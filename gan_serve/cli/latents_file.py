@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig
+from gan_serve.checkpoint.config import CheckpointConfig
 from gan_serve.errors import InvalidLatents
 from gan_serve.npy_header import read_npy, read_npz
 from gan_serve.regular_files import read_regular
@@ -45,7 +45,7 @@ def read_latents(path: Path, config: CheckpointConfig) -> LatentsFile:
     except DAMAGED as error:
         raise InvalidLatents(f"{path} has no latents: {' '.join(str(error).split())[:100]}.", HINT) from error
     digest = str(arrays.get("digest", ""))
-    if digest and digest != f"sha256:{config.files[PRECISION_FILES['fp32']].sha256}":
+    if digest and digest != config.digest_of("fp32"):
         raise InvalidLatents(
             f"The latents of {path} are those of another checkpoint, {str(arrays.get('model', ''))[:100]!r}.",
             "Use the model that they were found for.",

@@ -30,6 +30,7 @@ PRECISION_HELP = (
     "fp32, int8 or fp16 (smaller, nearly the same images; not every model has them), or auto: the fastest that it "
     "has for the device."
 )
+PRECISIONS_HELP = "The precisions to write, such as fp32,int8; default: all that are close enough to fp32."
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -37,6 +38,15 @@ def model_options(command: Command) -> Command:
     """Add ``--device`` and ``--precision`` to a command."""
     command = click.option("--device", default="auto", show_default=True, help=DEVICE_HELP)(command)
     return click.option("--precision", default="fp32", show_default=True, help=PRECISION_HELP)(command)
+
+
+def precisions_option(command: Command) -> Command:
+    """Add ``--precisions`` to a command: a list, or None; which of them exist is checked later."""
+
+    def split(_context: click.Context, _option: click.Parameter, text: str | None) -> list[str] | None:
+        return None if text is None else [each.strip() for each in text.split(",")]
+
+    return click.option("--precisions", callback=split, help=PRECISIONS_HELP)(command)
 
 
 def sampling_options(command: Command) -> Command:

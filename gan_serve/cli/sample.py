@@ -270,14 +270,14 @@ def _keys_of_file(
     A walk gets a label only if all latents have the same.
     """
     from gan_serve.cli.latents_file import mixed_keys, only_label, read_latents
+    from gan_serve.sampling.keys import numbers_of_keys
 
     keys, found = mixed_keys(seeds, read_latents(file, generator.config))
     if label is not None or not generator.c_dim:
         return keys, label
     if walk:
         return keys, only_label(found)
-    numbers = [key if isinstance(key, int) else place for place, key in enumerate(keys)]
-    return keys, [name or number % generator.c_dim for name, number in zip(found, numbers, strict=True)]
+    return keys, [name or number % generator.c_dim for name, number in zip(found, numbers_of_keys(keys), strict=True)]
 
 
 def _numbers(text: str) -> list[float]:

@@ -169,7 +169,7 @@ class HubRepository:
             raise AccessDenied("The token contains invalid characters.", LOGIN)
 
     def _commit(self) -> str:
-        """Return the commit of the revision, as the Hub says; this also checks the access."""
+        """Return the commit of the revision on the Hub; this also checks the access."""
         self.check_token()
         with self._translate_errors():
             commit = self._request_metadata(CONFIG_FILE).commit_hash

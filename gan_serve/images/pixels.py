@@ -14,6 +14,7 @@ BROKEN = (
     Image.DecompressionBombError,
 )  # fmt: skip
 
+STRIP = 256  # rows that are blended with white at a time, because that takes several copies
 UInt8Array = npt.NDArray[np.uint8]
 
 
@@ -31,6 +32,27 @@ def from_pil(image: Image.Image) -> UInt8Array:
     if image.mode not in ("L", "RGB"):
         raise ValueError(f"the image is of mode {image.mode}, not L or RGB")
     return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+def on_white(image: Image.Image) -> UInt8Array:
+    """Return an image with transparency on white, uint8 [H, W, C], gray if the result is gray."""
+    flat = np.empty((image.height, image.width, 3), np.uint8)
+    gray = True
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        rows = flat[top : top + STRIP]
+        rows[:] = from_pil(Image.alpha_composite(white, strip).convert("RGB"))
+        gray = gray and bool((rows[..., :1] == rows).all())
+    return np.ascontiguousarray(flat[..., :1]) if gray else flat
+
+
+def crop_and_resize(image: Image.Image, side: int) -> Image.Image:
+    """Cut the largest square from the middle and resize it to ``side`` with Lanczos."""
+    square = min(image.size)
+    left, top = (image.width - square) // 2, (image.height - square) // 2
+    # Not resize's own box: its filter would see beyond the cut.
+    return image.crop((left, top, left + square, top + square)).resize((side, side), Image.Resampling.LANCZOS)
 
 
 def enlarge(pixels: UInt8Array, scale: int) -> UInt8Array:

@@ -1,4 +1,4 @@
-"""Stop encoding images that nobody waits for any more."""
+"""Stop encoding images once their caller has gone."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 def check_wanted() -> None:
-    """Raise ``NotWanted`` if nobody waits for the images of this context; encoders call this before each image."""
+    """Raise ``NotWanted`` if the caller of this context has gone; encoders call this before each image."""
     if not _wanted.get()():
         raise NotWanted

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import PRECISION_FILES, CheckpointConfig, Precision
+from gan_serve.checkpoint.config import CheckpointConfig, Precision
 from gan_serve.errors import InvalidOption, TooManyImages
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.keys import Keys, check_key_latents, choose_keys, key_latents, numbers_of_keys
@@ -152,7 +152,7 @@ class RequestBuilder:
         self.style_layers = style_layers  # of a network that can mix styles; None for others
         self.w_dim = w_dim  # the length of an offset in w; 0 for networks that take none
         self.precision: Precision = precision  # of the network that runs the requests
-        self.digest = f"sha256:{config.files[PRECISION_FILES[precision]].sha256}"
+        self.digest = config.digest_of(precision)
 
     @property
     def name(self) -> str:

@@ -15,14 +15,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from gan_serve.checkpoint.config import TranslatorConfig
 from gan_serve.errors import InvalidImage, InvalidOption
-from gan_serve.images.pixels import BROKEN, UInt8Array, from_pil
+from gan_serve.images.pixels import BROKEN, UInt8Array, crop_and_resize, from_pil, on_white, to_pil
 from gan_serve.images.png import encode_png
 from gan_serve.regular_files import read_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_FILE_BYTES = 2**26
 MAX_PIXELS = 2**24  # of a picture that is decoded: 64 MB as RGBA
-STRIP = 256  # rows that are blended with white at a time, because that takes several copies
 MAX_SCANS = 64  # of a progressive JPEG, each of which goes through all pixels
 FITS = ("crop", "exact")
 
@@ -157,13 +156,8 @@ def fit_to(picture: Picture, side: int | None, into: int, model: str, fit: str =
         )
     if not resized and channels == into:
         return picture.pixels
-    image = Image.fromarray(picture.pixels[..., 0] if channels == 1 else picture.pixels)
-    image = image.convert("L" if into == 1 else "RGB")
-    if resized and side is not None:
-        square = min(width, height)
-        left, top = (width - square) // 2, (height - square) // 2
-        image = image.crop((left, top, left + square, top + square)).resize((side, side), Image.Resampling.LANCZOS)
-    return from_pil(image)
+    image = to_pil(picture.pixels).convert("L" if into == 1 else "RGB")
+    return from_pil(crop_and_resize(image, side) if resized and side is not None else image)
 
 
 def check_fit(fit: str) -> None:
@@ -190,7 +184,7 @@ def _from_array(array: Any) -> Picture:
         )
     _check_size(array.shape[1], array.shape[0], "The array")
     if array.ndim == 3 and array.shape[2] == 4:
-        return Picture.of(_on_white(Image.fromarray(array)))
+        return Picture.of(on_white(Image.fromarray(array)))
     return Picture.of(np.ascontiguousarray(array.reshape(*array.shape[:2], -1)))
 
 
@@ -241,20 +235,7 @@ def _decode(image: Image.Image, name: str) -> Picture:
         return Picture.of(from_pil(image.convert("L")))
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         return Picture.of(from_pil(image.convert("RGB")))
-    return Picture.of(_on_white(image))
-
-
-def _on_white(image: Image.Image) -> UInt8Array:
-    """Return a picture with transparency on white, uint8 [H, W, C], gray if the result is gray."""
-    flat = np.empty((image.height, image.width, 3), np.uint8)
-    gray = True
-    for top in range(0, image.height, STRIP):
-        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
-        white = Image.new("RGBA", strip.size, "white")
-        rows = flat[top : top + STRIP]
-        rows[:] = from_pil(Image.alpha_composite(white, strip).convert("RGB"))
-        gray = gray and bool((rows[..., :1] == rows).all())
-    return np.ascontiguousarray(flat[..., :1]) if gray else flat
+    return Picture.of(on_white(image))
 
 
 def _check_size(width: int, height: int, name: str) -> None:

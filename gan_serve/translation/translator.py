@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from gan_serve.checkpoint.config import PRECISION_FILES, Precision, TranslatorConfig
+from gan_serve.checkpoint.config import Precision, TranslatorConfig
 from gan_serve.checkpoint.files import read_translator_config
 from gan_serve.errors import TooManyImages
 from gan_serve.images.pixels import UInt8Array
@@ -45,7 +45,7 @@ class Translator(Pretrained[TranslatorConfig, TranslatorSession]):
     @property
     def digest(self) -> str:
         """``sha256:...`` of the network's file."""
-        return f"sha256:{self.config.files[PRECISION_FILES[self._session.precision]].sha256}"
+        return self.config.digest_of(self._session.precision)
 
     @property
     def precision(self) -> Precision:

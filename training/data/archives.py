@@ -69,7 +69,7 @@ def tar_members(path: Path) -> Iterator[Member]:
                 raise tarfile.ReadError(f"it has more than {most:,} files, which do not fit in its size")
             unpacked = member.offset_data + member.size  # to find the next member
             if unpacked > max(ALWAYS_ALLOWED, MAX_RATIO * size):
-                raise tarfile.ReadError(f"it is said to have {unpacked:,} bytes in {size:,}")
+                raise tarfile.ReadError(f"by its headers {size:,} bytes unpack to {unpacked:,}")
             if not member.isdir():
                 reason = "" if member.isreg() else "a link or a device"
                 yield _member(_path(*readable_names([member.name])), reason, lambda member=member: content(member))  # type: ignore[misc]
@@ -87,7 +87,7 @@ def zip_members(path: Path) -> Iterator[Member]:
     def content(member: zipfile.ZipInfo) -> bytes:
         check_size(member.file_size)
         if member.file_size > 2**24 and member.file_size > MAX_RATIO * member.compress_size:
-            raise ValueError(f"it is said to have {member.file_size} bytes in {member.compress_size}")
+            raise ValueError(f"by its header {member.compress_size} bytes unpack to {member.file_size}")
         with archive.open(member) as file:
             return file.read(MAX_FILE_BYTES)
 
@@ -127,4 +127,4 @@ def _path(stored: str) -> str:
 def check_size(size: int) -> None:
     """Raise ValueError for an image file of more than ``MAX_FILE_BYTES``."""
     if size > MAX_FILE_BYTES:
-        raise ValueError(f"it is said to have {size} bytes; {MAX_FILE_BYTES} are the most")
+        raise ValueError(f"by its header it has {size} bytes; the limit is {MAX_FILE_BYTES}")

@@ -17,11 +17,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.images.pixels import UInt8Array
+from gan_serve.images.pixels import UInt8Array, on_white
 from gan_serve.npy_header import read_npy_header
 from gan_serve.training.data.class_names import texts, with_labels
 from gan_serve.training.data.formats import suffix_of
-from gan_serve.training.data.image_files import on_white
 from gan_serve.training.data.image_set import ImageSet, Wanted, check_claim, check_memory, list_names
 
 ARRAY_ERRORS = (
@@ -210,9 +209,12 @@ def _read_images(array: StoredArray, where: str) -> tuple[UInt8Array, tuple[str,
         if array.dtype != np.uint8:
             scaled = (values.astype(np.float32) - low) * (255 / (high - low))
             values = scaled.round().clip(0, 255).astype(np.uint8)
+        rows = images[start : start + len(part)]
         if bands == 4:
-            values = np.stack([np.asarray(on_white(Image.fromarray(image)).convert("RGB")) for image in values])
-        images[start : start + len(part)] = values
+            for row, image in zip(rows, values, strict=True):
+                row[:] = on_white(Image.fromarray(image))
+        else:
+            rows[:] = values
     return images, tuple(notes)
 
 

@@ -70,7 +70,7 @@ def name_of(path: Path) -> str:
 
 
 def encoding_of(names: Sequence[bytes], fallback: str) -> str:
-    """Return the encoding of the names of files that lie together.
+    """Return the encoding of the names of files of one container.
 
     UTF-8, else GBK where all high bytes are pairs of GB 2312 (a European name rarely has only such pairs), else
     ``fallback``.

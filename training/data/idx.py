@@ -31,7 +31,7 @@ def has_idx(folder: Path) -> bool:
 
 
 def read_idx_source(path: Path, wanted: Wanted) -> ImageSet:
-    """Read the images and, where they lie beside them, the labels of one split.
+    """Read the images and, where there is a file of them, the labels of one split.
 
     Args:
         path: a folder, or a file of images.

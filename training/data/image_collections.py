@@ -1,4 +1,4 @@
-"""Image files in folders, tars and zips as one data set, with the labels that lie with them."""
+"""Image files in folders, tars and zips as one data set, with the labels beside them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLE = re.compile(r".*\.(csv|tsv|npz|parquet|jsonl|json)|.*(attr|label|class|an
 def read_image_files(containers: Sequence[Path], name: str, wanted: Wanted) -> ImageSet:
     """Read all images of ``containers`` (folders, tars, zips) in the order of their names.
 
-    Labels are those of ``dataset.json``, ``.cls`` or ``metadata`` files that lie with the images, else the folders.
+    Labels are those of ``dataset.json``, ``.cls`` or ``metadata`` files beside the images, else the folders.
 
     Raises:
         DataError: no images, a damaged archive, or more than a tenth of the images cannot be read.

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gan_serve.images.pixels import crop_and_resize, on_white, to_pil
 from gan_serve.training.data.formats import FORMATS
 
 MAX_PIXELS = 50_000_000  # of one image: at most 200 MB while it is decoded; larger JPEGs are decoded at a lower size
 MAX_SCANNED = 8_000_000_000  # pixels of all scans of a JPEG, which take some five seconds: an image has up to ten scans
-MAX_COMPOSITE = 12_000_000  # pixels that are laid on white at full size; larger images are shrunk before
+MAX_COMPOSITE = 12_000_000  # pixels that are blended with white at full size; larger images are shrunk before
 STRIP = 64  # rows at a time where an image is shrunk
 SIXTEEN_BITS = 65535
 
@@ -58,30 +59,12 @@ def read_image(file: io.BytesIO, resolution: int | None = None, *, white: int = 
                 size = size[::-1]
             opened.load()
             image, maximum = _eight_bits(opened, white)
-    return Decoded(resize(image, resolution) if resolution else image, size, maximum)
+    return Decoded(crop_and_resize(image, resolution) if resolution else image, size, maximum)
 
 
 def _scans(file: io.BytesIO) -> int:
     """Return the number of scans of a JPEG, or a few more: the video that some cameras append may look like some."""
     return file.getvalue().count(b"\xff\xda")
-
-
-def resize(image: Image.Image, resolution: int) -> Image.Image:
-    """Cut the largest square from the middle and resize it to ``resolution`` with Lanczos."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Not resize's own box: its filter would see beyond the cut.
-    square = image.crop((left, top, left + side, top + side))
-    return square.resize((resolution, resolution), Image.Resampling.LANCZOS)
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """Lay mode RGBA on white: mode L where the result is gray, else RGB."""
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, image).convert("RGB")
-    red, green, blue = (np.asarray(channel) for channel in flat.split())
-    gray = np.array_equal(red, green) and np.array_equal(green, blue)
-    return flat.getchannel(0) if gray else flat
 
 
 def _eight_bits(image: Image.Image, white: int) -> tuple[Image.Image, int]:
@@ -102,7 +85,7 @@ def _eight_bits(image: Image.Image, white: int) -> tuple[Image.Image, int]:
         return image.convert("L"), 0
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         return image.convert("RGB"), 0
-    return on_white(_shrunk_rgba(image)), 0
+    return to_pil(on_white(_shrunk_rgba(image))), 0
 
 
 def _shrunk_rgba(image: Image.Image) -> Image.Image:

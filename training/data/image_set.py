@@ -9,11 +9,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from gan_serve.errors import DataError
-from gan_serve.images.pixels import UInt8Array
-from gan_serve.training.data.image_files import resize
+from gan_serve.images.pixels import UInt8Array, crop_and_resize, from_pil, to_pil
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -162,8 +160,7 @@ def fit(data: ImageSet, resolution: int | None, channels: int | None) -> ImageSe
     size = data.size or (width, height)
     fitted = new_images(len(data), side, channels)
     for row, image in zip(fitted, data.images, strict=True):
-        opened = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-        row[:] = np.asarray(resize(opened.convert(MODES[channels]), side)).reshape(side, side, channels)
+        row[:] = from_pil(crop_and_resize(to_pil(image).convert(MODES[channels]), side))
     return replace(data, images=fitted, size=size)
 
 

@@ -1,4 +1,4 @@
-"""Labels that lie with image files: StyleGAN's ``dataset.json``, WebDataset's ``.cls``, imagefolder's ``metadata``."""
+"""Labels in files beside the images: StyleGAN's ``dataset.json``, WebDataset's ``.cls``, imagefolder's ``metadata``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SidecarLabels(NamedTuple):
 
 
 def sidecar_labels(listing: Listing, kept: Sequence[int]) -> SidecarLabels | None:
-    """Return the labels that lie with the images at the positions ``kept``; None where no file has any.
+    """Return the labels beside the images at the positions ``kept``; None where no file has any.
 
     Raises:
         DataError: a file of labels is damaged, or far larger than the images justify.

@@ -46,7 +46,7 @@ def read_table(spec: str, beside: Path | None = None) -> Table:
 
     Args:
         spec: ``file:column`` of a CSV, TSV, TXT, JSON, JSONL, npz or parquet file.
-        beside: the images: the file is looked for in their folder where it does not lie in the current one.
+        beside: the images: the file is looked for in their folder where the current one does not have it.
 
     Raises:
         DataError: no such file or column, rows without a value.

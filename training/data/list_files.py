@@ -91,7 +91,7 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def _members(container: Path) -> Iterator[Member]:
-    """Yield the files of a container in the order in which they lie there."""
+    """Yield the files of a container in its own order."""
     if container.is_dir():
         for file in _folder_members(container):
             yield Member(file.name, file.reason, lambda path=file.stored: _read_file(path))  # type: ignore[misc]
@@ -108,7 +108,7 @@ class _File(NamedTuple):
 
 
 def _folder_members(folder: Path) -> Iterator[_File]:
-    """Yield the files below a folder; links to folders are followed, but not back into a folder that they lie in.
+    """Yield the files below a folder; links to folders are followed, but not back to a folder that contains them.
 
     A folder is read ``MOST_VISITS`` times at most: links to folders of links would give a file any number of paths.
     """
@@ -118,10 +118,10 @@ def _folder_members(folder: Path) -> Iterator[_File]:
         found = os.stat(directory)
         identity = (found.st_dev, found.st_ino)
         if identity in above:
-            yield _File(prefix, "a link to a folder that it lies in", directory)
+            yield _File(prefix, "a link to a folder that contains it", directory)
             return
         if len(above) > MOST_DEPTH:
-            yield _File(prefix, f"a folder that lies in more than {MOST_DEPTH} others", directory)
+            yield _File(prefix, f"a folder inside more than {MOST_DEPTH} others", directory)
             return
         visits[identity] += 1
         if visits[identity] > MOST_VISITS:

@@ -88,7 +88,7 @@ def load_images(
 
 
 def default_holdout(data: ImageSet) -> float:
-    """Return the share of the images that training holds out where nobody sets it."""
+    """Return the share of the images that training holds out by default."""
     return 0.0 if data.has_test or len(data) < FEWEST_TO_HOLD_OUT else HELD_OUT
 
 

@@ -35,10 +35,14 @@ class Loader:
         rank, world, _ = self._processes
         part = size // world
         indices = self._order.batch(shown + rank * part, part)
-        images = self._images[indices].float() / 127.5 - 1
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = as_floats(self._images[indices])
         return Batch(images, None if self._labels is None else self._labels[indices])
 
     def fresh_batch(self, shown: int, size: int) -> Batch:
         """Return the batch half a pass ahead of ``batch(shown, size)``."""
         return self.batch(shown + self._order.n // 2, size)
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Return images uint8 [N, C, H, W] as float32 in [-1, 1]."""
+    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)

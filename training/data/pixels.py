@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_serve.errors import DataError
-from gan_serve.images.pixels import BROKEN, UInt8Array
-from gan_serve.training.data.image_files import SIXTEEN_BITS, read_image, resize
+from gan_serve.images.pixels import BROKEN, UInt8Array, crop_and_resize
+from gan_serve.training.data.image_files import SIXTEEN_BITS, read_image
 from gan_serve.training.data.image_set import MAX_LEFT_OUT, MODES, LeftOut, Wanted, examples, new_images
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, OverflowError, EOFError, zlib.error, lzma.LZMAError)
@@ -112,7 +112,7 @@ class _Reader:
             if not self._resolution:
                 self._resolution = self._wanted.side_for(image.size)
             side = self._resolution
-            image = image if image.size == (side, side) else resize(image, side)
+            image = image if image.size == (side, side) else crop_and_resize(image, side)
             images = self._array(side, len(image.getbands()))
             count = images.shape[3]
             images[row] = np.asarray(image.convert(MODES[count])).reshape(side, side, count)

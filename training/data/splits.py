@@ -122,7 +122,7 @@ def lay_out(names: Sequence[str], split: str, where: str) -> Layout:
     if beside:
         count = sum(len(folders[index]) <= depth for index in kept)
         folder_list = examples(sorted(beside, key=natural_key))
-        notes.append(f"{count} images lie beside the folders {folder_list}: folders are not read as classes.")
+        notes.append(f"{count} images are beside the folders {folder_list}: folders are not read as classes.")
     return Layout(kept, [], tuple(notes), has_test)
 
 

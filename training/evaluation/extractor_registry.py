@@ -36,6 +36,7 @@ INFO_FILE = "extractor.json"
 MAX_MODEL_BYTES = 2**28
 FEATURES = 128  # numbers for each image
 PIECE = 64  # images at a time
+THREADS = min(os.cpu_count() or 1, 8)
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class SmallExtractor:
         image = {"img": (1, self.info.img_resolution, self.info.img_resolution, self.info.img_channels)}
         check_self_contained(model)
         self._bounds = {name: NetworkBounds(model, image, name) for name in self._outputs}
-        self._session, _ = open_session(model, "cpu", threads=min(os.cpu_count() or 1, 8))
+        self._session, _ = open_session(model, "cpu", threads=THREADS)
 
     def __call__(self, images: UInt8Array) -> Features:
         """Return features float32 [N, 128] and logits float32 [N, K] of images uint8 [N, H, W, C]."""
@@ -145,7 +146,7 @@ def check_own_name(name: str) -> None:
     taken = [*extractors(), INCEPTION]
     if name in taken:
         raise InvalidOption(
-            f"An extractor of your own cannot have the name {name}, which stands in the metrics of another one.",
+            f"An extractor of your own cannot have the name {name}, which another one has in its metrics.",
             f"Train it with another --out, or change name in its {INFO_FILE}. These are taken: {', '.join(taken)}.",
         )
 

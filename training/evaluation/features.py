@@ -85,10 +85,10 @@ def logits_of_classes(extractor: Extractor, class_names: Sequence[str], logits: 
         return logits[:, [known.index(name) for name in class_names]]
     if not extractor.attributes or len(class_names) != 2:
         return None
-    asked = next((name for name in class_names if f"not {name}" in class_names), None)
+    attribute = next((name for name in class_names if f"not {name}" in class_names), None)
     names = [name.replace("_", " ").lower() + " " for name in known]
-    columns = [column for column, name in enumerate(names) if name.startswith(f"{asked} ")]
+    columns = [column for column, name in enumerate(names) if name.startswith(f"{attribute} ")]
     if len(columns) != 1:
         return None
     has = logits[:, columns[0]]
-    return np.stack([has if name == asked else np.zeros_like(has) for name in class_names], axis=1)
+    return np.stack([has if name == attribute else np.zeros_like(has) for name in class_names], axis=1)

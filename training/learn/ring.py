@@ -52,7 +52,7 @@ REMEDIES = {
 
 def mode_collapse(steps: int = 1000) -> Page:
     """Train once with each remedy and the same seed."""
-    points = {name: play(remedy, steps) for name, remedy in REMEDIES.items()}
+    points = {name: train_on_ring(remedy, steps) for name, remedy in REMEDIES.items()}
     numbers = {}
     for name, found in points.items():
         numbers[f"{name}: modes of 8"] = float(modes_found(found))
@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
         return logits[:, 0]
 
 
-def play(remedy: Remedy, steps: int) -> Tensor:
+def train_on_ring(remedy: Remedy, steps: int) -> Tensor:
     """Train generator and discriminator on the ring; return 1000 generated points, float32 [1000, 2]."""
     n = remedy.batch_size
     with torch.random.fork_rng():

@@ -41,7 +41,7 @@ class Observers:
     callbacks: tuple[Callback, ...] = ()
     wandb: str | None = None
 
-    def tell(self, tick: Tick) -> bool:
-        """Call all callbacks in their order; return True if one of them asks to stop."""
+    def notify(self, tick: Tick) -> bool:
+        """Call all callbacks in their order; return True if one of them stops the run."""
         returned = [callback(tick) for callback in self.callbacks]
         return any(isinstance(value, bool | np.bool_) and value for value in returned)

@@ -84,7 +84,7 @@ class Monitor:
         self._bar.say(text)
 
     def close(self) -> None:
-        """Bring the pictures up to date and leave the progress bar as it stands."""
+        """Bring the pictures up to date and leave the progress bar in place."""
         if any(picture.is_stale for picture in self._pictures):
             self.say("Writing the curves and the animation.")  # they take a minute on a busy machine
         self._bar.close()

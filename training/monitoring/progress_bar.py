@@ -50,6 +50,6 @@ class ProgressBar:
             print(escape(text))
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar in place."""
         if self._bar is not None:
             self._bar.close()

@@ -47,8 +47,8 @@ class Recorder:
     def __init__(self, run_dir: Path, training: Training, data: ImageSet, options: RunOptions, info: RunInfo) -> None:
         config, quiet = training.config, options.quiet
         self.run_dir = run_dir
-        self.wants_stop = False  # a callback has asked to stop the run
-        self._minutes = (options.length or {}).get("minutes")  # None once the run was said to take longer
+        self.stop_requested = False  # a callback has asked to stop the run
+        self._minutes = (options.length or {}).get("minutes")  # None once a message has said that the run takes longer
         self._observers = options.observers
         self._evaluate = (options.evaluate or quality(data, config.features)) if config.ticks_per_evaluation else None
         self._inputs = grid_inputs(config.z_dim, training.c_dim)
@@ -130,7 +130,7 @@ class Recorder:
                 self.run_dir, training.state(), keep=config.keep_snapshots, best=best_kimg(self.run_dir)
             )
         self._compare_with_minutes(training)
-        self.wants_stop = self._observers.tell(Tick(record["kimg"], record, sheet, self.run_dir, snapshot))
+        self.stop_requested = self._observers.notify(Tick(record["kimg"], record, sheet, self.run_dir, snapshot))
         return snapshot
 
     def _compare_with_minutes(self, training: Training) -> None:

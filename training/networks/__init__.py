@@ -17,7 +17,6 @@ from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.dcgan import DCGANDiscriminator, DCGANGenerator, DCGANOptions
 from gan_serve.training.networks.dcgan28 import DCGAN28Discriminator, DCGAN28Generator, DCGAN28Options
 from gan_serve.training.networks.discriminator import Discriminator
-from gan_serve.training.networks.layers import normalise_spectrally as normalise_spectrally
 from gan_serve.training.networks.mlp import MLPDiscriminator, MLPGenerator, MLPOptions
 from gan_serve.training.networks.options import NetworkOptions, Options, with_options
 from gan_serve.training.networks.progressive import EqualizedOptions, ProgressiveDiscriminator, ProgressiveGenerator

@@ -57,7 +57,6 @@ class EqualizedConv2d(nn.Conv2d):
         out_channels: channels of the output.
         kernel_size: odd.
         gain: as in ``EqualizedLinear``.
-        lr_multiplier: as in ``EqualizedLinear``.
         bias: add a bias to each channel.
     """
 
@@ -68,20 +67,17 @@ class EqualizedConv2d(nn.Conv2d):
         kernel_size: int,
         *,
         gain: float = HE_GAIN,
-        lr_multiplier: float = 1.0,
         bias: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
-        self.scale = gain / math.sqrt(in_channels * kernel_size**2) * lr_multiplier
-        self.bias_scale = lr_multiplier
-        nn.init.normal_(self.weight, std=1 / lr_multiplier)
+        self.scale = gain / math.sqrt(in_channels * kernel_size**2)
+        nn.init.normal_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the convolution: [N, in, H, W] -> [N, out, H, W]."""
-        bias = None if self.bias is None else self.bias * self.bias_scale
-        return F.conv2d(x, _scaled_weight(self), bias, padding=self.padding)
+        return F.conv2d(x, _scaled_weight(self), self.bias, padding=self.padding)
 
 
 class EqualizedEmbedding(nn.Embedding):

@@ -101,12 +101,12 @@ class ResNetGenerator(nn.Module):
         block, block_size = options.block, options.block_size
         normalised = block != "r3gan"
         g_conditioning = options.g_conditioning or ("batchnorm" if normalised else "concat")
-        for name, asked in {
+        for name, is_set in {
             "g_conditioning=batchnorm": g_conditioning == "batchnorm",
             "skip_z": options.skip_z,
             "g_spectral_norm": options.g_spectral_norm,
         }.items():
-            if asked and not normalised:
+            if is_set and not normalised:
                 raise InvalidOption(f"R3GAN's blocks have no normalisation for {name}.", "Take block=biggan.")
         start, levels = start_and_levels(img_resolution)
         self.z_dim, self.c_dim = z_dim, c_dim

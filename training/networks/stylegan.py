@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_serve.errors import InvalidOption
 from gan_serve.training.networks.discriminator import plane_channels
 from gan_serve.training.networks.equalized import EqualizedConv2d, EqualizedLinear, PixelNorm
 from gan_serve.training.networks.layers import SLOPE, one_hot, scaled, start_and_levels
@@ -29,7 +28,7 @@ from gan_serve.training.networks.progressive import (
 )
 from gan_serve.training.networks.truncation import track_mean_style, truncate_styles
 
-NOISE = ("const", "random", "none")
+MAPPING_LR = 0.01  # the learning rate of the mapping network relative to the synthesis network (appendix C)
 
 
 class StyleGANGeneratorOptions(Options):
@@ -51,10 +50,9 @@ class MappingNetwork(nn.Module):
         c_dim: number of classes; 0 for an unconditional network.
         w_dim: numbers in a style.
         n_layers: number of dense layers (eight in section 2).
-        lr_multiplier: their learning rate relative to the synthesis network (0.01 in appendix C).
     """
 
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, n_layers: int = 8, lr_multiplier: float = 0.01) -> None:
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, n_layers: int = 8) -> None:
         super().__init__()
         self.c_dim = c_dim
         self.normalise = PixelNorm()
@@ -62,7 +60,7 @@ class MappingNetwork(nn.Module):
         sizes = [z_dim * 2 if c_dim else z_dim, *[w_dim] * n_layers]
         layers: list[nn.Module] = []
         for size, out in itertools.pairwise(sizes):
-            layers += [EqualizedLinear(size, out, lr_multiplier=lr_multiplier), nn.LeakyReLU(SLOPE)]
+            layers += [EqualizedLinear(size, out, lr_multiplier=MAPPING_LR), nn.LeakyReLU(SLOPE)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -111,13 +109,13 @@ class StyledLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.style = AdaIN(channels, w_dim)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """Return maps [N, out, H, W] for maps [N, in, h, w], w [N, w_dim] and noise [N or 1, 1, H, W] or None."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+        """Return maps [N, out, H, W] for maps [N, in, h, w], w [N, w_dim] and noise [N or 1, 1, H, W]."""
         if self.up:
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         if self.conv is not None:
             x = self.conv(x)
-        x = x + self.bias if noise is None else x + (self.noise_strength * noise + self.bias)
+        x = x + (self.noise_strength * noise + self.bias)
         styled: Tensor = self.style(F.leaky_relu(x, SLOPE), w)
         return styled
 
@@ -153,32 +151,18 @@ class SynthesisNetwork(nn.Module):
             noise = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(layer))
             self.register_buffer(f"noise_{layer}", noise)
 
-    def forward(self, ws: Tensor, noise: str | None = None) -> Tensor:
+    def forward(self, ws: Tensor) -> Tensor:
         """Return images float32 [N, C, R, R], nominally in [-1, 1], for styles float32 [N, num_layers, w_dim].
 
-        Args:
-            ws: the style of each layer, coarse layers first.
-            noise: ``const``, ``random`` (from torch's default random state) or ``none``; by default random in training
-                mode and const in eval mode.
-
-        Raises:
-            InvalidOption: an unknown kind of noise.
+        Coarse layers come first. In training mode the noise is random, from torch's default random state.
         """
-        kind = noise or ("random" if self.training else "const")
-        if kind not in NOISE:
-            raise InvalidOption.unknown("noise", kind, NOISE)
         n = ws.shape[0]  # len(ws) would fix N in an ONNX export
         x = self.constant.expand(n, -1, -1, -1)
         for i, layer in enumerate(self.layers):
-            x = layer(x, ws[:, i], self._noise(i, kind, n))
+            noise = self.get_buffer(f"noise_{i}")
+            x = layer(x, ws[:, i], torch.randn_like(noise.expand(n, -1, -1, -1)) if self.training else noise)
         images: Tensor = self.to_rgb(x)
         return images
-
-    def _noise(self, layer: int, kind: str, n: int) -> Tensor | None:
-        if kind == "none":
-            return None
-        constant = self.get_buffer(f"noise_{layer}")
-        return torch.randn_like(constant.expand(n, -1, -1, -1)) if kind == "random" else constant
 
 
 class StyleGANGenerator(nn.Module):

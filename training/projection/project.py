@@ -178,7 +178,7 @@ def project(
         psnr=psnr(samples.pixels, targets),
         ways=tuple(ways),
         w=np.stack(styles) if module.in_w else None,
-        digest=f"sha256:{config.files[PRECISION_FILES['fp32']].sha256}",
+        digest=config.digest_of("fp32"),
         notes=(*_fitted(pictures, config), f"features: {chosen}"),
     )
 

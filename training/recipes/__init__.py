@@ -21,6 +21,10 @@ class Recipe(NamedTuple):
     config: Mapping[str, Any]
     task: str = GENERATE
 
+    def as_json(self) -> dict[str, str]:
+        """Return all but the settings as plain values, as ``--json`` prints them."""
+        return {"name": self.name, "title": self.title, "source": self.source, "needs": self.needs}
+
     def as_text(self) -> str:
         """Return title, source and requirements as lines for a terminal."""
         return f"{self.name}: {self.title}\n    from   {self.source}\n    needs  {self.needs}"

@@ -6,11 +6,10 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_serve.errors import RunError
 from gan_serve.training.load_run import find_snapshot
 from gan_serve.training.networks.fitting import check_shapes, shapes_of
 from gan_serve.training.run_info import RunInfo, read_run_info
-from gan_serve.training.snapshots import all_finite, load_snapshot
+from gan_serve.training.snapshots import all_finite, fitting_snapshot, load_snapshot
 from gan_serve.training.translation.networks import Translator
 from gan_serve.training.translation.settings import TranslationConfig, read_translation_config, translator_arguments
 from gan_serve.training.translation.step import build_translator
@@ -49,15 +48,11 @@ def load_trained_translator(run_dir: Path, snapshot: str | Path | None = None) -
     if config.cyclic:
         builders["back"] = functools.partial(build_translator, config, *channels[::-1])
     networks = {}
-    try:
+    with fitting_snapshot("Give the run that it belongs to."):
         for name, build in builders.items():
             check_shapes(shapes_of(build), state["averages"][name])
             networks[name] = build()
             networks[name].load_state_dict(state["averages"][name])
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise RunError(
-            f"The snapshot does not fit the run's config: {error}", "Give the run that it belongs to."
-        ) from error
     for network in networks.values():
         network.eval()
     arguments = translator_arguments(config, in_channels=channels[0], img_channels=channels[1])

@@ -1,4 +1,4 @@
-"""Batches of inputs and targets that lie on the device as uint8."""
+"""Batches of inputs and targets that are kept on the device as uint8."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_serve.images.pixels import UInt8Array
+from gan_serve.training.data.loader import as_floats
 from gan_serve.training.snapshots import DataOrder
 from gan_serve.training.translation.pairs import PairedImages
 
@@ -31,11 +32,6 @@ class PairLoader:
         """Return the next ``size`` inputs and targets after ``shown`` were shown."""
         chosen = [order.batch(shown, size) for order in self._orders]
         return PairBatch(as_floats(self._inputs[chosen[0]]), as_floats(self._targets[chosen[1]]))
-
-
-def as_floats(images: Tensor) -> Tensor:
-    """Return images uint8 [N, C, H, W] as float32 in [-1, 1]."""
-    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def as_tensor(images: UInt8Array) -> Tensor:

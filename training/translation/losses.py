@@ -14,18 +14,10 @@ from torch import Tensor
 
 from gan_serve.training.evaluation.feature_maps import unit_features
 
-
-def absolute_error(images: Tensor, targets: Tensor) -> Tensor:
-    """Return E|x - y|, the L1 loss (Isola et al. 2017, eq. 3; the cycle loss of Zhu et al. 2017, eq. 2)."""
-    return F.l1_loss(images, targets)
-
-
-def squared_error(images: Tensor, targets: Tensor) -> Tensor:
-    """Return E(x - y)², the pixel loss of SRResNet (Ledig et al. 2017, eq. 4)."""
-    return F.mse_loss(images, targets)
-
-
-PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": absolute_error, "l2": squared_error}
+PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": F.l1_loss,  # E|x - y| (Isola et al. 2017, eq. 3)
+    "l2": F.mse_loss,  # E(x - y)², of SRResNet (Ledig et al. 2017, eq. 4)
+}
 
 
 def perceptual_distance(maps: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:

@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from gan_serve.errors import DataError, InvalidOption
-from gan_serve.images.pixels import UInt8Array, from_pil, to_pil
-from gan_serve.training.data.image_files import read_image, resize
+from gan_serve.images.pixels import UInt8Array, crop_and_resize, from_pil, to_pil
+from gan_serve.training.data.image_files import read_image
 from gan_serve.training.data.image_set import MAX_LEFT_OUT, ImageSet, LeftOut, examples, fit, new_images
 from gan_serve.training.data.list_files import image_entries, list_files
 from gan_serve.training.data.load import load_images
@@ -212,7 +212,7 @@ def _side_by_side(config: TranslationConfig, split: str) -> PairedImages:
                 raise ValueError(f"it has {picture.width}x{picture.height} pixels, and not two squares side by side")
             for half, images in enumerate(halves):
                 square = picture.crop((half * picture.height, 0, (half + 1) * picture.height, picture.height))
-                images[row_of[position]] = from_pil(resize(square, config.resolution))
+                images[row_of[position]] = from_pil(crop_and_resize(square, config.resolution))
         except UNREADABLE as error:
             broken[row_of[position]] = LeftOut(entry.name, str(error).replace("\n", " "), broken=True)
     if len(broken) > MAX_LEFT_OUT * len(wanted):

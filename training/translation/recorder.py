@@ -50,7 +50,7 @@ class TranslationRecorder:
         self._monitor.add_picture(partial(write_curves, run_dir, loss=config.loss, data_diversity=self._real[2]))
         self._doctor = TranslationDiagnosis(self._real[2], wasserstein=False, settings=config.model_dump())
         self._doctor.read(read_log(run_dir))
-        self.wants_stop = False
+        self.stop_requested = False
 
     def step(self, training: TranslationTraining) -> None:
         """Move the progress bar."""

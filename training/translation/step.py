@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from gan_serve.errors import RunError
 from gan_serve.training import losses
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.evaluation.feature_maps import FeatureMaps
-from gan_serve.training.memory import memory_in_use
 from gan_serve.training.random_numbers import StepRandom
+from gan_serve.training.regularizers import gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate
+from gan_serve.training.snapshots import fitting_snapshot
 from gan_serve.training.tick_means import TickMeans
 from gan_serve.training.translation.critics import ImageCritic, PatchCritic, patch_layers
 from gan_serve.training.translation.loader import PairBatch, PairLoader
-from gan_serve.training.translation.losses import PIXEL_LOSSES, absolute_error, perceptual_distance
+from gan_serve.training.translation.losses import PIXEL_LOSSES, perceptual_distance
 from gan_serve.training.translation.networks import Translator
 from gan_serve.training.translation.pool import ImagePool
 from gan_serve.training.translation.settings import TRANSLATORS, TranslationConfig, translator_arguments
@@ -161,10 +162,7 @@ class TranslationTraining:
             total = torch.stack([weight * part for part, weight in parts.values()]).sum()
             total.backward()  # type: ignore[no-untyped-call]
         self.tick_means.add(self.shown, g_loss=total, **{name: part for name, (part, _) in parts.items()})
-        gradients = [
-            weight.grad for net in self.translators.values() for weight in net.parameters() if weight.grad is not None
-        ]
-        self.tick_means.add(self.shown, g_grad_norm=nn.utils.get_total_norm(gradients))
+        self.tick_means.add(self.shown, g_grad_norm=gradient_norm(*self.translators.values()))
         self.g_optimizer.step()
 
     def _of_pairs(self, batch: PairBatch, output: Tensor) -> dict[str, tuple[Tensor, float]]:
@@ -186,12 +184,12 @@ class TranslationTraining:
         config, there, back = self.config, self.translators["there"], self.translators["back"]
         with self._autocast():
             cycles = back(outputs["there"]).float(), there(outputs["back"]).float()
-        cycle = absolute_error(cycles[0], batch.x) + absolute_error(cycles[1], batch.y)
+        cycle = F.l1_loss(cycles[0], batch.x) + F.l1_loss(cycles[1], batch.y)
         parts = {"g_cycle": (cycle, config.cycle_weight)}
         if config.identity_weight:
             with self._autocast():
                 kept = there(batch.y).float(), back(batch.x).float()
-            identity = absolute_error(kept[0], batch.y) + absolute_error(kept[1], batch.x)
+            identity = F.l1_loss(kept[0], batch.y) + F.l1_loss(kept[1], batch.x)
             parts["g_identity"] = (identity, config.cycle_weight * config.identity_weight)
         return parts
 
@@ -205,16 +203,10 @@ class TranslationTraining:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.config.bf16))
 
-    def record(self, images_per_s: float) -> dict[str, Any]:
-        """Return a record of the log: the progress of the run, and the means of the tick's scalars."""
-        record: dict[str, Any] = {
-            "kimg": self.shown / 1000,
-            "seconds": round(self.seconds, 1),
-            "images_per_s": round(images_per_s, 1),
-            "memory_mb": round(memory_in_use(self.device) / 2**20),
-            "g_lr": self.g_optimizer.param_groups[0]["lr"],
-        }
-        return record | {name: round(value, 6) for name, value in self.tick_means.pop().items()}
+    def record(self) -> dict[str, float]:
+        """Return the record of a tick: what the schedules have reached, and the means of the scalars."""
+        lr: float = self.g_optimizer.param_groups[0]["lr"]
+        return {"g_lr": lr} | {name: round(value, 6) for name, value in self.tick_means.pop().items()}
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on, as tensors and plain values."""
@@ -235,7 +227,7 @@ class TranslationTraining:
         Raises:
             RunError: the state belongs to other networks.
         """
-        try:
+        with fitting_snapshot("Resume with the same config."):
             for name in self.translators:
                 self.translators[name].load_state_dict(state["translators"][name])
                 self.critics[name].load_state_dict(state["critics"][name])
@@ -244,10 +236,6 @@ class TranslationTraining:
             self.g_optimizer.load_state_dict(state["g_optimizer"])
             self.d_optimizer.load_state_dict(state["d_optimizer"])
             self.shown, self.seconds = state["shown"], state["seconds"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"The snapshot does not fit the run's config: {error}", "Resume with the same config."
-            ) from error
 
 
 def build_translator(config: TranslationConfig, in_channels: int, img_channels: int) -> Translator:

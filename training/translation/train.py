@@ -41,8 +41,8 @@ def train_translator(
 ) -> Finished:
     """Train a translator and write the run to ``run_dir``.
 
-    The folder has the files of every run, see ``gan_serve.training.loop.train``; grids have rows of inputs, outputs and
-    targets, or without pairs of what comes back.
+    The folder has the files of every run, see ``gan_serve.training.loop.run_training``; grids have rows of inputs,
+    outputs and targets, or without pairs of what comes back.
 
     Args:
         config: see ``make_translation_config``.
@@ -97,16 +97,16 @@ def train_translator(
         return Finished(last, training.shown, training.seconds, stop.signal)
 
 
-def resumed_config(run_dir: Path, asked: Mapping[str, Any]) -> TranslationConfig:
-    """Return the config of a run that is resumed, with another length or place of the data if asked for.
+def resumed_config(run_dir: Path, requested: Mapping[str, Any]) -> TranslationConfig:
+    """Return the config of a run that is resumed, with another length or place of the data if requested.
 
     Raises:
-        RunError: another setting is asked for.
+        RunError: another setting is requested.
     """
     recorded = read_translation_config(run_dir)
-    config = check_translation_config(recorded.model_dump() | dict(asked))
+    config = check_translation_config(recorded.model_dump() | dict(requested))
     now, before = config.model_dump(), recorded.model_dump()
-    changed = [key for key in sorted(asked.keys() - {"kimg", "data"}) if now[key] != before[key]]
+    changed = [key for key in sorted(requested.keys() - {"kimg", "data"}) if now[key] != before[key]]
     if changed:
         raise RunError(
             f"The run in {run_dir} was started with another {changed[0]} ({before[changed[0]]!r}).",

@@ -9,7 +9,7 @@ import pytest
 from browser import PAGE, Visit, expect
 from servers import running
 
-NAME = "fashion-dcgan"
+NAME = "mnist-mlp"
 
 
 def test_errors_are_said_in_words(visit: Visit) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from PIL import Image
 
 from gan_serve import Generator
 from gan_serve.images.png import encode_png
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.service.projecting import Projected, ProjectRequest
 from gan_serve.verify import verify_image
 
-NAME = "fashion-dcgan"
+NAME = "mnist-mlp"
 
 
 def shown_at(visit: Visit, state: str) -> Any:
@@ -77,6 +81,7 @@ def test_what_the_page_cannot_show_is_said(desktop: Visit, generator: Generator,
     def altered(**changes: Any) -> bytes:
         return encode_png(pixels, {"gan_serve": json.dumps(receipt | changes)})
 
+    desktop.page.emulate_media(reduced_motion="reduce")  # no walk is painted meanwhile
     page = shown_at(desktop, f"model={NAME}")
     for content, said in (  # no two in a row are told in the same words
         (encode_png(pixels), "picture.png has no receipt."),
@@ -94,5 +99,42 @@ def test_what_the_page_cannot_show_is_said(desktop: Visit, generator: Generator,
     page = shown_at(desktop, f"model={NAME}")  # what an error moves is not counted
     (tmp_path / "picture.png").write_bytes(altered(digest="sha256:" + "0" * 64))
     drop(page, tmp_path / "picture.png")
-    expect(page.locator("#opened")).to_contain_text("Another version of fashion-dcgan made it")
+    expect(page.locator("#opened")).to_contain_text(f"Another version of {NAME} made it")
     desktop.check(refused=True)
+
+
+def test_a_picture_without_a_receipt_is_searched_for_where_the_server_allows_it(
+    desktop: Visit, generator: Generator, tmp_path: Path
+) -> None:
+    """The response to the search is written here: test_service_project.py has a real one."""
+    [image] = generator.generate(seeds=7)
+    Image.fromarray(np.asarray(image)).save(tmp_path / "shirt.png")
+    found = Projected(
+        model=NAME, digest=generator.digest, latents=latents_from_seeds([7], generator.z_dim).tolist(), label=None,
+        psnr=31.5, own_psnr=40.0, real_psnr=22.0,
+    )  # fmt: skip
+
+    def allow(route: Any) -> None:
+        response = route.fetch()
+        page, count = re.subn(r'"project": ?0\b(\.0)?', '"project": 500', response.text())
+        assert count == 1  # of the limits, which the server writes into the page
+        route.fulfill(response=response, body=page)
+
+    searches: list[Any] = []
+    desktop.page.route(f"{desktop.address}/", allow)
+    desktop.page.route("**/project", lambda route: searches.append(route))  # Playwright marks the function
+    page = shown_at(desktop, f"model={NAME}")
+    with page.expect_request("**/project"):
+        drop(page, tmp_path / "shirt.png", "#picture")
+    expect(page.locator("#status")).to_contain_text("Searching for its latent")
+    page.wait_for_timeout(0)  # lets the route above take the request
+    [search] = searches
+    request = ProjectRequest.model_validate(search.request.post_data_json)
+    assert request.model == NAME
+    assert base64.b64decode(request.image.partition("base64,")[2]) == (tmp_path / "shirt.png").read_bytes()
+    search.fulfill(json=found.model_dump())
+    expect(page.locator("#opened")).to_contain_text("shirt.png")
+    expect(page.locator("#opened")).to_contain_text("the median of real pictures is")
+    expect(page.locator("#caption")).to_have_text("Latent")
+    expect(page.locator("#keys-hint")).to_contain_text("One pinned")
+    desktop.check()

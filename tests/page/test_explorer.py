@@ -19,7 +19,7 @@ from PIL import Image
 from gan_serve import Generator
 from gan_serve.verify import verify_image
 
-NAME = "fashion-dcgan"
+NAME = "mnist-mlp"
 
 
 def picture(visit: Visit) -> Any:
