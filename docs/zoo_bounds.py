@@ -32,6 +32,8 @@ def write_bounds(directory: Path, rows: Sequence[Row]) -> None:
 
 def bounds_block(rows: Sequence[Row]) -> str:
     """Return the bounds of a card as Markdown, from ``BOUNDS_START`` to ``BOUNDS_END``; missed ones come first."""
+    if not rows:
+        return f"{BOUNDS_START}\n{BOUNDS_END}"
     missed = [f"{name}, which must be {bounds}, is {value}" for name, bounds, value, reached in rows if "no" in reached]
     open_ones = [f"{name} ({bounds})" for name, bounds, value, reached in rows if bounds and not reached]
     parts = ["### What it must reach"]
