@@ -122,7 +122,7 @@ assert plain < 8
 for remedy in ("minibatch discrimination", "feature matching", "mode seeking", "Wasserstein, penalty", "R1"):
     assert page.numbers[f"{remedy}: modes of 8"] > plain""",
         "Does plain training find more modes if it trains for longer?",
-        """from gan_serve.training.learn.ring import REMEDIES, modes_found, play
+        """from gan_serve.training.learn.ring import REMEDIES, modes_found, train_on_ring
 
 modes_found(train_on_ring(REMEDIES["plain"], steps=2000))""",
     ),

@@ -176,7 +176,7 @@ def test_verify_refuses_an_altered_pixel(cli, tmp_path):
 def test_models_info_and_recipes(cli):
     lines = cli("models").out.splitlines()
     assert [line.split()[0] for line in lines] == [*list_models(), *list_models("translate")]
-    assert len({line.index(" gray ") for line in lines if " gray " in line}) == 1  # aligned
+    assert len({line.index(" gray ") for line in lines if " gray  " in line}) == 1  # aligned
     told = {model["name"]: model for model in json.loads(cli("models", "--json").out)}
     assert (told["fashion-cgan"]["class_names"][8], told["fashion-cgan"]["precisions"]) == ("Bag", ["fp32", "int8"])
     lines = cli("info", "fashion-cgan").out.splitlines()

@@ -145,7 +145,7 @@ def test_after_the_first_visit_it_works_without_a_network(browser: Any, exported
     expect(visit.page.locator("#labels [role=radio]")).to_have_count(11)
     visit.page.locator("#model").select_option("fashion-dcgan")
     expect(visit.page.locator("#labels-part")).to_be_hidden()
-    visit.check()
+    visit.check(rearranged=True)
     visit.context.close()
 
 
