@@ -161,7 +161,7 @@ def test_the_source_distribution_has_the_same_checkpoints(tmp_path):
 def test_a_checkpoint_of_the_wheel_is_that_of_the_repository_but_for_its_weights(unpacked):
     for name in PACKED:
         ours, theirs = (top / "gan_serve" / "checkpoints" / name for top in (ROOT, unpacked))
-        assert {path.name for path in ours.iterdir()} - {path.name for path in theirs.iterdir()} == {WEIGHTS_FILE}
+        assert {path.name for path in ours.iterdir()} - {WEIGHTS_FILE} == {path.name for path in theirs.iterdir()}
         assert (theirs / "config.json").read_bytes() == (ours / "config.json").read_bytes()
 
 
