@@ -243,8 +243,8 @@ def write_section(title: str, lines: list[str]) -> None:
     sections[title] = "\n" + "\n".join(lines) + "\n"
     parts = [f"## {name}\n\n{sections[name].strip()}\n" for name in sorted(sections)]
     REPORT.write_text(
-        f"{HEADING}\n\nWritten by overload.py, soak.py and worker_memory.py, which explain the measurements.\n\n"
-        + "\n".join(parts)
+        f"{HEADING}\n\nWritten by overload.py, soak.py, bursts.py and worker_memory.py, which explain the measurements."
+        "\n\n" + "\n".join(parts)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -9,11 +10,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
+from types import SimpleNamespace
 
 import httpx
 import pytest
+import uvicorn
 from answers import NAME, error, post
 from servers import KINDS, running
+from uvicorn.server import ServerState
+
+from gan_serve.service import http_limits
 
 MANY = 20_000  # images: half a minute of drawing
 
@@ -117,6 +123,32 @@ def test_a_client_that_leaves_takes_its_images_along(patient: httpx.Client) -> N
     while _queued(patient) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert _queued(patient) == 0
+
+
+@pytest.mark.parametrize(("workers", "turns"), [(1, 0), (2, 1)])
+def test_a_worker_leaves_the_next_connection_of_a_burst_to_the_others(
+    workers: int, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, slept = [100.0], list[float]()
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=slept.append)
+    monkeypatch.setattr(http_limits, "time", clock)
+    monkeypatch.setattr(http_limits.LimitedProtocol, "_last_connection", 0.0)
+
+    async def no_app(scope: object, receive: object, send: object) -> None:
+        """Get no request."""
+
+    async def connect_at(*times: float) -> None:
+        config = uvicorn.Config(no_app, workers=workers, log_config=None)
+        for each in times:
+            now[0] = each
+            protocol = http_limits.LimitedProtocol(config, ServerState(), {})
+            near, far = socket.socketpair()
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda made=protocol: made, near)
+            transport.close()
+            far.close()
+
+    asyncio.run(connect_at(100.0, 100.0 + http_limits.BURST_SECONDS / 2, 101.0))
+    assert slept == [http_limits.TURN_SECONDS] * turns
 
 
 def _connected(client: httpx.Client) -> socket.socket:

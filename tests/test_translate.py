@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,22 @@ def test_an_output_does_not_depend_on_its_neighbours(doubled: Translator) -> Non
     for image, output in zip(images, together.outputs, strict=True):
         assert np.array_equal(output, doubled.translations(image).outputs[0])
         assert np.array_equal(output, expected(image, any_size=True))
+
+
+MEMORY_AFTER = """
+import numpy as np, psutil
+from gan_serve import Translator
+translator = Translator.from_pretrained("avatars-sr4")
+before = psutil.Process().memory_info().rss
+for side in (100, 160, 130):
+    translator.translate(np.zeros((side, side, 3), np.uint8))
+print((psutil.Process().memory_info().rss - before) / 1e6)
+"""
+
+
+def test_a_network_for_pictures_of_any_size_keeps_no_memory_for_each_size() -> None:
+    grown = subprocess.run([sys.executable, "-c", MEMORY_AFTER], capture_output=True, text=True, check=True).stdout
+    assert float(grown) < 100
 
 
 def test_large_pictures_have_no_seams(doubled: Translator) -> None:

@@ -67,7 +67,7 @@ class NetworkSession(abc.ABC):
         largest = self._one_input()
         self._bounds = NetworkBounds(model, largest)  # before ONNX Runtime sees it
         batch = self._bounds.largest_batch(self._image_shape(largest), fastest)
-        self._session, self.device = open_session(model, device, threads)
+        self._session, self.device = open_session(model, device, threads, keep_memory=not self._sizes_vary())
         self._check_signature()
         self.style_layers = self._read_style_layers(model)
         self.w_dim = self._read_w_dim()
@@ -77,6 +77,10 @@ class NetworkSession(abc.ABC):
     @abc.abstractmethod
     def _one_input(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the inputs for one image; the largest ones where sizes differ."""
+
+    def _sizes_vary(self) -> bool:
+        """Return True if images of one network have different widths and heights."""
+        return False
 
     @abc.abstractmethod
     def _image_shape(self, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int]:
@@ -265,8 +269,14 @@ def run_in_batches(
     return np.concatenate(pieces)
 
 
-def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxruntime.InferenceSession, str]:
-    """Return a session for the content of an ONNX file, and its device; see ``Session`` for the errors."""
+def open_session(
+    model: bytes, device: str, threads: int = 1, *, keep_memory: bool = True
+) -> tuple[onnxruntime.InferenceSession, str]:
+    """Return a session for the content of an ONNX file, and its device; see ``Session`` for the errors.
+
+    ``keep_memory``: memory is kept for the next run, which is faster. ONNX Runtime keeps more with each new shape of an
+    input, up to a gigabyte for pictures of all sizes.
+    """
     import onnxruntime  # a third of a second: only when a model is loaded
 
     check_self_contained(model)
@@ -279,6 +289,7 @@ def open_session(model: bytes, device: str, threads: int = 1) -> tuple[onnxrunti
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised below
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = keep_memory
 
     def open_on(provider: str | tuple[str, dict[str, str]]) -> onnxruntime.InferenceSession:
         try:

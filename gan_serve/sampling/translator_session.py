@@ -59,6 +59,9 @@ class TranslatorSession(NetworkSession):
         side = largest_side(self.config) if self.config.any_size else self.config.in_resolution
         return {"x": (1, side, side, self.config.in_channels)}
 
+    def _sizes_vary(self) -> bool:
+        return self.config.any_size
+
     def _image_shape(self, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int]:
         _, height, width, _ = inputs["x"]
         return (self.config.scale * height, self.config.scale * width, self.config.img_channels)

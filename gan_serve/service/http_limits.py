@@ -1,7 +1,8 @@
-"""Limits that uvicorn's HTTP protocol lacks: size and time of a request's head, responses that are not read.
+"""What uvicorn's HTTP protocol lacks: limits of a request's head and of unread responses; connections spread evenly.
 
 Without them, 120 MB of header lines take 2 GB of a worker's memory, one header of 70 MB takes all of its time, and
-connections that send nothing stay open for ever. ``gan-serve serve`` passes the class to ``uvicorn.Config(http=...)``.
+connections that send nothing stay open for ever. And a worker accepts all connections that a client opens at once, while
+the others wait for the first. ``gan-serve serve`` passes the class to ``uvicorn.Config(http=...)``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -22,6 +24,8 @@ DISCARD_BYTES = 4 * 2**20  # read and discarded after a refusal, at most
 DISCARD_SECONDS = 2.0  # from a refusal to the close, which would reset the connection if it came at once
 HALF_CLOSED_SECONDS = 1.0  # for the response to a client that has closed its side
 FIRST_REQUEST_SECONDS = 1.0  # for a connection that is new when the server shuts down
+BURST_SECONDS = 0.0005  # between two connections to one worker, at most, for the second to count as part of a burst
+TURN_SECONDS = 0.0003  # that a worker leaves to the others to accept the next connection of a burst
 
 _INVALID = ErrorDetail(
     code="invalid_http", message="The request is not valid HTTP.", hint="This server speaks HTTP/1.1."
@@ -43,9 +47,14 @@ class LimitedProtocol(HttpToolsProtocol):
     _unread = 0  # bytes in the write buffer at the last check
     _waiting: asyncio.TimerHandle | None = None
     _watching: asyncio.TimerHandle | None = None
+    _last_connection = 0.0  # of this process, monotonic
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Start the timer for the first request."""
+        """Start the timer for the first request. In a burst of connections, let another worker accept the next one."""
+        if self.config.workers > 1:
+            if time.monotonic() - LimitedProtocol._last_connection < BURST_SECONDS:
+                time.sleep(TURN_SECONDS)
+            LimitedProtocol._last_connection = time.monotonic()
         self.ws_protocol_class = None  # upgrades go to the app, which refuses them
         super().connection_made(transport)
         self._wait()
