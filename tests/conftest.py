@@ -25,7 +25,7 @@ from gan_serve.cli import main
 from gan_serve.training.data.load import NAMED_SOURCES
 
 NAME = "fashion-dcgan"
-PLOTTERS = ("gan_serve.training.monitoring.tick", "gan_serve.training.translation.recorder")
+PLOTTERS = ("gan_serve.training.monitoring.recorder", "gan_serve.training.translation.recorder")
 OWN_SERVERS = ("test_service_fuzz", "test_service_schema")  # their fixtures of that name have other settings
 
 

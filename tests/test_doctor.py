@@ -11,7 +11,7 @@ import torch
 from real_digits import load_digits
 from torch import nn
 
-from gan_serve.training.changes import changes_on_resume
+from gan_serve.training.changed_settings import changes_on_resume
 from gan_serve.training.config import make_config, parse_settings
 from gan_serve.training.diagnosis import PATIENCE, SIGNS, Diagnosis, Finding, count_swings, find_non_finite
 from gan_serve.training.evaluation.pixel_metrics import diversity

@@ -15,7 +15,7 @@ from training_runs import SMALL, same, whole_lines
 import gan_serve.training
 from gan_serve.errors import InvalidOption, RunError
 from gan_serve.training import Tick, choose, train
-from gan_serve.training.changes import may_change
+from gan_serve.training.changed_settings import may_change
 from gan_serve.training.monitoring import tick
 from gan_serve.training.snapshots import load_snapshot
 

@@ -35,7 +35,7 @@ def small_config(digits: Path, **settings: object):
 def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("runs") / "digits"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan_serve.training.monitoring.tick.write_curves", write_curves)
+        patch.setattr("gan_serve.training.monitoring.recorder.write_curves", write_curves)
         train(small_config(digits), run_dir, quiet=True)
     return run_dir
 

@@ -19,8 +19,8 @@ from gan_serve.training.losses import LOSSES
 from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.run_folders import last_run
 from gan_serve.training.snapshots import load_snapshot, snapshots
-from gan_serve.training.translation.critics import ImageCritic, PatchCritic
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
+from gan_serve.training.translation.discriminators import ImageCritic, PatchCritic
 from gan_serve.training.translation.load import load_trained_translator
 from gan_serve.training.translation.losses import PIXEL_LOSSES, perceptual_distance
 from gan_serve.training.translation.measure import ssim, translate_images

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_serve.errors import InvalidOption
-from gan_serve.training.changes import may_change
+from gan_serve.training.changed_settings import may_change
 from gan_serve.training.config import check_config, parse_settings
 
 WARM_UP_KIMG, WARM_UP_SECONDS = 4.0, 300.0  # a run is not judged before one of these

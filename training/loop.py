@@ -12,7 +12,7 @@ import torch
 from gan_serve._version import __version__
 from gan_serve.atomic_files import remove_leftovers, write_atomically
 from gan_serve.errors import DeviceUnavailable, InvalidOption, RunError
-from gan_serve.training.changes import changes_on_resume
+from gan_serve.training.changed_settings import changes_on_resume
 from gan_serve.training.config import TrainConfig, read_config
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.loader import Loader
@@ -26,9 +26,9 @@ from gan_serve.training.distributed import (
 )
 from gan_serve.training.initial_weights import InitialWeights, compare_classes, read_initial_weights
 from gan_serve.training.monitoring.quality import Measure
+from gan_serve.training.monitoring.recorder import Recorder, Watched, check_finite
 from gan_serve.training.monitoring.run_log import rewind_log
 from gan_serve.training.monitoring.run_options import RunOptions
-from gan_serve.training.monitoring.tick import Recorder, Watched, check_finite
 from gan_serve.training.precision import bf16_pays, use_tf32
 from gan_serve.training.run_info import InitInfo, RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.settings import RunSettings

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from gan_serve.atomic_files import cannot_write
 from gan_serve.checkpoint.json_files import read_json_file
 from gan_serve.errors import RunError
-from gan_serve.training.changes import Change
+from gan_serve.training.changed_settings import Change
 from gan_serve.training.data.load import ImageSet
 from gan_serve.training.data.summary import summary
 from gan_serve.training.distributed import Processes

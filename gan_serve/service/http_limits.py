@@ -1,8 +1,8 @@
 """What uvicorn's HTTP protocol lacks: limits of a request's head and of unread responses; connections spread evenly.
 
 Without them, 120 MB of header lines take 2 GB of a worker's memory, one header of 70 MB takes all of its time, and
-connections that send nothing stay open for ever. And a worker accepts all connections that a client opens at once, while
-the others wait for the first. ``gan-serve serve`` passes the class to ``uvicorn.Config(http=...)``.
+connections that send nothing stay open for ever. And one worker accepts all connections that a client opens at once.
+``gan-serve serve`` passes the class to ``uvicorn.Config(http=...)``.
 """
 
 from __future__ import annotations

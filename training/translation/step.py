@@ -19,7 +19,7 @@ from gan_serve.training.regularizers import gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate
 from gan_serve.training.snapshots import fitting_snapshot
 from gan_serve.training.tick_means import TickMeans
-from gan_serve.training.translation.critics import ImageCritic, PatchCritic, patch_layers
+from gan_serve.training.translation.discriminators import ImageCritic, PatchCritic, patch_layers
 from gan_serve.training.translation.loader import PairBatch, PairLoader
 from gan_serve.training.translation.losses import PIXEL_LOSSES, perceptual_distance
 from gan_serve.training.translation.networks import Translator
