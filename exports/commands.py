@@ -13,7 +13,7 @@ from gan_serve.atomic_files import check_folder, write_atomically
 from gan_serve.checkpoint.config import METRICS_FILE
 from gan_serve.cli import needs_extra
 from gan_serve.cli.options import precisions_option
-from gan_serve.errors import CannotWrite, GanServeError
+from gan_serve.errors import CannotWrite, GanServeError, RunError
 from gan_serve.exports.import_command import import_command
 from gan_serve.terminal import echo
 
@@ -42,6 +42,7 @@ def register(group: click.Group) -> None:
 @click.option(
     "--family-file", type=click.Path(path_type=Path), help="The --family-file of the run, if it had one; it is run."
 )
+@click.option("--back", is_flag=True, help="Export the way back of a CycleGAN run, from its targets to its inputs.")
 @precisions_option
 def export(
     run: Path | None,
@@ -52,6 +53,7 @@ def export(
     note: str,
     snapshot: str | None,
     family_file: Path | None,
+    back: bool,
     precisions: Any,
 ) -> None:
     """Turn a training run into a checkpoint.
@@ -75,10 +77,12 @@ def export(
     publication = Publication(license, credit, note)
     options: Any = {"name": name, "publication": publication, "snapshot": snapshot, "precisions": precisions}
     if is_translation_run(run):
-        translator = export_translator(run, out, **options)
+        translator = export_translator(run, out, **options, back=back)
         echo(f"Checkpoint: {translator}")
         echo(f"Next: {shlex.join(['gan-serve', 'translate', str(translator), 'IMAGE', '--out-dir', 'translated'])}")
         return
+    if back:
+        raise RunError("The run has no way back.", "Only runs without pairs (recipe cyclegan) have one.")
     echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
     written = export_run(run, out, **options)
     if warning := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):

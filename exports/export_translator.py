@@ -47,10 +47,12 @@ def export_translator(
     publication: Publication | None = None,
     snapshot: str | Path | None = None,
     precisions: Collection[Precision] | None = None,
+    back: bool = False,
 ) -> Path:
     """Write the averaged translator of a run as a checkpoint, and return its directory.
 
-    Arguments and errors are those of ``gan_serve.exports.export.export_run``. It is measured on held-out images where
+    Arguments and errors are those of ``gan_serve.exports.export.export_run``; ``back`` exports the way back of a run
+    without pairs, from targets to inputs (``RunError`` if there is none). It is measured on held-out images where
     the run's data has them, else on training images; the names of the metrics say which.
     """
     run_dir, out = Path(run_dir), Path(out)
@@ -61,6 +63,8 @@ def export_translator(
         raise ExportRefused("The translator has weights that are not finite; the training diverged.", "Train again.")
     publication = publication.completed(trained.info.data)
     examples = read_examples(run_dir, trained.config)
+    if back:
+        trained, examples = trained.way_back(), Examples(*examples[::-1])
     metadata = run_metadata(run_dir, name, publication.license or "")
     certified = certify_translator(trained.network, examples.inputs, metadata, precisions)
     metrics, held_out = evaluate_trained(trained)

@@ -99,6 +99,9 @@ def translator_card(
         pipeline_tag="image-to-image",
         tags=["gan", config.recipe, "onnx", "image-to-image"],
     )
+    intake = " ".join((data.summary or {}).get("pairs", []))
+    if trained.run_config:
+        intake += " This is the way back (`gan-serve export --back`): from targets to inputs."
     side = config.in_resolution
     fitted = f"Inputs are fitted to {side}x{side}: the largest square in the middle, resized with Lanczos."
     return TEMPLATE.format(
@@ -116,8 +119,8 @@ def translator_card(
         missing=" ".join(f"There is no {precision} file: {reason}." for precision, reason in parity.refused.items()),
         recipe=config.recipe,
         source=recipe.source,
-        command=translation_command(config),
-        intake=" ".join((data.summary or {}).get("pairs", [])),
+        command=translation_command(trained.run_config or config),
+        intake=intake,
         kimg=trained.shown / 1000,
         hours=trained.seconds / 3600,
         machines=", then ".join(trained.info.machines),

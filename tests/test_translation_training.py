@@ -131,6 +131,29 @@ def test_an_exported_run_translates_as_torch_does(trained: Path, tmp_path: Path)
         assert translator.translate(inputs[0, :5, :7])[0].size == (14, 10)
 
 
+@pytest.mark.parametrize("trained", ["cyclegan"], indirect=True)
+def test_the_way_back_of_a_cyclegan_is_exported(trained: Path, tmp_path: Path) -> None:
+    run = load_trained_translator(trained)
+    out = export_translator(trained, tmp_path / "back", precisions=["fp32"], back=True)
+    inputs = np.random.RandomState(0).randint(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+    outputs = Translator.from_pretrained(out).translate(inputs, output="numpy")
+    assert np.abs(outputs.astype(int) - translate_images(run.back, inputs)).max() <= 1
+    assert np.abs(outputs.astype(int) - translate_images(run.network, inputs)).max() > 1
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics == evaluate_trained(run.way_back())[0]
+    assert metrics != evaluate_trained(run)[0]
+    card = " ".join((out / "README.md").read_text().split())
+    assert "inputs are a, targets b. This is the way back" in card
+    assert "direction" not in card
+
+
+@pytest.mark.parametrize("trained", ["pix2pix"], indirect=True)
+def test_a_run_with_pairs_has_no_way_back(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no way back"):
+        export_translator(trained, tmp_path / "back", back=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("recipe", "changes", "message"),
     [

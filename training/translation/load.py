@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gan_serve.errors import RunError
 from gan_serve.training.load_run import find_snapshot
 from gan_serve.training.networks.fitting import check_shapes, shapes_of
 from gan_serve.training.run_info import RunInfo, read_run_info
@@ -18,7 +19,8 @@ from gan_serve.training.translation.step import build_translator
 class TrainedTranslator(NamedTuple):
     """The averaged translator of a run in eval mode, with that of the way back if there is one, and the record.
 
-    arguments: those of the translator's class. shown: inputs shown. seconds: duration of the training.
+    arguments: those of the translator's class. shown: inputs shown. seconds: duration of the training. run_config: that
+    of the run, where ``config`` is that of its way back.
     """
 
     network: Translator
@@ -28,11 +30,33 @@ class TrainedTranslator(NamedTuple):
     arguments: dict[str, Any]
     shown: int
     seconds: float
+    run_config: TranslationConfig | None = None
 
     @property
     def diverged(self) -> bool:
         """Return True if a weight is not finite."""
         return not all_finite(self.network.state_dict())
+
+    def way_back(self) -> TrainedTranslator:
+        """Return the translator from targets to inputs, as that of a run in the other direction.
+
+        Raises:
+            RunError: the run has no way back.
+        """
+        if self.back is None:
+            raise RunError("The run has no way back.", "Only runs without pairs (recipe cyclegan) have one.")
+        config = self.config.model_copy(
+            update={
+                "direction": "BtoA" if self.config.direction == "AtoB" else "AtoB",
+                "in_channels": self.config.channels,
+                "channels": self.config.in_channels,
+            }
+        )
+        sides = {"in_channels": self.back.in_channels, "img_channels": self.back.img_channels}
+        arguments = translator_arguments(config, **sides)
+        return self._replace(
+            network=self.back, back=self.network, config=config, arguments=arguments, run_config=self.config
+        )
 
 
 def load_trained_translator(run_dir: Path, snapshot: str | Path | None = None) -> TrainedTranslator:
