@@ -3,7 +3,7 @@
     python benchmarks/bursts.py          writes a section of robustness.md
     PYTHONPATH=OTHER python benchmarks/bursts.py --title "Bursts of connections, before"      for another gan_serve
 
-Each run of wrk opens its connections in a burst and keeps them.
+It needs wrk. Each run of it opens its connections in a burst and keeps them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ request = function() seed = seed + 1; return wrk.format(nil, "/sample", nil, '{"
 """
 
 
-def largest_share(server: Server) -> int:
+def accepted_by_the_busiest(server: Server) -> int:
     """Return the number of connections of one burst that the busiest worker accepts."""
     with contextlib.ExitStack() as stack:
         for _ in range(CONNECTIONS):
@@ -68,15 +68,15 @@ def main() -> None:
     with serving(str(MODEL), GAN_SERVE_PRECISION="int8") as server, tempfile.NamedTemporaryFile("w") as script:
         script.write(SCRIPT)
         script.flush()
-        shares = Counter(largest_share(server) for _ in range(BURSTS))
+        busiest = Counter(accepted_by_the_busiest(server) for _ in range(BURSTS))
         speeds = [images_per_second(server, script.name) for _ in range(options.rounds)]
         workers = len(server.workers())
-    spread = ", ".join(f"{share}: {count}" for share, count in sorted(shares.items()))
+    counts = ", ".join(f"{accepted}: {count}" for accepted, count in sorted(busiest.items()))
     lines = [
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {describe_cpu()}, shared with the clients.",
         "",
         f"- {BURSTS} bursts of {CONNECTIONS} connections to {workers} workers; how many the busiest worker accepted, "
-        f"and in how many bursts: {spread}.",
+        f"and in how many bursts: {counts}.",
         f"- {options.rounds} runs of wrk with {CONNECTIONS} connections, one int8 PNG a request: "
         f"{statistics.median(speeds):.0f} images/s in the median, {min(speeds):.0f} to {max(speeds):.0f}.",
     ]

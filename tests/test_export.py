@@ -235,7 +235,9 @@ def test_an_export_overwrites_nothing(exported, run):
         export_run(run, exported)
 
 
-def test_what_cannot_be_exported_says_why(run, tmp_path):
+def test_what_cannot_be_exported_says_why(cli, run, tmp_path):
+    outcome = cli("export", run, "--out", tmp_path / "out", "--back")
+    assert (outcome.code, "The run has no way back." in outcome.err) == (1, True)
     with pytest.raises(RunError, match="has no training run"):
         export_run(tmp_path, tmp_path / "out")
     with pytest.raises(InvalidOption, match="cannot be the name"):

@@ -125,29 +125,31 @@ def test_a_client_that_leaves_takes_its_images_along(patient: httpx.Client) -> N
     assert _queued(patient) == 0
 
 
-@pytest.mark.parametrize(("workers", "turns"), [(1, 0), (2, 1)])
+@pytest.mark.parametrize(("workers", "loop", "turns"), [(1, "uvloop", 0), (2, "asyncio", 0), (2, "uvloop", 3)])
 def test_a_worker_leaves_the_next_connection_of_a_burst_to_the_others(
-    workers: int, turns: int, monkeypatch: pytest.MonkeyPatch
+    workers: int, loop: str, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, slept = [100.0], list[float]()
-    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=slept.append)
-    monkeypatch.setattr(http_limits, "time", clock)
+    monkeypatch.setattr(http_limits, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=slept.append))
+    monkeypatch.setattr(http_limits, "MAX_TURNS", 2)
     monkeypatch.setattr(http_limits.LimitedProtocol, "_last_connection", 0.0)
 
     async def no_app(scope: object, receive: object, send: object) -> None:
         """Get no request."""
 
-    async def connect_at(*times: float) -> None:
+    async def connect_after(*pauses: float) -> None:
         config = uvicorn.Config(no_app, workers=workers, log_config=None)
-        for each in times:
-            now[0] = each
+        for pause in pauses:
+            now[0] += pause
             protocol = http_limits.LimitedProtocol(config, ServerState(), {})
             near, far = socket.socketpair()
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda made=protocol: made, near)
             transport.close()
             far.close()
 
-    asyncio.run(connect_at(100.0, 100.0 + http_limits.BURST_SECONDS / 2, 101.0))
+    soon, later = http_limits.BURST_SECONDS / 2, http_limits.PAUSE_SECONDS * 2
+    with asyncio.Runner(loop_factory=pytest.importorskip(loop).new_event_loop) as runner:
+        runner.run(connect_after(0, soon, soon, soon, later, soon))  # 2 turns, one too many, and 1 after a pause
     assert slept == [http_limits.TURN_SECONDS] * turns
 
 

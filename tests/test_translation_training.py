@@ -20,7 +20,7 @@ from gan_serve.training.monitoring.curves import write_curves
 from gan_serve.training.run_folders import last_run
 from gan_serve.training.snapshots import load_snapshot, snapshots
 from gan_serve.training.translation.diagnosis import TranslationDiagnosis
-from gan_serve.training.translation.discriminators import ImageCritic, PatchCritic
+from gan_serve.training.translation.discriminators import ImageDiscriminator, PatchDiscriminator
 from gan_serve.training.translation.load import load_trained_translator
 from gan_serve.training.translation.losses import PIXEL_LOSSES, perceptual_distance
 from gan_serve.training.translation.measure import ssim, translate_images
@@ -248,8 +248,8 @@ def test_networks_give_images_of_the_right_size() -> None:
     assert ResNetTranslator(**shape, blocks=1)(x).shape == (2, 3, 16, 16)
     for scale in (1, 2, 4, 8):
         assert SRResNet(**shape, scale=scale, blocks=1)(x).shape == (2, 3, 16 * scale, 16 * scale)
-    assert PatchCritic(channels=3, ndf=4, layers=2)(torch.zeros(2, 3, 64, 64)).shape == (2 * 14 * 14,)
-    assert ImageCritic(channels=3, ndf=4)(torch.zeros(2, 3, 64, 64)).shape == (2,)
+    assert PatchDiscriminator(channels=3, ndf=4, layers=2)(torch.zeros(2, 3, 64, 64)).shape == (2 * 14 * 14,)
+    assert ImageDiscriminator(channels=3, ndf=4)(torch.zeros(2, 3, 64, 64)).shape == (2,)
     with pytest.raises(InvalidOption, match="multiple of 4"):
         UNet(**(shape | {"in_resolution": 6}))
 

@@ -274,8 +274,8 @@ def open_session(
 ) -> tuple[onnxruntime.InferenceSession, str]:
     """Return a session for the content of an ONNX file, and its device; see ``Session`` for the errors.
 
-    ``keep_memory``: memory is kept for the next run, which is faster. ONNX Runtime keeps more with each new shape of an
-    input, up to a gigabyte for pictures of all sizes.
+    ``keep_memory``: memory of the CPU is kept for the next run, which is faster. ONNX Runtime keeps more with each new
+    shape of an input, up to a gigabyte for pictures of all sizes.
     """
     import onnxruntime  # a third of a second: only when a model is loaded
 

@@ -1,7 +1,7 @@
-"""What uvicorn's HTTP protocol lacks: limits of a request's head and of unread responses; connections spread evenly.
+"""What uvicorn's HTTP protocol lacks: limits of a request's head and of unread responses; bursts spread over workers.
 
 Without them, 120 MB of header lines take 2 GB of a worker's memory, one header of 70 MB takes all of its time, and
-connections that send nothing stay open for ever. And one worker accepts all connections that a client opens at once.
+connections that send nothing stay open for ever. And one worker may accept all connections that a client opens at once.
 ``gan-serve serve`` passes the class to ``uvicorn.Config(http=...)``.
 """
 
@@ -24,8 +24,11 @@ DISCARD_BYTES = 4 * 2**20  # read and discarded after a refusal, at most
 DISCARD_SECONDS = 2.0  # from a refusal to the close, which would reset the connection if it came at once
 HALF_CLOSED_SECONDS = 1.0  # for the response to a client that has closed its side
 FIRST_REQUEST_SECONDS = 1.0  # for a connection that is new when the server shuts down
-BURST_SECONDS = 0.0005  # between two connections to one worker, at most, for the second to count as part of a burst
+BURST_SECONDS = 0.00015  # from one connection to a worker to the next, at most, in a burst
 TURN_SECONDS = 0.0003  # that a worker leaves to the others to accept the next connection of a burst
+MAX_TURNS = 64  # in a row: where clients connect for each request, turns only cost time
+PAUSE_SECONDS = 0.1  # without connections, after which turns are counted anew
+
 
 _INVALID = ErrorDetail(
     code="invalid_http", message="The request is not valid HTTP.", hint="This server speaks HTTP/1.1."
@@ -48,13 +51,13 @@ class LimitedProtocol(HttpToolsProtocol):
     _waiting: asyncio.TimerHandle | None = None
     _watching: asyncio.TimerHandle | None = None
     _last_connection = 0.0  # of this process, monotonic
+    _turns = 0  # of this process
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Start the timer for the first request. In a burst of connections, let another worker accept the next one."""
-        if self.config.workers > 1:
-            if time.monotonic() - LimitedProtocol._last_connection < BURST_SECONDS:
-                time.sleep(TURN_SECONDS)
-            LimitedProtocol._last_connection = time.monotonic()
+        """Start the timer for the first request, and leave the next connection of a burst to another worker."""
+        # TLS connections are made after their handshake, and those of asyncio's own loop after all have been accepted.
+        if self.config.workers > 1 and not self.config.is_ssl and type(self.loop).__module__.startswith("uvloop"):
+            self._take_turns()
         self.ws_protocol_class = None  # upgrades go to the app, which refuses them
         super().connection_made(transport)
         self._wait()
@@ -128,6 +131,16 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse data that is not HTTP."""
         self._refuse("400 Bad Request", _INVALID)
+
+    @classmethod
+    def _take_turns(cls) -> None:
+        since = time.monotonic() - cls._last_connection
+        if since > PAUSE_SECONDS:
+            cls._turns = 0
+        elif since < BURST_SECONDS and cls._turns < MAX_TURNS:
+            cls._turns += 1
+            time.sleep(TURN_SECONDS)
+        cls._last_connection = time.monotonic()
 
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(HEAD_SECONDS, self._close_idle)

@@ -19,7 +19,7 @@ def patch_layers(resolution: int) -> int:
     return next((layers for layers, patch in ((3, 70), (2, 34)) if patch <= resolution), 1)
 
 
-class PatchCritic(nn.Module):
+class PatchDiscriminator(nn.Module):
     """A PatchGAN: a logit for each patch of an image (Isola et al. 2017, section 6.1.2).
 
     Args:
@@ -44,7 +44,7 @@ class PatchCritic(nn.Module):
         return logits.flatten()
 
 
-class ImageCritic(nn.Module):
+class ImageDiscriminator(nn.Module):
     """One logit for an image: 3x3 layers of stride 1 and 2 in turn, then the mean over the pixels.
 
     Ledig et al. 2017, figure 4, whose two dense layers, which fix the size of the images, are a mean and one layer

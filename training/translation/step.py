@@ -19,7 +19,7 @@ from gan_serve.training.regularizers import gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate
 from gan_serve.training.snapshots import fitting_snapshot
 from gan_serve.training.tick_means import TickMeans
-from gan_serve.training.translation.discriminators import ImageCritic, PatchCritic, patch_layers
+from gan_serve.training.translation.discriminators import ImageDiscriminator, PatchDiscriminator, patch_layers
 from gan_serve.training.translation.loader import PairBatch, PairLoader
 from gan_serve.training.translation.losses import PIXEL_LOSSES, perceptual_distance
 from gan_serve.training.translation.networks import Translator
@@ -249,8 +249,8 @@ def build_critic(config: TranslationConfig, in_channels: int, img_channels: int)
     channels = img_channels + (in_channels if config.sees_input else 0)
     shape: dict[str, Any] = {"channels": channels, "ndf": config.ndf, "norm": config.d_norm}
     if config.critic == "patch":
-        return PatchCritic(**shape, layers=config.d_layers or patch_layers(config.resolution))
-    return ImageCritic(**shape, layers=config.d_layers or 4)
+        return PatchDiscriminator(**shape, layers=config.d_layers or patch_layers(config.resolution))
+    return ImageDiscriminator(**shape, layers=config.d_layers or 4)
 
 
 def _adam(networks: Iterable[nn.Module], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
