@@ -16,7 +16,7 @@ import gan_serve.training
 from gan_serve.errors import InvalidOption, RunError
 from gan_serve.training import Tick, choose, train
 from gan_serve.training.changed_settings import may_change
-from gan_serve.training.monitoring import tick
+from gan_serve.training.monitoring import recorder
 from gan_serve.training.snapshots import load_snapshot
 
 pytestmark = pytest.mark.usefixtures("fewer_images")
@@ -159,7 +159,7 @@ def test_a_choice_is_printed_with_its_reasons_and_recorded(cli, digits, tmp_path
 
 def test_a_run_that_will_take_much_longer_than_its_minutes_says_so_once(digits, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(choose, "images_per_second", lambda *_: 20_000.0)  # other programs have started since
-    monkeypatch.setattr(tick, "JUDGED_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "JUDGED_SECONDS", 0.0)
     settings = {**SETTINGS, "seconds_per_tick": 1e-9}
     train(digits, recipe="dcgan-28", run_dir=tmp_path / "run", minutes=0.0005, settings=settings, quiet=False)
     printed = capsys.readouterr().out
