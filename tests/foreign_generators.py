@@ -89,7 +89,7 @@ def dense_nhwc(path: Path, opset: int = 11) -> Path:
     """latent float [N, 5] and a one-hot class_id float [N, 3] -> images float [N, 6, 6, 3] in [0, 1]."""
     random = np.random.RandomState(0)
     text = f"""<ir_version: 6, opset_import: ["" : {opset}]>
-    net (float["batch", 5] latent, float["batch", 3] class_id) => (float["batch", 6, 6, 3] images) {{
+    net (float[batch, 5] latent, float[batch, 3] class_id) => (float[batch, 6, 6, 3] images) {{
         joined = Concat<axis = 1>(latent, class_id)
         hidden = MatMul(joined, weight)
         moved = Add(hidden, bias)

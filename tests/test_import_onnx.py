@@ -121,7 +121,7 @@ def test_latents_that_are_uniform_are_converted(tmp_path):
 
 def test_what_is_not_recognised_is_named_with_the_option(tmp_path, dcgan):
     text = """<ir_version: 8, opset_import: ["" : 17]>
-    net (float["n", 4] a, float["n", 4] b) => (float["n", 1, 2, 2] x) { s = Add(a, b) x = Reshape(s, shape) }"""
+    net (float[n, 4] a, float[n, 4] b) => (float[n, 1, 2, 2] x) { s = Add(a, b) x = Reshape(s, shape) }"""
     path = write_onnx(tmp_path / "two.onnx", text, {"shape": np.array([-1, 1, 2, 2], np.int64)})
     with pytest.raises(ImportRefused, match=r"not recognised as latents and labels: a \[0, 4\], b .*--z-input"):
         wrap(path)
