@@ -13,7 +13,7 @@ from gan_serve.atomic_files import check_folder, write_atomically
 from gan_serve.checkpoint.config import METRICS_FILE
 from gan_serve.cli import needs_extra
 from gan_serve.cli.options import precisions_option
-from gan_serve.errors import CannotWrite, GanServeError, RunError
+from gan_serve.errors import CannotWrite, GanServeError
 from gan_serve.exports.import_command import import_command
 from gan_serve.terminal import echo
 
@@ -69,6 +69,7 @@ def export(
         from gan_serve.exports.weak_images import weakness
         from gan_serve.training.family_file import load_family_file
         from gan_serve.training.run_info import read_run_info
+        from gan_serve.training.translation.load import no_way_back
         from gan_serve.training.translation.settings import is_translation_run
 
     if family_file:
@@ -82,7 +83,7 @@ def export(
         echo(f"Next: {shlex.join(['gan-serve', 'translate', str(translator), 'IMAGE', '--out-dir', 'translated'])}")
         return
     if back:
-        raise RunError("The run has no way back.", "Only runs without pairs (recipe cyclegan) have one.")
+        raise no_way_back()
     echo("Exporting and comparing the files with torch, which takes some minutes.", err=True)
     written = export_run(run, out, **options)
     if warning := weakness(json.loads((written / METRICS_FILE).read_text()), read_run_info(run).data.metrics):

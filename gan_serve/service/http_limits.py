@@ -1,4 +1,4 @@
-"""What uvicorn's HTTP protocol lacks: limits of a request's head and of unread responses; bursts spread over workers.
+"""Extend uvicorn's HTTP protocol: limits of a request's head and of unread responses; bursts spread over workers.
 
 Without them, 120 MB of header lines take 2 GB of a worker's memory, one header of 70 MB takes all of its time, and
 connections that send nothing stay open for ever. And one worker may accept all connections that a client opens at once.

@@ -44,7 +44,7 @@ class TrainedTranslator(NamedTuple):
             RunError: the run has no way back.
         """
         if self.back is None:
-            raise RunError("The run has no way back.", "Only runs without pairs (recipe cyclegan) have one.")
+            raise no_way_back()
         config = self.config.model_copy(
             update={
                 "direction": "BtoA" if self.config.direction == "AtoB" else "AtoB",
@@ -57,6 +57,11 @@ class TrainedTranslator(NamedTuple):
         return self._replace(
             network=self.back, back=self.network, config=config, arguments=arguments, run_config=self.config
         )
+
+
+def no_way_back() -> RunError:
+    """Return the error for a run that trained one network only."""
+    return RunError("The run has no way back.", "Only runs without pairs (recipe cyclegan) have one.")
 
 
 def load_trained_translator(run_dir: Path, snapshot: str | Path | None = None) -> TrainedTranslator:
