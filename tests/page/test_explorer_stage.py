@@ -49,7 +49,7 @@ def test_a_wipe_compares_two_precisions(desktop: Visit) -> None:
     assert page.locator("#other").evaluate("c => c.style.clipPath") == "inset(0px 0px 0px 20%)"
     before = pixels_of(page.locator("#other"))
     page.get_by_label("Position in the walk").fill("15")
-    for _ in range(100):
+    for _ in range(600):
         if not np.array_equal(pixels_of(page.locator("#other")), before):
             break
         page.wait_for_timeout(100)
