@@ -32,6 +32,7 @@ from gan_serve.exports.quantize import (
 )
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.rewrite import optimize
+from gan_serve.exports.round_weights import round_weights
 from gan_serve.exports.to_onnx import PixelGenerator, serialize, torch_export
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
@@ -52,18 +53,28 @@ class Certified(NamedTuple):
     parity: Parity
 
 
-def certify(generator: nn.Module, metadata: Mapping[str, str], precisions: Collection[Precision]) -> Certified:
+def certify(
+    generator: nn.Module,
+    metadata: Mapping[str, str],
+    precisions: Collection[Precision],
+    mantissa_bits: int | None = None,
+) -> Certified:
     """Export a torch generator; see ``certify_model``.
 
     Args:
         generator: in eval mode, on the CPU; see ``PixelGenerator``.
-        metadata, precisions: as for ``certify_model``.
+        metadata, precisions, mantissa_bits: as for ``certify_model``.
     """
-    return certify_model(torch_export(generator), PixelGenerator(generator).eval(), metadata, precisions)
+    network = PixelGenerator(generator).eval()
+    return certify_model(torch_export(generator), network, metadata, precisions, mantissa_bits)
 
 
 def certify_model(
-    plain: onnx.ModelProto, reference: Reference, metadata: Mapping[str, str], precisions: Collection[Precision]
+    plain: onnx.ModelProto,
+    reference: Reference,
+    metadata: Mapping[str, str],
+    precisions: Collection[Precision],
+    mantissa_bits: int | None = None,
 ) -> Certified:
     """Return a network in fp32, and in those of ``precisions`` whose images are close enough to those of fp32.
 
@@ -72,6 +83,7 @@ def certify_model(
         reference: the original that its images must be equal to.
         metadata: the ``metadata_props`` of the files.
         precisions: the files to make, see ``check_precisions``.
+        mantissa_bits: what the weights of the file in fp32 are rounded to, see ``round_weights``.
 
     Raises:
         ExportRefused: ONNX differs from the original by more than the bound, or the network needs more than standard
@@ -79,7 +91,8 @@ def certify_model(
     """
     fused = copy_of(plain)
     optimize(fused)
-    model = serialize(fused, metadata, reference.optional_inputs())
+    rounding = round_weights(fused, mantissa_bits)
+    model = serialize(fused, {**metadata, **rounding}, reference.optional_inputs())
     parity = compare_with(model, reference)
 
     converted, refused = _convert(plain, reference, model, precisions)

@@ -44,6 +44,12 @@ def register(group: click.Group) -> None:
 )
 @click.option("--back", is_flag=True, help="Export the way back of a CycleGAN run, from its targets to its inputs.")
 @precisions_option
+@click.option(
+    "--mantissa-bits",
+    type=int,
+    help="Round the weights to this many bits of their mantissa, 7 to 23, so that the file compresses better: with 10 "
+    "to some 60 %, in place of 93 %; default: do not round.",
+)
 def export(
     run: Path | None,
     out: Path,
@@ -55,6 +61,7 @@ def export(
     family_file: Path | None,
     back: bool,
     precisions: Any,
+    mantissa_bits: int | None,
 ) -> None:
     """Turn a training run into a checkpoint.
 
@@ -76,7 +83,13 @@ def export(
         load_family_file(family_file)
     run = run or _last_run()
     publication = Publication(license, credit, note)
-    options: Any = {"name": name, "publication": publication, "snapshot": snapshot, "precisions": precisions}
+    options: Any = {
+        "name": name,
+        "publication": publication,
+        "snapshot": snapshot,
+        "precisions": precisions,
+        "mantissa_bits": mantissa_bits,
+    }
     if is_translation_run(run):
         translator = export_translator(run, out, **options, back=back)
         echo(f"Checkpoint: {translator}")

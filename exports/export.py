@@ -20,6 +20,7 @@ from gan_serve.exports.card_of_weights import Origin, card_of_weights
 from gan_serve.exports.certify import certify
 from gan_serve.exports.latent_space import measure_latent_space
 from gan_serve.exports.reference import Reference
+from gan_serve.exports.round_weights import check_mantissa_bits
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.exports.write_checkpoint import Description, check_export, file_metadata, run_metadata, write_checkpoint
 from gan_serve.sampling.latents import latents_from_seeds
@@ -38,6 +39,7 @@ def export_run(
     publication: Publication | None = None,
     snapshot: str | Path | None = None,
     precisions: Collection[Precision] | None = None,
+    mantissa_bits: int | None = None,
 ) -> Path:
     """Write the averaged generator of a run as a checkpoint, and return its directory.
 
@@ -48,13 +50,18 @@ def export_run(
         publication: the licence, the credit and the note of the card; see ``Publication``.
         snapshot: a snapshot of the run, or ``best`` for the one with the best quality in the log; the last one if None.
         precisions: the files to write, ``fp32`` among them; all that are close enough to fp32 if None.
+        mantissa_bits: round the weights of the file in fp32 to so many bits of their mantissa, 7 to 23, so that it
+            compresses better (to some 60 % with 10 bits, in place of 93 %); the images are still compared with those
+            of the trained network. Not rounded if None.
 
     Raises:
         RunError: there is no run, or no snapshot that fits its config. ExportRefused: ONNX differs from torch.
-        CannotWrite: ``out`` exists, or writing fails. InvalidOption: an invalid name, licence or precision.
+        CannotWrite: ``out`` exists, or writing fails. InvalidOption: an invalid name, licence, precision or number of
+            bits.
     """
     run_dir, out = Path(run_dir), Path(out)
     publication = publication or Publication()
+    check_mantissa_bits(mantissa_bits)
     name, precisions = check_export(out, name, publication.license, precisions)
     trained = load_trained(run_dir, snapshot)
     if trained.diverged:
@@ -73,7 +80,7 @@ def export_run(
         weights=trained.generator.state_dict(),
         latent_space=partial(measure_latent_space, trained.generator),
     )
-    certified = certify(trained.generator, run_metadata(run_dir, name, license), precisions)
+    certified = certify(trained.generator, run_metadata(run_dir, name, license), precisions, mantissa_bits)
     write_checkpoint(out, PixelGenerator(trained.generator), certified, described)
     return out
 

@@ -21,6 +21,7 @@ from gan_serve.checkpoint.config import (
 from gan_serve.checkpoint.files import digest_files, write_config
 from gan_serve.errors import DataError, ExportRefused, InvalidOption
 from gan_serve.exports.card import Publication
+from gan_serve.exports.round_weights import check_mantissa_bits
 from gan_serve.exports.translator_card import translator_card
 from gan_serve.exports.translator_to_onnx import CertifiedTranslator, certify_translator
 from gan_serve.exports.write_checkpoint import check_export, run_metadata, write_files
@@ -48,6 +49,7 @@ def export_translator(
     snapshot: str | Path | None = None,
     precisions: Collection[Precision] | None = None,
     back: bool = False,
+    mantissa_bits: int | None = None,
 ) -> Path:
     """Write the averaged translator of a run as a checkpoint, and return its directory.
 
@@ -57,6 +59,7 @@ def export_translator(
     """
     run_dir, out = Path(run_dir), Path(out)
     publication = publication or Publication()
+    check_mantissa_bits(mantissa_bits)
     name, precisions = check_export(out, name, publication.license, precisions)
     trained = load_trained_translator(run_dir, snapshot)
     if trained.diverged:
@@ -66,7 +69,7 @@ def export_translator(
     if back:
         trained, examples = trained.way_back(), Examples(*examples[::-1])
     metadata = run_metadata(run_dir, name, publication.license or "")
-    certified = certify_translator(trained.network, examples.inputs, metadata, precisions)
+    certified = certify_translator(trained.network, examples.inputs, metadata, precisions, mantissa_bits)
     metrics, held_out = evaluate_trained(trained)
 
     with directory_atomically(out) as directory:

@@ -22,6 +22,7 @@ from gan_serve.exports.graph import copy_of
 from gan_serve.exports.parity import BATCH_SIZES, BOUND, check_parity, is_batch_invariant
 from gan_serve.exports.quantize import Fidelity, LowPrecision, to_fp16, to_int8
 from gan_serve.exports.rewrite import optimize
+from gan_serve.exports.round_weights import round_weights
 from gan_serve.exports.to_onnx import export_graph, serialize
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session, run_in_batches
@@ -73,7 +74,11 @@ class PixelTranslator(nn.Module):
 
 
 def certify_translator(
-    network: Translator, examples: UInt8Array, metadata: Mapping[str, str], precisions: Collection[Precision]
+    network: Translator,
+    examples: UInt8Array,
+    metadata: Mapping[str, str],
+    precisions: Collection[Precision],
+    mantissa_bits: int | None = None,
 ) -> CertifiedTranslator:
     """Export a translator in fp32, and in those of ``precisions`` whose images are close enough to those of fp32.
 
@@ -81,6 +86,7 @@ def certify_translator(
         network: in eval mode, on the CPU.
         examples: inputs uint8 [N, H, W, C]; int8 is calibrated on the first half and compared on the second.
         metadata: the ``metadata_props`` of the files. precisions: see ``check_precisions``.
+        mantissa_bits: what the weights of the file in fp32 are rounded to, see ``round_weights``.
 
     Raises:
         ExportRefused: ONNX differs from torch by more than one grey level, an image depends on its batch, or the
@@ -90,7 +96,8 @@ def certify_translator(
     plain = _torch_export(pixels)
     fused = copy_of(plain)
     optimize(fused)
-    model = serialize(fused, metadata)
+    rounding = round_weights(fused, mantissa_bits)
+    model = serialize(fused, {**metadata, **rounding})
     parity = _measure_parity(model, pixels, examples)
 
     half = max(1, len(examples) // 2)

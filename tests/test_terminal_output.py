@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from servers import free_port
 
+from gan_serve.training.monitoring.progress_bar import ProgressBar
+from gan_serve.training.tick_means import TickMeans
+
 NAME = "fashion-dcgan"
 GAN_SERVE = [sys.executable, "-m", "gan_serve"]
 
@@ -68,3 +71,12 @@ def test_many_images_have_a_progress_bar(tmp_path: Path, seeds: str, shows: bool
     assert ("Sampling" in printed) == shows
     assert ("200/200" in printed) == shows
     assert "Again: gan-serve generate" in printed
+
+
+def test_a_log_file_gets_a_progress_bar_seldom(capsys: pytest.CaptureFixture[str]) -> None:
+    bar, means = ProgressBar(1.0, 0, 10, quiet=False), TickMeans()
+    for shown in range(0, 1000, 10):
+        time.sleep(0.005)  # a terminal would be shown five states in this time
+        bar.step(shown, means)
+    bar.close()
+    assert capsys.readouterr().err.count(" kimg [") == 2  # at the start and at the end
