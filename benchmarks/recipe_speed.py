@@ -25,7 +25,7 @@ sys.meta_path = [finder for finder in sys.meta_path if "Editable" not in getattr
 from gan_serve.training import loop
 from gan_serve.training.config import make_config
 from gan_serve.training.data.load import load_images
-from gan_serve.training.data.loader import Loader
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.recipes import recipes
 from gan_serve.training.step import Training
 name, steps, source = sys.argv[1], int(sys.argv[2]), sys.argv[3]

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from gan_serve.training.config import as_typed, make_config
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.load import load_images
-from gan_serve.training.data.loader import Loader
 from gan_serve.training.distributed import Processes
 from gan_serve.training.loop import pick_device, resolve_settings
 from gan_serve.training.run_info import describe_machine

@@ -19,8 +19,8 @@ import torch
 from timing import describe_cpu, median_ratio
 
 from gan_serve.training.config import make_config
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.image_set import ImageSet
-from gan_serve.training.data.loader import Loader
 from gan_serve.training.step import Training
 
 BATCH, CLASSES = 16, 10

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from gan_serve.training.config import TrainConfig
+from gan_serve.training.data.batch_loader import Batch, Loader
 from gan_serve.training.data.load import ImageSet
-from gan_serve.training.data.loader import Batch, Loader
 from gan_serve.training.loop import _number_of_classes, pick_device, resolve_settings
 from gan_serve.training.step import Training
 

@@ -13,10 +13,10 @@ from gan_serve.hub.resolve import locate_once
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
-from gan_serve.sampling.keys import Keys
 from gan_serve.sampling.labels import Labels
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output, check_output
+from gan_serve.sampling.seeds_and_latents import Keys
 
 
 @overload

@@ -15,13 +15,13 @@ from gan_serve.keywords import suggest_keywords
 from gan_serve.pretrained import Pretrained
 from gan_serve.progress import PART, Meter, Progress
 from gan_serve.sampling.directions import DirectionSampler
-from gan_serve.sampling.keys import Keys
 from gan_serve.sampling.labels import Label, Labels
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.request import SamplingRequest, join_inputs
 from gan_serve.sampling.result import Output, Samples, check_output
 from gan_serve.sampling.seeds import Seeds
+from gan_serve.sampling.seeds_and_latents import Keys
 from gan_serve.sampling.session import Session
 from gan_serve.sampling.walks import make_walk
 

@@ -13,8 +13,8 @@ from training_runs import SMALL
 from gan_serve.errors import InvalidOption
 from gan_serve.training.augment import AUGMENTATIONS
 from gan_serve.training.config import command_line, make_config, parse_settings
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.load import load_images
-from gan_serve.training.data.loader import Loader
 from gan_serve.training.losses import LOSSES, Loss, Targets
 from gan_serve.training.networks import FAMILIES, Family
 from gan_serve.training.networks.discriminator import Discriminator

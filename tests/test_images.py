@@ -10,10 +10,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from gan_serve.atomic_files import directory_atomically, write_atomically
 from gan_serve.errors import CannotWrite, InvalidOption, ReceiptError
+from gan_serve.images.cancellation import NotWanted, while_wanted
 from gan_serve.images.grid import grid
 from gan_serve.images.pixels import from_pil
 from gan_serve.images.png import encode_png
-from gan_serve.images.wanted import NotWanted, while_wanted
 from gan_serve.sampling.formats import FORMATS, check_encoding, encode
 from gan_serve.sampling.receipt import RECEIPT_KEY, read_receipt
 from gan_serve.sampling.walks import Walk

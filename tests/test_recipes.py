@@ -20,8 +20,8 @@ from gan_serve import Generator
 from gan_serve.errors import InvalidOption
 from gan_serve.exports.export import export_run
 from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.load import load_images
-from gan_serve.training.data.loader import Loader
 from gan_serve.training.loop import train
 from gan_serve.training.random_numbers import StepRandom
 from gan_serve.training.recipes import recipes

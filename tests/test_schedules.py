@@ -12,8 +12,8 @@ from training_runs import SMALL, same
 
 from gan_serve.errors import InvalidOption
 from gan_serve.training.config import TrainConfig, make_config
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.load import load_images
-from gan_serve.training.data.loader import Loader
 from gan_serve.training.loop import train
 from gan_serve.training.schedules import cosine, ema_half_life, learning_rate, scheduled
 from gan_serve.training.snapshots import load_snapshot, snapshots

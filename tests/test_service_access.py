@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from servers import KINDS, free_port, running, serve_command
 
 from gan_serve.errors import ServiceError, TooManyRequests
-from gan_serve.service.access import Key, read_keys
+from gan_serve.service.access_control import Key, read_keys
 from gan_serve.service.settings import Settings
 
 KEYS = """

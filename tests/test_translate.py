@@ -35,8 +35,8 @@ from gan_serve.errors import (
     ReceiptError,
     TooManyImages,
 )
+from gan_serve.images.cancellation import NotWanted, while_wanted
 from gan_serve.images.png import encode_png
-from gan_serve.images.wanted import NotWanted, while_wanted
 from gan_serve.sampling.translator_session import TILE, largest_side, tiles
 from gan_serve.translation.inputs import MAX_PIXELS, read_picture, read_pictures
 from gan_serve.translation.result import TranslationReceipt, encode_translations

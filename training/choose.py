@@ -17,8 +17,8 @@ from gan_serve.training.config import TrainConfig, check_names, make_config, set
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.summary import passes
 from gan_serve.training.loop import pick_device, resolve_settings
+from gan_serve.training.machine_load import OtherPrograms, free_threads
 from gan_serve.training.measure_speed import images_per_second
-from gan_serve.training.other_programs import OtherPrograms, free_threads
 from gan_serve.training.recipes import RECOMMENDED, recipes
 from gan_serve.training.ticks import duration
 

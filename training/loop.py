@@ -14,8 +14,8 @@ from gan_serve.atomic_files import remove_leftovers, write_atomically
 from gan_serve.errors import DeviceUnavailable, InvalidOption, RunError
 from gan_serve.training.changed_settings import changes_on_resume
 from gan_serve.training.config import TrainConfig, read_config
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.load import ImageSet, load_images
-from gan_serve.training.data.loader import Loader
 from gan_serve.training.distributed import (
     Processes,
     any_process,

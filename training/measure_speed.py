@@ -10,8 +10,8 @@ from collections import Counter
 import torch
 
 from gan_serve.training.config import TrainConfig
+from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.image_set import ImageSet
-from gan_serve.training.data.loader import Loader
 from gan_serve.training.step import Training
 
 FEWEST = 3  # steps of each kind, if there is time: a single one may fall into a moment when other programs run

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gan_serve.training import losses, regularizers
 from gan_serve.training.augment import augment, flip
 from gan_serve.training.config import TrainConfig
-from gan_serve.training.data.loader import Batch
+from gan_serve.training.data.batch_loader import Batch
 from gan_serve.training.legacy import UNFLIPPED_MATCHING
 from gan_serve.training.networks.discriminator import Discriminator
 from gan_serve.training.networks.progressive import Growing, fade_real

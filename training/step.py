@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gan_serve.training import losses
 from gan_serve.training.build import build_networks, build_optimizers
 from gan_serve.training.config import TrainConfig
-from gan_serve.training.data.loader import Batch, Loader
+from gan_serve.training.data.batch_loader import Batch, Loader
 from gan_serve.training.distributed import Processes, average_gradients
 from gan_serve.training.ema import GeneratorEMA
 from gan_serve.training.networks.discriminator import Discriminator

@@ -270,7 +270,7 @@ def _keys_of_file(
     A walk gets a label only if all latents have the same.
     """
     from gan_serve.cli.latents_file import mixed_keys, only_label, read_latents
-    from gan_serve.sampling.keys import numbers_of_keys
+    from gan_serve.sampling.seeds_and_latents import numbers_of_keys
 
     keys, found = mixed_keys(seeds, read_latents(file, generator.config))
     if label is not None or not generator.c_dim:

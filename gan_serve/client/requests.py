@@ -28,12 +28,12 @@ from gan_serve.errors import (
     UnknownModel,
     shorten,
 )
-from gan_serve.sampling.keys import Keys, choose_keys, numbers_of_keys, parse_keys, unpack_latent
 from gan_serve.sampling.labels import Label, as_list
 from gan_serve.sampling.latents import FloatArray, check_latents, check_offsets
 from gan_serve.sampling.mixing import CROSSOVER, make_mix
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds, format_seeds, parse_seeds
+from gan_serve.sampling.seeds_and_latents import Keys, choose_keys, numbers_of_keys, parse_keys, unpack_latent
 from gan_serve.sampling.truncation import check_truncation
 from gan_serve.sampling.walks import make_walk
 from gan_serve.translation.inputs import check_fit, encoded_pictures

@@ -16,12 +16,12 @@ from gan_serve.client.transport import TIMEOUT
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.keywords import suggest_keywords
 from gan_serve.progress import Progress
-from gan_serve.sampling.keys import Keys
 from gan_serve.sampling.labels import Label, Labels
 from gan_serve.sampling.mixing import CROSSOVER
 from gan_serve.sampling.receipt import GeneratedImage
 from gan_serve.sampling.result import Output
 from gan_serve.sampling.seeds import Seeds
+from gan_serve.sampling.seeds_and_latents import Keys
 
 
 class Client(Pictures):

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from gan_serve.images.cancellation import check_wanted
 from gan_serve.images.pixels import UInt8Array, enlarge, to_pil
-from gan_serve.images.wanted import check_wanted
 
 
 class _Frame(Image.Image):

@@ -6,8 +6,8 @@ import struct
 
 import numpy as np
 
+from gan_serve.images.cancellation import check_wanted
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.images.wanted import check_wanted
 
 try:
     from isal import isal_zlib as zlib  # the functions of zlib, several times faster

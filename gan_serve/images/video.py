@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_serve.errors import InvalidOption
+from gan_serve.images.cancellation import check_wanted
 from gan_serve.images.pixels import UInt8Array, enlarge
-from gan_serve.images.wanted import check_wanted
 
 LUMA = np.array([0.299, 0.587, 0.114])
 # With more threads, or macroblock trees, x264 does not always give the same bytes.

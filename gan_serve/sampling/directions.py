@@ -13,12 +13,12 @@ import numpy.typing as npt
 from gan_serve.checkpoint.latent_space import LatentSpace, read_latent_space
 from gan_serve.errors import InvalidLatents, InvalidOption, shorten
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.keys import key_latents, parse_keys
 from gan_serve.sampling.labels import Label
 from gan_serve.sampling.latents import MAX_OFFSET, FloatArray, check_offsets
 from gan_serve.sampling.request import RequestBuilder, SamplingRequest
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import Seeds, check_int, parse_seeds
+from gan_serve.sampling.seeds_and_latents import key_latents, parse_keys
 
 REACH = 4.0  # standard deviations, by default
 

@@ -21,7 +21,6 @@ import numpy.typing as npt
 from gan_serve.checkpoint.config import CheckpointConfig, Precision
 from gan_serve.errors import InvalidOption, TooManyImages
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.sampling.keys import Keys, check_key_latents, choose_keys, key_latents, numbers_of_keys
 from gan_serve.sampling.labels import Label, Labels, as_list, classes_of_images, classes_of_rows
 from gan_serve.sampling.latents import (
     FloatArray,
@@ -32,6 +31,7 @@ from gan_serve.sampling.latents import (
 from gan_serve.sampling.mixing import CROSSOVER, MIX_INPUTS, W_OFFSET, Mix, fill_optional_inputs, make_mix
 from gan_serve.sampling.result import Samples
 from gan_serve.sampling.seeds import MAX_SEEDS, Seeds
+from gan_serve.sampling.seeds_and_latents import Keys, check_key_latents, choose_keys, key_latents, numbers_of_keys
 from gan_serve.sampling.session import Int64Array, network_inputs, runtime_version
 from gan_serve.sampling.truncation import check_truncation
 from gan_serve.sampling.walks import Walk, walk_latents

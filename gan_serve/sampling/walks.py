@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from gan_serve.errors import InvalidOption, shorten
-from gan_serve.sampling.keys import Key, Keys, key_latents, parse_keys
 from gan_serve.sampling.latents import FloatArray
 from gan_serve.sampling.seeds import MAX_SEEDS, check_int
+from gan_serve.sampling.seeds_and_latents import Key, Keys, key_latents, parse_keys
 
 MAX_FRAMES = 10_000_000  # of a whole walk; at most MAX_SEEDS of them are computed at once
 WALK_METHODS = ("slerp", "lerp")

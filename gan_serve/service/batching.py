@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_serve.errors import TooManyRequests
-from gan_serve.images.wanted import NotWanted, while_wanted
+from gan_serve.images.cancellation import NotWanted, while_wanted
 from gan_serve.sampling.session import BATCH_SIZE
 from gan_serve.service import metrics
 from gan_serve.service.tracing import Stages

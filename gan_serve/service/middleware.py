@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gan_serve.errors import TooManyRequests, Unauthorized
 from gan_serve.service import metrics, request_log
-from gan_serve.service.access import HostCheck, Keys
+from gan_serve.service.access_control import HostCheck, Keys
 from gan_serve.service.error_responses import ERROR_HEADER, envelope, error_response, status_envelope
 from gan_serve.service.headers import header
 from gan_serve.service.request_error import RequestError

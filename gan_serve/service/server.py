@@ -24,7 +24,7 @@ from gan_serve.hub.file_sets import service_files
 from gan_serve.hub.resolve import resolve
 from gan_serve.sampling.device import choose_precision, wants_cuda
 from gan_serve.service import request_log
-from gan_serve.service.access import read_keys
+from gan_serve.service.access_control import read_keys
 from gan_serve.service.settings import Settings
 from gan_serve.service.supervisor import Supervisor
 from gan_serve.terminal import echo

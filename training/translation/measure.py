@@ -14,7 +14,7 @@ from gan_serve.images.pixels import UInt8Array
 from gan_serve.training.evaluation.feature_maps import FeatureMaps
 from gan_serve.training.evaluation.pixel_metrics import LUMA
 from gan_serve.training.networks import to_pixels
-from gan_serve.training.translation.loader import as_tensor
+from gan_serve.training.translation.batch_loader import as_tensor
 from gan_serve.training.translation.losses import perceptual_distance
 
 PIECE = 32  # images at a time

@@ -19,8 +19,8 @@ from gan_serve.training.regularizers import gradient_norm
 from gan_serve.training.schedules import ema_half_life, learning_rate
 from gan_serve.training.snapshots import fitting_snapshot
 from gan_serve.training.tick_means import TickMeans
+from gan_serve.training.translation.batch_loader import PairBatch, PairLoader
 from gan_serve.training.translation.discriminators import ImageDiscriminator, PatchDiscriminator, patch_layers
-from gan_serve.training.translation.loader import PairBatch, PairLoader
 from gan_serve.training.translation.losses import PIXEL_LOSSES, perceptual_distance
 from gan_serve.training.translation.networks import Translator
 from gan_serve.training.translation.pool import ImagePool

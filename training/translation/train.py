@@ -23,7 +23,7 @@ from gan_serve.training.loop import (
 from gan_serve.training.run_info import RunInfo, continued, describe_machine, sole_writer
 from gan_serve.training.snapshots import load_snapshot, snapshot_path, snapshots
 from gan_serve.training.stopping import stop_on_signal
-from gan_serve.training.translation.loader import PairLoader
+from gan_serve.training.translation.batch_loader import PairLoader
 from gan_serve.training.translation.pairs import PairedImages, load_pairs
 from gan_serve.training.translation.recorder import TranslationRecorder
 from gan_serve.training.translation.settings import (

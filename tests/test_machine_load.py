@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from gan_serve.training import choose, other_programs
+from gan_serve.training import choose, machine_load
 from gan_serve.training.choose import plan_run
-from gan_serve.training.other_programs import OtherPrograms
+from gan_serve.training.machine_load import OtherPrograms
 
 HERTZ = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -20,7 +20,7 @@ HERTZ = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A function that sets the seconds that all programs have used: of normal, and of lower priority."""
-    monkeypatch.setattr(other_programs, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(machine_load, "STAT", tmp_path / "stat")
     monkeypatch.setattr(os, "nice", lambda increment: 0)
 
     def used(normal: float, lower: float = 0.0) -> None:
@@ -32,7 +32,7 @@ def machine(tmp_path, monkeypatch):
 
 def test_programs_of_normal_priority_count_and_those_of_lower_priority_do_not(machine, monkeypatch):
     now = 10.0
-    monkeypatch.setattr(other_programs.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(machine_load.time, "perf_counter", lambda: now)
     monkeypatch.setattr(os, "times", lambda: (now, 0.0, 0.0, 0.0, now))  # this program uses one processor
     machine(100, lower=50)
     others = OtherPrograms()
@@ -42,7 +42,7 @@ def test_programs_of_normal_priority_count_and_those_of_lower_priority_do_not(ma
 
 
 def test_without_proc_nothing_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(other_programs, "STAT", tmp_path / "none")
+    monkeypatch.setattr(machine_load, "STAT", tmp_path / "none")
     assert OtherPrograms().processors() == 0
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from gan_serve import Client, Generator
 from gan_serve.errors import InvalidLatents, InvalidOption, InvalidSeeds, UnknownLabel
-from gan_serve.sampling.keys import key_latents, parse_keys, unpack_latent
 from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.seeds_and_latents import key_latents, parse_keys, unpack_latent
 from gan_serve.verify import verify_image
 
 STYLED = "fashion-stylegan"

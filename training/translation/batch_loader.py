@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_serve.images.pixels import UInt8Array
-from gan_serve.training.data.loader import as_floats
+from gan_serve.training.data.batch_loader import as_floats
 from gan_serve.training.snapshots import DataOrder
 from gan_serve.training.translation.pairs import PairedImages
 
