@@ -1,23 +1,28 @@
-"""Measure how much residual blocks cost in training, beside strided convolutions.
+"""Measure how much residual blocks and a convolution at the full size cost, beside strided convolutions.
 
     python benchmarks/residual_forms.py [--rounds 5] [--out benchmarks/residual_forms.md]
 
 All forms train on the same 64x64 RGB images with the same settings, at half width, on one thread, and take turns after
 each step. A step of both networks is measured in CPU time, which other processes affect less. Ratios are medians of the
-rounds.
+rounds. Sampling is measured likewise, with the exported fp32 file in ONNX Runtime on one thread, 16 images at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from timing import describe_cpu, median_ratio
 
+from gan_serve.exports.to_onnx import to_onnx
+from gan_serve.sampling.latents import latents_from_seeds
+from gan_serve.sampling.session import network_inputs, open_session
 from gan_serve.training.config import make_config
 from gan_serve.training.data.batch_loader import Loader
 from gan_serve.training.data.image_set import ImageSet
@@ -42,6 +47,7 @@ R3GAN = {"block": "r3gan", "g_conditioning": "concat"}
 FORMS = {
     "dcgan, transposed": DCGAN,
     "dcgan, nearest": DCGAN | {"upsampling": "nearest"},
+    "dcgan, nearest, full_size_channels=32": DCGAN | {"upsampling": "nearest", "full_size_channels": 32},
     "dcgan, nearest, conditional BatchNorm": DCGAN | {"upsampling": "nearest", "g_conditioning": "batchnorm"},
     "resnet, sngan, blocks to 8": RESNET | {"block": "sngan", "block_size": 8},
     "resnet, sngan, blocks to 16": RESNET | {"block": "sngan"},
@@ -72,13 +78,31 @@ class Form:
     def step(self) -> None:
         self.training.step([self.loader.batch(self.training.shown, BATCH)])
 
+    def sampler(self) -> Sampler:
+        return Sampler(copy.deepcopy(self.training.generator).eval())
+
     def parameters(self) -> str:
         networks = self.training.generator, self.training.discriminator
         return " / ".join(f"{sum(w.numel() for w in network.parameters()) / 1e6:.2f}" for network in networks)
 
 
-def core_seconds(forms: list[Form], rounds: int) -> list[list[float]]:
-    """Return the CPU seconds of a step of each form in each round."""
+class Sampler:
+    """The exported generator of a form, which samples one batch at a time."""
+
+    def __init__(self, generator: torch.nn.Module) -> None:
+        self.session, _ = open_session(to_onnx(generator), "cpu")
+        latents = latents_from_seeds(range(BATCH), generator.z_dim)
+        self.inputs = network_inputs(latents, np.arange(BATCH) % CLASSES, 1.0, "z")
+
+    def step(self) -> None:
+        self.session.run(None, self.inputs)
+
+
+def core_seconds(forms: Sequence[Form | Sampler], rounds: int) -> list[list[float]]:
+    """Return the CPU seconds of a step of each form in each round, after one that chooses kernels and allocates."""
+    for form in forms:
+        form.step()
+
     seconds: list[list[float]] = [[] for _ in forms]
     for _ in range(rounds):
         for times, form in zip(seconds, forms, strict=True):
@@ -95,25 +119,29 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     columns: list[list[str]] = []
+
+    def measure(steps: Sequence[Form | Sampler], rounds: int) -> None:
+        seconds = core_seconds(steps, rounds)
+        columns.append([f"{BATCH / statistics.median(own):.0f}" for own in seconds])
+        columns.append([f"{median_ratio(own, seconds[0]):.2f}" for own in seconds])
+
     for bf16 in (False, True):
         forms = [Form(settings, bf16=bf16) for settings in FORMS.values()]
-        for form in forms:
-            form.step()  # chooses kernels, allocates
-        seconds = core_seconds(forms, options.rounds)
-        speeds = [f"{BATCH / statistics.median(own):.0f}" for own in seconds]
-        ratios = [f"{median_ratio(own, seconds[0]):.2f}" for own in seconds]
-        columns += [speeds, ratios]
+        measure(forms, options.rounds)
+    measure([form.sampler() for form in forms], 4 * options.rounds)
     parameters = [form.parameters() for form in forms]
     lines = [
-        "# What residual blocks cost in training",
+        "# What residual blocks and a convolution at the full size cost",
         "",
         f"Written by `benchmarks/residual_forms.py` on one CPU thread ({describe_cpu()}), torch {torch.__version__}.",
         "",
         f"64x64 RGB, {CLASSES} classes, width 0.5, batch {BATCH}, hinge loss, one step of each network without "
-        f"penalties; the forms take turns, medians of {options.rounds} rounds. Speeds are images a core-second.",
+        f"penalties; the forms take turns, medians of {options.rounds} rounds. Speeds are images a core-second. "
+        f"Sampling: the exported fp32 file in ONNX Runtime, {BATCH} images at a time.",
         "",
-        "| form | float32 | ratio to the first | bfloat16 | ratio to the first | parameters of G / D, millions |",
-        "|---|---|---|---|---|---|",
+        "| form | training in float32 | ratio to the first | in bfloat16 | ratio | sampling | ratio | "
+        "parameters of G / D, millions |",
+        "|---|---|---|---|---|---|---|---|",
         *(f"| {' | '.join(cells)} |" for cells in zip(FORMS, *columns, parameters, strict=True)),
     ]
     options.out.write_text("\n".join(lines) + "\n")
