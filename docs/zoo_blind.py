@@ -79,7 +79,7 @@ def write_sheets(checkpoint: Path, entry: Entry, out: Path, *, data: str, seed: 
             sheet = _sheet([to_pil(images[row]) for row in rows], first=start + 1)
             sheet.save(directory / f"sheet-{start // PER_SHEET + 1}.png")
         (directory / KEY_FILE).write_text(json.dumps(key, indent=2) + "\n")
-    return sorted(out.iterdir(), reverse=True)
+    return [*sorted(out.glob("sheet-*.png")), out / KEY_FILE]
 
 
 def count_answers(out: Path, answers: str) -> str:
