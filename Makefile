@@ -109,7 +109,7 @@ format: .venv/dev  ## rewrite the code in the project's style
 # int8 takes: of the graphs of the lowest versions it takes fewer.
 LOWEST_UV := .venv-audit/bin/uv pip install --quiet --python .venv-lowest
 LOWEST_TESTS := cli* data* display engine export* extractor generator hub* images import_* machine_load monitor \
-    plan png seeds_and_latents serve service* train_api translate* triton video weights_from_onnx
+    plan png round_weights seeds_and_latents serve service* train_api translate* triton video weights_from_onnx
 lowest: .venv-audit/ready  ## run the tests of what calls other libraries with the lower bounds of the dependencies
 	.venv-audit/bin/uv venv --quiet --allow-existing --python $(PYTHON) .venv-lowest
 	$(LOWEST_UV) --no-deps --constraint constraints.txt torch

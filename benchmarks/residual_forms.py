@@ -136,7 +136,8 @@ def main() -> None:
         f"Written by `benchmarks/residual_forms.py` on one CPU thread ({describe_cpu()}), torch {torch.__version__}.",
         "",
         f"64x64 RGB, {CLASSES} classes, width 0.5, batch {BATCH}, hinge loss, one step of each network without "
-        f"penalties; the forms take turns, medians of {options.rounds} rounds. Speeds are images a core-second. "
+        f"penalties; the forms take turns, medians of {options.rounds} rounds, of sampling "
+        f"{4 * options.rounds}. Speeds are images a core-second. "
         f"Sampling: the exported fp32 file in ONNX Runtime, {BATCH} images at a time.",
         "",
         "| form | training in float32 | ratio to the first | in bfloat16 | ratio | sampling | ratio | "

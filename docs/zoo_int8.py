@@ -86,7 +86,7 @@ def quantise_again(directory: Path) -> Fidelity:
 
 def _quantised(fp32: bytes, network: _Fp32, name: str) -> tuple[bytes, Fidelity]:
     plain = onnx.load_from_string(fp32)
-    metadata = {entry.key: entry.value for entry in plain.metadata_props}
+    metadata = {entry.key: entry.value for entry in plain.metadata_props if entry.key != "mantissa_bits"}  # of fp32
     certified = certify_model(plain, network, metadata, ("fp32", "int8"))
     if certified.parity.int8 is None:
         raise InvalidOption(f"{name}: {certified.parity.refused['int8']}.", "The old file stays.")

@@ -14,6 +14,7 @@ from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.exports.parity import Parity, spread
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.report import metrics_block, of_the_generator
+from gan_serve.exports.round_weights import weights_in_words
 from gan_serve.exports.to_onnx import PixelGenerator
 from gan_serve.training.config import TrainConfig, command_line
 from gan_serve.training.data.image_set import OWN_IMAGES
@@ -58,7 +59,7 @@ TEMPLATE = (
 """
     + USE
     + """\
-`generator.safetensors` has the same weights, for fine-tuning (`gan-serve train --init-from`).
+For fine-tuning (`gan-serve train --init-from`), `generator.safetensors` has {weights}.
 
 | `precision` | file | size | compared with fp32 |
 |---|---|---|---|
@@ -145,6 +146,7 @@ def model_card(name: str, trained: Trained, publication: Publication, measured: 
         metadata=_metadata(name, publication.license or "", trained, measured.metrics),
         precisions="\n".join(precisions),
         missing=missing_precisions(parity.refused),
+        weights=weights_in_words(parity.mantissa_bits),
         **usage(PixelGenerator(trained.generator), trained.class_names),
         truncation=truncation(trained.generator.truncation_space == "w", measured, data.metrics),
         times_labels=f"x {parity.labels} labels " if parity.labels else "",

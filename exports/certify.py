@@ -32,7 +32,7 @@ from gan_serve.exports.quantize import (
 )
 from gan_serve.exports.reference import Reference
 from gan_serve.exports.rewrite import optimize
-from gan_serve.exports.round_weights import round_weights
+from gan_serve.exports.round_weights import explained_refusal, round_weights
 from gan_serve.exports.to_onnx import PixelGenerator, serialize, torch_export
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.latents import latents_from_seeds
@@ -93,7 +93,8 @@ def certify_model(
     optimize(fused)
     rounding = round_weights(fused, mantissa_bits)
     model = serialize(fused, {**metadata, **rounding}, reference.optional_inputs())
-    parity = compare_with(model, reference)
+    with explained_refusal(mantissa_bits):
+        parity = compare_with(model, reference)
 
     converted, refused = _convert(plain, reference, model, precisions)
     files: dict[Precision, bytes] = {"fp32": model}
@@ -101,7 +102,7 @@ def certify_model(
         low = onnx.load_from_string(each.model)
         files[precision] = serialize(low, {**metadata, "precision": precision}, reference.optional_inputs())
     fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in converted.items()}
-    return Certified(files, parity.model_copy(update=fidelity | {"refused": refused}))
+    return Certified(files, parity.model_copy(update=fidelity | {"refused": refused, "mantissa_bits": mantissa_bits}))
 
 
 def check_precisions(precisions: Collection[Precision] | None) -> Collection[Precision]:

@@ -50,9 +50,9 @@ def export_run(
         publication: the licence, the credit and the note of the card; see ``Publication``.
         snapshot: a snapshot of the run, or ``best`` for the one with the best quality in the log; the last one if None.
         precisions: the files to write, ``fp32`` among them; all that are close enough to fp32 if None.
-        mantissa_bits: round the weights of the file in fp32 to so many bits of their mantissa, 7 to 23, so that it
-            compresses better (to some 60 % with 10 bits, in place of 93 %); the images are still compared with those
-            of the trained network. Not rounded if None.
+        mantissa_bits: round the weights of the file in fp32 to this many bits of mantissa, 7 to 23, so that it
+            compresses better (to about 60 % of its size with 10 bits, instead of 93 %); the images are still compared
+            with those of the trained network. Not rounded if None.
 
     Raises:
         RunError: there is no run, or no snapshot that fits its config. ExportRefused: ONNX differs from torch.

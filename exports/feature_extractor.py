@@ -20,7 +20,7 @@ from gan_serve.errors import DataError, GanServeError, InvalidOption
 from gan_serve.exports.to_onnx import plain_export
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session
-from gan_serve.terminal import bar_interval, echo
+from gan_serve.terminal import bar_pace, echo
 from gan_serve.training.data.image_set import Int64Array
 from gan_serve.training.data.load import ImageSet, load_images
 from gan_serve.training.data.match_labels import read_attributes
@@ -189,7 +189,7 @@ def train_extractor(examples: Examples, *, epochs: int = 12, flip: bool = False,
         )
     from tqdm import tqdm
 
-    with tqdm(total=epochs, unit="epoch", disable=quiet, mininterval=bar_interval()) as bar:
+    with tqdm(total=epochs, unit="epoch", disable=quiet, **bar_pace()) as bar:
 
         def report(epoch: int, loss: float) -> None:
             bar.update()

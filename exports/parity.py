@@ -37,7 +37,8 @@ class Parity(BaseModel):
 
     ``seeds`` counts the seeds from 0 on for each of ``labels`` classes (0 for a model without classes) at each
     truncation. ``int8`` and ``fp16`` compare these files with fp32; ``refused`` has the reason for each file that was
-    not written. ``reference`` is what fp32 was compared with.
+    not written. ``reference`` is what fp32 was compared with. ``mantissa_bits``: what the weights of the fp32 file are
+    rounded to, see ``round_weights``; None: they are not.
     """
 
     reference: str = "torch"
@@ -54,6 +55,7 @@ class Parity(BaseModel):
     int8: Fidelity | None = None
     fp16: Fidelity | None = None
     refused: dict[Precision, str] = {}
+    mantissa_bits: int | None = None
 
 
 def is_batch_invariant(

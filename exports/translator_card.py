@@ -9,6 +9,7 @@ from huggingface_hub import ModelCardData
 from gan_serve.checkpoint.config import PRECISION_FILES, Precision
 from gan_serve.exports.card import Publication, average_of
 from gan_serve.exports.report import END, START
+from gan_serve.exports.round_weights import weights_in_words
 from gan_serve.exports.translator_to_onnx import TranslationParity
 from gan_serve.training.recipes import TRANSLATE, recipes
 from gan_serve.training.schedules import ema_half_life
@@ -38,7 +39,7 @@ gan-serve translate {name} photo.png --out-dir translated
 {sizes} Transparency becomes white, gray and colour are converted.
 
 `generator.onnx` runs in any ONNX Runtime: input `x` uint8 [N, H, W, {in_channels}], output `img` uint8 [N, H', W',
-{img_channels}]. `generator.safetensors` has the same weights.
+{img_channels}]. `generator.safetensors` has {weights}.
 
 | `precision` | file | size | compared with fp32 |
 |---|---|---|---|
@@ -115,6 +116,7 @@ def translator_card(
         sizes="Inputs of any size are taken as they are, large ones in tiles." if network.any_size else fitted,
         in_channels=network.in_channels,
         img_channels=network.img_channels,
+        weights=weights_in_words(parity.mantissa_bits),
         precisions="\n".join(_row(precision, size, parity) for precision, size in sizes.items()),
         missing=" ".join(f"There is no {precision} file: {reason}." for precision, reason in parity.refused.items()),
         recipe=config.recipe,

@@ -22,7 +22,7 @@ from gan_serve.exports.graph import copy_of
 from gan_serve.exports.parity import BATCH_SIZES, BOUND, check_parity, is_batch_invariant
 from gan_serve.exports.quantize import Fidelity, LowPrecision, to_fp16, to_int8
 from gan_serve.exports.rewrite import optimize
-from gan_serve.exports.round_weights import round_weights
+from gan_serve.exports.round_weights import explained_refusal, round_weights
 from gan_serve.exports.to_onnx import export_graph, serialize
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.sampling.session import open_session, run_in_batches
@@ -38,6 +38,7 @@ class TranslationParity(BaseModel):
 
     ``inputs`` counts the images compared, some of random pixels; ``sizes`` their widths and heights. ``int8`` and
     ``fp16`` compare these files with fp32; ``refused`` has the reason for each file that was not written.
+    ``mantissa_bits``: what the weights of the fp32 file are rounded to, see ``round_weights``; None: they are not.
     """
 
     max_difference: int
@@ -52,6 +53,7 @@ class TranslationParity(BaseModel):
     int8: Fidelity | None = None
     fp16: Fidelity | None = None
     refused: dict[Precision, str] = {}
+    mantissa_bits: int | None = None
 
 
 class CertifiedTranslator(NamedTuple):
@@ -98,7 +100,8 @@ def certify_translator(
     optimize(fused)
     rounding = round_weights(fused, mantissa_bits)
     model = serialize(fused, {**metadata, **rounding})
-    parity = _measure_parity(model, pixels, examples)
+    with explained_refusal(mantissa_bits):
+        parity = _measure_parity(model, pixels, examples)
 
     half = max(1, len(examples) // 2)
     calibration, compared = {"x": examples[:half]}, {"x": examples[half:] if len(examples) > 1 else examples}
@@ -119,7 +122,9 @@ def certify_translator(
     for precision, each in converted.items():
         files[precision] = serialize(onnx.load_from_string(each.model), {**metadata, "precision": precision})
     fidelity: dict[str, Any] = {precision: each.fidelity for precision, each in converted.items()}
-    return CertifiedTranslator(files, parity.model_copy(update=fidelity | {"refused": refused}))
+    return CertifiedTranslator(
+        files, parity.model_copy(update=fidelity | {"refused": refused, "mantissa_bits": mantissa_bits})
+    )
 
 
 def _torch_export(pixels: PixelTranslator) -> onnx.ModelProto:

@@ -18,9 +18,9 @@ def escape(text: str) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def bar_interval() -> float:
-    """Return the least seconds between two states of a progress bar: a tenth on a terminal, 30 in a log file."""
-    return 0.1 if sys.stderr.isatty() else 30.0
+def bar_pace() -> dict[str, float]:
+    """Return arguments of tqdm: a state of the bar every tenth of a second on a terminal, every 30 s in a log file."""
+    return {} if sys.stderr.isatty() else {"mininterval": 30.0, "maxinterval": 30.0}
 
 
 def echo(message: object, *, err: bool = False) -> None:

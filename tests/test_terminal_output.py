@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from servers import free_port
 
+from gan_serve.terminal import bar_pace
 from gan_serve.training.monitoring.progress_bar import ProgressBar
 from gan_serve.training.tick_means import TickMeans
 
@@ -80,3 +81,4 @@ def test_a_log_file_gets_a_progress_bar_seldom(capsys: pytest.CaptureFixture[str
         bar.step(shown, means)
     bar.close()
     assert capsys.readouterr().err.count(" kimg [") == 2  # at the start and at the end
+    assert bar_pace() == {"mininterval": 30.0, "maxinterval": 30.0}  # the latter is that of tqdm's own thread

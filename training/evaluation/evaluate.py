@@ -12,7 +12,7 @@ import numpy as np
 from gan_serve.errors import InvalidOption
 from gan_serve.images.pixels import UInt8Array
 from gan_serve.images.png import encode_png
-from gan_serve.terminal import bar_interval
+from gan_serve.terminal import bar_pace
 from gan_serve.training.data.image_set import ImageSet, Int64Array
 from gan_serve.training.evaluation import metrics as formulas
 from gan_serve.training.evaluation.cache import cached_features
@@ -274,7 +274,7 @@ def _progress(total: int, quiet: bool) -> Iterator[_Progress]:
         return
     from tqdm import tqdm  # imported only if a bar is shown
 
-    with tqdm(total=total, unit="image", mininterval=bar_interval()) as bar:
+    with tqdm(total=total, unit="image", **bar_pace()) as bar:
         yield _Progress(bar.set_description, bar.update)
 
 

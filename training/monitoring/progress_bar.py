@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gan_serve.terminal import bar_interval, escape
+from gan_serve.terminal import bar_pace, escape
 from gan_serve.training.tick_means import TickMeans
 
 STEPS_PER_UPDATE = 10  # losses are read from the device only this often
@@ -26,7 +26,7 @@ class ProgressBar:
         except ImportError:
             return
         self._bar = tqdm(
-            total=kimg, initial=min(shown / 1000, kimg), unit="kimg", dynamic_ncols=True, mininterval=bar_interval(),
+            total=kimg, initial=min(shown / 1000, kimg), unit="kimg", dynamic_ncols=True, **bar_pace(),
             bar_format="{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
 
