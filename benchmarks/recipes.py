@@ -152,8 +152,9 @@ def _gan_serve(*words: object) -> str:
 
 def table(results: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> str:
     """Return the results as Markdown, the best distance first."""
-    figures = [key for key in results[0] if key.startswith(("fd", "precision", "recall", "agreement"))]
-    figures = [key for key in figures if isinstance(results[0][key], float) and "_at_" not in key]
+    figures = [key for key in results[0] if key.startswith(("fd", "precision", "recall", "label_agreement"))]
+    other = ("_at_", "floor", "class", "balanced", "of_real")  # parts of the names of what the table leaves out
+    figures = [key for key in figures if isinstance(results[0][key], float) and not any(part in key for part in other)]
     distance = next(key for key in figures if key.startswith("fd"))
     columns = ("name", "seed", "kimg", "images_per_core_s", "core_minutes", *figures)
     rows = sorted(results, key=lambda result: result.get(distance, float("inf")))
