@@ -311,7 +311,7 @@ def _quantise(
     in_fp32 = [node.name for node in model.graph.node if layer_of(node) in keep]
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         source, path = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
-        onnx.save_model(model, source)  # a file, since ONNX Runtime changes a model that is given in memory
+        onnx.save_model(model, source)  # a file: ONNX Runtime 1.20 damaged a model in memory
         quantize_static(
             source,
             path,

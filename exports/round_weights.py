@@ -21,8 +21,9 @@ def check_mantissa_bits(bits: object) -> None:
     Raises:
         InvalidOption: it is neither None nor a whole number from 7 to 23.
     """
-    whole = isinstance(bits, int) and not isinstance(bits, bool)
-    if bits is not None and not (whole and FEWEST <= bits <= MANTISSA):  # type: ignore[operator]
+    if bits is None:
+        return
+    if isinstance(bits, bool) or not isinstance(bits, int) or not FEWEST <= bits <= MANTISSA:
         raise InvalidOption(
             f"Weights cannot be rounded to {bits!r} bits of mantissa.",
             f"Give a whole number from {FEWEST}, as many as bfloat16 has, to {MANTISSA}, as many as float32 has; "
@@ -77,6 +78,7 @@ def explained_refusal(bits: int | None) -> Iterator[None]:
     except ExportRefused as error:
         if bits is None:
             raise
-        raise ExportRefused(
-            error.message, f"Its weights were rounded to {bits} bits: give more --mantissa-bits, or leave them out."
-        ) from error
+        hint = (
+            f"The weights were rounded to {bits} bits: give more --mantissa-bits, or do not round. {error.hint or ''}"
+        )
+        raise ExportRefused(error.message, hint.rstrip()) from error

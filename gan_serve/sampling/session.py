@@ -303,7 +303,7 @@ def open_session(
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             onnxruntime.set_default_logger_severity(4)
             # The loader does not find the libraries of the extra [cuda] by itself.
-            if importlib.util.find_spec("nvidia") is not None and hasattr(onnxruntime, "preload_dlls"):  # from 1.21
+            if importlib.util.find_spec("nvidia") is not None:
                 onnxruntime.preload_dlls()
             # TF32 has 10 bits of precision, too few for the bound of fp32.
             session = open_on(("CUDAExecutionProvider", {"use_tf32": "0"}))
